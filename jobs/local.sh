@@ -1,0 +1,213 @@
+#!/usr/bin/env bash
+# From a fresh machine to learned images: sets up, builds, converts the data, trains on this
+# machine, and says where the results are.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: jobs/local.sh [CONFIG] [--ranks N] [-- stanley options]
+
+Trains CONFIG (default: configs/fashion_mnist.yaml) on N MPI ranks (default: 2) of this machine.
+Whatever is missing is installed, built and converted first; run it again after an interruption
+and it goes on from the newest checkpoint. What follows -- goes to 'stanley train', for example
+  jobs/local.sh configs/toy_rings.yaml --ranks 1 -- --set run.seed=2 --run-directory runs/rings-2
+Relative paths in CONFIG and in options start at the repository's root.
+
+Ctrl-C, TERM or USR1: writes a checkpoint and ends with exit code 85; a second Ctrl-C or TERM at
+least 5 s later ends at once. USR2: writes a checkpoint and goes on.
+The exit code is stanley's (README, "Exit codes").
+TEXT
+}
+
+started_in=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+total_steps=5
+. tools/steps.sh
+
+readonly python=.deps/venv/bin/python stanley=.build/release/stanley
+readonly default_data=.data/fashion_mnist.h5 default_data_source=/usr/share/datasets/fashion-mnist
+config=configs/fashion_mnist.yaml
+ranks=2
+options=()
+
+read_arguments() {
+  local config_given=false
+  while [ $# -gt 0 ]; do
+    case $1 in
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --ranks)
+        ranks=${2:-}
+        shift
+        ;;
+      --ranks=*) ranks=${1#--ranks=} ;;
+      --)
+        shift
+        options=("$@")
+        break
+        ;;
+      -*) give_up 2 "unknown option $1: see jobs/local.sh --help, and put stanley's options after --" ;;
+      *)
+        ! $config_given || give_up 2 "a second configuration, $1: one run takes one"
+        config_given=true
+        config=$1
+        ;;
+    esac
+    [ $# -eq 0 ] || shift
+  done
+  [[ $ranks =~ ^[1-9][0-9]*$ ]] || give_up 2 "--ranks wants a number from 1, not '$ranks'"
+  # As typed from where the person stands, or from the root.
+  if [ "$started_in" != "$PWD" ] && [[ $config != /* ]] && [ -e "$started_in/$config" ]; then
+    config=$(realpath --relative-to=. "$started_in/$config")
+  fi
+  [ -f "$config" ] || give_up 2 "there is no configuration $config"
+}
+
+# Sets run_directory and data_path as the program will: configuration, then --set, then
+# --run-directory. A broken configuration is for the program to explain.
+read_settings() {
+  local settings
+  settings=$("$python" - "$config" "${options[@]}" <<'PY'
+import sys, yaml
+
+try:
+    with open(sys.argv[1], encoding="utf-8") as file:
+        document = yaml.safe_load(file)
+except (OSError, UnicodeError, yaml.YAMLError):
+    document = None
+
+def setting(section, key, default):
+    part = document.get(section) if isinstance(document, dict) else None
+    value = part.get(key, default) if isinstance(part, dict) else default
+    for option in sys.argv[2:]:
+        name, equals, text = option.removeprefix("--set=").partition("=")
+        if equals and name == f"{section}.{key}":
+            value = text
+    return value
+
+options = sys.argv[2:]
+directory = f"{setting('run', 'directory', 'runs')}/{setting('run', 'name', 'run')}"
+for option, following in zip(options, [*options[1:], ""]):
+    if option == "--run-directory":
+        directory = following
+    elif option.startswith("--run-directory="):
+        directory = option.partition("=")[2]
+print(setting("data", "path", ""))
+print(directory)
+PY
+  )
+  { read -r data_path && read -r run_directory; } <<<"$settings"
+}
+
+# Each rank gets its own cores where there are enough of them; else they share, and say so.
+choose_launcher() {
+  launcher=()
+  [ "$ranks" -gt 1 ] || return 0
+  command -v mpirun >/dev/null || give_up 3 "there is no mpirun: load an Open MPI module"
+  local cores
+  cores=$(lscpu --parse=CORE,SOCKET 2>/dev/null | grep -v '^#' | sort -u | wc -l)
+  [ "$cores" -le "$(nproc)" ] && [ "$cores" -gt 0 ] || cores=$(nproc)
+  launcher=(mpirun --quiet -n "$ranks") # or it comments on every exit code but 0
+  if [ "$cores" -ge "$ranks" ]; then
+    launcher+=(--map-by "slot:PE=$((cores / ranks))" --bind-to core)
+  else
+    echo "$ranks ranks share $cores cores: slower than $cores ranks would be"
+    launcher+=(--oversubscribe --bind-to none)
+  fi
+  if [ "$(id -u)" -eq 0 ]; then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  fi
+}
+
+# Passes a signal on to the ranks. mpirun hands on USR1 and USR2, but kills its ranks a second
+# after a TERM or INT, so those become USR1: "write a checkpoint and end".
+# shellcheck disable=SC2317 # traps call it
+pass_on() { # SIGNAL
+  [ -n "$training" ] || exit 143
+  interrupted=true
+  local signal=$1
+  if [ "$signal" = INT ] || [ "$signal" = TERM ]; then
+    if [ -n "$asked_to_stop_at" ] && [ $((SECONDS - asked_to_stop_at)) -ge 5 ]; then
+      signal=TERM
+    else
+      : "${asked_to_stop_at:=$SECONDS}"
+      signal=USR1
+      echo "stopping: the ranks write a checkpoint first (again after 5 s: at once)"
+    fi
+  fi
+  kill -s "$signal" "$training" 2>/dev/null || true
+}
+
+train() { # sets exit_code
+  asked_to_stop_at="" training=""
+  local signal
+  for signal in INT TERM USR1 USR2; do
+    # shellcheck disable=SC2064 # the signal's name now
+    trap "pass_on $signal" "$signal"
+  done
+  # Its own process group: Ctrl-C in a terminal reaches this script alone.
+  set -m
+  "${launcher[@]}" "$stanley" train "$config" "${options[@]}" </dev/null &
+  training=$!
+  set +m
+  interrupted=true
+  while $interrupted; do # a signal ends wait before its child
+    interrupted=false
+    wait "$training" && exit_code=0 || exit_code=$?
+  done
+  trap - INT TERM USR1 USR2
+}
+
+show_results() {
+  echo "results in $run_directory:"
+  local what
+  while read -r path what; do
+    # shellcheck disable=SC2086 # a pattern
+    if compgen -G "$run_directory/"$path >/dev/null; then
+      printf '  %-38s %s\n' "$run_directory/$path" "$what"
+    fi
+  done <<'LIST'
+report.html the report: open it in a browser
+samples/chains.png the pictures: what the chains look like
+samples/draws-*.nc draws (xarray, ArviZ, h5py)
+checkpoints/latest the newest checkpoint (h5py; 'stanley sample' continues its chains)
+metrics.csv the record of every iteration
+log.txt the log
+LIST
+}
+
+read_arguments "$@"
+
+step "set-up"
+tools/setup.sh
+
+step "build"
+build stanley
+
+step "data"
+read_settings
+if [ "$data_path" = "$default_data" ]; then
+  "$python" tools/convert_images.py "$default_data_source" --pad 32 --output "$default_data" --if-missing ||
+    give_up $? "the data could not be converted: see above"
+else
+  echo "nothing to convert: data.path is ${data_path:-not set}"
+fi
+
+step "training: $config on $ranks rank(s), into $run_directory"
+choose_launcher
+train
+
+step "results"
+if [ -e "$run_directory/DONE" ] && [ ! -e "$run_directory/report.html" ]; then
+  "$python" tools/report.py "$run_directory" || true
+fi
+case $exit_code in
+  0) echo "finished in $(elapsed)" ;;
+  85) echo "stopped with a checkpoint after $(elapsed): the same command goes on from there" ;;
+  1) echo "mpirun was stopped, or could not start the ranks: 'mpirun -n $ranks hostname' says why" ;;
+  *) echo "stanley ended with exit code $exit_code: its last lines above say why" ;;
+esac
+[ ! -d "$run_directory" ] || show_results
+exit "$exit_code"

@@ -1,0 +1,52 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "commands/command.hpp"
+#include "train/dry_run.hpp"
+#include "train/training.hpp"
+
+namespace stanley {
+namespace {
+
+struct Options {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string directory;
+  std::string resume{"auto"};
+  bool dry_run = false;
+};
+
+ExitCode train(const Options& options, Session& session, Log& log) {
+  TrainingRequest request;
+  request.config = load_config_on_all(options.config, options.overrides, session.world());
+  check_for_training(request.config);
+  request.directory = options.directory.empty()
+                          ? request.config.run.directory + "/" + request.config.run.name
+                          : options.directory;
+  request.resume = options.resume;
+  return options.dry_run ? dry_run(request, session, log) : run_training(request, session, log);
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "train", "Train an energy-based model; the same command again resumes the run");
+  auto options = std::make_shared<Options>();
+  command->add_option("config", options->config, "Configuration file (YAML)")->required();
+  command->add_option("--set", options->overrides, "Override a key: key.path=value")
+      ->allow_extra_args(false);
+  command->add_option("--run-directory", options->directory,
+                      "Where the run lives (default: run.directory/run.name)");
+  command->add_option("--resume", options->resume,
+                      "auto: from the newest checkpoint that verifies; never: refuse if there is "
+                      "one; or a checkpoint to branch from")
+      ->capture_default_str();
+  command->add_flag("--dry-run", options->dry_run,
+                    "Check everything, say what the run will need, and exit");
+  command->callback([options, &chosen] {
+    chosen = [options](Session& session, Log& log) { return train(*options, session, log); };
+  });
+}
+
+}  // namespace stanley

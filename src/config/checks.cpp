@@ -1,0 +1,151 @@
+#include "config/checks.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+namespace stanley {
+namespace {
+
+class Checker {
+ public:
+  Checker(const Value& document, Problems& problems) : document_(document), problems_(problems) {}
+
+  /// `paths` are the keys that the relation joins; `message` follows the path of the one reported.
+  void require(bool holds, std::initializer_list<std::string> paths, const std::string& message) {
+    const bool trusted = std::all_of(paths.begin(), paths.end(), [this](const std::string& path) {
+      return problems_.trusts(path);
+    });
+    if (holds || !trusted) {
+      return;
+    }
+    const auto given = std::find_if(paths.begin(), paths.end(), [this](const std::string& path) {
+      return document_.descendant(path) != nullptr;
+    });
+    if (given == paths.end()) {
+      problems_.add_relation({}, *paths.begin(), message);
+      return;
+    }
+    problems_.add_relation(document_.descendant(*given)->place, *given, message);
+  }
+
+  /// "chains.total 2048", or "chains.total 2048 (the default)" where the document is silent.
+  template <typename T>
+  std::string named(const std::string& path, const T& value) const {
+    return fmt::format("{} {}{}", path, value,
+                       document_.descendant(path) == nullptr ? " (the default)" : "");
+  }
+
+  void divides(const std::string& divisor_path, std::int64_t divisor, const std::string& path,
+               std::int64_t value) {
+    require(value % divisor == 0, {path, divisor_path},
+            fmt::format("{} must divide {}", named(divisor_path, divisor), named(path, value)));
+  }
+
+  void at_most(const std::string& path, std::int64_t value, const std::string& limit_path,
+               std::int64_t limit) {
+    require(value <= limit, {path, limit_path},
+            fmt::format("{} must be at most {}", named(path, value), named(limit_path, limit)));
+  }
+
+ private:
+  const Value& document_;
+  Problems& problems_;
+};
+
+void check_chains(const Config& config, Checker& checker) {
+  const ChainsConfig& chains = config.chains;
+  checker.divides("chains.shards", chains.shards, "chains.total", chains.total);
+  checker.divides("chains.shards", chains.shards, "chains.active", chains.active);
+  checker.divides("chains.shards", chains.shards, "data.batch", config.data.batch);
+  checker.at_most("data.batch", config.data.batch, "chains.total", chains.total);
+  checker.at_most("chains.active", chains.active, "chains.total", chains.total);
+  if (chains.active <= chains.total) {
+    checker.divides("chains.active", chains.active, "chains.total", chains.total);
+  }
+}
+
+void check_sampler(const Config& config, Checker& checker) {
+  const SamplerConfig& sampler = config.sampler;
+  checker.require(!(sampler.noise && sampler.temperature), {"sampler.temperature", "sampler.noise"},
+                  "sampler.noise and sampler.temperature fix each other (noise² = step_size · "
+                  "temperature): set one of them to null");
+  checker.require(sampler.noise || sampler.temperature, {"sampler.noise", "sampler.temperature"},
+                  "one of sampler.noise and sampler.temperature must be a number above 0 (a "
+                  "sampler without noise is sampler.type gradient_descent)");
+  const bool moving_gain =
+      sampler.type == TransitionType::stanley && sampler.refresh == Refresh::iteration;
+  checker.require(!(sampler.metropolis && moving_gain), {"sampler.metropolis", "sampler.refresh"},
+                  "sampler.metropolis true contradicts sampler.refresh iteration: the gain then "
+                  "depends on the state at the iteration's start, so that the ratio of the "
+                  "proposals can't be computed; set sampler.metropolis to false");
+  checker.require(!sampler.metropolis || moving_gain, {"sampler.metropolis"},
+                  "the corrected transition is not part of this release: set it to false");
+}
+
+void check_data(const Config& config, Checker& checker) {
+  const DataConfig& data = config.data;
+  const bool from_file = data.type == DataType::file;
+  checker.require(!from_file || !data.path.empty(), {"data.path", "data.type"},
+                  "data.path must name an HDF5 file, as data.type is file");
+  checker.require(
+      from_file || !data.flip, {"data.flip", "data.type"},
+      fmt::format("data.flip mirrors images, but data.type {} has none", to_string(data.type)));
+  if (!from_file) {
+    checker.at_most("data.batch", data.batch, "data.samples", data.samples);
+    return;
+  }
+  if (const auto& box = config.sampler.box) {
+    const std::string message = fmt::format(
+        "data.range [{}, {}] must lie inside sampler.box [{}, {}]: data and chains live in the "
+        "same place",
+        data.range[0], data.range[1], (*box)[0], (*box)[1]);
+    checker.require((*box)[0] <= data.range[0] && data.range[1] <= (*box)[1],
+                    {"data.range", "sampler.box"}, message);
+  }
+}
+
+void check_optimizer(const Config& config, Checker& checker) {
+  const OptimizerConfig& optimizer = config.optimizer;
+  const Schedule& schedule = optimizer.schedule;
+  checker.require(optimizer.type == OptimizerType::sgd || optimizer.momentum == 0.0,
+                  {"optimizer.momentum", "optimizer.type"},
+                  "optimizer.momentum belongs to sgd: with optimizer.type adam set it to 0 and use "
+                  "optimizer.betas");
+  checker.require(schedule.type != ScheduleType::linear_warmup || schedule.warmup > 0,
+                  {"optimizer.schedule.warmup", "optimizer.schedule.type"},
+                  "optimizer.schedule.type linear_warmup needs optimizer.schedule.warmup above 0");
+  checker.require(
+      schedule.type != ScheduleType::cosine || !schedule.end || schedule.warmup < *schedule.end,
+      {"optimizer.schedule.end", "optimizer.schedule.warmup"},
+      "optimizer.schedule.end must be above optimizer.schedule.warmup");
+}
+
+void check_checkpoints(const Config& config, Checker& checker) {
+  const CheckpointConfig& checkpoint = config.checkpoint;
+  if (!checkpoint.keep_every) {
+    return;
+  }
+  checker.require(
+      checkpoint.every && *checkpoint.keep_every % *checkpoint.every == 0,
+      {"checkpoint.keep_every", "checkpoint.every"},
+      fmt::format("checkpoint.keep_every {} must be a multiple of {}", *checkpoint.keep_every,
+                  checkpoint.every ? checker.named("checkpoint.every", *checkpoint.every)
+                                   : "checkpoint.every, which is null"));
+}
+
+}  // namespace
+
+void check_relations(const Config& config, const Value& document, Problems& problems) {
+  Checker checker(document, problems);
+  check_chains(config, checker);
+  check_sampler(config, checker);
+  check_data(config, checker);
+  check_optimizer(config, checker);
+  check_checkpoints(config, checker);
+}
+
+}  // namespace stanley

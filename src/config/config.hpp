@@ -1,0 +1,242 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace stanley {
+
+// The configuration of a run: plain values, checked when they are read (load_config), printed by
+// to_yaml. The meaning, unit and range of each key stand once, in config/keys.cpp.
+
+enum class DeviceKind { automatic, cpu, cuda };
+enum class Precision { automatic, float32, bfloat16 };
+enum class EnergyType { mlp, convnet, resnet };
+enum class Activation { silu, leaky_relu };
+enum class DataType { file, eight_gaussians, pinwheel, checkerboard, rings };
+enum class StartType { uniform, normal, data, data_gaussian, bank };
+enum class TransitionType { stanley, langevin, gradient_descent };
+enum class Refresh { iteration, step };
+enum class ObjectiveType { contrastive };
+enum class OptimizerType { adam, sgd };
+enum class ScheduleType { constant, linear_warmup, exponential, cosine };
+
+/// The name that the configuration file uses ("auto" for `automatic`).
+std::string to_string(DeviceKind value);
+std::string to_string(Precision value);
+std::string to_string(EnergyType value);
+std::string to_string(Activation value);
+std::string to_string(DataType value);
+std::string to_string(StartType value);
+std::string to_string(TransitionType value);
+std::string to_string(Refresh value);
+std::string to_string(ObjectiveType value);
+std::string to_string(OptimizerType value);
+std::string to_string(ScheduleType value);
+
+struct RunConfig {
+  std::string name{"run"};
+  std::uint32_t seed{1};
+  std::int64_t iterations{1000};
+  std::string directory{"runs"};
+  DeviceKind device{DeviceKind::automatic};
+  Precision precision{Precision::automatic};
+  bool reproducible{false};
+  std::optional<std::string> until;  ///< a local time or a duration: see config/time_limit.hpp
+  std::optional<int> threads;        ///< none: this rank's share of the node's cores
+
+  bool operator==(const RunConfig&) const = default;
+};
+
+struct EnergyConfig {
+  EnergyType type{EnergyType::convnet};
+  std::int64_t channels{16};
+  Activation activation{Activation::silu};
+  double slope{0.2};
+  bool spectral_normalization{false};
+  std::int64_t blocks{1};
+  std::vector<std::int64_t> hidden{128, 128};
+
+  bool operator==(const EnergyConfig&) const = default;
+};
+
+struct DataConfig {
+  DataType type{DataType::file};
+  std::string path;
+  std::string split{"train"};
+  std::int64_t batch{128};
+  double noise{0.03};
+  bool flip{false};
+  std::array<double, 2> range{-1.0, 1.0};
+  std::int64_t samples{65536};
+
+  bool operator==(const DataConfig&) const = default;
+};
+
+/// A probability, constant or changing linearly over the run.
+struct RestartSchedule {
+  RestartSchedule(double constant = 0.05) : from(constant), to(constant) {}  // NOLINT: a number
+  RestartSchedule(double first, double last) : from(first), to(last) {}
+
+  /// `iteration` counts the finished weight updates: 0 gives `from`, `iterations` and later `to`.
+  double at(std::int64_t iteration, std::int64_t iterations) const;
+
+  bool operator==(const RestartSchedule&) const = default;
+
+  double from;
+  double to;
+};
+
+struct ChainsConfig {
+  std::int64_t total{2048};
+  std::int64_t active{128};
+  std::int64_t shards{8};
+  StartType start{StartType::uniform};
+  RestartSchedule restart_probability;
+
+  bool operator==(const ChainsConfig&) const = default;
+};
+
+/// Exactly one of the two is set.
+struct Threshold {
+  std::optional<double> value;  ///< th itself, in units of |∇E|
+  std::optional<double>
+      quantile;  ///< q in (0, 1]: th is each chain's order statistic ⌈q·d⌉ of |∇E|
+
+  bool operator==(const Threshold&) const = default;
+};
+
+struct SamplerConfig {
+  TransitionType type{TransitionType::stanley};
+  std::int64_t steps{20};
+  double step_size{20.0};
+  std::optional<double> noise{0.005};  ///< σ; exactly one of noise and temperature is set
+  std::optional<double> temperature;   ///< T
+  Threshold threshold{std::nullopt, 0.8};
+  Refresh refresh{Refresh::step};
+  std::optional<std::array<double, 2>> box{{-1.0, 1.0}};
+  bool metropolis{false};
+  std::int64_t write_every{100};
+
+  /// σ and T of σ² = step_size·T, whichever of the two the configuration gives. Transitions
+  /// without noise (gradient_descent) leave σ out.
+  double sigma() const;
+  double temperature_value() const;
+
+  bool operator==(const SamplerConfig&) const = default;
+};
+
+struct ObjectiveConfig {
+  ObjectiveType type{ObjectiveType::contrastive};
+  double energy_penalty{0.01};
+
+  bool operator==(const ObjectiveConfig&) const = default;
+};
+
+/// How the learning rate changes: see config/schedule.hpp for the formulas.
+struct Schedule {
+  ScheduleType type{ScheduleType::constant};
+  std::int64_t warmup{0};
+  double decay{0.999};
+  double final_factor{0.0};  ///< key `final`
+  std::optional<std::int64_t> end;
+
+  bool operator==(const Schedule&) const = default;
+};
+
+struct OptimizerConfig {
+  OptimizerType type{OptimizerType::adam};
+  double learning_rate{3e-4};
+  std::array<double, 2> betas{0.0, 0.999};
+  double epsilon{1e-8};
+  double momentum{0.0};
+  std::optional<double> gradient_clip;
+  Schedule schedule;
+  double average{0.99};
+
+  bool operator==(const OptimizerConfig&) const = default;
+};
+
+struct LogConfig {
+  std::int64_t every{25};
+
+  bool operator==(const LogConfig&) const = default;
+};
+
+struct SamplesConfig {
+  std::optional<std::int64_t> every{500};
+  std::optional<std::int64_t> chains{64};  ///< none: all chains
+
+  bool operator==(const SamplesConfig&) const = default;
+};
+
+struct CheckpointConfig {
+  std::optional<std::int64_t> every{500};
+  std::optional<double> seconds{600.0};
+  std::int64_t keep_last{3};
+  std::optional<std::int64_t> keep_every;
+  std::map<std::string, std::string> hints;  ///< MPI-IO hints, handed on as they are
+
+  bool operator==(const CheckpointConfig&) const = default;
+};
+
+struct GuardConfig {
+  bool enabled{true};
+  std::int64_t attempts{3};
+
+  bool operator==(const GuardConfig&) const = default;
+};
+
+struct WatchdogConfig {
+  double seconds{300.0};
+
+  bool operator==(const WatchdogConfig&) const = default;
+};
+
+struct EvaluationConfig {
+  std::optional<std::int64_t> every;
+
+  bool operator==(const EvaluationConfig&) const = default;
+};
+
+struct Config {
+  RunConfig run;
+  EnergyConfig energy;
+  DataConfig data;
+  ChainsConfig chains;
+  SamplerConfig sampler;
+  ObjectiveConfig objective;
+  OptimizerConfig optimizer;
+  LogConfig log;
+  SamplesConfig samples;
+  CheckpointConfig checkpoint;
+  GuardConfig guard;
+  WatchdogConfig watchdog;
+  EvaluationConfig evaluation;
+
+  bool operator==(const Config&) const = default;
+};
+
+/// Reads the file `path`, applies the overrides ("key.path=value", the value is YAML; a mapping is
+/// merged into the one that stands there) and checks the result. Throws one
+/// Error(ExitCode::configuration) that lists every mistake, a line for each, in file order:
+/// "file:line:column: key.path: what was expected, what was found".
+Config load_config(const std::string& path, const std::vector<std::string>& overrides);
+
+/// The same for a text; `name` stands for the file in messages.
+Config parse_config(const std::string& text, const std::string& name,
+                    const std::vector<std::string>& overrides);
+
+/// What only training refuses (chains.start: bank). Throws Error(ExitCode::configuration).
+void check_for_training(const Config& config);
+
+/// Every key with its value, in a fixed order; parse_config(to_yaml(c)) == c, bit for bit.
+std::string to_yaml(const Config& config);
+
+/// A Markdown table of all keys: key, default, meaning with unit and range. README holds it.
+std::string configuration_reference();
+
+}  // namespace stanley

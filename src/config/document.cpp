@@ -1,0 +1,332 @@
+#include "config/document.hpp"
+
+#include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <sstream>
+#include <utility>
+
+namespace stanley {
+namespace {
+
+// Far above any real configuration; they stop aliases that multiply.
+constexpr std::size_t deepest_level = 32;
+constexpr int most_values = 100'000;
+
+std::string join(const std::string& path, const std::string& key) {
+  return path.empty() ? key : path + "." + key;
+}
+
+/// Builds the tree from the parser's events. YAML::Load is no choice: it can't tell a second
+/// document, and YAML::LoadAll never ends on some broken files (a stray comma at the start).
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  TreeBuilder(const std::string& path, int override_index, Problems& problems)
+      : path_(path), override_index_(override_index), problems_(problems) {
+    root_.place.override_index = override_index;
+  }
+
+  int documents() const { return documents_; }
+  Place last_start() const { return last_start_; }
+  Value&& take() { return std::move(root_); }
+
+  Place place_of(const YAML::Mark& mark) const {
+    if (override_index_ >= 0 || mark.is_null()) {
+      return {0, 0, override_index_};
+    }
+    return {mark.line + 1, mark.column + 1, -1};
+  }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    ++documents_;
+    last_start_ = place_of(mark);
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    finish(begin(mark, Value::Kind::null, anchor));
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& text) override {
+    Node node = begin(mark, Value::Kind::scalar, anchor);
+    node.value.text = text;
+    node.value.quoted = tag == "!" || tag == "tag:yaml.org,2002:str";
+    finish(std::move(node));
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto target = anchors_.find(anchor);
+    if (target == anchors_.end()) {
+      throw YAML::ParserException(mark, "an alias inside the value that it stands for");
+    }
+    count(target->second, mark);
+    finish({target->second, YAML::NullAnchor});
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open_.push_back(begin(mark, Value::Kind::list, anchor));
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open_.push_back(begin(mark, Value::Kind::mapping, anchor));
+  }
+  void OnMapEnd() override { close(); }
+
+ private:
+  struct Node {
+    Value value;
+    YAML::anchor_t anchor;
+    std::optional<Value> pending_key{};  ///< of a mapping: the key whose value comes next
+  };
+
+  Node begin(const YAML::Mark& mark, Value::Kind kind, YAML::anchor_t anchor) {
+    if (open_.size() >= deepest_level) {
+      throw YAML::ParserException(mark, "values are nested too deeply");
+    }
+    Node node{{}, anchor};
+    node.value.kind = kind;
+    node.value.place = place_of(mark);
+    count(node.value, mark);
+    return node;
+  }
+
+  void count(const Value& value, const YAML::Mark& mark) {
+    if (++values_ > most_values) {
+      throw YAML::ParserException(mark, "too many values");
+    }
+    for (const Value& child : value.children) {
+      count(child, mark);
+    }
+  }
+
+  void close() {
+    Node node = std::move(open_.back());
+    open_.pop_back();
+    finish(std::move(node));
+  }
+
+  void finish(Node node) {
+    if (node.anchor != YAML::NullAnchor) {
+      anchors_[node.anchor] = node.value;
+    }
+    if (open_.empty()) {
+      root_ = std::move(node.value);
+      return;
+    }
+    Node& outer = open_.back();
+    if (outer.value.kind == Value::Kind::list) {
+      outer.value.children.push_back(std::move(node.value));
+    } else if (!outer.pending_key) {
+      outer.pending_key = std::move(node.value);
+    } else {
+      const Value key = *std::exchange(outer.pending_key, std::nullopt);
+      add_entry(outer.value, key, std::move(node.value));
+    }
+  }
+
+  void add_entry(Value& mapping, const Value& key, Value&& value) {
+    if (key.kind != Value::Kind::scalar) {
+      problems_.add(key.place, open_path(), "expected the name of a key, found " + found(key));
+      return;
+    }
+    if (const Value* first = mapping.child(key.text)) {
+      const std::string where =
+          override_index_ >= 0 ? "" : fmt::format(", first in line {}", first->key_place.line);
+      problems_.add(key.place, join(open_path(), key.text),
+                    "repeated key" + where + ": keep one of the two");
+      return;
+    }
+    value.key = key.text;
+    value.key_place = key.place;
+    mapping.children.push_back(std::move(value));
+  }
+
+  std::string open_path() const {
+    std::string path = path_;
+    for (const Node& node : open_) {
+      if (node.pending_key) {
+        path = join(path, node.pending_key->text);
+      }
+    }
+    return path;
+  }
+
+  std::string path_;
+  int override_index_;
+  Problems& problems_;
+  Value root_;
+  std::vector<Node> open_;  ///< lists and mappings whose end is still to come
+  std::map<YAML::anchor_t, Value> anchors_;
+  int documents_{0};
+  Place last_start_;
+  int values_{0};
+};
+
+/// The one document in `text`; none, with the reason in `problems`, if there isn't exactly one.
+std::optional<Value> parse_yaml(const std::string& text, const std::string& path,
+                                int override_index, Problems& problems) {
+  const Place start{0, 0, override_index};
+  if (text.size() > largest_text || text.find('\0') != std::string::npos) {
+    problems.add(start, path, "expected a YAML text of at most 1 MiB, found something else");
+    return std::nullopt;
+  }
+  TreeBuilder builder(path, override_index, problems);
+  try {
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    while (builder.documents() < 2 && parser.HandleNextDocument(builder)) {
+    }
+  } catch (const YAML::Exception& error) {
+    problems.add(builder.place_of(error.mark), path, "not YAML: " + error.msg);
+    return std::nullopt;
+  }
+  if (builder.documents() > 1) {
+    problems.add(builder.last_start(), path,
+                 "expected one YAML document, found the start of another, or a character that "
+                 "has no place here");
+    return std::nullopt;
+  }
+  return builder.take();
+}
+
+void put(Value& target, Value&& source) {
+  if (target.kind != Value::Kind::mapping || source.kind != Value::Kind::mapping) {
+    source.key = target.key;
+    target = std::move(source);
+    return;
+  }
+  for (Value& entry : source.children) {
+    const auto same = std::find_if(target.children.begin(), target.children.end(),
+                                   [&entry](const Value& other) { return other.key == entry.key; });
+    if (same == target.children.end()) {
+      target.children.push_back(std::move(entry));
+    } else {
+      same->key_place = entry.key_place;
+      put(*same, std::move(entry));
+    }
+  }
+}
+
+/// {a: {b: value}} for the path a.b; none if a part of the path is empty.
+std::optional<Value> wrap(const std::string& path, Value value, const Place& place) {
+  std::size_t end = path.size();
+  while (true) {
+    const std::size_t dot = end == 0 ? std::string::npos : path.rfind('.', end - 1);
+    const std::size_t begin = dot == std::string::npos ? 0 : dot + 1;
+    if (begin >= end) {
+      return std::nullopt;
+    }
+    value.key = path.substr(begin, end - begin);
+    value.key_place = place;
+    Value mapping;
+    mapping.kind = Value::Kind::mapping;
+    mapping.place = place;
+    mapping.children.push_back(std::move(value));
+    value = std::move(mapping);
+    if (dot == std::string::npos) {
+      return value;
+    }
+    end = dot;
+  }
+}
+
+/// The value in YAML's flow style, for messages.
+std::string flow_text(const Value& value) {
+  if (value.kind == Value::Kind::null) {
+    return "null";
+  }
+  if (value.kind == Value::Kind::scalar) {
+    return value.quoted ? fmt::format("\"{}\"", value.text) : value.text;
+  }
+  const bool list = value.kind == Value::Kind::list;
+  std::string text;
+  for (const Value& item : value.children) {
+    text += text.empty() ? "" : ", ";
+    text += list ? "" : item.key + ": ";
+    text += flow_text(item);
+  }
+  return list ? "[" + text + "]" : "{" + text + "}";
+}
+
+std::string shortened(const std::string& text) {
+  constexpr std::size_t longest = 60;
+  std::string result = text.substr(0, longest);
+  std::replace_if(
+      result.begin(), result.end(),
+      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  if (text.size() <= longest) {
+    return result;
+  }
+  // Not in the middle of a UTF-8 character.
+  while (!result.empty() && (static_cast<unsigned char>(text[result.size()]) & 0xc0) == 0x80) {
+    result.pop_back();
+  }
+  return result + "...";
+}
+
+}  // namespace
+
+const Value* Value::child(const std::string& name) const {
+  if (kind != Kind::mapping) {
+    return nullptr;
+  }
+  const auto match = std::find_if(children.begin(), children.end(),
+                                  [&name](const Value& value) { return value.key == name; });
+  return match == children.end() ? nullptr : &*match;
+}
+
+const Value* Value::descendant(const std::string& path) const {
+  const std::size_t dot = path.find('.');
+  const Value* next = child(path.substr(0, dot));
+  return next == nullptr || dot == std::string::npos ? next
+                                                     : next->descendant(path.substr(dot + 1));
+}
+
+std::string found(const Value& value) { return shortened(flow_text(value)); }
+
+std::optional<Value> read_document(const std::string& text, Problems& problems) {
+  std::optional<Value> document = parse_yaml(text, "", -1, problems);
+  if (!document) {
+    return std::nullopt;
+  }
+  if (document->kind == Value::Kind::null) {
+    problems.add({}, "", "the file is empty: expected sections such as 'run:' and 'energy:'");
+    return std::nullopt;
+  }
+  if (document->kind != Value::Kind::mapping) {
+    problems.add(document->place, "",
+                 "expected sections such as 'run:' and 'energy:', found " + found(*document));
+    return std::nullopt;
+  }
+  return document;
+}
+
+void apply_overrides(Value& document, const std::vector<std::string>& overrides,
+                     Problems& problems) {
+  for (std::size_t i = 0; i < overrides.size(); ++i) {
+    const Place place{0, 0, static_cast<int>(i)};
+    const std::size_t equals = overrides[i].find('=');
+    const std::string path = overrides[i].substr(0, equals);
+    if (equals == std::string::npos) {
+      problems.add(place, "", "expected key.path=value");
+      continue;
+    }
+    std::optional<Value> value =
+        parse_yaml(overrides[i].substr(equals + 1), path, static_cast<int>(i), problems);
+    if (!value) {
+      continue;
+    }
+    std::optional<Value> wrapped = wrap(path, *std::move(value), place);
+    if (!wrapped) {
+      problems.add(place, "", "expected key.path=value, found an empty name in the path");
+      continue;
+    }
+    put(document, *std::move(wrapped));
+  }
+}
+
+}  // namespace stanley

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/problems.hpp"
+
+namespace stanley {
+
+/// Far above any real configuration: it stops the wrong file.
+inline constexpr std::size_t largest_text = std::size_t{1} << 20;
+
+/// One node of a YAML document. A plain tree instead of YAML::Node: it tells repeated keys, is
+/// safe to change, and an override's values can join those of the file.
+struct Value {
+  enum class Kind { null, scalar, list, mapping };
+
+  std::string key;  ///< its name in the mapping around it
+  Place key_place;
+  Kind kind{Kind::null};
+  Place place;
+  std::string text;             ///< of a scalar
+  bool quoted{false};           ///< then a scalar is text, never a number or true/false
+  std::vector<Value> children;  ///< of a list or mapping, in file order
+
+  const Value* child(const std::string& name) const;       ///< none: nullptr
+  const Value* descendant(const std::string& path) const;  ///< by a dotted path
+};
+
+/// The value in YAML's flow style on one line, cut to a length that fits a message.
+std::string found(const Value& value);
+
+/// Reads one YAML document whose root must be a mapping; none if it isn't. The reason, and each
+/// repeated key (the first of the same name stays), are added to `problems`.
+std::optional<Value> read_document(const std::string& text, Problems& problems);
+
+/// Puts each override "key.path=value" into the document: mappings merge, all else replaces.
+void apply_overrides(Value& document, const std::vector<std::string>& overrides,
+                     Problems& problems);
+
+}  // namespace stanley

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace stanley {
+
+/// How the program ends: an interface that job scripts rely on (README, "Exit codes").
+enum class ExitCode : int {
+  finished = 0,
+  configuration = 2,  ///< usage or configuration
+  environment = 3,    ///< device, driver, launcher, library
+  diverged = 4,       ///< the training diverged and could not recover
+  input_output = 5,   ///< a file that is missing, broken, full or in use
+  communication = 6,  ///< MPI, NCCL or the watchdog
+  bug = 70,           ///< ours
+  requeue = 85,       ///< checkpointed, please start again
+};
+
+/// The one exception type of the program. The message is one clear sentence (or one line for each
+/// mistake in a configuration) that names the file, key or value, what was expected and what to
+/// do. Only main() catches it for good, and turns it into a message and an exit code.
+class Error : public std::runtime_error {
+ public:
+  Error(ExitCode exit_code, const std::string& message)
+      : std::runtime_error(message), code(exit_code) {}
+
+  ExitCode code;
+};
+
+}  // namespace stanley

@@ -1,0 +1,310 @@
+#include "config/keys.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <iterator>
+#include <type_traits>
+#include <utility>
+
+#include "config/enum_names.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr double largest_count = 1e15;  // integers up to here are exact as doubles
+
+Limits at_least(double low) { return {.low = low}; }
+Limits above(double low) { return {.low = low, .low_open = true}; }
+Limits between(double low, double high) { return {.low = low, .high = high}; }
+Limits from_below(double low, double high) { return {.low = low, .high = high, .high_open = true}; }
+Limits above_up_to(double low, double high) { return {.low = low, .high = high, .low_open = true}; }
+Limits count() { return between(1, largest_count); }
+/// Ids of chains and samples are 32-bit words of the random counter.
+Limits id_count() { return between(1, 4294967295.0); }
+
+template <typename Enum>
+Choice choice(Enum& member) {
+  return {.names = {EnumNames<Enum>::names.begin(), EnumNames<Enum>::names.end()},
+          .read = [&member] { return static_cast<std::size_t>(member); },
+          .write = [&member](std::size_t index) { member = static_cast<Enum>(index); }};
+}
+
+std::vector<Key> keys_of(RunConfig& run) {
+  return {
+      {"run.name",
+       "name of the run: its directory is directory/name",
+       &run.name,
+       {},
+       TextForm::name},
+      {"run.seed", "every random number is a function of it", &run.seed, between(0, 4294967295.0)},
+      {"run.iterations", "weight updates", &run.iterations, count()},
+      {"run.directory", "folder that run directories are made in", &run.directory},
+      {"run.device", "what chains and network run on; auto takes the GPU where there is one",
+       choice(run.device)},
+      {"run.precision",
+       "arithmetic of the chains' network; auto takes bfloat16 where the processor has "
+       "instructions for it",
+       choice(run.precision)},
+      {"run.reproducible",
+       "bitwise the same result on every number of ranks (slower: fixed order of all sums)",
+       &run.reproducible},
+      {"run.until",
+       "end of the wall time: checkpoint and stop before it",
+       &run.until,
+       {},
+       TextForm::time_limit},
+      {"run.threads", "threads of each rank; null: its share of the node's cores", &run.threads,
+       between(1, 65536)},
+  };
+}
+
+std::vector<Key> keys_of(EnergyConfig& energy) {
+  return {
+      {"energy.type", "the network", choice(energy.type)},
+      {"energy.channels", "channels of the first convolution (convnet, resnet)", &energy.channels,
+       between(1, 65536)},
+      {"energy.activation", "between all layers", choice(energy.activation)},
+      {"energy.slope", "of leaky_relu below zero", &energy.slope, from_below(0, 1)},
+      {"energy.spectral_normalization", "divide each weight by its largest singular value",
+       &energy.spectral_normalization},
+      {"energy.blocks", "residual blocks at each resolution (resnet)", &energy.blocks,
+       between(1, 1024)},
+      {"energy.hidden", "widths of the hidden layers (mlp)", &energy.hidden, between(1, 1 << 20)},
+  };
+}
+
+std::vector<Key> keys_of(DataConfig& data) {
+  return {
+      {"data.type", "images of a file, or points in the plane from a known density",
+       choice(data.type)},
+      {"data.path", "the HDF5 file that tools/convert_images.py makes (type file)", &data.path},
+      {"data.split", "its group of images", &data.split, {}, TextForm::name},
+      {"data.batch", "samples in an iteration, of all ranks together", &data.batch, id_count()},
+      {"data.noise", "standard deviation of the noise added at each use, in units of the states",
+       &data.noise, at_least(0)},
+      {"data.flip", "mirror images left to right with probability 1/2 (type file)", &data.flip},
+      {"data.range",
+       "the states that the file's smallest and largest value become (type file)",
+       &data.range,
+       {},
+       TextForm::any,
+       true},
+      {"data.samples", "size of the data set (every type but file)", &data.samples, id_count()},
+  };
+}
+
+std::vector<Key> keys_of(ChainsConfig& chains) {
+  return {
+      {"chains.total", "chains in the bank (C)", &chains.total, id_count()},
+      {"chains.active", "chains that move in an iteration (B); divides total", &chains.active,
+       id_count()},
+      {"chains.shards", "parts that the work is dealt in (S); divides total, active and data.batch",
+       &chains.shards, between(1, 1 << 30)},
+      {"chains.start", "where a chain starts; bank, for `stanley sample` only: where it stood",
+       choice(chains.start)},
+      {"chains.restart_probability", "at each visit of a chain; {from, to}: linear over the run",
+       &chains.restart_probability, between(0, 1)},
+  };
+}
+
+std::vector<Key> keys_of(SamplerConfig& sampler) {
+  return {
+      {"sampler.type", "the transition; gradient_descent has no noise", choice(sampler.type)},
+      {"sampler.steps", "chain steps in an iteration (K)", &sampler.steps, between(1, 1 << 30)},
+      {"sampler.step_size", "α: the drift is α/2 times the gradient", &sampler.step_size, above(0)},
+      {"sampler.noise", "σ of a step, in units of the states; exactly one of noise and temperature",
+       &sampler.noise, above(0)},
+      {"sampler.temperature", "T, with σ² = αT", &sampler.temperature, above(0)},
+      {"sampler.threshold", "th of the gain th/max(th, |∇E|) (stanley); quantile: each chain's own",
+       &sampler.threshold, at_least(0)},
+      {"sampler.refresh", "when the gain is computed anew: once an iteration or at every step",
+       choice(sampler.refresh)},
+      {"sampler.box",
+       "the interval that states are projected into; null: none",
+       &sampler.box,
+       {},
+       TextForm::any,
+       true},
+      {"sampler.metropolis", "accept or reject each step; this release has false alone",
+       &sampler.metropolis},
+      {"sampler.write_every", "chain steps from draw to draw in `stanley sample`",
+       &sampler.write_every, count()},
+  };
+}
+
+std::vector<Key> keys_of(ObjectiveConfig& objective) {
+  return {
+      {"objective.type", "contrastive: mean energy of data less that of chains",
+       choice(objective.type)},
+      {"objective.energy_penalty", "weight of the mean squared energies (λ)",
+       &objective.energy_penalty, at_least(0)},
+  };
+}
+
+std::vector<Key> keys_of(Schedule& schedule) {
+  return {
+      {"optimizer.schedule.type", "how the learning rate changes", choice(schedule.type)},
+      {"optimizer.schedule.warmup", "iterations of linear rise (linear_warmup, cosine)",
+       &schedule.warmup, between(0, largest_count)},
+      {"optimizer.schedule.decay", "factor of each iteration (exponential)", &schedule.decay,
+       above_up_to(0, 1)},
+      {"optimizer.schedule.final", "share of the learning rate that is left at the end (cosine)",
+       &schedule.final_factor, between(0, 1)},
+      {"optimizer.schedule.end", "iteration at which cosine ends; null: run.iterations",
+       &schedule.end, count()},
+  };
+}
+
+std::vector<Key> keys_of(OptimizerConfig& optimizer) {
+  return {
+      {"optimizer.type", "the weight update", choice(optimizer.type)},
+      {"optimizer.learning_rate", "before the schedule", &optimizer.learning_rate, above(0)},
+      {"optimizer.betas", "decay of the first and second moment (adam)", &optimizer.betas,
+       from_below(0, 1)},
+      {"optimizer.epsilon", "added to the root of the second moment (adam)", &optimizer.epsilon,
+       above(0)},
+      {"optimizer.momentum", "of sgd", &optimizer.momentum, from_below(0, 1)},
+      {"optimizer.gradient_clip", "largest norm of the whole gradient; null: no limit",
+       &optimizer.gradient_clip, above(0)},
+      {"optimizer.average", "decay of the running average of the weights, bias-corrected",
+       &optimizer.average, from_below(0, 1)},
+  };
+}
+
+std::vector<Key> keys_of(CheckpointConfig& checkpoint) {
+  return {
+      {"checkpoint.every", "iterations from checkpoint to checkpoint; null: by time alone",
+       &checkpoint.every, count()},
+      {"checkpoint.seconds", "longest time without a checkpoint, s; null: no limit",
+       &checkpoint.seconds, above(0)},
+      {"checkpoint.keep_last", "newest checkpoints that stay", &checkpoint.keep_last, count()},
+      {"checkpoint.keep_every", "checkpoints of its multiples stay too; a multiple of every",
+       &checkpoint.keep_every, count()},
+      {"checkpoint.hints", "MPI-IO hints, handed on as they are", &checkpoint.hints},
+  };
+}
+
+std::vector<Key> keys_of_the_record(Config& config) {
+  return {
+      {"log.every", "iterations from log line to log line", &config.log.every, count()},
+      {"samples.every", "iterations from draw file to draw file; null: none", &config.samples.every,
+       count()},
+      {"samples.chains", "draws of the first so many chains; null: all", &config.samples.chains,
+       id_count()},
+  };
+}
+
+std::vector<Key> keys_of_the_safety(Config& config) {
+  return {
+      {"guard.enabled", "roll back when the training diverges", &config.guard.enabled},
+      {"guard.attempts", "roll-backs before the run gives up", &config.guard.attempts,
+       between(1, 65535)},
+      {"watchdog.seconds", "without progress on any rank, then the run is aborted, s",
+       &config.watchdog.seconds, above(0)},
+      {"evaluation.every", "iterations from evaluation to evaluation; null: none",
+       &config.evaluation.every, count()},
+  };
+}
+
+}  // namespace
+
+bool Limits::hold(double value) const {
+  return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
+}
+
+std::string Limits::text() const {
+  const bool bounded_above = high < largest_count;
+  if (bounded_above) {
+    return fmt::format(" in {}{}, {}{}", low_open ? "(" : "[", low, high, high_open ? ")" : "]");
+  }
+  if (low > -std::numeric_limits<double>::infinity()) {
+    return fmt::format(" {} {}", low_open ? "above" : "of at least", low);
+  }
+  return "";
+}
+
+std::vector<Key> describe(Config& config) {
+  std::vector<Key> keys;
+  const auto add = [&keys](std::vector<Key> more) {
+    keys.insert(keys.end(), std::make_move_iterator(more.begin()),
+                std::make_move_iterator(more.end()));
+  };
+  add(keys_of(config.run));
+  add(keys_of(config.energy));
+  add(keys_of(config.data));
+  add(keys_of(config.chains));
+  add(keys_of(config.sampler));
+  add(keys_of(config.objective));
+  add(keys_of(config.optimizer));
+  add(keys_of(config.optimizer.schedule));
+  add(keys_of_the_record(config));
+  add(keys_of(config.checkpoint));
+  add(keys_of_the_safety(config));
+  return keys;
+}
+
+namespace {
+
+struct Words {
+  const Key& key;
+
+  std::string operator()(const std::int64_t*) const { return "an integer" + key.limits.text(); }
+  std::string operator()(const std::uint32_t*) const { return "an integer" + key.limits.text(); }
+  std::string operator()(const double*) const { return "a number" + key.limits.text(); }
+  std::string operator()(const bool*) const { return "true or false"; }
+  std::string operator()(const std::string*) const {
+    switch (key.form) {
+      case TextForm::any:
+        return "text";
+      case TextForm::name:
+        return "a name of letters, digits and . _ - (no other characters, not all dots)";
+      case TextForm::time_limit:
+        return "a local time YYYY-MM-DDTHH:MM:SS or a duration such as 3h30m";
+    }
+    return "";
+  }
+  std::string operator()(const std::array<double, 2>*) const {
+    return key.increasing ? "two numbers [low, high] with low < high"
+                          : "a list of two numbers" + key.limits.text();
+  }
+  std::string operator()(const std::vector<std::int64_t>*) const {
+    return "a list of integers" + key.limits.text();
+  }
+  std::string operator()(const std::map<std::string, std::string>*) const {
+    return "a mapping of names to values";
+  }
+  std::string operator()(const RestartSchedule*) const {
+    return "a number" + key.limits.text() + " or {from: ..., to: ...}";
+  }
+  std::string operator()(const Threshold*) const {
+    return "a number" + key.limits.text() + " or {quantile: q} with q in (0, 1]";
+  }
+  std::string operator()(const Choice& choice) const {
+    return choice.names.size() == 1 ? std::string(choice.names.front())
+                                    : fmt::format("one of {}", fmt::join(choice.names, ", "));
+  }
+  std::string operator()(const std::optional<int>*) const {
+    return "an integer" + key.limits.text() + ", or null";
+  }
+  template <typename T>
+  std::string operator()(const std::optional<T>*) const {
+    return (*this)(static_cast<const T*>(nullptr)) + ", or null";
+  }
+};
+
+}  // namespace
+
+std::string expected(const Key& key) { return std::visit(Words{key}, key.member); }
+
+std::vector<std::string> keys_inside(const Key& key) {
+  if (std::holds_alternative<RestartSchedule*>(key.member)) {
+    return {"from", "to"};
+  }
+  if (std::holds_alternative<Threshold*>(key.member)) {
+    return {"quantile"};
+  }
+  return {};
+}
+
+}  // namespace stanley

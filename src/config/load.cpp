@@ -1,0 +1,63 @@
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/checks.hpp"
+#include "config/config.hpp"
+#include "config/document.hpp"
+#include "config/error.hpp"
+#include "config/keys.hpp"
+#include "config/problems.hpp"
+#include "config/reader.hpp"
+
+namespace stanley {
+
+Config parse_config(const std::string& text, const std::string& name,
+                    const std::vector<std::string>& overrides) {
+  Problems problems(name, overrides);
+  std::optional<Value> document = read_document(text, problems);
+  if (!document) {
+    problems.throw_if_any();
+  }
+  apply_overrides(*document, overrides, problems);
+  Config config;
+  read_keys(*document, describe(config), problems);
+  // Noise has a default, but whoever gives the temperature alone means that.
+  if (config.sampler.temperature && document->descendant("sampler.noise") == nullptr) {
+    config.sampler.noise.reset();
+  }
+  check_relations(config, *document, problems);
+  problems.throw_if_any();
+  return config;
+}
+
+Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
+  std::ifstream file(path, std::ios::binary);
+  // Opening a folder succeeds: only reading from it fails.
+  const bool readable = file && (file.peek() != std::ifstream::traits_type::eof() || file.eof());
+  if (!readable) {
+    const int reason = errno;
+    throw Error(
+        ExitCode::configuration,
+        path + ": expected a configuration file that can be read: " + std::strerror(reason));
+  }
+  file.clear();
+  std::string text(largest_text + 1, ' ');  // one more than a configuration may have
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return parse_config(text, path, overrides);
+}
+
+void check_for_training(const Config& config) {
+  if (config.chains.start == StartType::bank) {
+    throw Error(ExitCode::configuration,
+                "chains.start: bank means the chains of a checkpoint, which `stanley sample` goes "
+                "on with: for training choose uniform, normal, data or data_gaussian");
+  }
+}
+
+}  // namespace stanley

@@ -1,0 +1,54 @@
+#include "config/nearest.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <string_view>
+
+namespace stanley {
+namespace {
+
+/// Levenshtein's distance: insertions, deletions and substitutions.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string_view last_name(std::string_view path) {
+  const std::size_t dot = path.rfind('.');
+  return dot == std::string_view::npos ? path : path.substr(dot + 1);
+}
+
+}  // namespace
+
+std::string nearest_path(const std::string& path, const std::vector<std::string>& known) {
+  // Nobody's key is longer than this; a pasted file must not cost seconds.
+  const std::string_view start = std::string_view(path).substr(0, 200);
+  const auto distance = [start](const std::string& other) {
+    // A right name in a wrong section costs one: a misspelt name in the right section wins a tie.
+    return std::min(edit_distance(start, other),
+                    edit_distance(last_name(start), last_name(other)) + 1);
+  };
+  std::size_t best = 0;
+  std::size_t least = distance(known.at(0));
+  for (std::size_t i = 1; i < known.size(); ++i) {
+    const std::size_t candidate = distance(known[i]);
+    if (candidate < least) {
+      best = i;
+      least = candidate;
+    }
+  }
+  return known[best];
+}
+
+}  // namespace stanley

@@ -1,0 +1,255 @@
+#include "config/reader.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+
+#include "config/nearest.hpp"
+#include "config/scalars.hpp"
+#include "config/time_limit.hpp"
+
+namespace stanley {
+namespace {
+
+/// Reads the value of one key. Each overload returns false if the value isn't what the key takes;
+/// then the caller reports it; a single number keeps its default.
+class ValueReader {
+ public:
+  ValueReader(const Key& key, const Value& value) : key_(key), value_(value) {}
+
+  bool operator()(std::int64_t* member) const { return integer(value_, *member); }
+  bool operator()(std::uint32_t* member) const { return integer(value_, *member); }
+  bool operator()(double* member) const { return number(value_, key_.limits, *member); }
+  bool operator()(bool* member) const {
+    const std::optional<bool> flag = plain() ? as_bool(value_.text) : std::nullopt;
+    *member = flag.value_or(*member);
+    return flag.has_value();
+  }
+  bool operator()(std::string* member) const {
+    *member = value_.text;
+    return value_.kind == Value::Kind::scalar && (value_.quoted || reads_as_text(value_.text)) &&
+           has_form(value_.text);
+  }
+  bool operator()(std::array<double, 2>* member) const {
+    return value_.kind == Value::Kind::list && value_.children.size() == 2 &&
+           number(value_.children[0], key_.limits, (*member)[0]) &&
+           number(value_.children[1], key_.limits, (*member)[1]) &&
+           !(key_.increasing && (*member)[0] >= (*member)[1]);
+  }
+  bool operator()(std::vector<std::int64_t>* member) const {
+    member->assign(value_.children.size(), 0);
+    bool good = value_.kind == Value::Kind::list && !member->empty();
+    for (std::size_t i = 0; good && i < member->size(); ++i) {
+      good = integer(value_.children[i], (*member)[i]);
+    }
+    return good;
+  }
+  bool operator()(std::map<std::string, std::string>* member) const {
+    member->clear();
+    for (const Value& entry : value_.children) {
+      if (entry.kind != Value::Kind::scalar) {
+        return false;
+      }
+      (*member)[entry.key] = entry.text;
+    }
+    return value_.kind == Value::Kind::mapping;
+  }
+  bool operator()(RestartSchedule* member) const {
+    if (number(value_, key_.limits, member->from)) {
+      member->to = member->from;
+      return true;
+    }
+    const Value* from = value_.child("from");
+    const Value* to = value_.child("to");
+    return from != nullptr && to != nullptr && number(*from, key_.limits, member->from) &&
+           number(*to, key_.limits, member->to);
+  }
+  bool operator()(Threshold* member) const {
+    double read = 0.0;
+    if (number(value_, key_.limits, read)) {
+      *member = {read, std::nullopt};
+      return true;
+    }
+    const Value* quantile = value_.child("quantile");
+    if (quantile == nullptr || !number(*quantile, {.low = 0, .high = 1, .low_open = true}, read)) {
+      return false;
+    }
+    *member = {std::nullopt, read};
+    return true;
+  }
+  bool operator()(const Choice& choice) const {
+    const auto match = std::find(choice.names.begin(), choice.names.end(), value_.text);
+    if (value_.kind != Value::Kind::scalar || match == choice.names.end()) {
+      return false;
+    }
+    choice.write(static_cast<std::size_t>(match - choice.names.begin()));
+    return true;
+  }
+  template <typename T>
+  bool operator()(std::optional<T>* member) const {
+    if (value_.kind == Value::Kind::null) {
+      member->reset();
+      return true;
+    }
+    T read{};
+    if (!(*this)(&read)) {
+      return false;  // the relations between keys must never meet a number out of its range
+    }
+    *member = read;
+    return true;
+  }
+
+ private:
+  bool operator()(int* member) const { return integer(value_, *member); }
+
+  bool plain() const { return value_.kind == Value::Kind::scalar && !value_.quoted; }
+
+  template <typename T>
+  bool integer(const Value& value, T& member) const {
+    if (value.kind != Value::Kind::scalar || value.quoted) {
+      return false;
+    }
+    const std::optional<std::int64_t> read = as_integer(value.text);
+    if (!read || !key_.limits.hold(static_cast<double>(*read))) {
+      return false;
+    }
+    member = static_cast<T>(*read);
+    return true;
+  }
+
+  static bool number(const Value& value, const Limits& limits, double& member) {
+    if (value.kind != Value::Kind::scalar || value.quoted) {
+      return false;
+    }
+    const std::optional<double> read = as_number(value.text);
+    if (!read || !limits.hold(*read)) {
+      return false;
+    }
+    member = *read;
+    return true;
+  }
+
+  static bool is_name(const std::string& text) {
+    const auto allowed = [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+    };
+    return text.size() <= 200 && std::all_of(text.begin(), text.end(), allowed) &&
+           text.find_first_not_of('.') != std::string::npos;
+  }
+
+  bool has_form(const std::string& text) const {
+    switch (key_.form) {
+      case TextForm::any:
+        return true;
+      case TextForm::name:
+        return is_name(text);
+      case TextForm::time_limit:
+        return end_time(text, std::chrono::system_clock::time_point{}).has_value();
+    }
+    return false;
+  }
+
+  const Key& key_;
+  const Value& value_;
+};
+
+/// Walks the document against the known keys.
+class DocumentReader {
+ public:
+  DocumentReader(const std::vector<Key>& keys, Problems& problems)
+      : keys_(keys), problems_(problems) {
+    for (const Key& key : keys) {
+      known_.push_back(key.path);
+      for (std::size_t dot = key.path.find('.'); dot != std::string::npos;
+           dot = key.path.find('.', dot + 1)) {
+        if (sections_.insert(key.path.substr(0, dot)).second) {
+          known_.push_back(key.path.substr(0, dot));
+        }
+      }
+      for (const std::string& name : keys_inside(key)) {
+        known_.push_back(key.path + "." + name);
+      }
+    }
+  }
+
+  void read_section(const Value& section, const std::string& path) {
+    for (const Value& entry : section.children) {
+      const std::string full = path.empty() ? entry.key : path + "." + entry.key;
+      const auto key = std::find_if(keys_.begin(), keys_.end(),
+                                    [&full](const Key& known) { return known.path == full; });
+      if (key != keys_.end() && entry.key.find('.') == std::string::npos) {
+        read_key(*key, entry);
+      } else if (!sections_.contains(full) || entry.key.find('.') != std::string::npos) {
+        report_unknown(entry, full);
+      } else if (entry.kind != Value::Kind::mapping) {
+        problems_.add(entry.place, full, "expected a mapping of keys, found " + found(entry));
+      } else {
+        read_section(entry, full);
+      }
+    }
+  }
+
+ private:
+  static std::string described(const Key& key, const Value& value) {
+    const bool takes_text = std::holds_alternative<std::string*>(key.member) ||
+                            std::holds_alternative<std::optional<std::string>*>(key.member);
+    const bool needs_quotes = takes_text && value.kind == Value::Kind::scalar && !value.quoted &&
+                              !reads_as_text(value.text);
+    return found(value) + (needs_quotes ? " (to make it text, put it in quotes)" : "");
+  }
+
+  void read_key(const Key& key, const Value& value) {
+    if (!keys_inside(key).empty() && has_unknown_inside(key, value)) {
+      return;
+    }
+    if (!std::visit(ValueReader(key, value), key.member)) {
+      problems_.add(value.place, key.path,
+                    fmt::format("expected {}, found {}", expected(key), described(key, value)));
+    }
+  }
+
+  bool has_unknown_inside(const Key& key, const Value& value) {
+    const std::vector<std::string> names = keys_inside(key);
+    bool unknown = false;
+    for (const Value& entry : value.children) {
+      if (value.kind == Value::Kind::mapping &&
+          std::find(names.begin(), names.end(), entry.key) == names.end()) {
+        report_unknown(entry, key.path + "." + entry.key);
+        unknown = true;
+      }
+    }
+    return unknown;
+  }
+
+  void report_unknown(const Value& entry, const std::string& path) {
+    const std::string nearest = nearest_path(path, known_);
+    problems_.add(entry.key_place, path,
+                  nearest == path ? "unknown key: a dot joins no names in a file, nest them instead"
+                                  : "unknown key; the nearest known key is " + nearest);
+    // Its value was probably meant for that one: no check should complain of the default there.
+    problems_.distrust(nearest);
+  }
+
+  const std::vector<Key>& keys_;
+  Problems& problems_;
+  std::set<std::string> sections_;
+  std::vector<std::string> known_;
+};
+
+}  // namespace
+
+void read_keys(const Value& document, const std::vector<Key>& keys, Problems& problems) {
+  DocumentReader(keys, problems).read_section(document, "");
+}
+
+}  // namespace stanley

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <vector>
+
+#include "config/config.hpp"
+#include "config/document.hpp"
+#include "config/keys.hpp"
+#include "config/problems.hpp"
+
+namespace stanley {
+
+/// Writes what the document gives into the members that the keys are bound to, each checked alone
+/// (name, type, range). Each mistake goes to `problems`, and its member then holds nothing of use.
+void read_keys(const Value& document, const std::vector<Key>& keys, Problems& problems);
+
+}  // namespace stanley

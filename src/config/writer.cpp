@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include "config/config.hpp"
+#include "config/keys.hpp"
+#include "config/scalars.hpp"
+
+namespace stanley {
+namespace {
+
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      result += '\\';
+      result += c;
+    } else if (byte < 0x20 || byte == 0x7f) {
+      result += fmt::format("\\x{:02x}", byte);
+    } else {
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+std::string text_value(const std::string& text) {
+  const auto plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '/';
+  };
+  return std::all_of(text.begin(), text.end(), plain) && reads_as_text(text) ? text : quoted(text);
+}
+
+/// The value of a key in YAML's flow style. fmt's "{}" is the shortest text that reads back as the
+/// same double.
+struct ValueWriter {
+  template <typename T>
+  requires std::is_arithmetic_v<T> std::string operator()(const T* value) const {
+    return fmt::format("{}", *value);
+  }
+  std::string operator()(const std::string* value) const { return text_value(*value); }
+  std::string operator()(const std::array<double, 2>* value) const {
+    return fmt::format("[{}]", fmt::join(*value, ", "));
+  }
+  std::string operator()(const std::vector<std::int64_t>* value) const {
+    return fmt::format("[{}]", fmt::join(*value, ", "));
+  }
+  std::string operator()(const std::map<std::string, std::string>* value) const {
+    std::vector<std::string> entries;
+    for (const auto& [name, text] : *value) {
+      entries.push_back(quoted(name) + ": " + quoted(text));
+    }
+    return fmt::format("{{{}}}", fmt::join(entries, ", "));
+  }
+  std::string operator()(const RestartSchedule* value) const {
+    return value->from == value->to ? fmt::format("{}", value->from)
+                                    : fmt::format("{{from: {}, to: {}}}", value->from, value->to);
+  }
+  std::string operator()(const Threshold* value) const {
+    return value->quantile ? fmt::format("{{quantile: {}}}", *value->quantile)
+                           : fmt::format("{}", value->value.value());
+  }
+  std::string operator()(const Choice& choice) const {
+    return std::string(choice.names.at(choice.read()));
+  }
+  template <typename T>
+  std::string operator()(const std::optional<T>* value) const {
+    return value->has_value() ? (*this)(&**value) : "null";
+  }
+};
+
+std::string written(const Key& key) { return std::visit(ValueWriter{}, key.member); }
+
+std::vector<std::string> split(const std::string& path) {
+  std::vector<std::string> names;
+  std::size_t begin = 0;
+  for (std::size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', begin)) {
+    names.push_back(path.substr(begin, dot - begin));
+    begin = dot + 1;
+  }
+  names.push_back(path.substr(begin));
+  return names;
+}
+
+std::string markdown(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    result += c == '|' ? "\\|" : std::string(1, c);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string to_yaml(const Config& config) {
+  Config copy = config;  // keys are bound to what they could change
+  std::string text;
+  std::vector<std::string> open;  // the sections around the last line
+  for (const Key& key : describe(copy)) {
+    const std::vector<std::string> names = split(key.path);
+    const std::size_t depth = names.size() - 1;
+    std::size_t common = 0;
+    while (common < depth && common < open.size() && open[common] == names[common]) {
+      ++common;
+    }
+    open.assign(names.begin(), names.end() - 1);
+    for (std::size_t level = common; level < depth; ++level) {
+      text += std::string(2 * level, ' ') + names[level] + ":\n";
+    }
+    text += std::string(2 * depth, ' ') + names.back() + ": " + written(key) + "\n";
+  }
+  return text;
+}
+
+std::string configuration_reference() {
+  Config defaults;
+  std::string text = "| key | default | meaning |\n|---|---|---|\n";
+  for (const Key& key : describe(defaults)) {
+    text += fmt::format("| `{}` | `{}` | {}. Takes {}. |\n", key.path, written(key),
+                        markdown(key.meaning), markdown(expected(key)));
+  }
+  return text;
+}
+
+}  // namespace stanley

@@ -1,0 +1,67 @@
+#include "data/batches.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "random/permutation.hpp"
+#include "sampler/update.hpp"
+
+namespace stanley {
+namespace {
+
+/// Mirrors an image left to right.
+void flip(const std::vector<std::int64_t>& shape, float* image) {
+  const std::int64_t width = shape[2], rows = shape[0] * shape[1];
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::reverse(image + row * width, image + (row + 1) * width);
+  }
+}
+
+}  // namespace
+
+Batches::Batches(const Dataset& dataset, const Config& config, std::uint32_t attempt)
+    : dataset_(dataset),
+      config_(config.data),
+      seed_(config.run.seed),
+      attempt_(attempt),
+      low_(-std::numeric_limits<float>::infinity()),
+      high_(std::numeric_limits<float>::infinity()) {
+  if (config.sampler.box) {
+    low_ = static_cast<float>((*config.sampler.box)[0]);
+    high_ = static_cast<float>((*config.sampler.box)[1]);
+  }
+}
+
+std::int64_t Batches::sample_index(std::int64_t iteration, std::int64_t position) const {
+  const auto size = static_cast<std::uint64_t>(dataset_.size());
+  const auto visit = static_cast<std::uint64_t>(iteration * config_.batch + position);
+  const random::Key key{seed_, random::Stream::data_order, attempt_};
+  return static_cast<std::int64_t>(random::permute(visit % size, size, key, visit / size));
+}
+
+void Batches::fill(std::int64_t iteration, std::int64_t first, std::int64_t count,
+                   float* out) const {
+  const std::int64_t dimension = dataset_.dimension();
+  const auto step = static_cast<std::uint64_t>(iteration);
+  const random::Key flip_key{seed_, random::Stream::data_flip, attempt_};
+  const bool may_flip = config_.flip && dataset_.shape().size() == 3;
+  for (std::int64_t i = 0; i < count; ++i) {
+    float* sample = out + i * dimension;
+    dataset_.copy_sample(sample_index(iteration, first + i), sample);
+    const auto id = static_cast<std::uint32_t>(first + i);
+    if (may_flip && random::uniform(flip_key, id, step) < 0.5F) flip(dataset_.shape(), sample);
+  }
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(count));
+  std::iota(ids.begin(), ids.end(), first);
+  // A chain step without drift is just what is needed: noise, then the projection into the box.
+  const Update noise{.half_step = 0,
+                     .sigma = static_cast<float>(config_.noise),
+                     .low = low_,
+                     .high = high_,
+                     .key = {seed_, random::Stream::data_noise, attempt_},
+                     .step = step};
+  update_cpu(noise, ids, dimension, nullptr, nullptr, nullptr, out);
+}
+
+}  // namespace stanley

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+#include "config/config.hpp"
+#include "data/dataset.hpp"
+#include "random/random.hpp"
+
+namespace stanley {
+
+/// The data batches of a training: which samples, in which order, with which noise. A function of
+/// (seed, attempt, iteration, position) alone.
+class Batches {
+ public:
+  /// `dataset` must outlive the batches. `box`: noisy data is projected into it.
+  Batches(const Dataset& dataset, const Config& config, std::uint32_t attempt);
+
+  /// Positions first … first+count−1 of the global batch of `iteration`, to out [count, dimension]:
+  /// a sample of a keyed permutation of the data set per epoch, mirrored with probability ½ where
+  /// `data.flip`, plus fresh noise, projected into the box.
+  void fill(std::int64_t iteration, std::int64_t first, std::int64_t count, float* out) const;
+
+  /// Which sample that is.
+  std::int64_t sample_index(std::int64_t iteration, std::int64_t position) const;
+
+ private:
+  const Dataset& dataset_;
+  DataConfig config_;
+  std::uint32_t seed_, attempt_;
+  float low_, high_;
+};
+
+}  // namespace stanley

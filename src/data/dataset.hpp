@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "config/config.hpp"
+#include "parallel/communicator.hpp"
+
+namespace stanley {
+
+/// All samples of one split, in memory on each rank.
+class Dataset {
+ public:
+  /// Collective. Rank 0 reads and checks the file that the configuration names, the others get its
+  /// bytes; a synthetic data set is computed from `seed`. Errors: input_output (missing, truncated,
+  /// another shape, values out of range or not numbers), on all ranks.
+  static Dataset load(const DataConfig& config, std::uint32_t seed, Communicator& communicator);
+
+  std::int64_t size() const { return size_; }
+  /// {channel, height, width} or {dimension}.
+  const std::vector<std::int64_t>& shape() const { return shape_; }
+  /// Elements of one sample.
+  std::int64_t dimension() const { return dimension_; }
+
+  /// Empty where there are none.
+  std::span<const std::int64_t> labels() const { return labels_; }
+  const std::vector<std::string>& class_names() const { return class_names_; }
+
+  /// Writes sample `index` to out [dimension], in logical element order, scaled to `data.range`.
+  void copy_sample(std::int64_t index, float* out) const;
+
+ private:
+  std::int64_t size_ = 0, dimension_ = 0;
+  std::vector<std::int64_t> shape_;
+  std::variant<std::vector<std::uint8_t>, std::vector<float>> values_;
+  std::vector<std::int64_t> labels_;
+  std::vector<std::string> class_names_;
+  float scale_ = 1, offset_ = 0;  // of bytes
+};
+
+}  // namespace stanley

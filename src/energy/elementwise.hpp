@@ -1,0 +1,56 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "config/config.hpp"
+
+namespace stanley {
+
+/// A bfloat16 number as stored by oneDNN: the upper half of a float.
+struct Bfloat16 {
+  std::uint16_t bits;
+};
+
+inline float to_float(float value) { return value; }
+inline float to_float(Bfloat16 value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
+}
+
+template <typename Element>
+Element from_float(float value);
+template <>
+inline float from_float<float>(float value) {
+  return value;
+}
+/// Rounds to nearest, ties to even; a NaN stays one.
+template <>
+inline Bfloat16 from_float<Bfloat16>(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t rounded = bits + 0x7fffU + ((bits >> 16) & 1U);
+  return {static_cast<std::uint16_t>((value == value ? rounded : bits | 0x400000U) >> 16)};
+}
+
+/// In one pass over a convolution's output z: value <- f(z) and derivative <- f′(z), for f the
+/// SiLU z·s(z) with s the logistic function, or the leaky ReLU of the given slope.
+void activate_with_derivative(Activation activation, float slope, std::int64_t count, float* value,
+                              float* derivative);
+void activate_with_derivative(Activation activation, float slope, std::int64_t count,
+                              Bfloat16* value, Bfloat16* derivative);
+
+/// gradient <- gradient · derivative, elementwise.
+void multiply(std::int64_t count, const float* derivative, float* gradient);
+void multiply(std::int64_t count, const Bfloat16* derivative, Bfloat16* gradient);
+
+/// Sum of a·b over `count` elements, in an order fixed by `count` alone.
+float dot(std::int64_t count, const float* a, const float* b);
+float dot(std::int64_t count, const Bfloat16* a, const float* b);
+
+/// out[i, j] = Σ_k a[i, k]·derivative[i, k]·b[k, j] for a and derivative [rows, depth], b
+/// [depth, columns], out [rows, columns]; columns is a multiple of 16.
+void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a,
+                   const float* derivative, const float* b, float* out);
+void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const Bfloat16* a,
+                   const Bfloat16* derivative, const float* b, float* out);
+
+}  // namespace stanley

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "energy/network.hpp"
+
+namespace stanley {
+
+/// Computes energies and their gradients with respect to the state for the chains: all but a few
+/// per cent of a training's arithmetic. It never computes gradients of weights.
+class GradientEngine {
+ public:
+  virtual ~GradientEngine() = default;
+
+  /// Takes over new weights (Network::weights(), float32): once for each weight update, not for
+  /// each chain step.
+  virtual void load(const std::vector<at::Tensor>& weights) = 0;
+
+  /// Fills energy [n] and gradient [n, state shape] = ∇ₓE of state [n, state shape]; all three
+  /// float32, contiguous, allocated by the caller, on the engine's device. The numbers of one state
+  /// do not depend on the others in the batch where batch_invariant() says so.
+  virtual void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) = 0;
+
+  virtual bool batch_invariant() const = 0;
+
+  /// In words, for the log: "oneDNN float32" or "autograd bfloat16".
+  virtual std::string description() const = 0;
+};
+
+/// The fastest engine for the network, precision (resolved) and device.
+std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
+                                                     const EnergyConfig& config,
+                                                     Precision precision, at::Device device);
+
+/// Any network on any device through LibTorch's autograd, with frozen weights and channels-last
+/// layout. `network` must outlive the engine.
+std::unique_ptr<GradientEngine> make_autograd_engine(const Network& network, Precision precision,
+                                                     at::Device device);
+
+/// The convnet on the CPU: oneDNN's convolutions, with the activation and its derivative in one
+/// pass between them and buffers that are allocated once.
+std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
+                                                    const StateShape& shape, Precision precision);
+
+/// What `precision: auto` means: bfloat16 on GPUs and on processors with AMX, else float32. The
+/// bfloat16 instructions of AVX-512 alone do not count: on the processors measured they are no
+/// faster than float32's.
+Precision resolve_precision(Precision requested, at::Device device);
+
+}  // namespace stanley

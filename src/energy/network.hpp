@@ -1,0 +1,104 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+
+namespace stanley {
+
+/// A tensor under the name that a PyTorch module of the same network gives it in its state dict.
+struct NamedTensor {
+  std::string name;
+  at::Tensor value;
+};
+
+/// The shape of one state without the batch: {channel, height, width} or {dimension}.
+using StateShape = std::vector<std::int64_t>;
+
+/// Number of elements of one state.
+std::int64_t element_count(const StateShape& shape);
+
+/// An energy E(x): a network from states to one number each. The network is a pure function of a
+/// state and of weights, so that the same code serves training (leaf parameters), the chains
+/// (frozen copies, perhaps in bfloat16) and the running average.
+class Network {
+ public:
+  virtual ~Network() = default;
+
+  /// The learned tensors, float32 leaves that require gradients, in state-dict order.
+  std::vector<NamedTensor>& parameters() { return parameters_; }
+  const std::vector<NamedTensor>& parameters() const { return parameters_; }
+
+  /// Tensors that are state but not learned: the left singular vectors of spectral normalisation.
+  std::vector<NamedTensor>& buffers() { return buffers_; }
+  const std::vector<NamedTensor>& buffers() const { return buffers_; }
+
+  const StateShape& state_shape() const { return state_shape_; }
+
+  /// The values of parameters(), in order.
+  std::vector<at::Tensor> parameter_values() const;
+
+  /// What forward() takes: the parameters, those under spectral normalisation divided by their
+  /// largest singular value's estimate uᵀWv (Miyato et al., arXiv 1802.05957). Differentiable in
+  /// `parameters`; u and v are constants. Compute it once for each weight update.
+  std::vector<at::Tensor> weights(const std::vector<at::Tensor>& parameters) const;
+
+  /// One power iteration for each normalised parameter; call it once after each weight update.
+  void update_buffers();
+
+  /// Energies of n states: [n, state shape] -> [n], float32. `state` and `weights` share one
+  /// floating type and device.
+  virtual at::Tensor forward(const at::Tensor& state,
+                             const std::vector<at::Tensor>& weights) const = 0;
+
+  /// Arithmetic of forward() for one state: two operations for each multiply-add of the linear and
+  /// convolution layers.
+  double forward_flops() const { return forward_flops_; }
+
+ protected:
+  explicit Network(StateShape shape) : state_shape_(std::move(shape)) {}
+
+  /// Counts the layer of this weight, applied at so many positions of the image.
+  void count_flops(std::int64_t weights, std::int64_t positions) {
+    forward_flops_ += 2.0 * static_cast<double>(weights) * static_cast<double>(positions);
+  }
+
+  /// Appends a parameter drawn from U(−1/√fan_in, 1/√fan_in), PyTorch's default for linear and
+  /// convolution layers, by counter-based random numbers of `seed`.
+  void add_parameter(const std::string& name, at::IntArrayRef shape, std::int64_t fan_in,
+                     std::uint32_t seed);
+
+  /// Puts every parameter of more than one dimension under spectral normalisation.
+  void normalize_spectrally(std::uint32_t seed);
+
+ private:
+  StateShape state_shape_;
+  double forward_flops_ = 0;
+  std::vector<NamedTensor> parameters_;
+  std::vector<NamedTensor> buffers_;
+  std::vector<std::int64_t> normalized_;  // index into buffers_ for each parameter, -1: none
+};
+
+/// Builds the network that the configuration names, on the CPU, initialised from `seed`.
+/// Errors: configuration, where the network does not fit the state's shape.
+std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
+                                      std::uint32_t seed);
+
+/// One convolution of the convnet: `out` filters over `in` channels.
+struct ConvolutionLayer {
+  std::int64_t in, out;
+  std::int64_t kernel_height, kernel_width, stride, padding;
+  std::int64_t in_height, in_width, out_height, out_width;
+};
+
+/// The layers of `energy.type: convnet` (Nijkamp et al., arXiv 1903.12370: 3×3 stride 1, then three
+/// of 4×4 stride 2 that double the channels, then one valid convolution over all that is left, to
+/// one number). Errors: configuration, where a side of the image is below 8.
+std::vector<ConvolutionLayer> convnet_layers(std::int64_t channels, const StateShape& shape);
+
+}  // namespace stanley

@@ -1,0 +1,97 @@
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <string>
+
+#include "commands/command.hpp"
+#include "config/error.hpp"
+#include "parallel/launcher.hpp"
+#include "parallel/session.hpp"
+#include "run/log.hpp"
+#include "run/stop.hpp"
+#include "run/version.hpp"
+
+namespace {
+
+using stanley::Command;
+using stanley::Error;
+using stanley::ExitCode;
+using stanley::Log;
+using stanley::Session;
+
+void say(const std::string& message) { std::cerr << "stanley: " << message << std::endl; }
+
+/// Reads the command line; the result is empty if there is nothing to run (help, version).
+Command parse(int argc, char** argv, bool leader) {
+  CLI::App app{
+      "stanley trains energy-based models with persistent, anisotropic Langevin chains (STANLEY).\n"
+      "Exit codes: 0 finished, 2 usage or configuration, 3 environment, 4 diverged, 5 input or\n"
+      "output, 6 communication, 85 checkpointed: start again to go on, 70 a bug of ours.",
+      "stanley"};
+  app.set_version_flag("--version", std::string("stanley ") + stanley::build_version + " (" +
+                                        stanley::build_commit + ")");
+  app.require_subcommand(1);
+  Command command;
+  stanley::add_train_command(app, command);
+  stanley::add_sample_command(app, command);
+  stanley::add_benchmark_command(app, command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    if (leader) app.exit(help);
+    return {};
+  } catch (const CLI::ParseError& error) {
+    throw Error(ExitCode::configuration,
+                std::string(error.what()) + "; see stanley --help, or stanley COMMAND --help");
+  }
+  return command;
+}
+
+/// The one place that turns an exception into a message and an exit code.
+template <typename Body>
+ExitCode guarded(const Body& body, std::string& message) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    message = error.what();
+    return error.code;
+  } catch (const std::bad_alloc&) {
+    message = "out of memory; use fewer chains, a smaller batch or network, or more ranks";
+    return ExitCode::environment;
+  } catch (const std::exception& error) {
+    message = std::string(error.what()) + "; please report this bug";
+    return ExitCode::bug;
+  }
+}
+
+ExitCode run_session(int argc, char** argv) {
+  Session session(argc, argv);
+  std::string message;
+  const ExitCode code = guarded(
+      [&] {
+        Log log(session.rank() == 0);
+        const Command command = parse(argc, argv, session.rank() == 0);
+        return command ? command(session, log) : ExitCode::finished;
+      },
+      message);
+  if (!message.empty()) {
+    // An error that all ranks agreed on is told by the first of them alone.
+    session.let_lower_ranks_speak();
+    say(message);
+    session.abort(code);
+  }
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  stanley::catch_signals();
+  std::string message;
+  const ExitCode code = guarded([&] { return run_session(argc, argv); }, message);
+  if (!message.empty() && stanley::launcher_from(stanley::process_environment()).rank == 0) {
+    say(message);
+  }
+  return static_cast<int>(code);
+}

@@ -1,0 +1,42 @@
+#include "parallel/agree.hpp"
+
+#include <exception>
+#include <optional>
+#include <string>
+
+namespace stanley {
+namespace {
+
+std::optional<Error> failure_of(const std::function<void()>& step) {
+  try {
+    step();
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::exception& error) {
+    return Error(ExitCode::bug, error.what());
+  } catch (...) {
+    return Error(ExitCode::bug, "an exception of an unknown type was thrown");
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void agree(Communicator& communicator, const std::function<void()>& step) {
+  const std::optional<Error> failure = failure_of(step);
+  if (failure && failure->code == ExitCode::communication) throw *failure;
+
+  const int all_well = communicator.size();
+  const int mine = failure ? communicator.rank() : all_well;
+  const int first = static_cast<int>(communicator.min(mine));
+  if (first == all_well) return;
+
+  std::string report;
+  if (mine == first)
+    report = std::to_string(static_cast<int>(failure->code)) + " " + failure->what();
+  report = communicator.broadcast(report, first);
+  const std::size_t space = report.find(' ');
+  throw Error(static_cast<ExitCode>(std::stoi(report.substr(0, space))), report.substr(space + 1));
+}
+
+}  // namespace stanley

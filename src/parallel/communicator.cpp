@@ -1,0 +1,69 @@
+#include "parallel/communicator.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+namespace stanley {
+namespace {
+
+class LocalCommunicator final : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void barrier() override {}
+  void broadcast(std::span<std::byte>, int) override {}
+  void sum(std::span<double>) override {}
+  void sum(std::span<float>) override {}
+  void sum(std::span<std::int64_t>) override {}
+  double max(double value) override { return value; }
+  double min(double value) override { return value; }
+  std::vector<std::string> all_gather(const std::string& text) override { return {text}; }
+
+  void all_gather(std::span<const float> mine, std::span<float> all,
+                  std::span<const int>) override {
+    copy(mine, all);
+  }
+
+  void all_to_all(std::span<const float> send, std::span<const int>, std::span<float> receive,
+                  std::span<const int>) override {
+    copy(send, receive);
+  }
+
+  std::unique_ptr<Communicator> duplicate(Waiting) const override {
+    return make_local_communicator();
+  }
+
+ private:
+  void abort_all(ExitCode) const override {}
+
+  static void copy(std::span<const float> from, std::span<float> to) {
+    if (from.size() != to.size()) {
+      throw Error(ExitCode::bug, "one rank sends " + std::to_string(from.size()) +
+                                     " numbers to itself and expects " + std::to_string(to.size()));
+    }
+    std::copy(from.begin(), from.end(), to.begin());
+  }
+};
+
+}  // namespace
+
+std::string Communicator::broadcast(std::string text, int root) {
+  std::uint64_t length = text.size();
+  broadcast(std::as_writable_bytes(std::span(&length, 1)), root);
+  text.resize(length);
+  broadcast(std::as_writable_bytes(std::span(text)), root);
+  return text;
+}
+
+void Communicator::abort(ExitCode code) const {
+  std::fflush(nullptr);
+  abort_all(code);
+  std::_Exit(static_cast<int>(code));
+}
+
+std::unique_ptr<Communicator> make_local_communicator() {
+  return std::make_unique<LocalCommunicator>();
+}
+
+}  // namespace stanley

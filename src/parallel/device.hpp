@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+
+#include "config/config.hpp"
+#include "parallel/reducer.hpp"
+#include "parallel/session.hpp"
+
+namespace stanley {
+
+/// What this rank computes on.
+struct Device {
+  DeviceKind kind{DeviceKind::cpu};  ///< cpu or cuda
+  int index{0};                      ///< CUDA's number of the GPU in this process
+  std::string name;                  ///< the GPU's model; empty for a CPU
+  std::string uuid;    ///< the GPU's own identity, whatever its number; empty for a CPU
+  bool shared{false};  ///< somewhere in this run two ranks share one GPU
+};
+
+/// Collective. Decides the device of each rank and makes it this thread's current one. `cuda` needs
+/// a CUDA build, a driver that is new enough and a visible GPU; `automatic` takes the GPU if one is
+/// visible and the CPU if not, but never the CPU inside a GPU allocation. Ranks of a host take its
+/// visible GPUs in turn. All ranks use one kind, or all throw Error(ExitCode::environment).
+Device choose_device(DeviceKind requested, const Session& session);
+
+/// The way gradients travel for this device (the same on all ranks).
+Transport transport_for(const Device& device);
+
+/// The variable that says that this job was given GPUs ("SLURM_JOB_GPUS=0,1"); empty if none does.
+std::string gpu_allocation(const Environment& environment);
+
+/// What a rank can see of CUDA.
+struct CudaSight {
+  int devices{0};       ///< GPUs that can be used
+  bool broken{false};   ///< a GPU's driver is there, but doesn't work with this binary
+  std::string problem;  ///< why no GPU can be used, if none can
+};
+
+/// The kind for one rank. Throws Error(ExitCode::environment) where choose_device() must.
+DeviceKind decide_kind(DeviceKind requested, const CudaSight& sight, const std::string& allocation);
+
+}  // namespace stanley

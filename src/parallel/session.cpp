@@ -1,0 +1,106 @@
+#include "parallel/session.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <exception>
+#include <thread>
+
+#include "parallel/mpi_handle.hpp"
+
+namespace stanley {
+namespace {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return name.data();
+}
+
+std::string name_of_thread_level(int level) {
+  switch (level) {
+    case MPI_THREAD_SINGLE:
+      return "MPI_THREAD_SINGLE";
+    case MPI_THREAD_FUNNELED:
+      return "MPI_THREAD_FUNNELED";
+    case MPI_THREAD_SERIALIZED:
+      return "MPI_THREAD_SERIALIZED";
+    default:
+      return "MPI_THREAD_MULTIPLE";
+  }
+}
+
+std::string mpi_library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  check_mpi(MPI_Get_library_version(text.data(), &length), "MPI_Get_library_version");
+  std::string version(text.data());
+  std::replace(version.begin(), version.end(), '\n', ' ');
+  return version;
+}
+
+}  // namespace
+
+Session::Session(int& argc, char**& argv)
+    : launcher_(launcher_from(process_environment())),
+      exceptions_at_start_(std::uncaught_exceptions()) {
+  // A launcher without a process manager has nothing that MPI_Init could find the others with; it
+  // would end the process with a page of its own.
+  if (!launcher_.connects) check_launcher(launcher_, 1);
+  if (launcher_.connects) {
+    start_mpi(argc, argv);
+  } else {
+    world_ = make_local_communicator();
+  }
+  hosts_ = world_->all_gather(host_name());
+}
+
+Session::~Session() {
+  if (std::uncaught_exceptions() > exceptions_at_start_) abort(ExitCode::bug);
+  world_.reset();
+  if (uses_mpi_) MPI_Finalize();
+}
+
+void Session::let_lower_ranks_speak() const {
+  if (rank() == 0) return;
+  const int tenths = 10 + std::min(rank(), 20);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100 * tenths));
+}
+
+void Session::start_mpi(int& argc, char**& argv) {
+  int level = MPI_THREAD_SINGLE;
+  if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS) {
+    throw Error(ExitCode::environment, "MPI could not be started (found " + launcher_.evidence +
+                                           "): start with `srun --mpi=pmix` or `mpirun`");
+  }
+  uses_mpi_ = true;
+  int size = 1;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  try {
+    check_launcher(launcher_, size);
+  } catch (const Error&) {
+    MPI_Finalize();
+    throw;
+  }
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+  world_ = make_mpi_communicator(MPI_COMM_WORLD);
+  threads_may_communicate_ = level == MPI_THREAD_MULTIPLE;
+  thread_level_ = name_of_thread_level(level);
+  library_version_ = mpi_library_version();
+  find_neighbours();
+}
+
+void Session::find_neighbours() {
+  MPI_Comm host = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(mpi_communicator(*world_), MPI_COMM_TYPE_SHARED, world_->rank(),
+                                MPI_INFO_NULL, &host),
+            "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_rank(host, &local_rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(host, &local_size_), "MPI_Comm_size");
+  check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
+}
+
+}  // namespace stanley

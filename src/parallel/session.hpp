@@ -1,0 +1,69 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.hpp"
+#include "parallel/launcher.hpp"
+
+namespace stanley {
+
+/// The ranks of this run, from start to end. Lives in main(), outside of the try block: main()
+/// catches, reports, and calls abort() before the session would end normally.
+class Session {
+ public:
+  /// Collective. Starts MPI (with MPI_THREAD_MULTIPLE) only if a launcher is there; otherwise this
+  /// process is the only rank and MPI is never called. Throws Error(ExitCode::environment) if the
+  /// launcher didn't connect the ranks; MPI is ended again then, and each rank may exit.
+  Session(int& argc, char**& argv);
+  /// Collective. Ends MPI; if an exception is passing, all ranks are aborted (ExitCode::bug).
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  Communicator& world() const { return *world_; }
+  int rank() const { return world_->rank(); }
+  int size() const { return world_->size(); }
+
+  /// This rank among the ranks of its host, and how many they are.
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  /// The host name of each rank, in rank order.
+  const std::vector<std::string>& hosts() const { return hosts_; }
+  const Launcher& launcher() const { return launcher_; }
+
+  /// Whether MPI was started; if not, mpi_communicator(world()) is MPI_COMM_NULL.
+  bool uses_mpi() const { return uses_mpi_; }
+  /// Whether a second thread may use a communicator of its own (MPI_THREAD_MULTIPLE, or no MPI).
+  bool threads_may_communicate() const { return threads_may_communicate_; }
+  /// For run.json: "MPI_THREAD_MULTIPLE", or "none (one rank, no MPI)".
+  const std::string& thread_level() const { return thread_level_; }
+  /// For run.json: the MPI library's own words, one line. Empty without MPI.
+  const std::string& library_version() const { return library_version_; }
+
+  /// For main(), between catching an error and reporting it: when all ranks fail together, only the
+  /// first should speak. Rank 0 goes on at once, the others sleep for 1 to 3 s; if they wake, no
+  /// lower rank has ended the run, and theirs is the message.
+  void let_lower_ranks_speak() const;
+
+  /// Ends all ranks at once with this exit code. Any thread may call it; nothing is unwound.
+  [[noreturn]] void abort(ExitCode code) const { world_->abort(code); }
+
+ private:
+  void start_mpi(int& argc, char**& argv);
+  void find_neighbours();
+
+  Launcher launcher_;
+  std::unique_ptr<Communicator> world_;
+  std::vector<std::string> hosts_;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+  int exceptions_at_start_;
+  bool uses_mpi_ = false;
+  bool threads_may_communicate_ = true;
+  std::string thread_level_{"none (one rank, no MPI)"};
+  std::string library_version_;
+};
+
+}  // namespace stanley

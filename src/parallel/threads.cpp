@@ -1,0 +1,114 @@
+#include "parallel/threads.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <sstream>
+
+namespace stanley {
+namespace {
+
+std::optional<int> positive_number(const Environment& environment, const char* name) {
+  const auto entry = environment.find(name);
+  if (entry == environment.end()) return std::nullopt;
+  const std::string& text = entry->second;
+  int number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number > 0 ? std::optional(number) : std::nullopt;
+}
+
+/// The physical core of a hardware thread, by the first of the threads that share it.
+int core_of(int cpu) {
+  std::ifstream siblings("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                         "/topology/thread_siblings_list");
+  int first = cpu;
+  return siblings >> first ? first : cpu;
+}
+
+/// The physical cores that this process may run on, each once.
+std::vector<int> allowed_cores() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  std::set<int> cores;
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) {
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &mask)) cores.insert(core_of(cpu));
+    }
+  }
+  if (cores.empty()) cores.insert(0);
+  return {cores.begin(), cores.end()};
+}
+
+std::string text_of(const std::vector<int>& numbers) {
+  std::string text;
+  for (const int number : numbers) text += std::to_string(number) + " ";
+  return text;
+}
+
+std::vector<int> numbers_of(const std::string& text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<int>(stream), std::istream_iterator<int>()};
+}
+
+std::string cpu_max() {
+  std::string line;
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::getline(file, line);
+  return line;
+}
+
+}  // namespace
+
+int threads_per_rank(const Session& session, std::optional<int> configured) {
+  const std::vector<std::string> masks = session.world().all_gather(text_of(allowed_cores()));
+  if (configured) return *configured;
+  const Environment environment = process_environment();
+  if (const auto wanted = positive_number(environment, "OMP_NUM_THREADS")) return *wanted;
+
+  std::vector<std::vector<int>> neighbours;
+  std::size_t mine = 0;
+  const auto rank = static_cast<std::size_t>(session.rank());
+  for (std::size_t other = 0; other < masks.size(); ++other) {
+    if (session.hosts()[other] != session.hosts()[rank]) continue;
+    if (other == rank) mine = neighbours.size();
+    neighbours.push_back(numbers_of(masks[other]));
+  }
+  int threads = core_share(neighbours, mine);
+  if (const auto cap = positive_number(environment, "SLURM_CPUS_PER_TASK")) {
+    threads = std::min(threads, *cap);
+  }
+  if (const auto quota = quota_cores(cpu_max())) {
+    threads = std::min(threads, *quota / static_cast<int>(neighbours.size()));
+  }
+  return std::max(1, threads);
+}
+
+int core_share(const std::vector<std::vector<int>>& cores, std::size_t mine) {
+  std::map<int, int> users;
+  for (const std::vector<int>& rank : cores) {
+    for (const int core : rank) ++users[core];
+  }
+  // Whole cores of one's own, and an equal part of those that each number of ranks shares.
+  std::map<int, int> cores_with_users;
+  for (const int core : cores[mine]) ++cores_with_users[users[core]];
+  double share = 0;
+  for (const auto& [sharing, count] : cores_with_users) {
+    share += static_cast<double>(count) / sharing;
+  }
+  return std::max(1, static_cast<int>(share + 1e-9));
+}
+
+std::optional<int> quota_cores(const std::string& cpu_max) {
+  std::istringstream stream(cpu_max);
+  double quota = 0;
+  double period = 0;
+  if (!(stream >> quota >> period) || quota <= 0 || period <= 0) return std::nullopt;
+  return std::max(1, static_cast<int>(quota / period));
+}
+
+}  // namespace stanley

@@ -1,0 +1,144 @@
+#include "run/directory.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "config/error.hpp"
+
+namespace stanley {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+/// When a process of this host started, in clock ticks since boot, so that a process number that
+/// is used again is not taken for the old owner; empty if there is no such process.
+std::string process_start(long process) {
+  const std::string text = read_text(fmt::format("/proc/{}/stat", process));
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return {};
+  std::istringstream fields(text.substr(name_end + 1));
+  std::string field;
+  for (int i = 0; i < 20; ++i) fields >> field;
+  return field;
+}
+
+bool alive(const nlohmann::json& owner, const std::string& job) {
+  const std::string owner_job = owner.value("job", "");
+  if (!owner_job.empty() && owner_job == job) return false;
+  if (owner.value("host", "") != host_name()) return true;
+  const long process = owner.value("process", 0L);
+  return process > 0 && process_start(process) == owner.value("process_start", "");
+}
+
+void write_all(int descriptor, const std::string& text, const std::string& path) {
+  const ssize_t written = ::write(descriptor, text.data(), text.size());
+  const bool synced = written == static_cast<ssize_t>(text.size()) && ::fsync(descriptor) == 0;
+  const int error = errno;
+  ::close(descriptor);
+  if (!synced) {
+    throw Error(ExitCode::input_output, fmt::format("{} can't be written ({}); free some space", path,
+                                                    std::strerror(error)));
+  }
+}
+
+void make_directory(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error || ::access(path.c_str(), W_OK) != 0) {
+    throw Error(ExitCode::input_output,
+                fmt::format("the run directory {} can't be made or written ({}); choose another "
+                            "with --run-directory",
+                            path, error ? error.message() : std::strerror(errno)));
+  }
+}
+
+}  // namespace
+
+RunDirectory::~RunDirectory() {
+  if (token_.empty()) return;
+  std::error_code ignored;
+  fs::remove(owner_path(), ignored);
+}
+
+void RunDirectory::take(const std::string& job) {
+  for (const std::string& path : {path_, samples(), checkpoints()}) make_directory(path);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const int descriptor =
+        ::open(owner_path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (descriptor >= 0) {
+      const std::string start = process_start(getpid());
+      const std::string token = fmt::format("{}-{}-{}", host_name(), getpid(), start);
+      const nlohmann::json owner{{"token", token},        {"host", host_name()},
+                                 {"process", getpid()},   {"process_start", start},
+                                 {"job", job},            {"since", std::time(nullptr)}};
+      write_all(descriptor, owner.dump(2) + '\n', owner_path());
+      token_ = token;
+      return;
+    }
+    if (errno != EEXIST) break;
+    const auto owner = nlohmann::json::parse(read_text(owner_path()), nullptr, false);
+    if (owner.is_object() && alive(owner, job)) {
+      throw Error(ExitCode::input_output,
+                  fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
+                              "choose another with --run-directory, or remove {} if that run is "
+                              "surely dead",
+                              path_, owner.value("process", 0L), owner.value("host", "?"),
+                              owner_path()));
+    }
+    ::unlink(owner_path().c_str());
+  }
+  throw Error(ExitCode::input_output, fmt::format("{} can't be made ({}); choose another directory "
+                                                  "with --run-directory",
+                                                  owner_path(), std::strerror(errno)));
+}
+
+void RunDirectory::check_ownership() const {
+  const auto owner = nlohmann::json::parse(read_text(owner_path()), nullptr, false);
+  if (owner.is_object() && owner.value("token", "") == token_) return;
+  throw Error(ExitCode::input_output,
+              fmt::format("another run has taken the run directory {}; this one stops and leaves "
+                          "it alone",
+                          path_));
+}
+
+void replace_file(const std::string& path, const std::string& text) {
+  const std::string unfinished = path + ".part";
+  const int descriptor =
+      ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor < 0) {
+    throw Error(ExitCode::input_output,
+                fmt::format("{} can't be written ({})", unfinished, std::strerror(errno)));
+  }
+  write_all(descriptor, text, unfinished);
+  std::error_code error;
+  fs::rename(unfinished, path, error);
+  if (error) {
+    throw Error(ExitCode::input_output,
+                fmt::format("{} can't be replaced ({})", path, error.message()));
+  }
+}
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+}  // namespace stanley

@@ -1,0 +1,76 @@
+#include "run/log.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cmath>
+
+#include "config/error.hpp"
+
+namespace stanley {
+
+Log::Log(bool speaks) : logger_(std::make_shared<spdlog::logger>("stanley")) {
+  logger_->set_level(speaks ? spdlog::level::info : spdlog::level::off);
+  if (!speaks) return;
+  auto terminal = std::make_shared<spdlog::sinks::stdout_color_sink_mt>();
+  terminal->set_pattern("%^%H:%M:%S %v%$");
+  logger_->sinks().push_back(std::move(terminal));
+  logger_->flush_on(spdlog::level::info);
+}
+
+Log::~Log() = default;
+
+void Log::add_file(const std::string& path) {
+  if (!logger_->should_log(spdlog::level::info)) return;
+  try {
+    auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
+    file->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
+    logger_->sinks().push_back(std::move(file));
+  } catch (const spdlog::spdlog_ex& error) {
+    throw Error(ExitCode::input_output, fmt::format("{} can't be written ({})", path, error.what()));
+  }
+}
+
+void Log::info(const std::string& message) { logger_->info("{}", message); }
+void Log::warn(const std::string& message) { logger_->warn("warning: {}", message); }
+void Log::error(const std::string& message) { logger_->error("error: {}", message); }
+
+void ProgressLine::add(const IterationRecord& record) {
+  last_ = record;
+  ++count_;
+  chains_ += record.seconds_chains;
+  gradient_ += record.seconds_gradient;
+  reduction_ += record.seconds_reduction;
+  files_ += record.seconds_files;
+  total_ += record.seconds_iteration + record.seconds_files;
+  steps_ += record.chain_steps_per_second * record.seconds_iteration;
+}
+
+std::string ProgressLine::take() {
+  const IterationRecord& r = last_;
+  const auto share = [this](double seconds) { return 100 * seconds / total_; };
+  const double left =
+      total_ / static_cast<double>(count_) * static_cast<double>(iterations_ - r.iteration);
+  std::string line = fmt::format(
+      "{:>6}/{} | E data {:.3f} chains {:.3f} noise {:.3f} gap {:+.4f} | grad weights {:.2e} states "
+      "{:.2e} | gain median {:.2f}, {:.0f} % < 1, drift {:.2f} | moved {:.2f} age {:.0f} | "
+      "{:.0f} chain steps/s ({:.0f} % chains, {:.0f} % gradient, {:.0f} % reduction, {:.0f} % files)"
+      " | {} left",
+      r.iteration, iterations_, r.energy_data, r.energy_chains, r.energy_noise, r.gap,
+      r.gradient_norm, r.state_gradient_q50, r.gain_q50, 100 * r.gain_below_one,
+      r.gain_weighted_drift, r.distance_moved, r.chain_age_mean, steps_ / total_, share(chains_),
+      share(gradient_), share(reduction_), share(files_), duration_text(left));
+  *this = ProgressLine(iterations_);
+  return line;
+}
+
+std::string duration_text(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0) return "?";
+  const auto whole = static_cast<std::int64_t>(std::llround(seconds));
+  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
+  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+}  // namespace stanley

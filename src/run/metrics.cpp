@@ -1,0 +1,113 @@
+#include "run/metrics.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+
+#include "config/error.hpp"
+
+namespace stanley {
+namespace {
+
+/// The columns, named once.
+std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
+  using R = IterationRecord;
+  return {{"energy_data", &R::energy_data},
+          {"energy_chains", &R::energy_chains},
+          {"energy_noise", &R::energy_noise},
+          {"gap", &R::gap},
+          {"gap_autocorrelation", &R::gap_autocorrelation},
+          {"loss", &R::loss},
+          {"gradient_norm", &R::gradient_norm},
+          {"parameter_norm", &R::parameter_norm},
+          {"learning_rate", &R::learning_rate},
+          {"restart_probability", &R::restart_probability},
+          {"restarts", &R::restarts},
+          {"chain_age_mean", &R::chain_age_mean},
+          {"chain_age_max", &R::chain_age_max},
+          {"state_gradient_q10", &R::state_gradient_q10},
+          {"state_gradient_q50", &R::state_gradient_q50},
+          {"state_gradient_q90", &R::state_gradient_q90},
+          {"gain_q10", &R::gain_q10},
+          {"gain_q50", &R::gain_q50},
+          {"gain_q90", &R::gain_q90},
+          {"gain_below_one", &R::gain_below_one},
+          {"gain_weighted_drift", &R::gain_weighted_drift},
+          {"distance_moved", &R::distance_moved},
+          {"chain_scale", &R::chain_scale},
+          {"saturation", &R::saturation},
+          {"acceptance_rate", &R::acceptance_rate},
+          {"seconds_chains", &R::seconds_chains},
+          {"seconds_gradient", &R::seconds_gradient},
+          {"seconds_reduction", &R::seconds_reduction},
+          {"seconds_files", &R::seconds_files},
+          {"seconds_iteration", &R::seconds_iteration},
+          {"chain_steps_per_second", &R::chain_steps_per_second}};
+}
+
+Error failure(const std::string& path, const char* what) {
+  return {ExitCode::input_output,
+          fmt::format("{}: {}; check that the disk has room and that the directory can be written",
+                      path, what)};
+}
+
+/// The heading and the rows up to `iteration`; the text of a row that was cut off is dropped.
+std::string rows_up_to(const std::string& path, std::int64_t iteration) {
+  std::ifstream old(path);
+  std::string kept = metrics_heading();
+  std::string line;
+  std::getline(old, line);
+  while (std::getline(old, line)) {
+    if (old.eof()) break;
+    if (std::strtoll(line.c_str(), nullptr, 10) > iteration) break;
+    kept += line + '\n';
+  }
+  return kept;
+}
+
+}  // namespace
+
+std::string metrics_heading() {
+  std::string line = "iteration";
+  for (const auto& [name, member] : columns()) line += fmt::format(",{}", name);
+  return line + '\n';
+}
+
+std::string to_csv(const IterationRecord& record) {
+  std::string line = std::to_string(record.iteration);
+  for (const auto& [name, member] : columns()) line += fmt::format(",{}", record.*member);
+  return line + '\n';
+}
+
+MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration) : path_(path) {
+  const std::string kept = rows_up_to(path, iteration);
+  const std::string unfinished = path + ".part";
+  {
+    std::ofstream file(unfinished, std::ios::trunc);
+    file << kept << std::flush;
+    if (!file) throw failure(path, "the metrics can't be written");
+  }
+  std::error_code error;
+  std::filesystem::rename(unfinished, path, error);
+  if (error) throw failure(path, "the metrics can't be replaced");
+  file_.open(path, std::ios::app);
+  if (!file_) throw failure(path, "the metrics can't be opened");
+}
+
+void MetricsFile::append(const IterationRecord& record) {
+  file_ << to_csv(record) << std::flush;
+  if (!file_) throw failure(path_, "a row of the metrics can't be written");
+}
+
+void MetricsFile::sync() {
+  const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
+  if (descriptor >= 0) ::close(descriptor);
+  if (!synced) throw failure(path_, "the metrics can't be brought to the disk");
+}
+
+}  // namespace stanley

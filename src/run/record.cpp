@@ -1,0 +1,94 @@
+#include "run/record.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "run/directory.hpp"
+#include "run/version.hpp"
+
+namespace stanley {
+
+struct RunRecord::Document {
+  nlohmann::ordered_json json;
+};
+
+RunRecord::RunRecord(std::string path)
+    : path_(std::move(path)), document_(std::make_unique<Document>()) {
+  document_->json = nlohmann::ordered_json::parse(read_text(path_), nullptr, false);
+  if (!document_->json.is_object()) document_->json = nlohmann::ordered_json::object();
+}
+
+RunRecord::~RunRecord() = default;
+
+void RunRecord::describe(const std::string& name, std::int64_t iterations,
+                         std::int64_t parameters, const std::vector<std::int64_t>& state_shape) {
+  auto& json = document_->json;
+  json["name"] = name;
+  json["version"] = build_version;
+  json["commit"] = build_commit;
+  json["verdict"] = "running";
+  json["iterations"] = iterations;
+  json["parameters"] = parameters;
+  json["state_shape"] = state_shape;
+}
+
+void RunRecord::start(const StartRecord& start) {
+  auto& json = document_->json;
+  json["verdict"] = "running";
+  json["starts"].push_back({{"time", utc_now()},
+                            {"iteration", start.iteration},
+                            {"ranks", start.ranks},
+                            {"threads", start.threads},
+                            {"hosts", start.hosts},
+                            {"devices", start.devices},
+                            {"precision", start.precision},
+                            {"reduction", start.reduction},
+                            {"engine", start.engine},
+                            {"versions", {{"stanley", build_version}, {"commit", build_commit}, {"mpi", start.mpi}}},
+                            {"resumed_from", start.resumed_from}});
+  save();
+}
+
+void RunRecord::stop(std::int64_t iteration, ExitCode code, const std::string& message) {
+  auto& json = document_->json;
+  json["verdict"] = verdict(code);
+  json["exit_code"] = static_cast<int>(code);
+  json["iteration"] = iteration;
+  json["stops"].push_back({{"time", utc_now()},
+                           {"iteration", iteration},
+                           {"verdict", verdict(code)},
+                           {"exit_code", static_cast<int>(code)},
+                           {"message", message}});
+  save();
+}
+
+void RunRecord::save() const { replace_file(path_, document_->json.dump(2) + '\n'); }
+
+std::string verdict(ExitCode code) {
+  switch (code) {
+    case ExitCode::finished:
+      return "finished";
+    case ExitCode::configuration:
+      return "configuration";
+    case ExitCode::environment:
+      return "environment";
+    case ExitCode::diverged:
+      return "diverged";
+    case ExitCode::input_output:
+      return "input_output";
+    case ExitCode::communication:
+      return "communication";
+    case ExitCode::requeue:
+      return "requeue";
+    case ExitCode::bug:
+      break;
+  }
+  return "bug";
+}
+
+std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+
+}  // namespace stanley

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/error.hpp"
+
+namespace stanley {
+
+/// What is written down about one start of a run.
+struct StartRecord {
+  std::int64_t iteration = 0;
+  int ranks = 1;
+  std::vector<std::string> hosts, devices;
+  std::string precision, reduction, engine, mpi, resumed_from;
+  int threads = 1;
+};
+
+/// run.json: versions, and every start, stop and verdict of a run. Job scripts read the verdict
+/// there first, since launchers can lose an exit code. Used by rank 0; every change is on the disk
+/// when the call returns.
+class RunRecord {
+ public:
+  /// Goes on with the file if it is there. Errors: input_output.
+  explicit RunRecord(std::string path);
+  ~RunRecord();
+
+  /// What does not change over a run.
+  void describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
+                const std::vector<std::int64_t>& state_shape);
+  void start(const StartRecord& start);
+  void stop(std::int64_t iteration, ExitCode code, const std::string& message);
+
+ private:
+  void save() const;
+
+  struct Document;
+  std::string path_;
+  std::unique_ptr<Document> document_;
+};
+
+/// "finished", "requeue", "diverged", ...: the verdict's word for an exit code.
+std::string verdict(ExitCode code);
+
+/// "2026-11-23T14:05:09Z".
+std::string utc_now();
+
+}  // namespace stanley

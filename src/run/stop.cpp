@@ -1,0 +1,51 @@
+#include "run/stop.hpp"
+
+#include <csignal>
+#include <ctime>
+
+#include "config/error.hpp"
+
+namespace stanley {
+namespace {
+
+// The only mutable state outside of objects: a signal handler can reach nothing else.
+volatile std::sig_atomic_t stop_requested = 0;
+volatile std::sig_atomic_t checkpoint_requested = 0;
+volatile std::time_t first_request = 0;
+
+void on_stop(int signal) {
+  const std::time_t now = std::time(nullptr);
+  if (stop_requested == 0) {
+    first_request = now;
+    stop_requested = 1;
+  } else if (signal != SIGUSR1 && now - first_request >= 5) {
+    std::_Exit(static_cast<int>(ExitCode::requeue));
+  }
+}
+
+void on_checkpoint(int) { checkpoint_requested = 1; }
+
+void install(int signal, void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, nullptr);
+}
+
+}  // namespace
+
+void catch_signals() {
+  install(SIGUSR1, on_stop);
+  install(SIGTERM, on_stop);
+  install(SIGINT, on_stop);
+  install(SIGUSR2, on_checkpoint);
+}
+
+StopRequest take_request() {
+  const StopRequest request{stop_requested != 0, checkpoint_requested != 0};
+  checkpoint_requested = 0;
+  return request;
+}
+
+}  // namespace stanley

@@ -1,0 +1,46 @@
+#include "sampler/order_statistic.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace stanley {
+namespace {
+
+/// Non-negative floats are ordered like their bits, so the k-th smallest is found bit by bit: the
+/// largest pattern with fewer than k values below it. 31 counting passes over a row in cache, which
+/// vectorise, beat selection with its unpredictable branches.
+__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3"))) float
+order_statistic_of_row(const float* row, std::int64_t d, std::int64_t k) {
+  std::int32_t result = 0;
+  for (int bit = 30; bit >= 0; --bit) {
+    const std::int32_t candidate = result | (std::int32_t{1} << bit);
+    std::int32_t below = 0;
+    for (std::int64_t i = 0; i < d; ++i) {
+      below += (std::bit_cast<std::int32_t>(row[i]) & 0x7fffffff) < candidate ? 1 : 0;
+    }
+    if (below < k) result = candidate;
+  }
+  return std::bit_cast<float>(result);
+}
+
+}  // namespace
+
+at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k) {
+  if (!values.is_cpu()) return std::get<0>(at::kthvalue(values.abs(), k, 1));
+  const std::int64_t n = values.size(0), d = values.size(1);
+  at::Tensor result = at::empty({n}, values.options());
+  const auto* in = values.const_data_ptr<float>();
+  auto* out = result.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < n; ++i) out[i] = order_statistic_of_row(in + i * d, d, k);
+  return result;
+}
+
+std::int64_t quantile_rank(double q, std::int64_t d) {
+  return std::clamp<std::int64_t>(
+      static_cast<std::int64_t>(std::ceil(q * static_cast<double>(d))), 1, d);
+}
+
+}  // namespace stanley

@@ -1,0 +1,80 @@
+#include "storage/array.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "config/error.hpp"
+
+namespace stanley {
+
+std::size_t element_bytes(ElementType type) {
+  switch (type) {
+    case ElementType::uint8:
+      return 1;
+    case ElementType::float32:
+    case ElementType::int32:
+      return 4;
+    case ElementType::float64:
+    case ElementType::int64:
+    case ElementType::uint64:
+      return 8;
+  }
+  throw Error(ExitCode::bug, "unknown element type");
+}
+
+const char* to_string(ElementType type) {
+  switch (type) {
+    case ElementType::float32:
+      return "float32";
+    case ElementType::float64:
+      return "float64";
+    case ElementType::int32:
+      return "int32";
+    case ElementType::int64:
+      return "int64";
+    case ElementType::uint8:
+      return "uint8";
+    case ElementType::uint64:
+      return "uint64";
+  }
+  throw Error(ExitCode::bug, "unknown element type");
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  }
+  return text + ")";
+}
+
+std::size_t row_bytes(ElementType type, const std::vector<std::int64_t>& shape) {
+  std::size_t bytes = element_bytes(type);
+  for (std::size_t i = 1; i < shape.size(); ++i) bytes *= static_cast<std::size_t>(shape[i]);
+  return bytes;
+}
+
+std::int64_t row_count(const std::vector<std::int64_t>& shape) {
+  return shape.empty() ? 1 : shape[0];
+}
+
+std::size_t local_bytes(const ArrayView& view) {
+  const std::int64_t rows = view.shards == 0
+                                ? row_count(view.shape)
+                                : row_count(view.shape) / view.shards * view.shard_count;
+  return static_cast<std::size_t>(rows) * row_bytes(view.type, view.shape);
+}
+
+void Snapshot::take(const std::vector<ArrayView>& arrays) {
+  arrays_ = arrays;
+  buffers_.resize(arrays.size());
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    buffers_[i].resize(local_bytes(arrays[i]));
+    if (!buffers_[i].empty()) {
+      std::memcpy(buffers_[i].data(), arrays[i].data, buffers_[i].size());
+    }
+    arrays_[i].data = buffers_[i].data();
+  }
+}
+
+}  // namespace stanley

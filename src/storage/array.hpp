@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace stanley {
+
+enum class ElementType { float32, float64, int32, int64, uint8, uint64 };
+
+std::size_t element_bytes(ElementType type);
+const char* to_string(ElementType type);
+/// "(16, 1, 3, 3)", for messages.
+std::string shape_text(const std::vector<std::int64_t>& shape);
+
+/// A named array as it crosses from one room to another: state, weights, counters. It owns
+/// nothing. A replicated array is whole on each rank; a sharded one is dealt by its first dimension
+/// over `shards` equal shards, of which this rank holds `shard_count` neighbours.
+struct ArrayView {
+  std::string name{};  ///< a path without a leading slash: "chains/state"
+  ElementType type{ElementType::float32};
+  std::vector<std::int64_t> shape{};  ///< of the whole array, over all ranks
+  void* data{nullptr};                ///< this rank's part, contiguous
+  std::int64_t shards{0};             ///< 0: replicated (rank 0 writes, all ranks read)
+  std::int64_t first_shard{0};
+  std::int64_t shard_count{0};
+  /// Names of the dimensions in a file; empty: storage names them (chain, channel, ...).
+  std::vector<std::string> dimensions{};
+};
+
+/// Bytes of one index of the first dimension; of the element for an array without dimensions.
+std::size_t row_bytes(ElementType type, const std::vector<std::int64_t>& shape);
+/// Extent of the first dimension; 1 for an array without dimensions.
+std::int64_t row_count(const std::vector<std::int64_t>& shape);
+/// Bytes at `view.data`: this rank's shards, or all of a replicated array.
+std::size_t local_bytes(const ArrayView& view);
+
+/// A copy of arrays that stays still while the originals move on, for a writer in another thread.
+/// Keeps its memory from one snapshot to the next.
+class Snapshot {
+ public:
+  /// Copies what the views show.
+  void take(const std::vector<ArrayView>& arrays);
+  /// The copies, under the same names. Valid until the next take().
+  const std::vector<ArrayView>& arrays() const { return arrays_; }
+
+ private:
+  std::vector<ArrayView> arrays_;
+  std::vector<std::vector<std::byte>> buffers_;
+};
+
+}  // namespace stanley

@@ -1,0 +1,148 @@
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+#include "config/error.hpp"
+#include "storage/checkpoint.hpp"
+#include "storage/checkpoint_schema.hpp"
+#include "storage/digest.hpp"
+#include "storage/hdf5.hpp"
+#include "storage/scales.hpp"
+
+// What a checkpoint says about itself: made and read by one rank alone.
+
+namespace stanley {
+namespace {
+
+constexpr const char* schema_version = "1.0";
+
+/// Texts above 64 KiB live where HDF5 keeps no checksum.
+std::uint64_t digest_texts(const std::map<std::string, std::string>& texts) {
+  std::string all;
+  for (const auto& [name, text] : texts) all += name + '\0' + text + '\0';
+  return digest(std::as_bytes(std::span(all)));
+}
+
+std::vector<std::string> dimension_names(const ArrayView& view) {
+  if (!view.dimensions.empty() || view.shards == 0) return view.dimensions;
+  switch (view.shape.size()) {
+    case 1:
+      return {"chain"};
+    case 2:
+      return {"chain", "dimension"};
+    case 4:
+      return {"chain", "channel", "height", "width"};
+    default:
+      return {};
+  }
+}
+
+void write_progress(const hdf5::File& file, const Progress& progress) {
+  hdf5::make_groups(file, "progress");
+  const auto group = hdf5::open_object(file, "progress");
+  for (const auto& [name, value] : progress) {
+    std::visit([&, &name = name](auto number) { hdf5::write_attribute(group.id(), name, number); },
+               value);
+  }
+}
+
+Progress read_progress(const hdf5::File& file) {
+  Progress progress;
+  const auto group = hdf5::open_object(file, "progress");
+  for (const auto& name : hdf5::attribute_names(group.id())) {
+    if (hdf5::is_integer(group.id(), name)) {
+      progress[name] = hdf5::read_integer(group.id(), name).value();
+    } else {
+      progress[name] = hdf5::read_numbers(group.id(), name).value().at(0);
+    }
+  }
+  return progress;
+}
+
+void make_array(const hdf5::File& file, hdf5::Scales& scales, const ArrayView& view) {
+  const auto array = hdf5::make_dataset(file, view.name, view.type, view.shape);
+  const auto names = dimension_names(view);
+  if (names.empty()) {
+    scales.attach_sizes(array);
+  } else {
+    scales.attach(array, names);
+  }
+  const auto digests = hdf5::make_dataset(file, digests_name(view.name), ElementType::uint64,
+                                          {std::max<std::int64_t>(view.shards, 1)});
+  hdf5::write_attribute(digests.id(), "shards", view.shards);
+  scales.attach_sizes(digests);
+}
+
+StoredArray read_array_header(const hdf5::File& file, const std::string& name) {
+  const hdf5::Dataset array(file, name);
+  const hdf5::Dataset digests(file, digests_name(name));
+  StoredArray stored{.name = name, .type = array.type(), .shape = array.shape()};
+  stored.shards = hdf5::read_integer(digests.id(), "shards").value_or(0);
+  const auto expected = std::max<std::int64_t>(stored.shards, 1);
+  if (digests.shape() != std::vector{expected} || digests.type() != ElementType::uint64 ||
+      (stored.shards > 0 && row_count(stored.shape) % stored.shards != 0)) {
+    throw Error(ExitCode::input_output,
+                "the digests of array '" + name + "' of " + file.path() + " don't fit it");
+  }
+  stored.digests.resize(static_cast<std::size_t>(expected));
+  digests.read_all(stored.digests.data());
+  return stored;
+}
+
+}  // namespace
+
+std::string digests_name(const std::string& array) { return "digests/" + array; }
+
+void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& contents,
+                              int world_size) {
+  const auto root = hdf5::open_object(file, "/");
+  hdf5::write_fixed_text(root.id(), "schema_version", schema_version);
+  hdf5::write_attribute(root.id(), "iteration", contents.iteration);
+  hdf5::write_attribute(root.id(), "world_size", static_cast<std::int64_t>(world_size));
+  for (const auto& [name, text] : contents.texts) hdf5::write_fixed_text(root.id(), name, text);
+  hdf5::write_attribute(root.id(), "texts_digest", digest_texts(contents.texts));
+  write_progress(file, contents.progress);
+  hdf5::Scales scales(file);
+  for (const auto& view : contents.arrays) make_array(file, scales, view);
+}
+
+void check_schema_major(const std::string& path, const std::string& version) {
+  const std::string known = schema_version;
+  const std::string major = known.substr(0, known.find('.'));
+  if (version.substr(0, version.find('.')) == major) return;
+  throw UnknownSchema(path + " has schema version " + version + "; this program reads versions " +
+                      major + ".x: use the release that wrote it");
+}
+
+CheckpointHeader read_checkpoint_header(const std::string& path) {
+  const auto file = hdf5::File::open(path, hdf5::Mode::read);
+  const auto root = hdf5::open_object(file, "/");
+  const auto version = hdf5::read_text(root.id(), "schema_version");
+  const auto iteration = hdf5::read_integer(root.id(), "iteration");
+  if (!version || !iteration || !hdf5::exists(file, "digests")) {
+    throw Error(ExitCode::input_output, path + " is no checkpoint of this program");
+  }
+  check_schema_major(path, *version);
+  CheckpointHeader header{.path = path, .schema_version = *version, .iteration = *iteration};
+  header.world_size = hdf5::read_integer(root.id(), "world_size").value_or(0);
+  for (const auto& name : hdf5::attribute_names(root.id())) {
+    if (name == "schema_version" || hdf5::is_integer(root.id(), name)) continue;
+    if (const auto text = hdf5::read_text(root.id(), name)) header.texts[name] = *text;
+  }
+  if (hdf5::read_unsigned(root.id(), "texts_digest") != digest_texts(header.texts)) {
+    throw Error(ExitCode::input_output, "the texts of " + path + " don't agree with their digest");
+  }
+  header.progress = read_progress(file);
+  for (const auto& name : hdf5::list_all_datasets(file, "digests")) {
+    header.arrays.push_back(read_array_header(file, name));
+  }
+  return header;
+}
+
+const StoredArray* CheckpointHeader::find(const std::string& name) const {
+  const auto found = std::find_if(arrays.begin(), arrays.end(),
+                                  [&](const StoredArray& array) { return array.name == name; });
+  return found == arrays.end() ? nullptr : &*found;
+}
+
+}  // namespace stanley

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "config/error.hpp"
+#include "storage/checkpoint.hpp"
+#include "storage/hdf5.hpp"
+
+namespace stanley {
+
+/// A file of a schema that this program doesn't know: no older file may be taken in its place.
+class UnknownSchema : public Error {
+ public:
+  explicit UnknownSchema(const std::string& message) : Error(ExitCode::input_output, message) {}
+};
+
+/// Throws UnknownSchema unless the version "major.minor" has a major number that we read.
+void check_schema_major(const std::string& path, const std::string& version);
+
+/// Where the digests of an array stand.
+std::string digests_name(const std::string& array);
+
+/// One rank alone: everything of a checkpoint but the arrays' values and digests.
+void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& contents,
+                              int world_size);
+
+/// Collective, inside in_collective(): every array of the file against its digests, the shards
+/// dealt over the ranks. The first thing that this rank found wrong.
+std::optional<std::string> verify_arrays(Communicator& communicator, const hdf5::File& file,
+                                         const CheckpointHeader& header);
+
+}  // namespace stanley

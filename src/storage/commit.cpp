@@ -1,0 +1,206 @@
+#include "storage/commit.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <span>
+
+#include "parallel/agree.hpp"
+#include "storage/hdf5.hpp"
+
+namespace stanley {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A file descriptor, closed when it goes.
+class Descriptor {
+ public:
+  Descriptor(const std::string& path, int flags) : number_(::open(path.c_str(), flags, 0666)) {
+    if (number_ >= 0) return;
+    const std::string reason = std::strerror(errno);
+    throw Error(ExitCode::input_output, "cannot open " + path + ": " + reason);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() { ::close(number_); }
+  int number() const { return number_; }
+
+ private:
+  int number_;
+};
+
+/// Room for what describes the arrays: names, coordinates, texts.
+constexpr std::int64_t description_bytes = 256 << 10;
+
+std::string directory_of(const std::string& path) {
+  const std::string parent = fs::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+/// Takes `bytes` of the disk for the file, so that no later write can find it full.
+void reserve(const std::string& part, const std::string& path, std::int64_t bytes) {
+  const Descriptor file(part, O_RDWR | O_CREAT);
+  const int status = ::posix_fallocate(file.number(), 0, std::max<std::int64_t>(bytes, 1));
+  if (status == 0) return;
+  const bool full = status == ENOSPC || status == EDQUOT || status == EFBIG;
+  const std::string megabytes = std::to_string((bytes + 999999) / 1000000);
+  throw Error(ExitCode::input_output,
+              full ? "no space: " + path + " needs " + megabytes + " MB in " + directory_of(path) +
+                         " (" + std::strerror(status) + ")"
+                   : "cannot reserve space for " + path + ": " + std::strerror(status));
+}
+
+void create_part(const FileRequest& request, const std::string& part) {
+  // Before HDF5 sees the file: it can't let go of one that it failed to write.
+  reserve(part, request.path, request.bytes + description_bytes);
+  hdf5::File file = hdf5::File::create(part);
+  request.create(file);
+  file.close();
+  struct stat state {};
+  if (::stat(part.c_str(), &state) != 0) {
+    throw Error(ExitCode::input_output, "cannot read " + part + ": " + std::strerror(errno));
+  }
+  reserve(part, request.path, state.st_size);
+}
+
+/// A shared file that only one host sees would leave the others in MPI's hands.
+void check_visible(const std::string& part) {
+  try {
+    const Descriptor file(part, O_RDWR);
+  } catch (const Error& error) {
+    throw Error(error.code, std::string(error.what()) +
+                                "; all ranks must see the run directory under the same name");
+  }
+}
+
+void synchronise(const std::string& path, int flags) {
+  const Descriptor file(path, flags);
+  // EINVAL: a file system that has nothing to synchronise says so.
+  if (::fsync(file.number()) == 0 || errno == EINVAL) return;
+  throw Error(ExitCode::input_output,
+              "cannot bring " + path + " to the disk: " + std::strerror(errno));
+}
+
+void rename_to(const std::string& from, const std::string& to) {
+  if (std::rename(from.c_str(), to.c_str()) == 0) return;
+  throw Error(ExitCode::input_output,
+              "cannot rename " + from + " to " + to + ": " + std::strerror(errno));
+}
+
+void move_link(const std::string& link, const std::string& path, const std::string& job) {
+  const std::string name = directory_of(path) + "/" + link;
+  const std::string part = name + ".part." + job;
+  std::error_code failure;
+  fs::remove(part, failure);
+  fs::create_symlink(fs::path(path).filename(), part, failure);
+  if (failure) {
+    throw Error(ExitCode::input_output, "cannot make the link " + part + ": " + failure.message());
+  }
+  rename_to(part, name);
+}
+
+void publish(const FileRequest& request, const FileOptions& options, const std::string& part) {
+  if (options.before_rename) options.before_rename();
+  synchronise(part, O_RDWR);
+  rename_to(part, request.path);
+  synchronise(directory_of(request.path), O_RDONLY | O_DIRECTORY);
+  if (request.link.empty()) return;
+  move_link(request.link, request.path, options.job);
+  synchronise(directory_of(request.path), O_RDONLY | O_DIRECTORY);
+}
+
+/// Collective. A step of rank 0 alone; if it fails, all ranks throw.
+void on_first_rank(Communicator& communicator, const std::function<void()>& step) {
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) step();
+  });
+}
+
+/// in_collective() that leaves no unfinished file behind where it ends all ranks.
+void in_collective_on(const std::string& part, Communicator& communicator,
+                      const FileOptions& options, const std::function<void()>& step) {
+  in_collective(communicator, options, [&] {
+    try {
+      step();
+    } catch (const Error&) {
+      ::unlink(part.c_str());
+      throw;
+    }
+  });
+}
+
+void write_part(Communicator& communicator, const FileRequest& request, const FileOptions& options,
+                const std::string& part) {
+  on_first_rank(communicator, [&] { create_part(request, part); });
+  agree(communicator, [&] { check_visible(part); });
+  in_collective_on(part, communicator, options, [&] {
+    auto file = hdf5::File::open_shared(communicator, part, hdf5::Mode::write, options.hints);
+    request.write(file);
+    file.flush();
+    file.close();
+  });
+  // No rank looks at the file before all have let it go.
+  communicator.barrier();
+  std::optional<std::string> wrong;
+  in_collective_on(part, communicator, options, [&] {
+    auto file = hdf5::File::open_shared(communicator, part, hdf5::Mode::read, options.hints);
+    wrong = request.verify(file);
+    file.close();
+  });
+  agree(communicator, [&] {
+    if (!wrong) return;
+    throw Error(ExitCode::input_output, request.path +
+                                            " did not read back as it was written: " + *wrong +
+                                            "; the file system or its driver lost a write");
+  });
+  on_first_rank(communicator, [&] { publish(request, options, part); });
+}
+
+}  // namespace
+
+void in_collective(Communicator& communicator, const FileOptions& options,
+                   const std::function<void()>& step) {
+  try {
+    step();
+  } catch (const Error& error) {
+    if (communicator.size() == 1) throw;
+    if (options.on_abort) {
+      options.on_abort(error);
+    } else {
+      std::fprintf(stderr, "stanley: %s\n", error.what());
+    }
+    communicator.abort(error.code);
+  }
+}
+
+CommitReport commit(Communicator& communicator, const FileRequest& request,
+                    const FileOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::string part = request.path + ".part." + options.job;
+  try {
+    write_part(communicator, request, options, part);
+  } catch (...) {
+    if (communicator.rank() == 0) ::unlink(part.c_str());
+    throw;
+  }
+  CommitReport report{.path = request.path};
+  std::int64_t bytes = 0;
+  on_first_rank(communicator, [&] {
+    bytes = static_cast<std::int64_t>(fs::file_size(request.path));
+    if (options.retention) options.retention();
+  });
+  communicator.sum(std::span(&bytes, 1));
+  report.bytes = bytes;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+}  // namespace stanley

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "config/error.hpp"
+#include "parallel/communicator.hpp"
+
+namespace stanley {
+
+namespace hdf5 {
+class File;
+}
+
+/// How files are reached and who is told; the same for every file of a run.
+struct FileOptions {
+  std::string job{"local"};                    ///< ends the name of an unfinished file
+  std::map<std::string, std::string> hints{};  ///< for MPI-IO, by the names that it knows
+  std::function<void()> before_rename{};  ///< rank 0: throws if the directory isn't ours any more
+  std::function<void()> retention{};      ///< rank 0: removes older files, once all is safe
+  /// On the rank that fails inside a collective call, just before all ranks are aborted with the
+  /// error's code: the others wait there and can't be told otherwise. Default: prints to stderr.
+  std::function<void(const Error&)> on_abort{};
+};
+
+/// What a file cost.
+struct CommitReport {
+  std::string path{};
+  std::int64_t bytes{0};
+  double seconds{0};
+};
+
+/// A file to be made by commit().
+struct FileRequest {
+  std::string path{};                         ///< its final name
+  std::int64_t bytes{0};                      ///< of its arrays, about
+  std::function<void(hdf5::File&)> create{};  ///< rank 0 alone: groups, arrays, attributes
+  std::function<void(hdf5::File&)> write{};   ///< collective; what it throws aborts all ranks
+  /// Collective: reads back; the reason if what this rank wrote isn't what is there. What it throws
+  /// aborts all ranks.
+  std::function<std::optional<std::string>(hdf5::File&)> verify{};
+  std::string link{};  ///< a symbolic link beside it to move, or nothing
+};
+
+/// Collective. The one way in which files come to be (design, "Files"): written under another name
+/// by all ranks, closed, read back and verified, and only then renamed, so that a final name always
+/// means a complete file. On failure all ranks throw the same Error and nothing is left behind.
+CommitReport commit(Communicator& communicator, const FileRequest& request,
+                    const FileOptions& options);
+
+/// Runs `step`, in which all ranks call collective HDF5 functions. An Error there leaves the others
+/// waiting, so where there are others it ends them all (FileOptions::on_abort).
+void in_collective(Communicator& communicator, const FileOptions& options,
+                   const std::function<void()>& step);
+
+}  // namespace stanley

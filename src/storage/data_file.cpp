@@ -1,0 +1,143 @@
+#include "storage/data_file.hpp"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "config/error.hpp"
+#include "parallel/communicator.hpp"
+#include "storage/hdf5.hpp"
+#include "storage/transfer.hpp"
+
+namespace stanley {
+namespace {
+
+[[noreturn]] void refuse(const std::string& reason) { throw Error(ExitCode::input_output, reason); }
+
+std::string images_name(const std::string& split) { return split + "/images"; }
+std::string labels_name(const std::string& split) { return split + "/labels"; }
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+/// Throws unless images are what the rest of the program takes them for.
+void check_images(const std::string& path, const hdf5::File& file, const std::string& split) {
+  const hdf5::Dataset images(file, images_name(split));
+  if (images.type() == ElementType::uint8 && images.shape().size() == 4) return;
+  refuse(path + ": array '" + images_name(split) + "' is " + to_string(images.type()) +
+         " of shape " + shape_text(images.shape()) +
+         "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it");
+}
+
+void check_schema(const std::string& path, hid_t root) {
+  const auto version = hdf5::read_text(root, "schema_version");
+  if (!version)
+    refuse(path +
+           " is no data file: it has no schema_version; make one with tools/convert_images.py");
+  if (version->substr(0, version->find('.')) == "1") return;
+  refuse(path + " has schema version " + *version +
+         "; this program reads versions 1.x: convert the images again");
+}
+
+}  // namespace
+
+DataFile::DataFile(const std::string& path)
+    : path_(path), file_(std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read))) {
+  const auto root = hdf5::open_object(*file_, "/");
+  check_schema(path_, root.id());
+  for (const auto& group : hdf5::list(*file_, "/", H5O_TYPE_GROUP)) {
+    if (hdf5::exists(*file_, images_name(group))) splits_.push_back(group);
+  }
+  if (splits_.empty()) refuse(path_ + " is no data file: no group in it holds images");
+  for (const auto& split : splits_) check_images(path_, *file_, split);
+  class_names_ = hdf5::read_texts(root.id(), "class_names").value_or(std::vector<std::string>{});
+  provenance_ = hdf5::read_text(root.id(), "provenance").value_or("");
+  const auto range = hdf5::read_numbers(root.id(), "value_range");
+  if (!range) return;
+  if (range->size() != 2 || (*range)[0] >= (*range)[1]) {
+    refuse(path_ + ": attribute value_range must be two rising numbers");
+  }
+  lowest_ = (*range)[0];
+  highest_ = (*range)[1];
+}
+
+DataFile::~DataFile() = default;
+DataFile::DataFile(DataFile&&) noexcept = default;
+DataFile& DataFile::operator=(DataFile&&) noexcept = default;
+
+void DataFile::check_split(const std::string& split) const {
+  if (std::find(splits_.begin(), splits_.end(), split) != splits_.end()) return;
+  refuse(path_ + " has no split '" + split + "'; it has: " + join(splits_));
+}
+
+std::vector<std::int64_t> DataFile::shape(const std::string& split) const {
+  check_split(split);
+  return hdf5::Dataset(*file_, images_name(split)).shape();
+}
+
+bool DataFile::has_labels(const std::string& split) const {
+  check_split(split);
+  return hdf5::exists(*file_, labels_name(split));
+}
+
+void DataFile::read_images(const std::string& split, std::int64_t first, std::int64_t count,
+                           std::span<std::uint8_t> images) const {
+  check_split(split);
+  const hdf5::Dataset dataset(*file_, images_name(split));
+  const std::size_t bytes = row_bytes(ElementType::uint8, dataset.shape());
+  if (first < 0 || count < 0 || first + count > dataset.shape()[0] ||
+      images.size() != static_cast<std::size_t>(count) * bytes) {
+    throw Error(ExitCode::bug, "samples " + std::to_string(first) + " to " +
+                                   std::to_string(first + count) + " of split '" + split + "' of " +
+                                   path_ + " don't fit it or the buffer");
+  }
+  const auto alone = make_local_communicator();
+  hdf5::read_rows(*alone, dataset, {first, count}, images.data());
+}
+
+std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split) const {
+  const auto extents = shape(split);
+  std::vector<std::uint8_t> images(static_cast<std::size_t>(extents[0]) *
+                                   row_bytes(ElementType::uint8, extents));
+  read_images(split, 0, extents[0], images);
+  check_checksum(split, images);
+  return images;
+}
+
+void DataFile::check_checksum(const std::string& split,
+                              std::span<const std::uint8_t> images) const {
+  const auto group = hdf5::open_object(*file_, split);
+  const auto expected = hdf5::read_text(group.id(), "checksum");
+  if (!expected) return;
+  char found[17];
+  std::snprintf(found, sizeof(found), "%016llx",
+                static_cast<unsigned long long>(XXH64(images.data(), images.size(), 0)));
+  if (*expected == found) return;
+  refuse(path_ + " is damaged: the images of split '" + split + "' have checksum " + found +
+         " and the file says " + *expected + "; convert or copy it again");
+}
+
+std::vector<std::int64_t> DataFile::read_labels(const std::string& split) const {
+  check_split(split);
+  if (!has_labels(split)) refuse(path_ + " has no labels in split '" + split + "'");
+  const hdf5::Dataset dataset(*file_, labels_name(split));
+  if (dataset.type() != ElementType::int64 || dataset.shape() != std::vector{shape(split)[0]}) {
+    refuse(path_ + ": the labels of split '" + split + "' are " + to_string(dataset.type()) +
+           " of shape " + shape_text(dataset.shape()) + "; expected int64, one for each image");
+  }
+  std::vector<std::int64_t> labels(static_cast<std::size_t>(dataset.shape()[0]));
+  dataset.read_all(labels.data());
+  const auto classes = static_cast<std::int64_t>(class_names_.size());
+  for (const std::int64_t label : labels) {
+    if (label >= 0 && (classes == 0 || label < classes)) continue;
+    refuse(path_ + ": label " + std::to_string(label) + " in split '" + split +
+           "' names no class; there are " + std::to_string(classes));
+  }
+  return labels;
+}
+
+}  // namespace stanley

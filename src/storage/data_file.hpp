@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace stanley {
+
+namespace hdf5 {
+class File;
+}
+
+/// A data file: images uint8 (sample, channel, height, width) in one group for each split, made by
+/// tools/convert_images.py. Nothing here is collective or needs MPI. Every failure is
+/// Error(input_output) that names the file.
+class DataFile {
+ public:
+  /// Opens it and checks that it is one.
+  explicit DataFile(const std::string& path);
+  ~DataFile();
+  DataFile(DataFile&&) noexcept;
+  DataFile& operator=(DataFile&&) noexcept;
+
+  const std::string& path() const { return path_; }
+  /// "train", "test", ...
+  const std::vector<std::string>& splits() const { return splits_; }
+  /// None if the file names none.
+  const std::vector<std::string>& class_names() const { return class_names_; }
+  /// Of the values of a pixel: 0 and 255.
+  double lowest() const { return lowest_; }
+  double highest() const { return highest_; }
+  /// Where the images come from.
+  const std::string& provenance() const { return provenance_; }
+
+  /// (sample, channel, height, width) of a split's images.
+  std::vector<std::int64_t> shape(const std::string& split) const;
+  bool has_labels(const std::string& split) const;
+
+  /// Reads samples [first, first + count) into `images`, count x channel x height x width bytes.
+  void read_images(const std::string& split, std::int64_t first, std::int64_t count,
+                   std::span<std::uint8_t> images) const;
+  /// Reads all images of a split, and checks them against the checksum if the file has one.
+  std::vector<std::uint8_t> read_all_images(const std::string& split) const;
+  /// The class of each sample; each is a class that has a name, where there are names.
+  std::vector<std::int64_t> read_labels(const std::string& split) const;
+
+ private:
+  void check_split(const std::string& split) const;
+  void check_checksum(const std::string& split, std::span<const std::uint8_t> images) const;
+
+  std::string path_;
+  std::unique_ptr<hdf5::File> file_;
+  std::vector<std::string> splits_;
+  std::vector<std::string> class_names_;
+  double lowest_{0};
+  double highest_{255};
+  std::string provenance_;
+};
+
+}  // namespace stanley

@@ -1,0 +1,196 @@
+#include "storage/draws.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <span>
+
+#include "config/error.hpp"
+#include "parallel/agree.hpp"
+#include "storage/digest.hpp"
+#include "storage/hdf5.hpp"
+#include "storage/scales.hpp"
+#include "storage/transfer.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr const char* schema_version = "1.0";
+constexpr std::size_t most_chunk_bytes = std::size_t{8} << 20;
+
+/// One array of the file, with this rank's part of it.
+struct Part {
+  std::string name;
+  ElementType type;
+  std::vector<std::int64_t> shape;
+  std::vector<std::string> dimensions;
+  const void* data;
+};
+
+/// Names of a state's dimensions.
+std::vector<std::string> state_dimensions(const DrawSet& draws) {
+  if (draws.state_shape.size() == 1) return {"dimension"};
+  return {"channel", "height", "width"};
+}
+
+std::vector<Part> parts_of(const DrawSet& draws) {
+  const auto count = static_cast<std::int64_t>(draws.draw_numbers.size());
+  Part states{.name = "posterior/x",
+              .type = ElementType::float32,
+              .shape = {draws.chains, count},
+              .dimensions = {"chain", "draw"},
+              .data = draws.states};
+  states.shape.insert(states.shape.end(), draws.state_shape.begin(), draws.state_shape.end());
+  for (const std::string& name : state_dimensions(draws)) states.dimensions.push_back(name);
+  std::vector<Part> parts{std::move(states)};
+  for (const auto& statistic : draws.statistics) {
+    parts.push_back({"sample_stats/" + statistic.name,
+                     statistic.type,
+                     {draws.chains, count},
+                     {"chain", "draw"},
+                     statistic.data});
+  }
+  return parts;
+}
+
+void check_draws(const DrawSet& draws) {
+  const bool states = draws.state_shape.size() == 1 || draws.state_shape.size() == 3;
+  const bool rows = draws.chain_count == 0 ||
+                    (draws.first_chain % draws.chains_per_shard == 0 && draws.first_chain >= 0 &&
+                     draws.first_chain + draws.chain_count <= draws.chains);
+  if (states && rows && draws.chains > 0 && !draws.draw_numbers.empty()) return;
+  throw Error(ExitCode::bug, "draws of " + std::to_string(draws.chains) + " chains, state shape " +
+                                 shape_text(draws.state_shape) + ", chains " +
+                                 std::to_string(draws.first_chain) + " to " +
+                                 std::to_string(draws.first_chain + draws.chain_count) +
+                                 " here, can't be written");
+}
+
+std::vector<std::int64_t> chunk_of(const Part& part, const DrawSet& draws) {
+  return chunk_shape(part.shape, draws.chains_per_shard, element_bytes(part.type));
+}
+
+std::size_t total_bytes(const Part& part, const DrawSet& draws) {
+  // Chunks at the edge take the space of whole ones.
+  const auto chunk = chunk_of(part, draws);
+  std::size_t bytes = element_bytes(part.type);
+  for (std::size_t i = 0; i < chunk.size(); ++i) {
+    bytes *= static_cast<std::size_t>((part.shape[i] + chunk[i] - 1) / chunk[i] * chunk[i]);
+  }
+  return bytes;
+}
+
+void write_attributes(const hdf5::File& file, const std::string& object, const DrawSet& draws) {
+  const auto handle = hdf5::open_object(file, object);
+  hdf5::write_attribute(handle.id(), "schema_version", std::string(schema_version));
+  for (const auto& [name, value] : draws.attributes) {
+    std::visit([&, &name = name](const auto& v) { hdf5::write_attribute(handle.id(), name, v); },
+               value);
+  }
+}
+
+/// A few samples, small enough for rank 0 to write alone with the schema.
+void write_observed(const hdf5::File& file, const DrawSet& draws, hdf5::Scales& scales) {
+  if (draws.observed.empty()) return;
+  std::vector<std::int64_t> shape{1};
+  shape.insert(shape.end(), draws.state_shape.begin(), draws.state_shape.end());
+  shape[0] = static_cast<std::int64_t>(draws.observed.size() * sizeof(float) /
+                                       row_bytes(ElementType::float32, shape));
+  std::vector<std::string> dimensions = state_dimensions(draws);
+  dimensions.insert(dimensions.begin(), "sample");
+  hdf5::make_groups(file, "observed_data");
+  hdf5::Dataset dataset =
+      hdf5::make_dataset(file, "observed_data/x", ElementType::float32, shape, {});
+  dataset.write_all(draws.observed.data());
+  scales.attach(dataset, dimensions);
+}
+
+void create_schema(const hdf5::File& file, const DrawSet& draws, const std::vector<Part>& parts) {
+  hdf5::make_groups(file, "posterior");
+  hdf5::make_groups(file, "sample_stats");
+  for (const char* object : {"/", "posterior", "sample_stats"}) {
+    write_attributes(file, object, draws);
+  }
+  hdf5::Scales scales(file);
+  std::vector<std::int64_t> chain_ids(static_cast<std::size_t>(draws.chains));
+  std::iota(chain_ids.begin(), chain_ids.end(), 0);
+  // Each group has coordinates of its own: readers open one group at a time.
+  for (const char* group : {"posterior", "sample_stats"}) {
+    scales.add(group, "chain", chain_ids);
+    scales.add(group, "draw", draws.draw_numbers);
+  }
+  for (const auto& part : parts) {
+    scales.attach(hdf5::make_dataset(file, part.name, part.type, part.shape, chunk_of(part, draws)),
+                  part.dimensions);
+  }
+  write_observed(file, draws, scales);
+}
+
+std::span<const std::byte> local_bytes_of(const Part& part, const DrawSet& draws) {
+  return {static_cast<const std::byte*>(part.data),
+          static_cast<std::size_t>(draws.chain_count) * row_bytes(part.type, part.shape)};
+}
+
+std::optional<std::string> verify(Communicator& communicator, const hdf5::File& file,
+                                  const DrawSet& draws, const std::vector<Part>& parts) {
+  std::optional<std::string> wrong;
+  for (const auto& part : parts) {
+    const hdf5::Rows mine{draws.first_chain, draws.chain_count};
+    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, part.name), mine,
+                                         draws.chain_count, chunk_of(part, draws)[0]);
+    if (draws.chain_count == 0 || wrong) continue;
+    if (found.at(0) != digest(local_bytes_of(part, draws))) {
+      wrong = "array '" + part.name + "' differs";
+    }
+  }
+  return wrong;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> chunk_shape(const std::vector<std::int64_t>& shape,
+                                      std::int64_t chains_per_shard,
+                                      std::size_t bytes_per_element) {
+  std::vector<std::int64_t> chunk = shape;
+  chunk[0] = std::min(chains_per_shard, shape[0]);
+  // Draws are cut first, so that one draw of a shard's chains stays together, then chains, then
+  // the state from its slowest dimension on.
+  std::vector<std::size_t> order(shape.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::swap(order[0], order[1]);
+  for (const std::size_t i : order) {
+    std::size_t rest = bytes_per_element;
+    for (std::size_t k = 0; k < chunk.size(); ++k) {
+      if (k != i) rest *= static_cast<std::size_t>(chunk[k]);
+    }
+    const auto fitting = std::max<std::int64_t>(
+        static_cast<std::int64_t>(most_chunk_bytes / std::max<std::size_t>(rest, 1)), 1);
+    if (chunk[i] <= fitting) continue;
+    chunk[i] = fitting;
+    // Chunks that divide a shard never cross it.
+    while (i == 0 && chains_per_shard % chunk[0] != 0) --chunk[0];
+  }
+  return chunk;
+}
+
+CommitReport write_draws(Communicator& communicator, const std::string& path, const DrawSet& draws,
+                         const FileOptions& options) {
+  agree(communicator, [&] { check_draws(draws); });
+  const std::vector<Part> parts = parts_of(draws);
+  FileRequest request{.path = path};
+  request.bytes = 4096 + static_cast<std::int64_t>(draws.observed.size() * sizeof(float));
+  for (const auto& part : parts) {
+    request.bytes += static_cast<std::int64_t>(total_bytes(part, draws));
+  }
+  request.create = [&](hdf5::File& file) { create_schema(file, draws, parts); };
+  request.write = [&](hdf5::File& file) {
+    for (const auto& part : parts) {
+      hdf5::write_rows(communicator, hdf5::Dataset(file, part.name),
+                       {draws.first_chain, draws.chain_count}, part.data, chunk_of(part, draws)[0]);
+    }
+  };
+  request.verify = [&](hdf5::File& file) { return verify(communicator, file, draws, parts); };
+  return commit(communicator, request, options);
+}
+
+}  // namespace stanley

@@ -1,0 +1,190 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "config/error.hpp"
+#include "parallel/agree.hpp"
+#include "storage/checkpoint.hpp"
+#include "storage/checkpoint_schema.hpp"
+#include "storage/hdf5.hpp"
+
+// Which checkpoint to take: read by one rank, verified by all, and whether it fits.
+
+namespace stanley {
+namespace {
+
+using Json = nlohmann::json;
+
+/// CBOR keeps every double exactly, infinities and NaN too.
+std::string pack(const CheckpointHeader& header) {
+  Json progress = Json::object();
+  for (const auto& [name, value] : header.progress) {
+    std::visit([&, &name = name](auto number) { progress[name] = number; }, value);
+  }
+  Json arrays = Json::array();
+  for (const auto& array : header.arrays) {
+    arrays.push_back(
+        {array.name, static_cast<int>(array.type), array.shape, array.shards, array.digests});
+  }
+  const Json all = {{"path", header.path},
+                    {"version", header.schema_version},
+                    {"iteration", header.iteration},
+                    {"world_size", header.world_size},
+                    {"texts", header.texts},
+                    {"progress", progress},
+                    {"arrays", arrays}};
+  const auto bytes = Json::to_cbor(all);
+  return {bytes.begin(), bytes.end()};
+}
+
+CheckpointHeader unpack(const std::string& text) {
+  const Json all = Json::from_cbor(text);
+  CheckpointHeader header{.path = all.at("path"),
+                          .schema_version = all.at("version"),
+                          .iteration = all.at("iteration"),
+                          .world_size = all.at("world_size")};
+  header.texts = all.at("texts").get<std::map<std::string, std::string>>();
+  for (const auto& [name, value] : all.at("progress").items()) {
+    if (value.is_number_integer()) {
+      header.progress[name] = value.get<std::int64_t>();
+    } else {
+      header.progress[name] = value.get<double>();
+    }
+  }
+  for (const auto& array : all.at("arrays")) {
+    header.arrays.push_back({.name = array[0],
+                             .type = static_cast<ElementType>(array[1].get<int>()),
+                             .shape = array[2].get<std::vector<std::int64_t>>(),
+                             .shards = array[3],
+                             .digests = array[4].get<std::vector<std::uint64_t>>()});
+  }
+  return header;
+}
+
+/// Collective. The header of a file, or why there is none: rank 0 reads and tells.
+struct Outcome {
+  std::optional<CheckpointHeader> header;
+  std::string reason;
+  bool refused{false};  ///< of a schema that we don't know
+};
+
+Outcome share_header(Communicator& communicator, const std::string& path) {
+  std::string answer;
+  if (communicator.rank() == 0) {
+    try {
+      answer = "h" + pack(read_checkpoint_header(path));
+    } catch (const UnknownSchema& error) {
+      answer = std::string("r") + error.what();
+    } catch (const std::exception& error) {
+      answer = std::string("x") + error.what();
+    }
+  }
+  answer = communicator.broadcast(answer, 0);
+  const std::string rest = answer.substr(1);
+  if (answer[0] == 'h') return {unpack(rest), "", false};
+  return {std::nullopt, rest, answer[0] == 'r'};
+}
+
+/// Collective. What is wrong with the arrays on the first rank that saw something wrong.
+std::string share_damage(Communicator& communicator, const CheckpointHeader& header,
+                         const FileOptions& options) {
+  std::optional<std::string> wrong;
+  in_collective(communicator, options, [&] {
+    auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
+    wrong = verify_arrays(communicator, file, header);
+    file.close();
+  });
+  for (const auto& reason : communicator.all_gather(wrong.value_or(""))) {
+    if (!reason.empty()) return reason;
+  }
+  return "";
+}
+
+Outcome examine(Communicator& communicator, const std::string& path, const FileOptions& options) {
+  Outcome outcome = share_header(communicator, path);
+  if (!outcome.header) return outcome;
+  outcome.reason = share_damage(communicator, *outcome.header, options);
+  if (!outcome.reason.empty()) outcome.header.reset();
+  return outcome;
+}
+
+std::vector<std::int64_t> share_list(Communicator& communicator, const std::string& directory) {
+  Json found;
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) found = list_checkpoints(directory);
+  });
+  return Json::parse(communicator.broadcast(found.dump(), 0)).get<std::vector<std::int64_t>>();
+}
+
+[[noreturn]] void refuse(const std::string& reason) { throw Error(ExitCode::input_output, reason); }
+
+}  // namespace
+
+CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string& path,
+                                   const FileOptions& options) {
+  Outcome outcome = examine(communicator, path, options);
+  if (outcome.header) return *std::move(outcome.header);
+  refuse(outcome.reason.find(path) == std::string::npos ? path + ": " + outcome.reason
+                                                        : outcome.reason);
+}
+
+FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& directory,
+                                const FileOptions& options) {
+  FoundCheckpoint found;
+  for (const std::int64_t iteration : share_list(communicator, directory)) {
+    const std::string path = checkpoint_path(directory, iteration);
+    Outcome outcome = examine(communicator, path, options);
+    if (outcome.refused) refuse(outcome.reason);
+    found.header = std::move(outcome.header);
+    if (found.header) return found;
+    found.passed_over.push_back({path, outcome.reason});
+  }
+  if (found.passed_over.empty()) return found;
+  std::string message = "none of the checkpoints in " + directory + " can be used:";
+  for (const auto& [path, reason] : found.passed_over) message += "\n  " + path + ": " + reason;
+  refuse(message + "\n  move them away to start over, or give one with --resume");
+}
+
+namespace {
+
+std::string group_of(const std::string& name) { return name.substr(0, name.find('/')); }
+
+void check_array(const CheckpointHeader& header, const ArrayView& view, Sharding sharding) {
+  const StoredArray* stored = header.find(view.name);
+  const std::string other = header.path + " is a checkpoint of another network: ";
+  if (stored == nullptr) {
+    refuse(other + "it has no array '" + view.name + "', which has shape " +
+           shape_text(view.shape) + " here");
+  }
+  if (stored->shape != view.shape || stored->type != view.type) {
+    refuse(other + "array '" + view.name + "' is " + to_string(stored->type) + " of shape " +
+           shape_text(stored->shape) + " there and " + to_string(view.type) + " of shape " +
+           shape_text(view.shape) + " here");
+  }
+  if (sharding == Sharding::same && stored->shards != view.shards) {
+    refuse(header.path + " has " + std::to_string(stored->shards) + " shards and this run has " +
+           std::to_string(view.shards) +
+           ": give the same number, or branch into a new directory with --resume CHECKPOINT");
+  }
+}
+
+}  // namespace
+
+void check_arrays(const CheckpointHeader& header, const std::vector<ArrayView>& arrays,
+                  Sharding sharding) {
+  std::set<std::string> names;
+  std::set<std::string> groups;
+  for (const auto& view : arrays) {
+    check_array(header, view, sharding);
+    names.insert(view.name);
+    groups.insert(group_of(view.name));
+  }
+  for (const auto& stored : header.arrays) {
+    const std::string group = group_of(stored.name);
+    const bool weights = group == "parameters" || group == "average";
+    if (!weights || !groups.contains(group) || names.contains(stored.name)) continue;
+    refuse(header.path + " is a checkpoint of another network: it has an array '" + stored.name +
+           "' of shape " + shape_text(stored.shape) + ", which there is not here");
+  }
+}
+
+}  // namespace stanley

@@ -1,0 +1,279 @@
+#include "storage/hdf5.hpp"
+
+#include <utility>
+
+#include "config/error.hpp"
+#include "parallel/mpi_handle.hpp"
+
+namespace stanley::hdf5 {
+namespace {
+
+/// HDF5 prints its stack of errors unless told otherwise; ours go out as one sentence.
+void silence() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+herr_t keep_innermost(unsigned, const H5E_error2_t* error, void* reason) {
+  auto& text = *static_cast<std::string*>(reason);
+  if (text.empty() && error->desc != nullptr) text = error->desc;
+  return 0;
+}
+
+/// The system's own words where HDF5 quotes them, else HDF5's innermost description.
+std::string innermost_reason() {
+  std::string reason;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &reason);
+  const std::string quote = "error message = '";
+  if (const auto begin = reason.find(quote); begin != std::string::npos) {
+    const auto start = begin + quote.size();
+    return reason.substr(start, reason.find('\'', start) - start);
+  }
+  return reason;
+}
+
+Handle access_properties(const std::string& path) {
+  silence();
+  Handle properties(check(H5Pcreate(H5P_FILE_ACCESS), [&] { return "open " + path; }), H5Pclose);
+  // 1.8's formats: object headers carry checksums, and every reader in use knows them.
+  H5Pset_libver_bounds(properties.id(), H5F_LIBVER_V18, H5F_LIBVER_V18);
+  H5Pset_fclose_degree(properties.id(), H5F_CLOSE_STRONG);
+  return properties;
+}
+
+std::vector<std::int64_t> shape_of(hid_t dataset) {
+  const Handle space(H5Dget_space(dataset), H5Sclose);
+  const int rank = H5Sget_simple_extent_ndims(space.id());
+  std::vector<hsize_t> dimensions(rank > 0 ? static_cast<std::size_t>(rank) : 0);
+  if (rank > 0) H5Sget_simple_extent_dims(space.id(), dimensions.data(), nullptr);
+  return {dimensions.begin(), dimensions.end()};
+}
+
+hid_t file_type(ElementType type) {
+  switch (type) {
+    case ElementType::float32:
+      return H5T_IEEE_F32LE;
+    case ElementType::float64:
+      return H5T_IEEE_F64LE;
+    case ElementType::int32:
+      return H5T_STD_I32LE;
+    case ElementType::int64:
+      return H5T_STD_I64LE;
+    case ElementType::uint8:
+      return H5T_STD_U8LE;
+    case ElementType::uint64:
+      return H5T_STD_U64LE;
+  }
+  throw Error(ExitCode::bug, "unknown element type");
+}
+
+/// Hints as MPI wants them; freed when it goes.
+class Info {
+ public:
+  explicit Info(const std::map<std::string, std::string>& hints) {
+    if (hints.empty()) return;
+    check_mpi(MPI_Info_create(&info_), "MPI_Info_create");
+    for (const auto& [key, value] : hints) {
+      check_mpi(MPI_Info_set(info_, key.c_str(), value.c_str()), "MPI_Info_set");
+    }
+  }
+  Info(const Info&) = delete;
+  Info& operator=(const Info&) = delete;
+  ~Info() {
+    if (info_ != MPI_INFO_NULL) MPI_Info_free(&info_);
+  }
+  MPI_Info value() const { return info_; }
+
+ private:
+  MPI_Info info_{MPI_INFO_NULL};
+};
+
+}  // namespace
+
+Handle::Handle(Handle&& other) noexcept : id_(other.release()), close_(other.close_) {}
+
+Handle& Handle::operator=(Handle&& other) noexcept {
+  std::swap(id_, other.id_);
+  std::swap(close_, other.close_);
+  return *this;
+}
+
+Handle::~Handle() {
+  if (id_ >= 0 && close_ != nullptr) close_(id_);
+}
+
+hid_t Handle::release() { return std::exchange(id_, H5I_INVALID_HID); }
+
+void fail(const std::string& action) {
+  const std::string reason = innermost_reason();
+  throw Error(ExitCode::input_output,
+              "cannot " + action + (reason.empty() ? std::string() : ": " + reason));
+}
+
+File File::create(const std::string& path) {
+  const Handle access = access_properties(path);
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  // netCDF lists dimensions and variables in the order in which they were made.
+  H5Pset_link_creation_order(creation.id(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.id(), access.id());
+  return File(Handle(check(id, [&] { return "create " + path; }), H5Fclose), path);
+}
+
+File File::open(const std::string& path, Mode mode) {
+  const Handle access = access_properties(path);
+  const hid_t id =
+      H5Fopen(path.c_str(), mode == Mode::write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access.id());
+  return File(Handle(check(id, [&] { return "open " + path; }), H5Fclose), path);
+}
+
+File File::open_shared(Communicator& communicator, const std::string& path, Mode mode,
+                       const std::map<std::string, std::string>& hints) {
+  if (communicator.size() == 1) return open(path, mode);
+  const Handle access = access_properties(path);
+  const Info info(hints);
+  const auto describe = [&] { return "open " + path + " with MPI-IO"; };
+  check(H5Pset_fapl_mpio(access.id(), mpi_communicator(communicator), info.value()), describe);
+  if (mode == Mode::write) check(H5Pset_coll_metadata_write(access.id(), true), describe);
+  // One rank reads what describes the file and tells the others.
+  if (mode == Mode::read) check(H5Pset_all_coll_metadata_ops(access.id(), true), describe);
+  const hid_t id =
+      H5Fopen(path.c_str(), mode == Mode::write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access.id());
+  return File(Handle(check(id, describe), H5Fclose), path);
+}
+
+void File::flush() {
+  check(H5Fflush(id(), H5F_SCOPE_GLOBAL), [&] { return "write " + path_; });
+}
+
+void File::close() {
+  check(H5Fclose(handle_.release()), [&] { return "close " + path_; });
+}
+
+Dataset::Dataset(const File& file, const std::string& name)
+    : Dataset(Handle(check(H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT),
+                           [&] { return "read array '" + name + "' of " + file.path(); }),
+                     H5Dclose),
+              file, name) {}
+
+Dataset::Dataset(Handle handle, const File& file, std::string name)
+    : handle_(std::move(handle)),
+      name_(std::move(name)),
+      file_(file.path()),
+      shape_(shape_of(handle_.id())) {}
+
+ElementType Dataset::type() const {
+  const Handle type(H5Dget_type(id()), H5Tclose);
+  for (const auto known : {ElementType::float32, ElementType::float64, ElementType::int32,
+                           ElementType::int64, ElementType::uint8, ElementType::uint64}) {
+    if (H5Tequal(type.id(), file_type(known)) > 0) return known;
+  }
+  throw Error(ExitCode::input_output, "array '" + name_ + "' of " + file_ +
+                                          " has an element type that this program doesn't read");
+}
+
+void Dataset::write_all(const void* data) {
+  check(H5Dwrite(id(), memory_type(type()), H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
+        [&] { return "write array '" + name_ + "' of " + file_; });
+}
+
+void Dataset::read_all(void* data) const {
+  check(H5Dread(id(), memory_type(type()), H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
+        [&] { return "read array '" + name_ + "' of " + file_; });
+}
+
+hid_t memory_type(ElementType type) {
+  switch (type) {
+    case ElementType::float32:
+      return H5T_NATIVE_FLOAT;
+    case ElementType::float64:
+      return H5T_NATIVE_DOUBLE;
+    case ElementType::int32:
+      return H5T_NATIVE_INT32;
+    case ElementType::int64:
+      return H5T_NATIVE_INT64;
+    case ElementType::uint8:
+      return H5T_NATIVE_UINT8;
+    case ElementType::uint64:
+      return H5T_NATIVE_UINT64;
+  }
+  throw Error(ExitCode::bug, "unknown element type");
+}
+
+void make_groups(const File& file, const std::string& path) {
+  const Handle creation(H5Pcreate(H5P_GROUP_CREATE), H5Pclose);
+  H5Pset_link_creation_order(creation.id(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  for (std::size_t end = 0; end != std::string::npos;) {
+    end = path.find('/', end + 1);
+    const std::string group = path.substr(0, end);
+    if (group.empty() || exists(file, group)) continue;
+    const Handle made(
+        check(H5Gcreate2(file.id(), group.c_str(), H5P_DEFAULT, creation.id(), H5P_DEFAULT),
+              [&] { return "create group '" + group + "' in " + file.path(); }),
+        H5Gclose);
+  }
+}
+
+Dataset make_dataset(const File& file, const std::string& name, ElementType type,
+                     const std::vector<std::int64_t>& shape,
+                     const std::vector<std::int64_t>& chunk) {
+  const auto describe = [&] { return "create array '" + name + "' in " + file.path(); };
+  if (const auto slash = name.rfind('/'); slash != std::string::npos) {
+    make_groups(file, name.substr(0, slash));
+  }
+  const Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), describe), H5Pclose);
+  // Late allocation would leave it to the ranks' first write, which hangs in HDF5 1.10.
+  check(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), describe);
+  check(H5Pset_fill_time(creation.id(), H5D_FILL_TIME_NEVER), describe);
+  if (!chunk.empty()) {
+    const std::vector<hsize_t> extents(chunk.begin(), chunk.end());
+    check(H5Pset_chunk(creation.id(), static_cast<int>(extents.size()), extents.data()), describe);
+    check(H5Pset_fletcher32(creation.id()), describe);
+  }
+  const std::vector<hsize_t> extents(shape.begin(), shape.end());
+  const Handle space(check(extents.empty() ? H5Screate(H5S_SCALAR)
+                                           : H5Screate_simple(static_cast<int>(extents.size()),
+                                                              extents.data(), nullptr),
+                           describe),
+                     H5Sclose);
+  Handle dataset(check(H5Dcreate2(file.id(), name.c_str(), file_type(type), space.id(), H5P_DEFAULT,
+                                  creation.id(), H5P_DEFAULT),
+                       describe),
+                 H5Dclose);
+  return Dataset(std::move(dataset), file, name);
+}
+
+bool exists(const File& file, const std::string& name) {
+  return H5Lexists(file.id(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+namespace {
+
+struct Visit {
+  std::vector<std::string> names{};
+  H5O_type_t kind{};
+};
+
+herr_t visit(hid_t group, const char* name, const H5L_info_t*, void* state) {
+  auto& found = *static_cast<Visit*>(state);
+  H5O_info_t info;
+  if (H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) return -1;
+  if (info.type == found.kind) found.names.emplace_back(name);
+  return 0;
+}
+
+}  // namespace
+
+std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind) {
+  Visit found{.kind = kind};
+  check(H5Literate_by_name(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, nullptr, visit,
+                           &found, H5P_DEFAULT),
+        [&] { return "list group '" + group + "' of " + file.path(); });
+  return found.names;
+}
+
+std::vector<std::string> list_all_datasets(const File& file, const std::string& group) {
+  Visit found{.kind = H5O_TYPE_DATASET};
+  check(H5Lvisit_by_name(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, visit, &found,
+                         H5P_DEFAULT),
+        [&] { return "list group '" + group + "' of " + file.path(); });
+  return found.names;
+}
+
+}  // namespace stanley::hdf5

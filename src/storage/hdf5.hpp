@@ -1,0 +1,136 @@
+#pragma once
+
+// Owners of HDF5 identifiers, for the files of this folder alone: it includes hdf5.h.
+
+#include <hdf5.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "parallel/communicator.hpp"
+#include "storage/array.hpp"
+
+namespace stanley::hdf5 {
+
+/// Owns one HDF5 identifier of any kind.
+class Handle {
+ public:
+  Handle() = default;
+  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  Handle(Handle&& other) noexcept;
+  Handle& operator=(Handle&& other) noexcept;
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  ~Handle();
+
+  hid_t id() const { return id_; }
+  /// Gives the identifier away: the caller closes it.
+  hid_t release();
+
+ private:
+  hid_t id_{H5I_INVALID_HID};
+  herr_t (*close_)(hid_t){nullptr};
+};
+
+/// Throws Error(input_output) "cannot ACTION: reason" with the innermost reason that HDF5 gives.
+[[noreturn]] void fail(const std::string& action);
+
+/// Returns `status` unless it is negative, which is how HDF5 reports failure.
+template <typename Status, typename Describe>
+Status check(Status status, const Describe& describe) {
+  if (status < 0) fail(describe());
+  return status;
+}
+
+enum class Mode { read, write };
+
+/// An open file. The one-rank functions call no MPI; a shared file is open on all ranks.
+class File {
+ public:
+  /// Makes a new, empty file, replacing what was there. One rank alone.
+  static File create(const std::string& path);
+  static File open(const std::string& path, Mode mode);
+  /// Collective: opens with MPI-IO and these hints; the default driver where there is one rank.
+  static File open_shared(Communicator& communicator, const std::string& path, Mode mode,
+                          const std::map<std::string, std::string>& hints);
+
+  const std::string& path() const { return path_; }
+  hid_t id() const { return handle_.id(); }
+  /// Collective on a shared file.
+  void flush();
+  /// Collective on a shared file. Closes what is still open in it, and reports failure, which the
+  /// destructor can't.
+  void close();
+
+ private:
+  File(Handle handle, std::string path) : handle_(std::move(handle)), path_(std::move(path)) {}
+
+  Handle handle_;
+  std::string path_;
+};
+
+/// An open array of a file, with what is needed to name it in a message and to transfer it.
+class Dataset {
+ public:
+  Dataset(const File& file, const std::string& name);
+  Dataset(Handle handle, const File& file, std::string name);
+
+  hid_t id() const { return handle_.id(); }
+  const std::string& name() const { return name_; }
+  const std::string& file() const { return file_; }
+  const std::vector<std::int64_t>& shape() const { return shape_; }
+  /// Throws Error(input_output) if it isn't one of ours.
+  ElementType type() const;
+  /// One rank alone: all of it, from or to memory.
+  void write_all(const void* data);
+  void read_all(void* data) const;
+
+ private:
+  Handle handle_;
+  std::string name_;
+  std::string file_;
+  std::vector<std::int64_t> shape_;
+};
+
+hid_t memory_type(ElementType type);
+
+/// Makes the groups of `path` ("a/b/c") that aren't there, tracking creation order.
+void make_groups(const File& file, const std::string& path);
+/// Makes an array with its space allocated and not filled; a chunk shape makes it chunked with
+/// Fletcher32 checksums, none contiguous. Makes the groups above it.
+Dataset make_dataset(const File& file, const std::string& name, ElementType type,
+                     const std::vector<std::int64_t>& shape,
+                     const std::vector<std::int64_t>& chunk = {});
+bool exists(const File& file, const std::string& name);
+/// Names of the groups or of the arrays directly in a group, in alphabetical order.
+std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind);
+/// Paths, relative to `group`, of all arrays below it.
+std::vector<std::string> list_all_datasets(const File& file, const std::string& group);
+
+/// A group or an array, to reach its attributes.
+Handle open_object(const File& file, const std::string& name);
+std::vector<std::string> attribute_names(hid_t object);
+/// Of variable length, which Python reads as str.
+void write_attribute(hid_t object, const std::string& name, const std::string& text);
+/// Of fixed length, which Python reads as bytes. It lies in the object's own header, under HDF5's
+/// checksum; damage to one of variable length crashes HDF5 1.10.
+void write_fixed_text(hid_t object, const std::string& name, const std::string& text);
+void write_attribute(hid_t object, const std::string& name, std::int64_t value);
+void write_attribute(hid_t object, const std::string& name, std::uint64_t value);
+void write_attribute(hid_t object, const std::string& name, double value);
+/// The texts of a text attribute (one if it is a scalar); none if there is no such attribute.
+std::optional<std::vector<std::string>> read_texts(hid_t object, const std::string& name);
+/// The first of them.
+std::optional<std::string> read_text(hid_t object, const std::string& name);
+std::optional<std::int64_t> read_integer(hid_t object, const std::string& name);
+std::optional<std::uint64_t> read_unsigned(hid_t object, const std::string& name);
+/// The numbers of a numeric attribute; none if there is no such attribute.
+std::optional<std::vector<double>> read_numbers(hid_t object, const std::string& name);
+/// True for an attribute of integers.
+bool is_integer(hid_t object, const std::string& name);
+
+}  // namespace stanley::hdf5

@@ -1,0 +1,75 @@
+#include <algorithm>
+#include <filesystem>
+#include <regex>
+
+#include "config/error.hpp"
+#include "storage/checkpoint.hpp"
+
+// The checkpoints of a directory: their names, which stay and which go.
+
+namespace stanley {
+namespace fs = std::filesystem;
+
+namespace {
+
+void remove_file(const fs::path& path) {
+  std::error_code failure;
+  fs::remove(path, failure);
+  if (failure) {
+    throw Error(ExitCode::input_output,
+                "cannot remove " + path.string() + ": " + failure.message());
+  }
+}
+
+std::vector<fs::path> files_in(const std::string& directory) {
+  std::vector<fs::path> files;
+  std::error_code failure;
+  for (fs::directory_iterator entry(directory, failure), end; !failure && entry != end;
+       entry.increment(failure)) {
+    files.push_back(entry->path());
+  }
+  if (failure && failure != std::errc::no_such_file_or_directory) {
+    throw Error(ExitCode::input_output, "cannot list " + directory + ": " + failure.message());
+  }
+  return files;
+}
+
+}  // namespace
+
+std::string checkpoint_path(const std::string& directory, std::int64_t iteration) {
+  const std::string digits = std::to_string(iteration);
+  const std::string zeros(digits.size() < 8 ? 8 - digits.size() : 0, '0');
+  return directory + "/iteration-" + zeros + digits + ".h5";
+}
+
+std::vector<std::int64_t> list_checkpoints(const std::string& directory) {
+  static const std::regex pattern("iteration-([0-9]{8,18})\\.h5");
+  std::vector<std::int64_t> iterations;
+  for (const auto& path : files_in(directory)) {
+    std::smatch match;
+    const std::string name = path.filename().string();
+    if (std::regex_match(name, match, pattern)) iterations.push_back(std::stoll(match[1].str()));
+  }
+  std::sort(iterations.rbegin(), iterations.rend());
+  return iterations;
+}
+
+void retain_checkpoints(const std::string& directory, std::int64_t keep_last,
+                        std::optional<std::int64_t> keep_every,
+                        const std::set<std::int64_t>& keep) {
+  std::int64_t newer = 0;
+  for (const std::int64_t iteration : list_checkpoints(directory)) {
+    const bool recent = newer++ < keep_last;
+    const bool periodic = keep_every && iteration % *keep_every == 0;
+    if (recent || periodic || keep.contains(iteration)) continue;
+    remove_file(checkpoint_path(directory, iteration));
+  }
+}
+
+void remove_unfinished(const std::string& directory) {
+  for (const auto& path : files_in(directory)) {
+    if (path.filename().string().find(".part.") != std::string::npos) remove_file(path);
+  }
+}
+
+}  // namespace stanley

@@ -1,0 +1,78 @@
+#include "storage/scales.hpp"
+
+#include <hdf5_hl.h>
+
+#include <cstdio>
+#include <numeric>
+
+#include "config/error.hpp"
+
+namespace stanley::hdf5 {
+namespace {
+
+void attach_one(const Dataset& dataset, const Dataset& scale, std::size_t index) {
+  check(H5DSattach_scale(dataset.id(), scale.id(), static_cast<unsigned>(index)), [&] {
+    return "attach dimension '" + scale.name() + "' to array '" + dataset.name() + "' of " +
+           dataset.file();
+  });
+}
+
+}  // namespace
+
+void Scales::add(const std::string& group, const std::string& name,
+                 const std::vector<std::int64_t>& values) {
+  const std::string path = group.empty() ? name : group + "/" + name;
+  Dataset scale =
+      make_dataset(file_, path, ElementType::int64, {static_cast<std::int64_t>(values.size())});
+  if (!values.empty()) scale.write_all(values.data());
+  check(H5DSset_scale(scale.id(), name.c_str()), [&] { return "create dimension '" + path + "'"; });
+  coordinates_.emplace(path, std::move(scale));
+}
+
+void Scales::attach(const Dataset& dataset, const std::vector<std::string>& names) {
+  if (names.size() != dataset.shape().size()) {
+    throw Error(ExitCode::bug, "array '" + dataset.name() + "' has " +
+                                   std::to_string(dataset.shape().size()) + " dimensions and " +
+                                   std::to_string(names.size()) + " names for them");
+  }
+  const auto slash = dataset.name().rfind('/');
+  const std::string group = slash == std::string::npos ? "" : dataset.name().substr(0, slash);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const std::string path = group.empty() ? names[i] : group + "/" + names[i];
+    if (!coordinates_.contains(path)) {
+      std::vector<std::int64_t> values(static_cast<std::size_t>(dataset.shape()[i]));
+      std::iota(values.begin(), values.end(), 0);
+      add(group, names[i], values);
+    }
+    attach_one(dataset, coordinates_.at(path), i);
+  }
+}
+
+const Dataset& Scales::size_scale(std::int64_t size, int occurrence) {
+  std::string name = "size_" + std::to_string(size);
+  if (occurrence > 0) name += "_" + std::to_string(occurrence + 1);
+  if (const auto found = coordinates_.find(name); found != coordinates_.end()) return found->second;
+  const auto describe = [&] { return "create dimension '" + name + "'"; };
+  // A name without values, by netCDF's convention; its array is never written and takes no space.
+  char label[80];
+  std::snprintf(label, sizeof(label), "This is a netCDF dimension but not a netCDF variable.%10lld",
+                static_cast<long long>(size));
+  const auto extent = static_cast<hsize_t>(size);
+  const Handle space(check(H5Screate_simple(1, &extent, nullptr), describe), H5Sclose);
+  Handle dataset(check(H5Dcreate2(file_.id(), name.c_str(), H5T_IEEE_F32BE, space.id(), H5P_DEFAULT,
+                                  H5P_DEFAULT, H5P_DEFAULT),
+                       describe),
+                 H5Dclose);
+  check(H5DSset_scale(dataset.id(), label), describe);
+  return coordinates_.emplace(name, Dataset(std::move(dataset), file_, name)).first->second;
+}
+
+void Scales::attach_sizes(const Dataset& dataset) {
+  std::map<std::int64_t, int> seen;
+  for (std::size_t i = 0; i < dataset.shape().size(); ++i) {
+    // One array can't have the same dimension twice: the second of a size has a name of its own.
+    attach_one(dataset, size_scale(dataset.shape()[i], seen[dataset.shape()[i]]++), i);
+  }
+}
+
+}  // namespace stanley::hdf5

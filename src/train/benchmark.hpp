@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+
+#include "config/config.hpp"
+#include "energy/network.hpp"
+#include "parallel/session.hpp"
+
+namespace stanley {
+
+/// What was measured, over all ranks where not said otherwise. An iteration's parts are timed one
+/// after the other on random states, without files or data.
+struct BenchmarkResult {
+  int ranks = 1;
+  int threads = 1;
+  std::string device, precision, engine;
+  double chain_steps_per_second = 0;           ///< chain steps alone
+  double chain_steps_per_second_per_rank = 0;
+  double milliseconds_per_step = 0;            ///< one step of one rank's active chains
+  double gflops = 0;                           ///< arithmetic of the gradient, per rank
+  double iteration_seconds = 0;
+  double update_share = 0;                     ///< of a chain step: gain, noise, update
+  double chains_share = 0, gradient_share = 0, reduction_share = 0;  ///< of an iteration
+};
+
+/// Collective. Measures for about `seconds`. The median over repeats is reported.
+BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, double seconds,
+                              Session& session);
+
+}  // namespace stanley

@@ -1,0 +1,105 @@
+#include "train/dry_run.hpp"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/dataset.hpp"
+#include "parallel/topology.hpp"
+#include "train/setup.hpp"
+#include "train/trainer.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr double megabyte = 1e6;
+
+double peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024;
+}
+
+/// Bytes of all arrays, over all ranks.
+double checkpoint_bytes(const std::vector<ArrayView>& arrays) {
+  double bytes = 0;
+  for (const ArrayView& array : arrays) {
+    bytes += static_cast<double>(row_bytes(array.type, array.shape)) *
+             static_cast<double>(row_count(array.shape));
+  }
+  return bytes;
+}
+
+double local_checkpoint_bytes(const std::vector<ArrayView>& arrays) {
+  double bytes = 0;
+  for (const ArrayView& array : arrays) bytes += static_cast<double>(local_bytes(array));
+  return bytes;
+}
+
+std::int64_t files(const std::optional<std::int64_t>& every, std::int64_t iterations) {
+  return every ? iterations / *every : 0;
+}
+
+void say_disk(const Config& config, const Dataset& dataset, double checkpoint, Log& log) {
+  const std::int64_t iterations = config.run.iterations;
+  // Iteration 0 and one that is being written stand beside those that are kept.
+  std::int64_t kept = config.checkpoint.keep_last + 2;
+  if (config.checkpoint.keep_every) kept += iterations / *config.checkpoint.keep_every;
+  const double draws =
+      static_cast<double>(files(config.samples.every, iterations) + 2) *
+      static_cast<double>(config.samples.chains.value_or(config.chains.total) + 256) *
+      static_cast<double>(dataset.dimension()) * sizeof(float);
+  log.info(fmt::format("disk: {:.1f} MB (checkpoints of {:.1f} MB, at most {} at a time; draws "
+                       "{:.1f} MB; metrics {:.1f} MB)",
+                       (checkpoint * static_cast<double>(kept) + draws) / megabyte +
+                           0.0006 * static_cast<double>(iterations),
+                       checkpoint / megabyte, kept, draws / megabyte,
+                       0.0006 * static_cast<double>(iterations)));
+}
+
+void say_sampler(const Config& config, Log& log) {
+  const SamplerConfig& sampler = config.sampler;
+  log.info(fmt::format("temperature T = noise^2/step_size = {:.3g}, noise {:.3g}",
+                       sampler.temperature_value(), noise_scale(sampler)));
+  if (sampler.type == TransitionType::stanley && sampler.threshold.value) {
+    log.info(fmt::format(
+        "reach K*step_size*th/2 = {:.3g}: how far the drift can move a chain in one visit where "
+        "the gain acts{}",
+        static_cast<double>(sampler.steps) * sampler.step_size * *sampler.threshold.value / 2,
+        sampler.box ? fmt::format("; the box is {:.3g} wide", (*sampler.box)[1] - (*sampler.box)[0])
+                    : ""));
+  }
+}
+
+}  // namespace
+
+ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
+  const Config& config = request.config;
+  const ComputeSetup setup = set_up(config, session);
+  const Dataset dataset = Dataset::load(config.data, config.run.seed, session.world());
+  const auto reducer = reducer_for(config, setup, session);
+  Trainer trainer(config, dataset,
+                  {session.world(), *reducer, setup.torch_device, setup.precision});
+  trainer.iterate();  // the first one also allocates
+  const IterationRecord record = trainer.iterate();
+  const std::vector<ArrayView> arrays = trainer.arrays();
+  const double memory =
+      session.world().max(peak_memory() + local_checkpoint_bytes(arrays)) / megabyte;
+
+  log.info("resolved configuration:\n" + to_yaml(config));
+  log.info(topology_table(session, setup.device, setup.threads));
+  log.info(fmt::format("data: {} samples, run directory: {}", dataset.size(), request.directory));
+  say_sampler(config, log);
+  log.info(fmt::format("chains' gradient by {}, sums by {}", trainer.engine().description(),
+                       reducer->description()));
+  log.info(fmt::format("memory: {:.0f} MB per rank, with one snapshot for the writer", memory));
+  say_disk(config, dataset, checkpoint_bytes(arrays), log);
+  const double total = record.seconds_iteration * static_cast<double>(config.run.iterations);
+  log.info(fmt::format("time: {:.3f} s for one iteration, about {} for {} (measured now)",
+                       record.seconds_iteration, duration_text(total), config.run.iterations));
+  return ExitCode::finished;
+}
+
+}  // namespace stanley

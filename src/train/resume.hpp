@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "config/config.hpp"
+#include "parallel/communicator.hpp"
+#include "run/log.hpp"
+#include "storage/checkpoint.hpp"
+
+namespace stanley {
+
+/// Collective. The checkpoint that a start goes on from: with `resume` "auto" the newest of
+/// `directory` that verifies (nothing if there are none), with "never" nothing, else the file that
+/// `resume` names. Says which it passed over and why. Errors: input_output where "never" meets a
+/// directory that holds a run, or none of some checkpoints verifies.
+std::optional<CheckpointHeader> find_start(Communicator& communicator, const std::string& resume,
+                                           const std::string& directory,
+                                           const FileOptions& options, Log& log);
+
+/// Throws Error(configuration), naming each section and both values, if the configuration of a
+/// resumed run differs from the checkpoint's where the result would be another run: network, data,
+/// chains, sampler, objective, optimiser, seed. A branch may change all but the network.
+void check_resume(const CheckpointHeader& header, const Config& config, bool branch);
+
+}  // namespace stanley

@@ -1,0 +1,249 @@
+#include "train/sampling.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "config/error.hpp"
+#include "data/dataset.hpp"
+#include "parallel/agree.hpp"
+#include "parallel/topology.hpp"
+#include "run/stop.hpp"
+#include "storage/checkpoint.hpp"
+#include "train/draws.hpp"
+#include "train/setup.hpp"
+#include "train/start_states.hpp"
+
+namespace stanley {
+namespace {
+
+std::string configuration_text(const CheckpointHeader& header) {
+  const auto text = header.texts.find("config");
+  if (text == header.texts.end()) {
+    throw Error(ExitCode::input_output,
+                header.path + " holds no configuration; it was not written by a training");
+  }
+  return text->second;
+}
+
+/// The checkpoint's configuration with the overrides; chains start from the bank by default.
+Config sampling_config(const CheckpointHeader& header,
+                       const std::vector<std::string>& overrides) {
+  std::vector<std::string> all{"chains.start=bank"};
+  all.insert(all.end(), overrides.begin(), overrides.end());
+  const auto sets = [&](const std::string& key) {
+    return std::any_of(overrides.begin(), overrides.end(), [&](const std::string& text) {
+      return text.rfind(key + "=", 0) == 0;
+    });
+  };
+  // All chains move and no batch is drawn: what only training needs follows the total.
+  for (const char* key : {"chains.active", "data.batch"}) {
+    if (!sets(key)) {
+      const Config stored = parse_config(configuration_text(header), header.path, {});
+      all.push_back(fmt::format("{}={}", key, stored.chains.shards));
+    }
+  }
+  return parse_config(configuration_text(header), header.path, all);
+}
+
+/// One sampling, from the checkpoint to the draw file.
+class Sampling {
+ public:
+  Sampling(const SamplingRequest& request, Session& session, Log& log)
+      : request_(request), session_(session), world_(session.world()), log_(log) {}
+
+  ExitCode run() {
+    const CheckpointHeader header = verify_checkpoint(world_, request_.checkpoint, {});
+    config_ = sampling_config(header, request_.overrides);
+    const ComputeSetup setup = set_up(config_, session_);
+    shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
+    per_shard_ = config_.chains.total / config_.chains.shards;
+    read_network(header, setup);
+    make_chains(header, setup);
+    log_.info(topology_table(session_, setup.device, setup.threads));
+    log_.info(fmt::format("{} chains from {}, {} steps by {}, weights: {}", config_.chains.total,
+                          to_string(config_.chains.start), config_.sampler.steps,
+                          engine_->description(), request_.average ? "average" : "last"));
+    if (!move()) return ExitCode::requeue;
+    write(header);
+    return ExitCode::finished;
+  }
+
+ private:
+  std::int64_t count() const { return shards_.count * per_shard_; }
+  std::int64_t first() const { return shards_.first * per_shard_; }
+
+  void read_network(const CheckpointHeader& header, const ComputeSetup& setup) {
+    const StoredArray* bank = header.find("chains/state");
+    if (bank == nullptr) {
+      throw Error(ExitCode::input_output,
+                  header.path + " holds no chains; it was not written by a training");
+    }
+    network_ = make_network(config_.energy, {bank->shape.begin() + 1, bank->shape.end()},
+                            config_.run.seed);
+    const c10::NoGradGuard no_gradient;
+    std::vector<ArrayView> arrays;
+    const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+      arrays.push_back({.name = name,
+                        .type = ElementType::float32,
+                        .shape = tensor.sizes().vec(),
+                        .data = tensor.mutable_data_ptr()});
+    };
+    for (NamedTensor& parameter : network_->parameters()) {
+      parameter.value = parameter.value.detach().clone();
+      add((request_.average ? "average/" : "parameters/") + parameter.name, parameter.value);
+    }
+    for (const NamedTensor& buffer : network_->buffers()) {
+      add("buffers/" + buffer.name, buffer.value);
+    }
+    check_arrays(header, arrays, Sharding::any);
+    read_checkpoint(world_, header, arrays, Sharding::any, {});
+    engine_ = make_gradient_engine(*network_, config_.energy, setup.precision,
+                                   setup.torch_device);
+    engine_->load(network_->weights(network_->parameter_values()));
+  }
+
+  void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
+    std::vector<std::int64_t> shape = network_->state_shape();
+    shape.insert(shape.begin(), count());
+    chains_.state = at::empty(shape, at::TensorOptions(at::kFloat).device(setup.torch_device));
+    chains_.ids = at::arange(first(), first() + count(),
+                             at::TensorOptions(at::kLong).device(setup.torch_device));
+    if (config_.chains.start == StartType::bank) return start_from_bank(header);
+    const bool needs_data = config_.chains.start == StartType::data ||
+                            config_.chains.start == StartType::data_gaussian;
+    if (needs_data) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
+    make_start_state(config_, dataset_, 0)(chains_, 0);
+  }
+
+  /// The chains of the same ids in the checkpoint, whatever the sharding there.
+  void start_from_bank(const CheckpointHeader& header) {
+    std::vector<std::int64_t> shape = header.find("chains/state")->shape;
+    if (config_.chains.total > shape[0]) {
+      throw Error(ExitCode::configuration,
+                  fmt::format("chains.total is {}, but the bank of {} holds {} chains; ask for fewer, "
+                              "or set chains.start to uniform, normal, data or data_gaussian",
+                              config_.chains.total, header.path, shape[0]));
+    }
+    at::Tensor bank = at::empty(shape, at::kFloat);
+    read_checkpoint(world_, header,
+                    {{.name = "chains/state",
+                      .type = ElementType::float32,
+                      .shape = shape,
+                      .data = bank.mutable_data_ptr(),
+                      .shards = 1,
+                      .first_shard = 0,
+                      .shard_count = 1}},
+                    Sharding::any, {});
+    chains_.state.copy_(bank.narrow(0, first(), count()));
+  }
+
+  /// False if a signal stopped it.
+  bool move() {
+    const auto transition =
+        make_transition(config_.sampler, {config_.run.seed, random::Stream::sampling, 0});
+    const auto began = std::chrono::steady_clock::now();
+    for (std::int64_t done = 0; done < config_.sampler.steps;) {
+      const std::int64_t steps =
+          std::min(config_.sampler.write_every, config_.sampler.steps - done);
+      const ChainRecord record =
+          transition->advance(*engine_, chains_, static_cast<std::uint64_t>(done), steps);
+      done += steps;
+      keep(done, record.acceptance / record.chains);
+      std::int64_t stop[1] = {take_request().stop ? 1 : 0};
+      world_.sum(std::span<std::int64_t>(stop));
+      if (stop[0] > 0) {
+        log_.warn("stopped by a signal; nothing was written");
+        return false;
+      }
+      const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began;
+      const double rate = static_cast<double>(done) / passed.count();
+      log_.info(fmt::format("step {}/{} | mean E {:.4f} | {:.0f} chain steps/s | {} left", done,
+                            config_.sampler.steps, mean_energy(),
+                            rate * static_cast<double>(config_.chains.total),
+                            duration_text(static_cast<double>(config_.sampler.steps - done) / rate)));
+    }
+    return true;
+  }
+
+  /// Keeps the present states as one draw.
+  void keep(std::int64_t step, double acceptance) {
+    at::Tensor energy = at::empty({count()}, chains_.state.options());
+    at::Tensor gradient = at::empty_like(chains_.state);
+    engine_->evaluate(chains_.state, energy, gradient);
+    steps_.push_back(step);
+    states_.push_back(chains_.state.to(at::kCPU).clone());
+    energies_.push_back(energy.to(at::kCPU, at::kDouble));
+    acceptance_.push_back(acceptance);
+  }
+
+  double mean_energy() {
+    double sum[1] = {energies_.back().sum().item<double>()};
+    world_.sum(std::span<double>(sum));
+    return sum[0] / static_cast<double>(config_.chains.total);
+  }
+
+  void write(const CheckpointHeader& header) {
+    const auto draws_kept = static_cast<std::int64_t>(steps_.size());
+    const at::Tensor states = at::stack(states_, 1).contiguous();
+    const at::Tensor energy = at::stack(energies_, 1).contiguous();
+    const std::vector<double> energies(energy.const_data_ptr<double>(),
+                                       energy.const_data_ptr<double>() + energy.numel());
+    const std::vector<double> lp = log_density(energies, config_);
+    std::vector<std::int64_t> ages;
+    std::vector<double> acceptance;
+    for (std::int64_t i = 0; i < count(); ++i) {
+      ages.insert(ages.end(), steps_.begin(), steps_.end());
+      acceptance.insert(acceptance.end(), acceptance_.begin(), acceptance_.end());
+    }
+    const std::vector<std::int64_t> restarts(static_cast<std::size_t>(count() * draws_kept), 0);
+    DrawSet draws;
+    draws.state_shape = network_->state_shape();
+    draws.chains = config_.chains.total;
+    draws.chains_per_shard = per_shard_;
+    draws.first_chain = first();
+    draws.chain_count = count();
+    draws.draw_numbers = steps_;
+    draws.states = states.const_data_ptr<float>();
+    draws.statistics = {{"lp", ElementType::float64, lp.data()},
+                        {"potential_energy", ElementType::float64, energies.data()},
+                        {"age", ElementType::int64, ages.data()},
+                        {"restarts", ElementType::int64, restarts.data()},
+                        {"acceptance_rate", ElementType::float64, acceptance.data()}};
+    draws.attributes = draw_attributes(config_);
+    draws.attributes["checkpoint"] = header.path;
+    draws.attributes["iteration"] = header.iteration;
+    draws.attributes["weights"] = std::string(request_.average ? "average" : "last");
+    const CommitReport report = write_draws(world_, request_.output, draws, {});
+    log_.info(fmt::format("{} draws of {} chains in {} ({:.1f} MB)", draws_kept,
+                          config_.chains.total, report.path,
+                          static_cast<double>(report.bytes) / 1e6));
+  }
+
+  const SamplingRequest& request_;
+  Session& session_;
+  Communicator& world_;
+  Log& log_;
+  Config config_;
+  Shards shards_;
+  std::int64_t per_shard_ = 0;
+  Dataset dataset_;
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<GradientEngine> engine_;
+  ChainBatch chains_;
+  std::vector<std::int64_t> steps_;
+  std::vector<at::Tensor> states_, energies_;  // one for each draw
+  std::vector<double> acceptance_;
+};
+
+}  // namespace
+
+ExitCode run_sampling(const SamplingRequest& request, Session& session, Log& log) {
+  return Sampling(request, session, log).run();
+}
+
+}  // namespace stanley

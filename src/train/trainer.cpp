@@ -1,0 +1,245 @@
+#include "train/trainer.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "config/schedule.hpp"
+#include "sampler/device_update.hpp"
+#include "train/start_states.hpp"
+
+namespace stanley {
+namespace {
+
+/// Probes of the energy of plain noise, for each shard: enough for a curve, too few to cost.
+constexpr std::int64_t noise_probes_per_shard = 4;
+
+/// Seconds since the last lap.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> passed = now - last_;
+    last_ = now;
+    return passed.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+std::span<float> span_of(at::Tensor& tensor) {
+  return {tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+}  // namespace
+
+Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context)
+    : config_(config),
+      context_(context),
+      shards_(deal_shards(config.chains.shards, context.communicator.rank(),
+                          context.communicator.size())),
+      network_(make_network(config.energy, dataset.shape(), config.run.seed)),
+      optimizer_(config.optimizer, *network_, context.device),
+      objective_(config, *network_),
+      batches_(dataset, config, 0),
+      bank_(config.chains, dataset.shape(), shards_, config.run.seed, 0, context.device),
+      start_(make_start_state(config, dataset, 0)),
+      engine_(make_gradient_engine(*network_, config.energy, context.precision, context.device)),
+      transition_(make_transition(config.sampler,
+                                  {config.run.seed, random::Stream::chain_noise, 0})),
+      parts_(at::zeros({gradient_parts(), optimizer_.size()}, optimizer_.values().options())),
+      gradient_(at::zeros_like(optimizer_.values())) {
+  bank_.start_all(start_);
+  load_weights();
+}
+
+IterationRecord Trainer::iterate() {
+  IterationRecord record;
+  Stopwatch total, phase;
+  const double restart_probability =
+      config_.chains.restart_probability.at(iteration_, config_.run.iterations);
+  ChainBatch chains = bank_.visit(iteration_, restart_probability, start_);
+  const at::Tensor before = chains.state.clone();
+  const ChainRecord moved = move_chains(chains);
+  bank_.put_back(chains, config_.sampler.steps);
+  record.seconds_chains = phase.lap();
+
+  const EnergySums energies = weight_gradient(data_batch(), chains.state);
+  const double noise = noise_energy();
+  record.seconds_gradient = phase.lap();
+
+  context_.reducer.reduce(span_of(parts_), span_of(gradient_));
+  summarize(config_,
+            {moved, energies, noise, noise_probes_per_shard * config_.chains.shards, before,
+             chains.state, bank_.visited_ages(), bank_.restarts_in_visit()},
+            context_.communicator, record);
+  record.seconds_reduction = phase.lap();
+
+  const double factor =
+      learning_rate_factor(config_.optimizer.schedule, iteration_, config_.run.iterations);
+  record.gradient_norm = optimizer_.update(gradient_, iteration_, factor);
+  record.parameter_norm = optimizer_.parameter_norm();
+  network_->update_buffers();
+  load_weights();
+  record.seconds_gradient += phase.lap();
+
+  record.learning_rate = config_.optimizer.learning_rate * factor;
+  record.restart_probability = restart_probability;
+  record.gap_autocorrelation = gap_.add(record.gap);
+  record.iteration = ++iteration_;
+  record.seconds_iteration = total.lap();
+  record.chain_steps_per_second = static_cast<double>(config_.chains.active) *
+                                  static_cast<double>(config_.sampler.steps) /
+                                  record.seconds_iteration;
+  return record;
+}
+
+ChainRecord Trainer::move_chains(ChainBatch& chains) {
+  const auto first_step = static_cast<std::uint64_t>(iteration_ * config_.sampler.steps);
+  if (!config_.run.reproducible || engine_->batch_invariant()) {
+    return transition_->advance(*engine_, chains, first_step, config_.sampler.steps);
+  }
+  // Shard by shard: every batch has the same shape whatever the number of ranks.
+  ChainRecord record;
+  const std::int64_t size = bank_.active_per_shard();
+  for (std::int64_t shard = 0; shard < shards_.count; ++shard) {
+    ChainBatch part{chains.state.narrow(0, shard * size, size),
+                    chains.ids.narrow(0, shard * size, size)};
+    record += transition_->advance(*engine_, part, first_step, config_.sampler.steps);
+  }
+  return record;
+}
+
+std::int64_t Trainer::gradient_parts() const {
+  return config_.run.reproducible ? shards_.count : 1;
+}
+
+EnergySums Trainer::weight_gradient(const at::Tensor& data, const at::Tensor& chains) {
+  const std::int64_t parts = gradient_parts();
+  const std::int64_t data_size = data.size(0) / parts, chains_size = chains.size(0) / parts;
+  EnergySums sums;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    sums += objective_.add_up(data.narrow(0, part * data_size, data_size),
+                              chains.narrow(0, part * chains_size, chains_size), parts_[part]);
+  }
+  return sums;
+}
+
+at::Tensor Trainer::data_batch() const {
+  const std::int64_t per_shard = config_.data.batch / config_.chains.shards;
+  const std::int64_t count = per_shard * shards_.count;
+  std::vector<std::int64_t> shape{count};
+  shape.insert(shape.end(), network_->state_shape().begin(), network_->state_shape().end());
+  at::Tensor data = at::empty(shape, at::kFloat);
+  batches_.fill(iteration_, per_shard * shards_.first, count, data.mutable_data_ptr<float>());
+  return data.to(context_.device);
+}
+
+double Trainer::noise_energy() const {
+  const c10::NoGradGuard no_gradient;
+  const std::int64_t count = noise_probes_per_shard * shards_.count;
+  std::vector<std::int64_t> shape{count};
+  shape.insert(shape.end(), network_->state_shape().begin(), network_->state_shape().end());
+  const auto range = config_.sampler.box.value_or(config_.data.range);
+  ChainBatch probes{
+      at::empty(shape, at::TensorOptions(at::kFloat).device(context_.device)),
+      at::arange(noise_probes_per_shard * shards_.first,
+                 noise_probes_per_shard * (shards_.first + shards_.count),
+                 at::TensorOptions(at::kLong).device(context_.device))};
+  fill_uniform({config_.run.seed, random::Stream::noise_probe, 0},
+               static_cast<std::uint64_t>(iteration_), static_cast<float>(range[0]),
+               static_cast<float>(range[1]), probes);
+  const at::Tensor energies =
+      network_->forward(probes.state, network_->weights(network_->parameter_values()));
+  return energies.to(at::kCPU, at::kDouble).sum().item<double>();
+}
+
+void Trainer::load_weights() {
+  const c10::NoGradGuard no_gradient;
+  engine_->load(network_->weights(network_->parameter_values()));
+}
+
+std::vector<ArrayView> Trainer::arrays() {
+  host_copies_.clear();
+  std::vector<ArrayView> views;
+  const auto add_parameters = [&](at::Tensor& flat, const std::string& prefix,
+                                  const std::string& suffix) {
+    auto* data = host(flat).mutable_data_ptr<float>();
+    for (const ParameterSlice& slice : optimizer_.slices()) {
+      views.push_back({.name = prefix + slice.name + suffix,
+                       .type = ElementType::float32,
+                       .shape = slice.shape,
+                       .data = data + slice.offset});
+    }
+  };
+  add_parameters(optimizer_.values(), "parameters/", "");
+  add_parameters(optimizer_.average(), "average/", "");
+  add_parameters(optimizer_.first_moment(), "optimizer/", "/first_moment");
+  add_parameters(optimizer_.second_moment(), "optimizer/", "/second_moment");
+  for (NamedTensor& buffer : network_->buffers()) {
+    views.push_back({.name = "buffers/" + buffer.name,
+                     .type = ElementType::float32,
+                     .shape = buffer.value.sizes().vec(),
+                     .data = host(buffer.value).mutable_data_ptr<float>()});
+  }
+  const auto add_chains = [&](const std::string& name, ElementType type, void* data,
+                              std::vector<std::int64_t> shape) {
+    shape.insert(shape.begin(), config_.chains.total);
+    views.push_back({.name = "chains/" + name,
+                     .type = type,
+                     .shape = std::move(shape),
+                     .data = data,
+                     .shards = shards_.total,
+                     .first_shard = shards_.first,
+                     .shard_count = shards_.count});
+  };
+  add_chains("state", ElementType::float32, host(bank_.state()).mutable_data_ptr<float>(),
+             network_->state_shape());
+  add_chains("age", ElementType::int64, bank_.ages().data(), {});
+  add_chains("restarts", ElementType::int64, bank_.restarts().data(), {});
+  return views;
+}
+
+at::Tensor& Trainer::host(at::Tensor& tensor) {
+  if (tensor.is_cpu()) return tensor;
+  host_copies_.emplace_back(tensor, tensor.to(at::kCPU));
+  return host_copies_.back().second;
+}
+
+Progress Trainer::progress() const {
+  return {{"iteration", iteration_},
+          {"attempt", std::int64_t{0}},
+          {"samples_seen", iteration_ * config_.data.batch},
+          {"learning_rate_factor", 1.0},
+          {"gap_count", gap_.count},
+          {"gap_last", gap_.last},
+          {"gap_mean", gap_.mean},
+          {"gap_variance", gap_.variance},
+          {"gap_covariance", gap_.covariance}};
+}
+
+void Trainer::restore(const Progress& progress) {
+  const c10::NoGradGuard no_gradient;
+  for (auto& [device_tensor, copy] : host_copies_) device_tensor.copy_(copy);
+  host_copies_.clear();
+  iteration_ = std::get<std::int64_t>(progress.at("iteration"));
+  gap_ = {std::get<double>(progress.at("gap_count")), std::get<double>(progress.at("gap_last")),
+          std::get<double>(progress.at("gap_mean")), std::get<double>(progress.at("gap_variance")),
+          std::get<double>(progress.at("gap_covariance"))};
+  load_weights();
+}
+
+at::Tensor Trainer::chain_energies(std::int64_t count) {
+  const c10::NoGradGuard no_gradient;
+  const at::Tensor states = bank_.state().narrow(0, 0, count);
+  at::Tensor energy = at::empty({count}, states.options());
+  at::Tensor gradient = at::empty_like(states);
+  if (count > 0) engine_->evaluate(states, energy, gradient);
+  return energy.to(at::kCPU);
+}
+
+}  // namespace stanley

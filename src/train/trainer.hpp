@@ -1,0 +1,88 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "chains/bank.hpp"
+#include "config/config.hpp"
+#include "data/batches.hpp"
+#include "data/dataset.hpp"
+#include "energy/gradient_engine.hpp"
+#include "energy/network.hpp"
+#include "parallel/reducer.hpp"
+#include "run/metrics.hpp"
+#include "storage/array.hpp"
+#include "storage/checkpoint.hpp"
+#include "train/objective.hpp"
+#include "train/optimizer.hpp"
+#include "train/summary.hpp"
+
+namespace stanley {
+
+/// Where a trainer computes, and with whom.
+struct TrainerContext {
+  Communicator& communicator;
+  Reducer& reducer;
+  at::Device device;
+  Precision precision;  ///< of the chains' network, resolved
+};
+
+/// The algorithm (design §3): persistent chains, data, one network, one optimiser. It knows nothing
+/// of files; its state crosses as named plain arrays.
+class Trainer {
+ public:
+  /// Collective. A training at iteration 0. `dataset` and the context's objects must outlive it.
+  Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context);
+
+  /// Collective. One iteration: K chain steps of the active chains, one data batch, one reduction,
+  /// one weight update.
+  IterationRecord iterate();
+
+  std::int64_t iteration() const { return iteration_; }
+
+  /// The state that a checkpoint keeps, apart from progress(). On a GPU these are host copies of
+  /// this moment; after filling them call restore().
+  std::vector<ArrayView> arrays();
+  Progress progress() const;
+  /// Takes over arrays() that were filled in place, and the progress beside them.
+  void restore(const Progress& progress);
+
+  const Network& network() const { return *network_; }
+  const GradientEngine& engine() const { return *engine_; }
+  Bank& bank() { return bank_; }
+  /// Energies of this rank's first `count` chains under the present weights, [count], on the CPU.
+  at::Tensor chain_energies(std::int64_t count);
+
+ private:
+  ChainRecord move_chains(ChainBatch& chains);
+  EnergySums weight_gradient(const at::Tensor& data, const at::Tensor& chains);
+  at::Tensor data_batch() const;
+  double noise_energy() const;
+  void load_weights();
+  std::int64_t gradient_parts() const;
+  at::Tensor& host(at::Tensor& tensor);
+
+  Config config_;
+  TrainerContext context_;
+  Shards shards_;
+  std::unique_ptr<Network> network_;
+  Optimizer optimizer_;
+  ContrastiveObjective objective_;
+  Batches batches_;
+  Bank bank_;
+  StartState start_;
+  std::unique_ptr<GradientEngine> engine_;
+  std::unique_ptr<Transition> transition_;
+  at::Tensor parts_, gradient_;  // [parts, P] and [P]
+
+  std::int64_t iteration_ = 0;
+  GapStatistics gap_;
+  /// A GPU's tensors and their copies behind arrays(). A deque: references to elements stay.
+  std::deque<std::pair<at::Tensor, at::Tensor>> host_copies_;
+};
+
+}  // namespace stanley

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Sets up, builds, and runs every test: unit, MPI, program, tools, and the rules of the house.
+# usage: tests/run.sh [ctest options], for example tests/run.sh -L unit
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+total_steps=3
+. tools/steps.sh
+
+step "set-up"
+options=(--tests)
+command -v nvcc >/dev/null && options+=(--cuda)
+tools/setup.sh "${options[@]}"
+
+step "build"
+build all
+
+step "tests"
+exec ctest --preset release --output-on-failure --parallel "$(nproc)" "$@"

@@ -1,0 +1,346 @@
+"""tools/report.py: the page and the picture that it makes of whole, young, broken and odd runs."""
+import html.parser
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "report.py"
+COLUMNS = ("iteration energy_data energy_chains energy_noise gap gap_autocorrelation loss gradient_norm parameter_norm "
+           "learning_rate restart_probability restarts chain_age_mean chain_age_max state_gradient_q10 "
+           "state_gradient_q50 state_gradient_q90 gain_q10 gain_q50 gain_q90 gain_below_one gain_weighted_drift "
+           "distance_moved chain_scale saturation acceptance_rate seconds_chains seconds_gradient seconds_reduction "
+           "seconds_files seconds_iteration chain_steps_per_second").split()
+VOID = {"meta", "img", "br", "link"}
+
+
+def run_tool(*arguments):
+    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+
+
+class Page(html.parser.HTMLParser):
+    """The text of a page without style and plots; fails where tags don't nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.text, self.images, self.plots = [], [], [], 0
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(dict(attributes)["src"])
+        self.plots += tag == "svg"
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "svg" not in self.open and "style" not in self.open:
+            self.text.append(data)
+
+    def says(self, words):
+        return words in re.sub(r"\s+", " ", "".join(self.text))
+
+
+def report(run, *arguments):
+    result = run_tool(run, *arguments)
+    assert result.returncode == 0, result.stderr
+    text = (run / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', text), "the page must load nothing from elsewhere"
+    assert "url(http" not in text and "@import" not in text
+    return Page(text)
+
+
+def metrics(rows, rng):
+    """Plausible columns of a run whose chains catch up and stay with the data."""
+    t = np.arange(1, rows + 1)
+    settle = np.exp(-t / max(rows / 6, 1))
+    noise = lambda scale: scale * rng.standard_normal(rows)
+    c = {name: np.full(rows, np.nan) for name in COLUMNS}
+    c["iteration"] = t
+    c["energy_data"] = -0.3 * (1 - settle) + noise(0.04)
+    c["gap"] = 0.6 * settle + noise(0.05)
+    c["energy_chains"] = c["energy_data"] + c["gap"]
+    c["energy_noise"] = 1.6 * (1 - settle) + noise(0.05)
+    c["gap_autocorrelation"] = np.where(t > 2, -0.1 + noise(0.05), np.nan)
+    c["loss"] = -c["gap"]
+    c["gradient_norm"] = 0.8 + 3 * settle + np.abs(noise(0.2))
+    c["parameter_norm"] = 6 + t / rows
+    c["learning_rate"] = 3e-4 * np.minimum(1, t / 50)
+    c["restart_probability"] = np.full(rows, 0.05)
+    c["restarts"] = rng.poisson(6, rows)
+    c["chain_age_mean"], c["chain_age_max"] = 400 * (1 - settle) + 20, 20.0 * t / 16 + 20
+    for q, f in ((10, 0.1), (50, 1.0), (90, 4.0)):
+        c[f"state_gradient_q{q}"] = 0.007 * f * (1 + settle) * np.exp(noise(0.05))
+    c["gain_q10"], c["gain_q50"], c["gain_q90"] = 0.3 + noise(0.02), 0.8 + noise(0.01), np.ones(rows)
+    c["gain_below_one"], c["gain_weighted_drift"] = np.full(rows, 0.5), 0.62 + noise(0.02)
+    c["distance_moved"] = 2 + 3 * settle + noise(0.1)
+    c["chain_scale"], c["saturation"] = 0.7 + noise(0.01), 0.45 + noise(0.01)
+    c["seconds_chains"] = 0.20 + np.abs(noise(0.01))
+    c["seconds_gradient"], c["seconds_reduction"] = 0.02 + np.abs(noise(0.002)), 0.006 + np.abs(noise(0.003))
+    c["seconds_files"] = np.where(t % 500 == 0, 0.1, 0.0)
+    c["seconds_iteration"] = 0.008 + sum(c[f"seconds_{n}"] for n in ("chains", "gradient", "reduction", "files"))
+    c["chain_steps_per_second"] = 2 * 128 * 20 / c["seconds_chains"]
+    return c
+
+
+def write_metrics(run, columns):
+    rows = [",".join(COLUMNS)]
+    for row in zip(*(columns[name] for name in COLUMNS)):
+        rows.append(",".join("" if np.isnan(v) else f"{v:.9g}" for v in row))
+    (run / "metrics.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_draws(run, iteration, x, age, observed=None, restarts=None):
+    (run / "samples").mkdir(exist_ok=True)
+    with h5py.File(run / "samples" / f"draws-{iteration:08d}.nc", "w") as file:
+        file.attrs.update(created_at="2026-01-01T00:00:00Z", inference_library="stanley", temperature=0.02)
+        file["posterior/chain"] = np.arange(len(x))
+        file["posterior/x"] = x[:, None].astype(np.float32)
+        file["posterior/chain"].make_scale("chain")
+        file["posterior/x"].dims[0].attach_scale(file["posterior/chain"])
+        file["sample_stats/age"] = np.asarray(age)[:, None]
+        file["sample_stats/restarts"] = (np.zeros(len(x), int) if restarts is None else np.asarray(restarts))[:, None]
+        file["sample_stats/potential_energy"] = np.zeros((len(x), 1), np.float32)
+        if observed is not None:
+            file["observed_data/x"] = observed.astype(np.float32)
+
+
+def blobs(count, size, rng):
+    """Smooth pictures in [−1, 1] that differ."""
+    y, x = np.mgrid[-1:1:size * 1j, -1:1:size * 1j]
+    parts = rng.uniform([-.4, -.4, .2, .2], [.4, .4, .7, .9], (count, 4))[:, :, None, None]
+    inside = 1 - ((x - parts[:, 0]) / parts[:, 2])**2 - ((y - parts[:, 1]) / parts[:, 3])**2
+    return np.clip(2 / (1 + np.exp(-8 * inside)) - 1, -1, 1)[:, None]
+
+
+CONFIG = """run: {{name: {name}, seed: 1, iterations: {iterations}, directory: runs}}
+energy:
+  type: {energy}
+  activation: silu
+  slope: 0.2
+data:
+  range: [-1, 1]
+sampler:
+  type: stanley
+  steps: 20
+  step_size: {step_size}
+  noise: 5e-3
+  threshold: {{quantile: 0.5}}
+  box: {box}
+samples: {{every: 100, chains: 64}}
+"""
+
+
+def write_record(run, rows, iterations, shape, name, finished):
+    start = {"time": "2026-01-01T10:00:00Z", "iteration": 0, "ranks": 2, "hosts": ["node1", "node1"],
+             "devices": ["cpu", "cpu"], "precision": "bfloat16", "versions": {"torch": "2.11.0", "HDF5": "1.10.8"}}
+    again = start | {"time": "2026-01-01T11:00:00Z", "iteration": rows // 2, "resumed_from": "iteration-00000600.h5"}
+    stops = [{"time": "2026-01-01T10:30:00Z", "iteration": rows // 2, "verdict": "checkpointed", "exit_code": 85,
+              "message": "TERM: checkpointed <soon> to be requeued"}]
+    if finished:
+        stops.append({"time": "2026-01-01T11:30:00Z", "iteration": rows, "verdict": "finished", "exit_code": 0})
+        (run / "DONE").touch()
+    record = {"name": name, "version": "0.1.0", "commit": "abc1234", "verdict": "finished" if finished else "running",
+              "iteration": rows, "iterations": iterations, "starts": [start, again], "stops": stops,
+              "state_shape": list(shape), "parameters": 123456}
+    (run / "run.json").write_text(json.dumps(record))
+
+
+def make_image_run(run, rows=1200, channels=1, size=32, chains=64):
+    rng = np.random.default_rng(3)
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(CONFIG.format(name="fashion", iterations=1200, energy="convnet", step_size=20,
+                                                   box="[-1, 1]"))
+    write_metrics(run, metrics(rows, rng))
+    write_record(run, rows, 1200, (channels, size, size), "fashion", rows >= 1200)
+    final = np.repeat(blobs(chains, size, rng), channels, axis=1)
+    observed = np.repeat(blobs(256, size, rng), channels, axis=1)
+    restarts = np.zeros(chains, int)
+    for iteration in range(100, rows + 1, 100):
+        restarts += rng.random(chains) < 0.15
+        age = np.minimum(rng.integers(0, 1500, chains), iteration * 20 // 16)
+        share = np.exp(-age / 200)[:, None, None, None]
+        x = (1 - share) * np.roll(final, iteration // 100, axis=0) + share * rng.uniform(-1, 1, final.shape)
+        write_draws(run, iteration, x, age, observed, restarts)
+    return run
+
+
+def ring(count, rng, radius=0.6):
+    angle = rng.integers(0, 8, count) * np.pi / 4
+    return radius * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.03 * rng.standard_normal((count, 2))
+
+
+def write_mlp_checkpoint(run, iteration, rng):
+    """An MLP whose energy is about 4·| |x| − 0.6 |: 64 directions of a ridge each."""
+    (run / "checkpoints").mkdir(exist_ok=True)
+    path = run / "checkpoints" / f"iteration-{iteration:08d}.h5"
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    with h5py.File(path, "w") as file:
+        file.attrs["iteration"] = iteration
+        for group in ("parameters", "average"):
+            file[f"{group}/layers.0.weight"] = (20 * np.stack([np.cos(angle), np.sin(angle)], 1)).astype(np.float32)
+            file[f"{group}/layers.0.bias"] = np.full(64, -12, np.float32)
+            file[f"{group}/layers.1.weight"] = np.eye(64, dtype=np.float32)
+            file[f"{group}/layers.1.bias"] = np.zeros(64, np.float32)
+            file[f"{group}/layers.2.weight"] = np.full((1, 64), 0.01, np.float32)
+            file[f"{group}/layers.2.bias"] = np.zeros(1, np.float32)
+    latest = run / "checkpoints" / "latest"
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(path.name)
+
+
+def make_plane_run(run, rows=300, box="[-1, 1]"):
+    rng = np.random.default_rng(4)
+    run.mkdir(parents=True)
+    text = CONFIG.format(name="toy", iterations=rows, energy="mlp", step_size=2.5e-4, box=box)
+    (run / "config.yaml").write_text(text)
+    write_metrics(run, metrics(rows, rng))
+    write_record(run, rows, rows, (2,), "toy", True)
+    for iteration in range(100, rows + 1, 100):
+        age = rng.integers(0, 800, 256)
+        share = np.exp(-age / 100)[:, None]
+        x = (1 - share) * ring(256, rng) + share * rng.uniform(-1, 1, (256, 2))
+        write_draws(run, iteration, x, age, ring(256, rng))
+    write_mlp_checkpoint(run, rows, rng)
+    return run
+
+
+def test_a_whole_run_of_images(tmp_path):
+    run = make_image_run(tmp_path / "run")
+    page = report(run)
+    for words in ("fashion", "finished", "1,200 of 1,200", "Energies", "Gap", "Gain γ", "Where the time goes",
+                  "Throughput", "Chains over time", "Younger chains", "γ is at work", "TERM: checkpointed <soon>",
+                  "node1 ×2", "torch", "abc1234", "123,456 weights", "quantile: 0.5", "the run was resumed there"):
+        assert page.says(words), words
+    assert page.plots == 12
+    with h5py.File(run / "samples" / "draws-00001200.nc") as file:
+        age = file["sample_stats/age"][:, 0]
+    old = int((age >= int(np.median(age))).sum())
+    assert page.says(f"at least {int(np.median(age)):,} steps ({old} of 64)")
+    assert len(page.images) == old + old + (64 - old) + 6 * 10  # data, old, young, over time
+    with Image.open(run / "samples" / "chains.png") as picture:
+        assert picture.mode == "L" and picture.width >= 256
+    assert not list(run.rglob("*.part.*"))
+
+
+def test_minimum_age_and_png(tmp_path):
+    run = make_image_run(tmp_path / "run", rows=200, channels=3, size=8)
+    assert report(run, "--minimum-age", 100, "--png", tmp_path / "grid.png").says("at least 100 steps")
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.mode == "RGB"
+    page = report(run, "--minimum-age", 1000000)
+    assert page.says("No chain is that old yet")
+    result = run_tool(run, "--minimum-age", 1000000, "--png", tmp_path / "none.png")
+    assert result.returncode == 5 and "isn't written" in result.stderr and not (tmp_path / "none.png").exists()
+
+
+def test_the_plane_shows_the_learned_density(tmp_path):
+    page = report(make_plane_run(tmp_path / "run"))
+    assert page.says("Learned density (average weights, iteration 300)") and page.says("Grey: chains of less than")
+    assert not page.says("isn't shown")
+    page = report(make_plane_run(tmp_path / "open", box="null"))
+    assert page.says("Learned density (average")
+
+
+def test_the_plane_without_a_checkpoint(tmp_path):
+    run = make_plane_run(tmp_path / "run")
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    page = report(run)
+    assert page.says("no checkpoint is there yet") and page.says("Data and chains")
+
+
+def test_energy_in_numpy_equals_the_network(tmp_path):
+    sys.path.insert(0, str(TOOL.parent))
+    from run_files import MlpEnergy, Run
+    run = make_plane_run(tmp_path / "run", rows=100)
+    x = np.random.default_rng(5).uniform(-1, 1, (7, 2))
+    with h5py.File(run / "checkpoints" / "latest") as file:
+        h = x
+        for layer in range(3):
+            h = h @ file[f"average/layers.{layer}.weight"][:].T + file[f"average/layers.{layer}.bias"][:]
+            h = h / (1 + np.exp(-h)) if layer < 2 else h
+    assert np.allclose(MlpEnergy(Run(run))(x), h[:, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 7])
+def test_a_run_just_begun(tmp_path, rows):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(CONFIG.format(name="young", iterations=50, energy="mlp", step_size=1, box="null"))
+    write_metrics(run, metrics(rows, np.random.default_rng(1)))
+    page = report(run)
+    assert page.says("No draws yet")
+    assert page.says("No iteration is recorded yet" if rows == 0 else "too early to judge")
+    assert page.plots == (0 if rows == 0 else 12 if rows > 2 else 11)
+
+
+def test_columns_of_nan_are_left_out_and_broken_energies_are_told(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    columns = metrics(100, np.random.default_rng(1))
+    for name in COLUMNS:
+        if name.startswith("gain") or name == "energy_noise":
+            columns[name][:] = np.nan
+    columns["energy_data"][40:43] = np.nan
+    write_metrics(run, columns)
+    page = report(run)
+    assert not page.says("γ slows elements") and page.says("3 iterations have energies that are not finite")
+
+
+def test_many_rows_are_decimated(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    write_metrics(run, metrics(30000, np.random.default_rng(1)))
+    assert report(run).says("30,000 rows are drawn as 300 medians")
+    assert (run / "report.html").stat().st_size < 1_500_000
+
+
+def test_warnings_of_a_bad_run(tmp_path):
+    run = make_image_run(tmp_path / "run", rows=200)
+    columns = metrics(200, np.random.default_rng(1))
+    columns["gain_weighted_drift"][:] = 0.99
+    columns["gap_autocorrelation"][:] = -0.8
+    columns["gap"] = np.exp(np.arange(200) / 30)
+    write_metrics(run, columns)
+    (run / "rejected" / "1").mkdir(parents=True)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"verdict": "diverged"}))
+    page = report(run)
+    for words in ("diverged", "nearly plain Langevin", "lower the learning rate", "no longer keep up",
+                  "rolled back once"):
+        assert page.says(words), words
+
+
+def test_broken_files_become_remarks(tmp_path):
+    run = make_image_run(tmp_path / "run", rows=300)
+    newest = run / "samples" / "draws-00000300.nc"
+    newest.write_bytes(newest.read_bytes()[:700])
+    (run / "run.json").write_text("{")
+    (run / "config.yaml").write_text("a: [")
+    text = (run / "metrics.csv").read_text()
+    (run / "metrics.csv").write_text(text[:-30])  # the last line is being written
+    page = report(run)
+    assert page.says("draws-00000300.nc can't be read") and page.says("Draws of iteration 200")
+    assert page.says("run.json is not JSON") and page.says("config.yaml is not YAML")
+    assert page.says("299")
+
+
+def test_no_run_is_refused_in_one_sentence(tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        result = run_tool(place)
+        assert result.returncode == 5 and result.stderr.count("\n") == 1 and str(place) in result.stderr
+    assert run_tool().returncode == 2

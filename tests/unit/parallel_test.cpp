@@ -1,0 +1,226 @@
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <stdexcept>
+
+#include "parallel/agree.hpp"
+#include "parallel/device.hpp"
+#include "parallel/launcher.hpp"
+#include "parallel/mpi_handle.hpp"
+#include "parallel/reducer.hpp"
+#include "parallel/shard_exchange.hpp"
+#include "parallel/threads.hpp"
+
+namespace stanley {
+namespace {
+
+std::string message_of(const std::function<void()>& step, ExitCode expected) {
+  try {
+    step();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, expected);
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+TEST(LocalCommunicator, IsAWorldOfOne) {
+  const auto local = make_local_communicator();
+  EXPECT_EQ(local->rank(), 0);
+  EXPECT_EQ(local->size(), 1);
+  std::vector<double> values{1.5, 2.5};
+  local->sum(std::span(values));
+  EXPECT_EQ(values, (std::vector<double>{1.5, 2.5}));
+  EXPECT_EQ(local->broadcast(std::string("text"), 0), "text");
+  EXPECT_EQ(local->all_gather("text"), std::vector<std::string>{"text"});
+  EXPECT_EQ(local->max(-1.0), -1.0);
+  const std::vector<float> sent{1, 2, 3};
+  const std::vector<int> counts{3};
+  std::vector<float> received(3);
+  local->all_to_all(sent, counts, received, counts);
+  EXPECT_EQ(received, sent);
+  EXPECT_EQ(local->duplicate()->size(), 1);
+  EXPECT_EQ(mpi_communicator(*local), MPI_COMM_NULL);
+  int started = 1;
+  MPI_Initialized(&started);
+  EXPECT_EQ(started, 0);
+}
+
+TEST(LocalCommunicatorDeathTest, AbortEndsWithTheCode) {
+  const auto local = make_local_communicator();
+  EXPECT_EXIT(local->abort(ExitCode::diverged), testing::ExitedWithCode(4), "");
+}
+
+TEST(Agree, KeepsTheErrorAndNamesBugs) {
+  const auto local = make_local_communicator();
+  EXPECT_NO_THROW(agree(*local, [] {}));
+  EXPECT_EQ(message_of(
+                [&] { agree(*local, [] { throw Error(ExitCode::input_output, "no such file"); }); },
+                ExitCode::input_output),
+            "no such file");
+  EXPECT_EQ(message_of([&] { agree(*local, [] { throw std::logic_error("oh"); }); }, ExitCode::bug),
+            "oh");
+  EXPECT_FALSE(message_of([&] { agree(*local, [] { throw 1; }); }, ExitCode::bug).empty());
+}
+
+TEST(Reducer, AloneBothWaysSumInOrder) {
+  const auto local = make_local_communicator();
+  const std::vector<float> parts{1e8f, 1, -1e8f, 2, 1, 3};
+  const std::vector<float> expected{(1e8f + -1e8f) + 1.0f, 1.0f + 2.0f + 3.0f};
+  for (const Summation summation : {Summation::plain, Summation::by_shard}) {
+    std::vector<float> total(2, -7.0f);
+    make_reducer(*local, Transport::mpi, summation)->reduce(parts, total);
+    EXPECT_EQ(total, expected);
+  }
+  std::vector<float> same{1, 2};
+  make_reducer(*local, Transport::mpi, Summation::plain)->reduce(same, same);
+  EXPECT_EQ(same, (std::vector<float>{1, 2}));
+}
+
+TEST(Reducer, RefusesPartsThatDontDivide) {
+  const auto local = make_local_communicator();
+  const auto reducer = make_reducer(*local, Transport::mpi, Summation::plain);
+  const std::vector<float> parts(5);
+  std::vector<float> total(2);
+  message_of([&] { reducer->reduce(parts, total); }, ExitCode::bug);
+}
+
+#ifndef STANLEY_CUDA
+TEST(Reducer, SaysThatCudaIsNotBuiltIn) {
+  const auto local = make_local_communicator();
+  for (const Transport transport : {Transport::nccl, Transport::mpi_from_device}) {
+    const std::string message = message_of(
+        [&] { make_reducer(*local, transport, Summation::plain); }, ExitCode::environment);
+    EXPECT_NE(message.find("built without CUDA"), std::string::npos);
+  }
+}
+#endif
+
+TEST(ShardExchange, SlicesCoverEachBlockOnce) {
+  for (std::size_t ranks = 1; ranks <= 5; ++ranks) {
+    const ShardExchange exchange{std::vector<std::size_t>(ranks, 1), ranks, 100};
+    for (std::size_t length = 0; length < 30; ++length) {
+      std::size_t covered = 0;
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        EXPECT_EQ(exchange.slice_begin(length, rank), covered);
+        EXPECT_LE(exchange.slice_size(length, rank), exchange.slice(length));
+        covered += exchange.slice_size(length, rank);
+      }
+      EXPECT_EQ(covered, length);
+    }
+  }
+}
+
+TEST(Launcher, NoneInAPlainShellNorInABatchScript) {
+  EXPECT_FALSE(launcher_from({{"HOME", "/root"}}).connects);
+  const Launcher batch = launcher_from(
+      {{"SLURM_JOB_ID", "7"}, {"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}, {"SLURM_NPROCS", "4"}});
+  EXPECT_FALSE(batch.connects);
+  EXPECT_EQ(batch.ranks, 1);
+  EXPECT_NO_THROW(check_launcher(batch, 1));
+}
+
+TEST(Launcher, AStepOfOneWithoutProcessManagerRunsAlone) {
+  const Launcher shell = launcher_from({{"SLURM_JOB_ID", "7"}, {"SLURM_STEP_NUM_TASKS", "1"}});
+  EXPECT_FALSE(shell.connects);
+  EXPECT_NO_THROW(check_launcher(shell, 1));
+}
+
+TEST(Launcher, KnowsMpirunAndSrun) {
+  const Launcher mpirun = launcher_from({{"OMPI_COMM_WORLD_SIZE", "4"},
+                                         {"OMPI_COMM_WORLD_RANK", "3"},
+                                         {"PMIX_RANK", "3"},
+                                         // of the helper that mpirun started on this node
+                                         {"SLURM_STEP_NUM_TASKS", "1"},
+                                         {"SLURM_PROCID", "0"}});
+  EXPECT_TRUE(mpirun.connects);
+  EXPECT_EQ(mpirun.ranks, 4);
+  EXPECT_EQ(mpirun.rank, 3);
+  EXPECT_NO_THROW(check_launcher(mpirun, 4));
+
+  const Launcher srun = launcher_from({{"PMIX_RANK", "1"},
+                                       {"PMIX_NAMESPACE", "slurm.pmix.7.0"},
+                                       {"SLURM_STEP_NUM_TASKS", "2"},
+                                       {"SLURM_PROCID", "1"}});
+  EXPECT_TRUE(srun.connects);
+  EXPECT_EQ(srun.ranks, 2);
+  EXPECT_EQ(srun.rank, 1);
+}
+
+TEST(Launcher, UnconnectedRanksAreRefused) {
+  const Environment environments[] = {
+      {{"SLURM_STEP_NUM_TASKS", "8"}, {"SLURM_PROCID", "5"}},
+      {{"OMPI_COMM_WORLD_SIZE", "8"}, {"OMPI_COMM_WORLD_RANK", "5"}},
+      {{"PMI_SIZE", "8"}, {"PMI_RANK", "5"}},
+  };
+  for (const Environment& environment : environments) {
+    const Launcher launcher = launcher_from(environment);
+    EXPECT_EQ(launcher.rank, 5);
+    const std::string message =
+        message_of([&] { check_launcher(launcher, 1); }, ExitCode::environment);
+    for (const char* part : {"srun --mpi=pmix", "mpirun", "8 ranks", "=8"}) {
+      EXPECT_NE(message.find(part), std::string::npos) << message;
+    }
+  }
+}
+
+TEST(Launcher, NonsenseIsNoNumber) {
+  EXPECT_EQ(launcher_from({{"SLURM_STEP_NUM_TASKS", "many"}}).ranks, 1);
+  EXPECT_EQ(launcher_from({{"OMPI_COMM_WORLD_SIZE", "-3"}}).ranks, 1);
+}
+
+TEST(Device, AllocationIsRecognised) {
+  EXPECT_EQ(gpu_allocation({}), "");
+  EXPECT_EQ(gpu_allocation({{"CUDA_VISIBLE_DEVICES", ""}}), "");
+  EXPECT_EQ(gpu_allocation({{"CUDA_VISIBLE_DEVICES", "-1"}}), "");
+  EXPECT_EQ(gpu_allocation({{"CUDA_VISIBLE_DEVICES", "NoDevFiles"}}), "");
+  EXPECT_EQ(gpu_allocation({{"SLURM_GPUS_ON_NODE", "0"}}), "");
+  EXPECT_EQ(gpu_allocation({{"SLURM_JOB_GPUS", "0"}}), "SLURM_JOB_GPUS=0");
+  EXPECT_EQ(gpu_allocation({{"CUDA_VISIBLE_DEVICES", "2,3"}}), "CUDA_VISIBLE_DEVICES=2,3");
+  EXPECT_EQ(gpu_allocation({{"SLURM_GPUS", "gpu:4"}}), "SLURM_GPUS=gpu:4");
+}
+
+TEST(Device, AutomaticNeverHidesAGpuThatShouldBeThere) {
+  const CudaSight nothing{0, false, "no NVIDIA driver was found"};
+  const CudaSight old_driver{0, true, "the NVIDIA driver is too old"};
+  const CudaSight two{2, false, ""};
+  const std::string none;
+  const std::string given = "SLURM_JOB_GPUS=0";
+  using enum DeviceKind;
+  EXPECT_EQ(decide_kind(automatic, nothing, none), cpu);
+  EXPECT_EQ(decide_kind(automatic, two, none), cuda);
+  EXPECT_EQ(decide_kind(cpu, two, given), cpu);
+  EXPECT_EQ(decide_kind(cuda, two, given), cuda);
+  const auto refuse = [](DeviceKind kind, const CudaSight& sight, const std::string& allocation) {
+    return message_of([&] { decide_kind(kind, sight, allocation); }, ExitCode::environment);
+  };
+  EXPECT_NE(refuse(cuda, nothing, none).find("no NVIDIA driver"), std::string::npos);
+  EXPECT_NE(refuse(automatic, nothing, given).find(given), std::string::npos);
+  EXPECT_NE(refuse(automatic, old_driver, none).find("too old"), std::string::npos);
+}
+
+TEST(Device, RanksThatShareAGpuGoThroughTheHost) {
+  EXPECT_EQ(transport_for({}), Transport::mpi);
+  EXPECT_EQ(transport_for({DeviceKind::cuda, 0, "", "", false}), Transport::nccl);
+  EXPECT_EQ(transport_for({DeviceKind::cuda, 0, "", "", true}), Transport::mpi_from_device);
+}
+
+TEST(Threads, CoresAreSharedFairly) {
+  EXPECT_EQ(core_share({{0, 1, 2, 3}}, 0), 4);
+  EXPECT_EQ(core_share({{0, 1, 2, 3}, {0, 1, 2, 3}}, 1), 2);
+  EXPECT_EQ(core_share({{0, 1}, {2, 3}}, 1), 2);  // bound: a mask of one's own
+  EXPECT_EQ(core_share({{0}, {0}, {0}}, 2), 1);   // more ranks than cores
+  EXPECT_EQ(core_share({{0, 1, 2}, {0, 1, 2}, {0, 1, 2}}, 0), 1);
+  EXPECT_EQ(core_share({{0, 1, 2, 3}, {2, 3}}, 0), 3);
+}
+
+TEST(Threads, ContainerQuotas) {
+  EXPECT_EQ(quota_cores(""), std::nullopt);
+  EXPECT_EQ(quota_cores("max 100000"), std::nullopt);
+  EXPECT_EQ(quota_cores("200000 100000"), 2);
+  EXPECT_EQ(quota_cores("50000 100000"), 1);
+}
+
+}  // namespace
+}  // namespace stanley
