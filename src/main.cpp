@@ -60,7 +60,9 @@ ExitCode guarded(const Body& body, std::string& message) {
     message = "out of memory; use fewer chains, a smaller batch or network, or more ranks";
     return ExitCode::environment;
   } catch (const std::exception& error) {
-    message = std::string(error.what()) + "; please report this bug";
+    // LibTorch puts a stack below its first line.
+    const std::string what = error.what();
+    message = what.substr(0, what.find('\n')) + "; please report this bug";
     return ExitCode::bug;
   }
 }

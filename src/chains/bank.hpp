@@ -45,8 +45,8 @@ class Bank {
   /// Global id of this rank's first chain.
   std::int64_t first_id() const { return shards_.first * per_shard_; }
 
-  at::Tensor& state() { return state_; }                    ///< [local_count, state shape]
-  std::vector<std::int64_t>& ages() { return ages_; }       ///< steps since the start, [local_count]
+  at::Tensor& state() { return state_; }               ///< [local_count, state shape]
+  std::vector<std::int64_t>& ages() { return ages_; }  ///< steps since the start, [local_count]
   std::vector<std::int64_t>& restarts() { return restarts_; }  ///< [local_count]
 
  private:

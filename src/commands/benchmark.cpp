@@ -1,3 +1,5 @@
+#include "train/benchmark.hpp"
+
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -7,7 +9,6 @@
 
 #include "commands/command.hpp"
 #include "data/dataset.hpp"
-#include "train/benchmark.hpp"
 
 namespace stanley {
 namespace {
@@ -45,7 +46,8 @@ std::string as_text(const BenchmarkResult& r) {
       "chain steps/s        {:.0f} in all, {:.0f} per rank\n"
       "one chain step       {:.3f} ms for a rank's active chains, {:.1f} % gain, noise and update\n"
       "gradient             {:.1f} GFLOP/s per rank\n"
-      "one iteration        {:.3f} s: chains {:.1f} %, weight gradient {:.1f} %, reduction {:.1f} %",
+      "one iteration        {:.3f} s: chains {:.1f} %, weight gradient {:.1f} %, reduction {:.1f} "
+      "%",
       r.ranks, r.threads, r.device, r.engine, r.chain_steps_per_second,
       r.chain_steps_per_second_per_rank, r.milliseconds_per_step, 100 * r.update_share, r.gflops,
       r.iteration_seconds, 100 * r.chains_share, 100 * r.gradient_share, 100 * r.reduction_share);

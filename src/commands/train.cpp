@@ -38,9 +38,10 @@ void add_train_command(CLI::App& app, Command& chosen) {
       ->allow_extra_args(false);
   command->add_option("--run-directory", options->directory,
                       "Where the run lives (default: run.directory/run.name)");
-  command->add_option("--resume", options->resume,
-                      "auto: from the newest checkpoint that verifies; never: refuse if there is "
-                      "one; or a checkpoint to branch from")
+  command
+      ->add_option("--resume", options->resume,
+                   "auto: from the newest checkpoint that verifies; never: refuse if there is "
+                   "one; or a checkpoint to branch from")
       ->capture_default_str();
   command->add_flag("--dry-run", options->dry_run,
                     "Check everything, say what the run will need, and exit");

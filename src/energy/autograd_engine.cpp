@@ -26,6 +26,7 @@ class AutogradEngine : public GradientEngine {
   }
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+    const c10::AutoGradMode with_gradient(true);
     const auto layout =
         state.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
     at::Tensor input = state.detach().to(device_, type_, false, true, layout);

@@ -32,9 +32,9 @@ struct Convolution {
 /// What one thread needs for one block; allocated once.
 template <typename Element>
 struct Workspace {
-  std::vector<Element> input;                          // [block, height, width, channel]
+  std::vector<Element> input;                           // [block, height, width, channel]
   std::vector<std::vector<Element>> value, derivative;  // of each hidden layer's output
-  std::vector<float> taps;                             // see backward_input()
+  std::vector<float> taps;                              // see backward_input()
   std::vector<std::byte> scratch;
 };
 
@@ -69,8 +69,7 @@ class ConvnetEngine : public GradientEngine {
     const std::vector<float> first = to_vector(weights[0]);
     const std::int64_t taps = shape_[0] * 9;
     for (std::int64_t filter = 0; filter < config_.channels; ++filter) {
-      std::copy_n(first.begin() + filter * taps, taps,
-                  tap_weight_.begin() + filter * tap_columns_);
+      std::copy_n(first.begin() + filter * taps, taps, tap_weight_.begin() + filter * tap_columns_);
     }
   }
 
@@ -109,12 +108,12 @@ class ConvnetEngine : public GradientEngine {
     Convolution result;
     result.layer = layer;
     const memory::dims stride{layer.stride, layer.stride}, padding{layer.padding, layer.padding};
-    result.input = {{block_size, layer.in, layer.in_height, layer.in_width}, element_type(),
-                    tag::nhwc};
-    result.output = {{block_size, layer.out, layer.out_height, layer.out_width}, element_type(),
-                     tag::nhwc};
-    const memory::desc filter{{layer.out, layer.in, layer.kernel_height, layer.kernel_width},
-                              element_type(), tag::any};
+    result.input = {
+        {block_size, layer.in, layer.in_height, layer.in_width}, element_type(), tag::nhwc};
+    result.output = {
+        {block_size, layer.out, layer.out_height, layer.out_width}, element_type(), tag::nhwc};
+    const memory::desc filter{
+        {layer.out, layer.in, layer.kernel_height, layer.kernel_width}, element_type(), tag::any};
     const memory::desc bias{{layer.out}, memory::data_type::f32, tag::a};
     // What the strides leave over on the far side of an odd image is not padded.
     const memory::dims far{
@@ -148,8 +147,8 @@ class ConvnetEngine : public GradientEngine {
   void load_convolution(Convolution& convolution, const at::Tensor& weight, const at::Tensor& bias,
                         bool backward) {
     const at::Tensor filter = weight.detach().contiguous(), shift = bias.detach().contiguous();
-    memory source({weight.sizes().vec(), memory::data_type::f32, memory::format_tag::oihw},
-                        engine_, filter.mutable_data_ptr());
+    memory source({weight.sizes().vec(), memory::data_type::f32, memory::format_tag::oihw}, engine_,
+                  filter.mutable_data_ptr());
     dnnl::stream stream(engine_);
     dnnl::reorder(source, convolution.weights_forward)
         .execute(stream, source, convolution.weights_forward);
@@ -220,12 +219,13 @@ class ConvnetEngine : public GradientEngine {
       Convolution& convolution = convolutions_[i];
       std::vector<Element>& output = workspace.value[i];
       Element* input = i == 0 ? workspace.input.data() : workspace.value[i - 1].data();
-      run(convolution.forward, {{DNNL_ARG_SRC, {convolution.input, engine_, input}},
-                                {DNNL_ARG_WEIGHTS, convolution.weights_forward},
-                                {DNNL_ARG_BIAS, convolution.bias},
-                                {DNNL_ARG_DST, {convolution.output, engine_, output.data()}},
-                                {DNNL_ARG_SCRATCHPAD,
-                                 {convolution.scratch_forward, engine_, workspace.scratch.data()}}});
+      run(convolution.forward,
+          {{DNNL_ARG_SRC, {convolution.input, engine_, input}},
+           {DNNL_ARG_WEIGHTS, convolution.weights_forward},
+           {DNNL_ARG_BIAS, convolution.bias},
+           {DNNL_ARG_DST, {convolution.output, engine_, output.data()}},
+           {DNNL_ARG_SCRATCHPAD,
+            {convolution.scratch_forward, engine_, workspace.scratch.data()}}});
       activate_with_derivative(config_.activation, static_cast<float>(config_.slope),
                                static_cast<std::int64_t>(output.size()), output.data(),
                                workspace.derivative[i].data());
@@ -242,8 +242,7 @@ class ConvnetEngine : public GradientEngine {
         {{DNNL_ARG_DIFF_DST, {convolution.output, engine_, output.data()}},
          {DNNL_ARG_WEIGHTS, convolution.weights_backward},
          {DNNL_ARG_DIFF_SRC, {convolution.input, engine_, workspace.value[i - 1].data()}},
-         {DNNL_ARG_SCRATCHPAD,
-          {convolution.scratch_backward, engine_, workspace.scratch.data()}}});
+         {DNNL_ARG_SCRATCHPAD, {convolution.scratch_backward, engine_, workspace.scratch.data()}}});
   }
 
   /// Through the first convolution, to the few channels of the image: oneDNN fills vectors with

@@ -145,8 +145,8 @@ STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std
   multiply_rows_pass(rows, depth, columns, a, derivative, b, out);
 }
 STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                                      const Bfloat16* a, const Bfloat16* derivative,
-                                      const float* b, float* out) {
+                                      const Bfloat16* a, const Bfloat16* derivative, const float* b,
+                                      float* out) {
   multiply_rows_pass(rows, depth, columns, a, derivative, b, out);
 }
 

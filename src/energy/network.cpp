@@ -78,8 +78,8 @@ void Network::normalize_spectrally(std::uint32_t seed) {
     if (weight.dim() < 2) continue;
     at::Tensor u = at::empty({weight.size(0)}, at::kFloat);
     for (std::int64_t row = 0; row < u.numel(); ++row) {
-      u.mutable_data_ptr<float>()[row] = random::uniform(
-          key, static_cast<std::uint32_t>(i), 0, static_cast<std::uint32_t>(row));
+      u.mutable_data_ptr<float>()[row] =
+          random::uniform(key, static_cast<std::uint32_t>(i), 0, static_cast<std::uint32_t>(row));
     }
     normalized_[i] = static_cast<std::int64_t>(buffers_.size());
     buffers_.push_back({parameters_[i].name + "_u", unit(u)});

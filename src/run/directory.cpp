@@ -52,8 +52,8 @@ void write_all(int descriptor, const std::string& text, const std::string& path)
   const int error = errno;
   ::close(descriptor);
   if (!synced) {
-    throw Error(ExitCode::input_output, fmt::format("{} can't be written ({}); free some space", path,
-                                                    std::strerror(error)));
+    throw Error(ExitCode::input_output, fmt::format("{} can't be written ({}); free some space",
+                                                    path, std::strerror(error)));
   }
 }
 
@@ -84,9 +84,9 @@ void RunDirectory::take(const std::string& job) {
     if (descriptor >= 0) {
       const std::string start = process_start(getpid());
       const std::string token = fmt::format("{}-{}-{}", host_name(), getpid(), start);
-      const nlohmann::json owner{{"token", token},        {"host", host_name()},
-                                 {"process", getpid()},   {"process_start", start},
-                                 {"job", job},            {"since", std::time(nullptr)}};
+      const nlohmann::json owner{{"token", token},      {"host", host_name()},
+                                 {"process", getpid()}, {"process_start", start},
+                                 {"job", job},          {"since", std::time(nullptr)}};
       write_all(descriptor, owner.dump(2) + '\n', owner_path());
       token_ = token;
       return;
@@ -94,12 +94,12 @@ void RunDirectory::take(const std::string& job) {
     if (errno != EEXIST) break;
     const auto owner = nlohmann::json::parse(read_text(owner_path()), nullptr, false);
     if (owner.is_object() && alive(owner, job)) {
-      throw Error(ExitCode::input_output,
-                  fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
-                              "choose another with --run-directory, or remove {} if that run is "
-                              "surely dead",
-                              path_, owner.value("process", 0L), owner.value("host", "?"),
-                              owner_path()));
+      throw Error(
+          ExitCode::input_output,
+          fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
+                      "choose another with --run-directory, or remove {} if that run is "
+                      "surely dead",
+                      path_, owner.value("process", 0L), owner.value("host", "?"), owner_path()));
     }
     ::unlink(owner_path().c_str());
   }
@@ -119,8 +119,7 @@ void RunDirectory::check_ownership() const {
 
 void replace_file(const std::string& path, const std::string& text) {
   const std::string unfinished = path + ".part";
-  const int descriptor =
-      ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int descriptor = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor < 0) {
     throw Error(ExitCode::input_output,
                 fmt::format("{} can't be written ({})", unfinished, std::strerror(errno)));

@@ -14,8 +14,8 @@ class RunDirectory {
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
 
-  /// Rank 0 alone. Makes the directories that are missing and the owner file, exclusively. The owner
-  /// of an existing one is dead if its process is gone (same host), or if it had the same job
+  /// Rank 0 alone. Makes the directories that are missing and the owner file, exclusively. The
+  /// owner of an existing one is dead if its process is gone (same host), or if it had the same job
   /// identifier as this one (a requeued job). Errors: input_output where the directory can't be
   /// written, or another living run owns it.
   void take(const std::string& job);

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <cmath>
@@ -14,8 +14,8 @@ namespace stanley {
 Log::Log(bool speaks) : logger_(std::make_shared<spdlog::logger>("stanley")) {
   logger_->set_level(speaks ? spdlog::level::info : spdlog::level::off);
   if (!speaks) return;
-  auto terminal = std::make_shared<spdlog::sinks::stdout_color_sink_mt>();
-  terminal->set_pattern("%^%H:%M:%S %v%$");
+  auto terminal = std::make_shared<spdlog::sinks::stdout_sink_mt>();
+  terminal->set_pattern("%H:%M:%S %v");
   logger_->sinks().push_back(std::move(terminal));
   logger_->flush_on(spdlog::level::info);
 }
@@ -29,7 +29,8 @@ void Log::add_file(const std::string& path) {
     file->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
     logger_->sinks().push_back(std::move(file));
   } catch (const spdlog::spdlog_ex& error) {
-    throw Error(ExitCode::input_output, fmt::format("{} can't be written ({})", path, error.what()));
+    throw Error(ExitCode::input_output,
+                fmt::format("{} can't be written ({})", path, error.what()));
   }
 }
 
@@ -54,9 +55,11 @@ std::string ProgressLine::take() {
   const double left =
       total_ / static_cast<double>(count_) * static_cast<double>(iterations_ - r.iteration);
   std::string line = fmt::format(
-      "{:>6}/{} | E data {:.3f} chains {:.3f} noise {:.3f} gap {:+.4f} | grad weights {:.2e} states "
+      "{:>6}/{} | E data {:.3f} chains {:.3f} noise {:.3f} gap {:+.4f} | grad weights {:.2e} "
+      "states "
       "{:.2e} | gain median {:.2f}, {:.0f} % < 1, drift {:.2f} | moved {:.2f} age {:.0f} | "
-      "{:.0f} chain steps/s ({:.0f} % chains, {:.0f} % gradient, {:.0f} % reduction, {:.0f} % files)"
+      "{:.0f} chain steps/s ({:.0f} % chains, {:.0f} % gradient, {:.0f} % reduction, {:.0f} % "
+      "files)"
       " | {} left",
       r.iteration, iterations_, r.energy_data, r.energy_chains, r.energy_noise, r.gap,
       r.gradient_norm, r.state_gradient_q50, r.gain_q50, 100 * r.gain_below_one,

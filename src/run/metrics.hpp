@@ -11,36 +11,36 @@ namespace stanley {
 /// all ranks; NaN stands for "not defined". Energies and gradients are in the network's units,
 /// distances and scales in those of the data. The last six depend on clocks.
 struct IterationRecord {
-  std::int64_t iteration = 0;       ///< finished weight updates
-  double energy_data = 0;           ///< mean E of the data batch
-  double energy_chains = 0;         ///< mean E of the moved chains
-  double energy_noise = 0;          ///< mean E of plain noise (the start distribution's range)
-  double gap = 0;                   ///< energy_chains − energy_data
-  double gap_autocorrelation = 0;   ///< lag 1, over about the last 50 iterations
+  std::int64_t iteration = 0;      ///< finished weight updates
+  double energy_data = 0;          ///< mean E of the data batch
+  double energy_chains = 0;        ///< mean E of the moved chains
+  double energy_noise = 0;         ///< mean E of plain noise (the start distribution's range)
+  double gap = 0;                  ///< energy_chains − energy_data
+  double gap_autocorrelation = 0;  ///< lag 1, over about the last 50 iterations
   double loss = 0;
-  double gradient_norm = 0;         ///< of the weights, before clipping
+  double gradient_norm = 0;  ///< of the weights, before clipping
   double parameter_norm = 0;
   double learning_rate = 0;
   double restart_probability = 0;
-  double restarts = 0;              ///< chains that started anew
-  double chain_age_mean = 0;        ///< of the active chains, in chain steps
+  double restarts = 0;        ///< chains that started anew
+  double chain_age_mean = 0;  ///< of the active chains, in chain steps
   double chain_age_max = 0;
-  double state_gradient_q10 = 0;    ///< |∇E| at the chains' states before they move
+  double state_gradient_q10 = 0;  ///< |∇E| at the chains' states before they move
   double state_gradient_q50 = 0;
   double state_gradient_q90 = 0;
-  double gain_q10 = 0;              ///< γ there
+  double gain_q10 = 0;  ///< γ there
   double gain_q50 = 0;
   double gain_q90 = 0;
-  double gain_below_one = 0;        ///< share of γ < 1
-  double gain_weighted_drift = 0;   ///< ‖γ∘∇E‖₁ / ‖∇E‖₁
-  double distance_moved = 0;        ///< mean Euclidean distance of a chain's K steps
-  double chain_scale = 0;           ///< standard deviation over all elements of all active chains
-  double saturation = 0;            ///< share of elements on the box's faces
+  double gain_below_one = 0;       ///< share of γ < 1
+  double gain_weighted_drift = 0;  ///< ‖γ∘∇E‖₁ / ‖∇E‖₁
+  double distance_moved = 0;       ///< mean Euclidean distance of a chain's K steps
+  double chain_scale = 0;          ///< standard deviation over all elements of all active chains
+  double saturation = 0;           ///< share of elements on the box's faces
   double acceptance_rate = 0;
   double seconds_chains = 0;
   double seconds_gradient = 0;
   double seconds_reduction = 0;
-  double seconds_files = 0;         ///< since the last row
+  double seconds_files = 0;  ///< since the last row
   double seconds_iteration = 0;
   double chain_steps_per_second = 0;
 };

@@ -23,8 +23,8 @@ RunRecord::RunRecord(std::string path)
 
 RunRecord::~RunRecord() = default;
 
-void RunRecord::describe(const std::string& name, std::int64_t iterations,
-                         std::int64_t parameters, const std::vector<std::int64_t>& state_shape) {
+void RunRecord::describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
+                         const std::vector<std::int64_t>& state_shape) {
   auto& json = document_->json;
   json["name"] = name;
   json["version"] = build_version;
@@ -38,17 +38,18 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations,
 void RunRecord::start(const StartRecord& start) {
   auto& json = document_->json;
   json["verdict"] = "running";
-  json["starts"].push_back({{"time", utc_now()},
-                            {"iteration", start.iteration},
-                            {"ranks", start.ranks},
-                            {"threads", start.threads},
-                            {"hosts", start.hosts},
-                            {"devices", start.devices},
-                            {"precision", start.precision},
-                            {"reduction", start.reduction},
-                            {"engine", start.engine},
-                            {"versions", {{"stanley", build_version}, {"commit", build_commit}, {"mpi", start.mpi}}},
-                            {"resumed_from", start.resumed_from}});
+  json["starts"].push_back(
+      {{"time", utc_now()},
+       {"iteration", start.iteration},
+       {"ranks", start.ranks},
+       {"threads", start.threads},
+       {"hosts", start.hosts},
+       {"devices", start.devices},
+       {"precision", start.precision},
+       {"reduction", start.reduction},
+       {"engine", start.engine},
+       {"versions", {{"stanley", build_version}, {"commit", build_commit}, {"mpi", start.mpi}}},
+       {"resumed_from", start.resumed_from}});
   save();
 }
 
@@ -89,6 +90,8 @@ std::string verdict(ExitCode code) {
   return "bug";
 }
 
-std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+std::string utc_now() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+}
 
 }  // namespace stanley

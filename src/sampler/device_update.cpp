@@ -28,7 +28,8 @@ std::int64_t dimension(const ChainBatch& batch) {
 
 /// Calls `on_host`, or `on_device` with the current stream of the batch's device.
 template <typename Host, typename Device>
-void dispatch(const ChainBatch& batch, const Host& on_host, [[maybe_unused]] const Device& on_device) {
+void dispatch(const ChainBatch& batch, const Host& on_host,
+              [[maybe_unused]] const Device& on_device) {
   if (batch.ids.numel() == 0) return;
   if (batch.state.is_cpu()) return on_host();
 #ifdef STANLEY_CUDA
@@ -60,8 +61,7 @@ void update_states(const Update& update, const ChainBatch& batch, const at::Tens
 void fill_normal(random::Key key, std::uint64_t step, float scale, const ChainBatch& batch) {
   auto* state = batch.state.mutable_data_ptr<float>();
   dispatch(
-      batch,
-      [&] { fill_normal_cpu(key, host_ids(batch), step, dimension(batch), scale, state); },
+      batch, [&] { fill_normal_cpu(key, host_ids(batch), step, dimension(batch), scale, state); },
       [&](auto* stream) {
         fill_normal_cuda(key, batch.ids.const_data_ptr<std::int64_t>(), batch.ids.numel(), step,
                          dimension(batch), scale, state, stream);

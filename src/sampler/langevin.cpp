@@ -69,8 +69,7 @@ class LangevinTransition : public Transition {
     if (config_.threshold.value) {
       return at::full({rows.size(0)}, *config_.threshold.value, rows.options());
     }
-    return absolute_order_statistic(rows,
-                                    quantile_rank(*config_.threshold.quantile, rows.size(1)));
+    return absolute_order_statistic(rows, quantile_rank(*config_.threshold.quantile, rows.size(1)));
   }
 
   /// γ [n, d]; 1 where th = 0.
@@ -120,8 +119,7 @@ float noise_scale(const SamplerConfig& config) {
                                                          : static_cast<float>(config.sigma());
 }
 
-std::unique_ptr<Transition> make_langevin_transition(const SamplerConfig& config,
-                                                     random::Key key) {
+std::unique_ptr<Transition> make_langevin_transition(const SamplerConfig& config, random::Key key) {
   return std::make_unique<LangevinTransition>(config, key);
 }
 

@@ -39,8 +39,8 @@ at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k) {
 }
 
 std::int64_t quantile_rank(double q, std::int64_t d) {
-  return std::clamp<std::int64_t>(
-      static_cast<std::int64_t>(std::ceil(q * static_cast<double>(d))), 1, d);
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::ceil(q * static_cast<double>(d))),
+                                  1, d);
 }
 
 }  // namespace stanley

@@ -26,8 +26,8 @@ struct ChainRecord {
   double gradient_quantile[3] = {};  ///< 0.1, 0.5, 0.9 of |∇E|
   double gain_quantile[3] = {};      ///< 0.1, 0.5, 0.9 of γ
   double gain_below_one = 0;         ///< share of γ < 1
-  double drift = 0, gradient = 0;    ///< ‖γ∘∇E‖₁ and ‖∇E‖₁: their ratio is the weighted share
-  double acceptance = 0;             ///< share of accepted moves; 1 without Metropolis
+  double drift = 0, gradient = 0;  ///< ‖γ∘∇E‖₁ and ‖∇E‖₁: their ratio is the weighted share
+  double acceptance = 0;  ///< share of accepted moves; 1 without Metropolis
 
   ChainRecord& operator+=(const ChainRecord& other);
 };

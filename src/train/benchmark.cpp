@@ -27,10 +27,8 @@ double median_seconds(Communicator& world, double budget, const std::function<vo
     world.barrier();
     const auto start = Clock::now();
     call();
-    seconds.push_back(
-        world.max(std::chrono::duration<double>(Clock::now() - start).count()));
-    const double passed =
-        world.max(std::chrono::duration<double>(Clock::now() - began).count());
+    seconds.push_back(world.max(std::chrono::duration<double>(Clock::now() - start).count()));
+    const double passed = world.max(std::chrono::duration<double>(Clock::now() - began).count());
     if (passed >= budget && seconds.size() >= 3) break;
   }
   std::nth_element(seconds.begin(),
@@ -74,11 +72,11 @@ BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, dou
 
   Communicator& world = session.world();
   constexpr std::int64_t steps = 5;
-  const double gradient_only = median_seconds(
-      world, seconds / 4, [&] { engine->evaluate(chains.state, energy, drift); });
-  const double step = median_seconds(world, seconds / 4,
-                                     [&] { transition->advance(*engine, chains, 0, steps); }) /
-                      steps;
+  const double gradient_only =
+      median_seconds(world, seconds / 4, [&] { engine->evaluate(chains.state, energy, drift); });
+  const double step =
+      median_seconds(world, seconds / 4, [&] { transition->advance(*engine, chains, 0, steps); }) /
+      steps;
   std::int64_t iteration = 0;
   const double weights = median_seconds(world, seconds / 4, [&] {
     objective.add_up(data.state, chains.state, gradient);

@@ -14,12 +14,12 @@ struct BenchmarkResult {
   int ranks = 1;
   int threads = 1;
   std::string device, precision, engine;
-  double chain_steps_per_second = 0;           ///< chain steps alone
+  double chain_steps_per_second = 0;  ///< chain steps alone
   double chain_steps_per_second_per_rank = 0;
-  double milliseconds_per_step = 0;            ///< one step of one rank's active chains
-  double gflops = 0;                           ///< arithmetic of the gradient, per rank
+  double milliseconds_per_step = 0;  ///< one step of one rank's active chains
+  double gflops = 0;                 ///< arithmetic of the gradient, per rank
   double iteration_seconds = 0;
-  double update_share = 0;                     ///< of a chain step: gain, noise, update
+  double update_share = 0;  ///< of a chain step: gain, noise, update
   double chains_share = 0, gradient_share = 0, reduction_share = 0;  ///< of an iteration
 };
 

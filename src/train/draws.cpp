@@ -48,8 +48,8 @@ CommitReport write_bank_draws(Trainer& trainer, const Dataset& dataset, const Co
                               const std::string& directory, Communicator& communicator,
                               const FileOptions& options) {
   Bank& bank = trainer.bank();
-  const std::int64_t wanted = std::min(config.samples.chains.value_or(config.chains.total),
-                                       config.chains.total);
+  const std::int64_t wanted =
+      std::min(config.samples.chains.value_or(config.chains.total), config.chains.total);
   const std::int64_t count =
       std::clamp<std::int64_t>(wanted - bank.first_id(), 0, bank.local_count());
   const at::Tensor states = bank.state().narrow(0, 0, count).to(at::kCPU).contiguous();
@@ -76,9 +76,8 @@ CommitReport write_bank_draws(Trainer& trainer, const Dataset& dataset, const Co
   draws.observed = data;
   draws.attributes = draw_attributes(config);
   draws.attributes["iteration"] = trainer.iteration();
-  return write_draws(communicator,
-                     fmt::format("{}/draws-{:08}.nc", directory, trainer.iteration()), draws,
-                     options);
+  return write_draws(communicator, fmt::format("{}/draws-{:08}.nc", directory, trainer.iteration()),
+                     draws, options);
 }
 
 }  // namespace stanley

@@ -51,12 +51,12 @@ void say_disk(const Config& config, const Dataset& dataset, double checkpoint, L
       static_cast<double>(files(config.samples.every, iterations) + 2) *
       static_cast<double>(config.samples.chains.value_or(config.chains.total) + 256) *
       static_cast<double>(dataset.dimension()) * sizeof(float);
-  log.info(fmt::format("disk: {:.1f} MB (checkpoints of {:.1f} MB, at most {} at a time; draws "
-                       "{:.1f} MB; metrics {:.1f} MB)",
-                       (checkpoint * static_cast<double>(kept) + draws) / megabyte +
-                           0.0006 * static_cast<double>(iterations),
-                       checkpoint / megabyte, kept, draws / megabyte,
-                       0.0006 * static_cast<double>(iterations)));
+  log.info(fmt::format(
+      "disk: {:.1f} MB (checkpoints of {:.1f} MB, at most {} at a time; draws "
+      "{:.1f} MB; metrics {:.1f} MB)",
+      (checkpoint * static_cast<double>(kept) + draws) / megabyte +
+          0.0006 * static_cast<double>(iterations),
+      checkpoint / megabyte, kept, draws / megabyte, 0.0006 * static_cast<double>(iterations)));
 }
 
 void say_sampler(const Config& config, Log& log) {

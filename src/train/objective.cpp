@@ -36,8 +36,7 @@ EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor
   for (at::Tensor& weight : weights) {
     if (weight.dim() == 4) weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
   }
-  const at::Tensor energy =
-      network_.forward(at::cat({data, chains}).contiguous(layout), weights);
+  const at::Tensor energy = network_.forward(at::cat({data, chains}).contiguous(layout), weights);
   const at::Tensor of_data = energy.narrow(0, 0, data.size(0));
   const at::Tensor of_chains = energy.narrow(0, data.size(0), chains.size(0));
   const at::Tensor data_squared = of_data.square().sum();

@@ -45,8 +45,7 @@ double Optimizer::update(at::Tensor& gradient, std::int64_t iteration, double fa
   }
   step(gradient, iteration, config_.learning_rate * factor);
   const double decay = config_.average;
-  const double weight =
-      (1 - decay) / (1 - std::pow(decay, static_cast<double>(iteration + 1)));
+  const double weight = (1 - decay) / (1 - std::pow(decay, static_cast<double>(iteration + 1)));
   average_.lerp_(values_, weight);
   return norm;
 }

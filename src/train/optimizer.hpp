@@ -51,6 +51,7 @@ class Optimizer {
 };
 
 /// The tensors of `flat` [P] under the parameters' shapes: views.
-std::vector<at::Tensor> unflatten(const at::Tensor& flat, const std::vector<ParameterSlice>& slices);
+std::vector<at::Tensor> unflatten(const at::Tensor& flat,
+                                  const std::vector<ParameterSlice>& slices);
 
 }  // namespace stanley

@@ -35,8 +35,8 @@ std::vector<std::string> differences(Config before, Config now, bool branch) {
 }  // namespace
 
 std::optional<CheckpointHeader> find_start(Communicator& communicator, const std::string& resume,
-                                           const std::string& directory,
-                                           const FileOptions& options, Log& log) {
+                                           const std::string& directory, const FileOptions& options,
+                                           Log& log) {
   if (resume == "never") {
     if (!list_checkpoints(directory).empty()) {
       throw Error(ExitCode::input_output,

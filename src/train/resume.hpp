@@ -15,8 +15,8 @@ namespace stanley {
 /// `resume` names. Says which it passed over and why. Errors: input_output where "never" meets a
 /// directory that holds a run, or none of some checkpoints verifies.
 std::optional<CheckpointHeader> find_start(Communicator& communicator, const std::string& resume,
-                                           const std::string& directory,
-                                           const FileOptions& options, Log& log);
+                                           const std::string& directory, const FileOptions& options,
+                                           Log& log);
 
 /// Throws Error(configuration), naming each section and both values, if the configuration of a
 /// resumed run differs from the checkpoint's where the result would be another run: network, data,

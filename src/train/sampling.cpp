@@ -31,14 +31,12 @@ std::string configuration_text(const CheckpointHeader& header) {
 }
 
 /// The checkpoint's configuration with the overrides; chains start from the bank by default.
-Config sampling_config(const CheckpointHeader& header,
-                       const std::vector<std::string>& overrides) {
+Config sampling_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
   std::vector<std::string> all{"chains.start=bank"};
   all.insert(all.end(), overrides.begin(), overrides.end());
   const auto sets = [&](const std::string& key) {
-    return std::any_of(overrides.begin(), overrides.end(), [&](const std::string& text) {
-      return text.rfind(key + "=", 0) == 0;
-    });
+    return std::any_of(overrides.begin(), overrides.end(),
+                       [&](const std::string& text) { return text.rfind(key + "=", 0) == 0; });
   };
   // All chains move and no batch is drawn: what only training needs follows the total.
   for (const char* key : {"chains.active", "data.batch"}) {
@@ -102,8 +100,7 @@ class Sampling {
     }
     check_arrays(header, arrays, Sharding::any);
     read_checkpoint(world_, header, arrays, Sharding::any, {});
-    engine_ = make_gradient_engine(*network_, config_.energy, setup.precision,
-                                   setup.torch_device);
+    engine_ = make_gradient_engine(*network_, config_.energy, setup.precision, setup.torch_device);
     engine_->load(network_->weights(network_->parameter_values()));
   }
 
@@ -114,8 +111,8 @@ class Sampling {
     chains_.ids = at::arange(first(), first() + count(),
                              at::TensorOptions(at::kLong).device(setup.torch_device));
     if (config_.chains.start == StartType::bank) return start_from_bank(header);
-    const bool needs_data = config_.chains.start == StartType::data ||
-                            config_.chains.start == StartType::data_gaussian;
+    const bool needs_data =
+        config_.chains.start == StartType::data || config_.chains.start == StartType::data_gaussian;
     if (needs_data) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
     make_start_state(config_, dataset_, 0)(chains_, 0);
   }
@@ -124,10 +121,11 @@ class Sampling {
   void start_from_bank(const CheckpointHeader& header) {
     std::vector<std::int64_t> shape = header.find("chains/state")->shape;
     if (config_.chains.total > shape[0]) {
-      throw Error(ExitCode::configuration,
-                  fmt::format("chains.total is {}, but the bank of {} holds {} chains; ask for fewer, "
-                              "or set chains.start to uniform, normal, data or data_gaussian",
-                              config_.chains.total, header.path, shape[0]));
+      throw Error(
+          ExitCode::configuration,
+          fmt::format("chains.total is {}, but the bank of {} holds {} chains; ask for fewer, "
+                      "or set chains.start to uniform, normal, data or data_gaussian",
+                      config_.chains.total, header.path, shape[0]));
     }
     at::Tensor bank = at::empty(shape, at::kFloat);
     read_checkpoint(world_, header,
@@ -162,10 +160,10 @@ class Sampling {
       }
       const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began;
       const double rate = static_cast<double>(done) / passed.count();
-      log_.info(fmt::format("step {}/{} | mean E {:.4f} | {:.0f} chain steps/s | {} left", done,
-                            config_.sampler.steps, mean_energy(),
-                            rate * static_cast<double>(config_.chains.total),
-                            duration_text(static_cast<double>(config_.sampler.steps - done) / rate)));
+      log_.info(fmt::format(
+          "step {}/{} | mean E {:.4f} | {:.0f} chain steps/s | {} left", done,
+          config_.sampler.steps, mean_energy(), rate * static_cast<double>(config_.chains.total),
+          duration_text(static_cast<double>(config_.sampler.steps - done) / rate)));
     }
     return true;
   }

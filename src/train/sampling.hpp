@@ -19,8 +19,8 @@ struct SamplingRequest {
 
 /// Collective. Runs `chains.total` chains of a trained energy for `sampler.steps` steps and writes
 /// every `sampler.write_every`-th state to one draw file. Chains start from the checkpoint's bank
-/// unless an override of chains.start says otherwise. The draws depend on the seed alone, not on the
-/// number of ranks. Errors: as design §6; a stop signal ends it with nothing written.
+/// unless an override of chains.start says otherwise. The draws depend on the seed alone, not on
+/// the number of ranks. Errors: as design §6; a stop signal ends it with nothing written.
 ExitCode run_sampling(const SamplingRequest& request, Session& session, Log& log);
 
 }  // namespace stanley

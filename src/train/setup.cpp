@@ -15,10 +15,11 @@ namespace stanley {
 
 ComputeSetup set_up(const Config& config, Session& session) {
   if (session.size() > config.chains.shards) {
-    throw Error(ExitCode::configuration,
-                fmt::format("chains.shards is {}, fewer than the {} ranks: each rank needs a shard; "
-                            "raise chains.shards or start fewer ranks",
-                            config.chains.shards, session.size()));
+    throw Error(
+        ExitCode::configuration,
+        fmt::format("chains.shards is {}, fewer than the {} ranks: each rank needs a shard; "
+                    "raise chains.shards or start fewer ranks",
+                    config.chains.shards, session.size()));
   }
   const Device device = choose_device(config.run.device, session);
   const at::Device torch_device =

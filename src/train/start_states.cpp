@@ -39,9 +39,8 @@ std::vector<Gaussian> fit_gaussians(const Dataset& dataset) {
                                         static_cast<std::int64_t>(i) * dataset.dimension());
     }
     const at::Tensor centred = (samples - samples.mean(0)).to(at::kDouble);
-    const at::Tensor covariance =
-        centred.t().mm(centred) / static_cast<double>(group.size()) +
-        floor * at::eye(dataset.dimension(), at::kDouble);
+    const at::Tensor covariance = centred.t().mm(centred) / static_cast<double>(group.size()) +
+                                  floor * at::eye(dataset.dimension(), at::kDouble);
     result.push_back({samples.mean(0), at::linalg_cholesky(covariance).to(at::kFloat)});
   }
   return result;
@@ -108,8 +107,7 @@ class StartStates {
       const auto count = static_cast<std::int64_t>(gaussians_.size());
       const Gaussian& gaussian = gaussians_[static_cast<std::size_t>(choose(id, step, count))];
       const at::Tensor state = batch.state[i];
-      const at::Tensor shaped =
-          gaussian.mean + gaussian.root.mv(state.to(at::kCPU).flatten());
+      const at::Tensor shaped = gaussian.mean + gaussian.root.mv(state.to(at::kCPU).flatten());
       state.copy_(shaped.view(state.sizes()));
     }
   }

@@ -43,14 +43,27 @@ void summarize(const Config& config, const LocalSummary& local, Communicator& co
   record.chain_age_mean = std::accumulate(local.ages.begin(), local.ages.end(), 0.0);
   record.distance_moved = sum_of((local.after - local.before).flatten(1).norm(2, 1));
   record.saturation = share_at_box(rows, config.sampler);
-  sum_over_ranks(communicator,
-                 {&chains.gradient_quantile[0], &chains.gradient_quantile[1],
-                  &chains.gradient_quantile[2], &chains.gain_quantile[0], &chains.gain_quantile[1],
-                  &chains.gain_quantile[2], &chains.gain_below_one, &chains.drift, &chains.gradient,
-                  &chains.acceptance, &energies.data, &energies.chains, &energies.data_squared,
-                  &energies.chains_squared, &element_mean, &element_square, &record.energy_noise,
-                  &record.restarts, &record.chain_age_mean, &record.distance_moved,
-                  &record.saturation});
+  sum_over_ranks(communicator, {&chains.gradient_quantile[0],
+                                &chains.gradient_quantile[1],
+                                &chains.gradient_quantile[2],
+                                &chains.gain_quantile[0],
+                                &chains.gain_quantile[1],
+                                &chains.gain_quantile[2],
+                                &chains.gain_below_one,
+                                &chains.drift,
+                                &chains.gradient,
+                                &chains.acceptance,
+                                &energies.data,
+                                &energies.chains,
+                                &energies.data_squared,
+                                &energies.chains_squared,
+                                &element_mean,
+                                &element_square,
+                                &record.energy_noise,
+                                &record.restarts,
+                                &record.chain_age_mean,
+                                &record.distance_moved,
+                                &record.saturation});
   record.chain_age_max = communicator.max(
       static_cast<double>(*std::max_element(local.ages.begin(), local.ages.end())));
 
@@ -59,8 +72,8 @@ void summarize(const Config& config, const LocalSummary& local, Communicator& co
   record.energy_data = energies.data / batch;
   record.energy_chains = energies.chains / active;
   record.gap = record.energy_chains - record.energy_data;
-  record.loss = -record.gap + config.objective.energy_penalty *
-                                  (energies.data_squared / batch + energies.chains_squared / active);
+  record.loss = -record.gap + config.objective.energy_penalty * (energies.data_squared / batch +
+                                                                 energies.chains_squared / active);
   record.energy_noise /= static_cast<double>(local.noise_probes);
   record.chain_age_mean /= active;
   record.distance_moved /= active;

@@ -49,8 +49,8 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       bank_(config.chains, dataset.shape(), shards_, config.run.seed, 0, context.device),
       start_(make_start_state(config, dataset, 0)),
       engine_(make_gradient_engine(*network_, config.energy, context.precision, context.device)),
-      transition_(make_transition(config.sampler,
-                                  {config.run.seed, random::Stream::chain_noise, 0})),
+      transition_(
+          make_transition(config.sampler, {config.run.seed, random::Stream::chain_noise, 0})),
       parts_(at::zeros({gradient_parts(), optimizer_.size()}, optimizer_.values().options())),
       gradient_(at::zeros_like(optimizer_.values())) {
   bank_.start_all(start_);
@@ -145,11 +145,10 @@ double Trainer::noise_energy() const {
   std::vector<std::int64_t> shape{count};
   shape.insert(shape.end(), network_->state_shape().begin(), network_->state_shape().end());
   const auto range = config_.sampler.box.value_or(config_.data.range);
-  ChainBatch probes{
-      at::empty(shape, at::TensorOptions(at::kFloat).device(context_.device)),
-      at::arange(noise_probes_per_shard * shards_.first,
-                 noise_probes_per_shard * (shards_.first + shards_.count),
-                 at::TensorOptions(at::kLong).device(context_.device))};
+  ChainBatch probes{at::empty(shape, at::TensorOptions(at::kFloat).device(context_.device)),
+                    at::arange(noise_probes_per_shard * shards_.first,
+                               noise_probes_per_shard * (shards_.first + shards_.count),
+                               at::TensorOptions(at::kLong).device(context_.device))};
   fill_uniform({config_.run.seed, random::Stream::noise_probe, 0},
                static_cast<std::uint64_t>(iteration_), static_cast<float>(range[0]),
                static_cast<float>(range[1]), probes);

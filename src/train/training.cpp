@@ -53,7 +53,9 @@ class Training {
   ExitCode run() {
     if (already_finished()) return ExitCode::finished;
     agree(world_, [&] {
-      if (leader()) directory_.take(job_id());
+      if (!leader()) return;
+      directory_.take(job_id());
+      log_.add_file(directory_.log());
     });
     file_options_ = {.job = job_id().empty() ? "local" : job_id(),
                      .hints = config_.checkpoint.hints,
@@ -88,10 +90,10 @@ class Training {
   }
 
   void start() {
-    log_.info(fmt::format("stanley {} ({}), run directory {}", build_version, build_commit, directory_.path()));
+    log_.info(fmt::format("stanley {} ({}), run directory {}", build_version, build_commit,
+                          directory_.path()));
     if (leader()) remove_unfinished(directory_.checkpoints());
-    const auto header =
-        find_start(world_, resume_, directory_.checkpoints(), file_options_, log_);
+    const auto header = find_start(world_, resume_, directory_.checkpoints(), file_options_, log_);
     if (header) adopt(*header);
     setup_.emplace(set_up(config_, session_));
     dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
@@ -133,7 +135,6 @@ class Training {
     const std::string topology = topology_table(session_, setup_->device, setup_->threads);
     agree(world_, [&] {
       if (!leader()) return;
-      log_.add_file(directory_.log());
       replace_file(directory_.config(), to_yaml(config_));
       std::error_code ignored;
       std::filesystem::remove(directory_.done(), ignored);
@@ -216,12 +217,12 @@ class Training {
 
   void require_finite(const IterationRecord& record) const {
     if (std::isfinite(record.loss) && std::isfinite(record.gradient_norm)) return;
-    throw Error(ExitCode::diverged,
-                fmt::format("the training diverged at iteration {}: the loss is {} and the "
-                            "gradient's norm {}; lower optimizer.learning_rate or "
-                            "sampler.step_size, and go on from the newest checkpoint in {}",
-                            iteration(), record.loss, record.gradient_norm,
-                            directory_.checkpoints()));
+    throw Error(
+        ExitCode::diverged,
+        fmt::format("the training diverged at iteration {}: the loss is {} and the "
+                    "gradient's norm {}; lower optimizer.learning_rate or "
+                    "sampler.step_size, and go on from the newest checkpoint in {}",
+                    iteration(), record.loss, record.gradient_norm, directory_.checkpoints()));
   }
 
   /// Rank 0, before a file gets its final name.
@@ -238,8 +239,8 @@ class Training {
     contents.texts = {{"config", to_yaml(config_)},
                       {"precision", to_string(setup_->precision)},
                       {"device", to_string(setup_->device.kind)},
-                      {"versions", fmt::format(R"({{"stanley": "{}", "commit": "{}"}})", build_version,
-                                               build_commit)}};
+                      {"versions", fmt::format(R"({{"stanley": "{}", "commit": "{}"}})",
+                                               build_version, build_commit)}};
     FileOptions options = file_options_;
     options.retention = [this] {
       retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,

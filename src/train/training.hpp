@@ -11,7 +11,7 @@ namespace stanley {
 /// What a person asks of `stanley train`.
 struct TrainingRequest {
   Config config;
-  std::string directory;      ///< the run directory
+  std::string directory;       ///< the run directory
   std::string resume{"auto"};  ///< auto, never, or a checkpoint's path
 };
 

@@ -9,3 +9,16 @@ fi
 tools/setup.sh --cuda
 cmake --preset cuda
 cmake --build --preset cuda --target stanley
+
+# Without a driver, asking for the GPU is an error of the environment.
+if [ ! -e /dev/nvidiactl ]; then
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  code=0
+  .build/cuda/stanley train configs/smoke.yaml --set run.device=cuda \
+    --run-directory "$folder/run" || code=$?
+  [ "$code" -eq 3 ] || {
+    echo "without a driver, run.device=cuda ended with exit code $code instead of 3" >&2
+    exit 1
+  }
+fi
