@@ -28,27 +28,39 @@ void broadcast_vector(std::vector<Value>& values, Communicator& communicator) {
 }  // namespace
 
 Dataset Dataset::load(const DataConfig& config, std::uint32_t seed, Communicator& communicator) {
-  Dataset data;
-  if (config.type != DataType::file) {
-    std::vector<float> points(static_cast<std::size_t>(2 * config.samples));
-    for (std::int64_t i = 0; i < config.samples; ++i) {
-      synthetic_sample(config.type, seed, i, &points[static_cast<std::size_t>(2 * i)]);
-    }
-    data.shape_ = {2};
-    data.size_ = config.samples;
-    data.dimension_ = 2;
-    data.values_ = std::move(points);
-    return data;
-  }
+  return config.type == DataType::file ? from_file(config, communicator)
+                                       : synthetic(config, seed);
+}
 
+Dataset Dataset::synthetic(const DataConfig& config, std::uint32_t seed) {
+  Dataset data;
+  std::vector<float> points(static_cast<std::size_t>(2 * config.samples));
+  for (std::int64_t i = 0; i < config.samples; ++i) {
+    synthetic_sample(config.type, seed, i, &points[static_cast<std::size_t>(2 * i)]);
+  }
+  data.set_shape({config.samples, 2});
+  data.values_ = std::move(points);
+  data.scale_from(-1, 1, config.range);
+  return data;
+}
+
+Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator) {
+  Dataset data;
   std::vector<std::uint8_t> images;
+  std::vector<float> floats;
   std::vector<std::int64_t> extents;
+  std::vector<double> value_range(2);
   std::string names;
   agree(communicator, [&] {
     if (communicator.rank() != 0) return;
     const DataFile file(config.path);
     extents = file.shape(config.split);
-    images = file.read_all_images(config.split);
+    value_range = {file.lowest(), file.highest()};
+    if (file.type(config.split) == ElementType::uint8) {
+      images = file.read_all_images(config.split);
+    } else {
+      floats = file.read_all_floats(config.split);
+    }
     if (file.has_labels(config.split)) data.labels_ = file.read_labels(config.split);
     for (const std::string& name : file.class_names()) names += name + '\n';
     if (extents[0] == 0) {
@@ -57,32 +69,47 @@ Dataset Dataset::load(const DataConfig& config, std::uint32_t seed, Communicator
     }
   });
   broadcast_vector(extents, communicator);
+  broadcast_vector(value_range, communicator);
   broadcast_vector(images, communicator);
+  broadcast_vector(floats, communicator);
   broadcast_vector(data.labels_, communicator);
   names = communicator.broadcast(names, 0);
   for (std::size_t end; (end = names.find('\n')) != std::string::npos; names.erase(0, end + 1)) {
     data.class_names_.push_back(names.substr(0, end));
   }
-  data.size_ = extents[0];
-  data.shape_ = {extents.begin() + 1, extents.end()};
-  data.dimension_ = extents[1] * extents[2] * extents[3];
-  data.values_ = std::move(images);
-  data.offset_ = static_cast<float>(config.range[0]);
-  data.scale_ = static_cast<float>((config.range[1] - config.range[0]) / 255.0);
+  data.set_shape(extents);
+  if (floats.empty()) {
+    data.values_ = std::move(images);
+  } else {
+    data.values_ = std::move(floats);
+  }
+  data.scale_from(value_range[0], value_range[1], config.range);
   return data;
+}
+
+void Dataset::set_shape(const std::vector<std::int64_t>& extents) {
+  size_ = extents[0];
+  shape_ = {extents.begin() + 1, extents.end()};
+  dimension_ = 1;
+  for (const std::int64_t extent : shape_) dimension_ *= extent;
+}
+
+void Dataset::scale_from(double lowest, double highest, const std::array<double, 2>& range) {
+  const double scale = (range[1] - range[0]) / (highest - lowest);
+  scale_ = static_cast<float>(scale);
+  offset_ = static_cast<float>(range[0] - scale * lowest);
 }
 
 void Dataset::copy_sample(std::int64_t index, float* out) const {
   const auto first = static_cast<std::size_t>(index * dimension_);
   const auto count = static_cast<std::size_t>(dimension_);
-  if (const auto* points = std::get_if<std::vector<float>>(&values_)) {
-    std::copy_n(points->begin() + static_cast<std::ptrdiff_t>(first), count, out);
-    return;
-  }
-  const auto& images = std::get<std::vector<std::uint8_t>>(values_);
-  for (std::size_t i = 0; i < count; ++i) {
-    out[i] = offset_ + scale_ * static_cast<float>(images[first + i]);
-  }
+  std::visit(
+      [&](const auto& values) {
+        for (std::size_t i = 0; i < count; ++i) {
+          out[i] = offset_ + scale_ * static_cast<float>(values[first + i]);
+        }
+      },
+      values_);
 }
 
 }  // namespace stanley

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -33,12 +34,18 @@ class Dataset {
   void copy_sample(std::int64_t index, float* out) const;
 
  private:
+  static Dataset synthetic(const DataConfig& config, std::uint32_t seed);
+  static Dataset from_file(const DataConfig& config, Communicator& communicator);
+  void set_shape(const std::vector<std::int64_t>& extents);
+  /// Values from `lowest` to `highest` are scaled to `range`.
+  void scale_from(double lowest, double highest, const std::array<double, 2>& range);
+
   std::int64_t size_ = 0, dimension_ = 0;
   std::vector<std::int64_t> shape_;
   std::variant<std::vector<std::uint8_t>, std::vector<float>> values_;
   std::vector<std::int64_t> labels_;
   std::vector<std::string> class_names_;
-  float scale_ = 1, offset_ = 0;  // of bytes
+  float scale_ = 1, offset_ = 0;  // from stored values to data.range
 };
 
 }  // namespace stanley

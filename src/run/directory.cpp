@@ -34,16 +34,38 @@ std::string process_start(long process) {
   if (name_end == std::string::npos) return {};
   std::istringstream fields(text.substr(name_end + 1));
   std::string field;
-  for (int i = 0; i < 20; ++i) fields >> field;
+  fields >> field;
+  // A zombie has ended; only its parent hasn't asked how.
+  if (field == "Z" || field == "X") return {};
+  for (int i = 1; i < 20; ++i) fields >> field;
   return field;
 }
 
+/// What an owner file says; an empty object if it is broken.
+nlohmann::json read_owner(const std::string& path) {
+  auto owner = nlohmann::json::parse(read_text(path), nullptr, false);
+  return owner.is_object() ? owner : nlohmann::json::object();
+}
+
+std::string text_of(const nlohmann::json& owner, const char* key) {
+  const auto found = owner.find(key);
+  return found != owner.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+long process_of(const nlohmann::json& owner) {
+  const auto found = owner.find("process");
+  return found != owner.end() && found->is_number_integer() ? found->get<long>() : 0;
+}
+
 bool alive(const nlohmann::json& owner, const std::string& job) {
-  const std::string owner_job = owner.value("job", "");
+  const std::string owner_job = text_of(owner, "job");
   if (!owner_job.empty() && owner_job == job) return false;
-  if (owner.value("host", "") != host_name()) return true;
-  const long process = owner.value("process", 0L);
-  return process > 0 && process_start(process) == owner.value("process_start", "");
+  const std::string host = text_of(owner, "host");
+  // A file that was cut off in its making names nobody.
+  if (host.empty()) return false;
+  if (host != host_name()) return true;
+  const std::string start = process_start(process_of(owner));
+  return !start.empty() && start == text_of(owner, "process_start");
 }
 
 void write_all(int descriptor, const std::string& text, const std::string& path) {
@@ -52,6 +74,7 @@ void write_all(int descriptor, const std::string& text, const std::string& path)
   const int error = errno;
   ::close(descriptor);
   if (!synced) {
+    ::unlink(path.c_str());
     throw Error(ExitCode::input_output, fmt::format("{} can't be written ({}); free some space",
                                                     path, std::strerror(error)));
   }
@@ -71,7 +94,7 @@ void make_directory(const std::string& path) {
 }  // namespace
 
 RunDirectory::~RunDirectory() {
-  if (token_.empty()) return;
+  if (token_.empty() || !owned()) return;
   std::error_code ignored;
   fs::remove(owner_path(), ignored);
 }
@@ -92,14 +115,13 @@ void RunDirectory::take(const std::string& job) {
       return;
     }
     if (errno != EEXIST) break;
-    const auto owner = nlohmann::json::parse(read_text(owner_path()), nullptr, false);
-    if (owner.is_object() && alive(owner, job)) {
-      throw Error(
-          ExitCode::input_output,
-          fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
-                      "choose another with --run-directory, or remove {} if that run is "
-                      "surely dead",
-                      path_, owner.value("process", 0L), owner.value("host", "?"), owner_path()));
+    const nlohmann::json owner = read_owner(owner_path());
+    if (alive(owner, job)) {
+      throw Error(ExitCode::input_output,
+                  fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
+                              "choose another with --run-directory, or remove {} if that run is "
+                              "surely dead",
+                              path_, process_of(owner), text_of(owner, "host"), owner_path()));
     }
     ::unlink(owner_path().c_str());
   }
@@ -108,9 +130,10 @@ void RunDirectory::take(const std::string& job) {
                                                   owner_path(), std::strerror(errno)));
 }
 
+bool RunDirectory::owned() const { return text_of(read_owner(owner_path()), "token") == token_; }
+
 void RunDirectory::check_ownership() const {
-  const auto owner = nlohmann::json::parse(read_text(owner_path()), nullptr, false);
-  if (owner.is_object() && owner.value("token", "") == token_) return;
+  if (owned()) return;
   throw Error(ExitCode::input_output,
               fmt::format("another run has taken the run directory {}; this one stops and leaves "
                           "it alone",

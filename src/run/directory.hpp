@@ -34,6 +34,7 @@ class RunDirectory {
   std::string done() const { return path_ + "/DONE"; }
 
  private:
+  bool owned() const;
   std::string owner_path() const { return path_ + "/owner.json"; }
 
   std::string path_;

@@ -27,10 +27,13 @@ std::string join(const std::vector<std::string>& names) {
 /// Throws unless images are what the rest of the program takes them for.
 void check_images(const std::string& path, const hdf5::File& file, const std::string& split) {
   const hdf5::Dataset images(file, images_name(split));
-  if (images.type() == ElementType::uint8 && images.shape().size() == 4) return;
+  const std::size_t rank = images.shape().size();
+  if (images.type() == ElementType::uint8 && rank == 4) return;
+  if (images.type() == ElementType::float32 && (rank == 4 || rank == 2)) return;
   refuse(path + ": array '" + images_name(split) + "' is " + to_string(images.type()) +
          " of shape " + shape_text(images.shape()) +
-         "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it");
+         "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it, or "
+         "float32 of that shape or (sample, dimension)");
 }
 
 void check_schema(const std::string& path, hid_t root) {
@@ -79,6 +82,11 @@ std::vector<std::int64_t> DataFile::shape(const std::string& split) const {
   return hdf5::Dataset(*file_, images_name(split)).shape();
 }
 
+ElementType DataFile::type(const std::string& split) const {
+  check_split(split);
+  return hdf5::Dataset(*file_, images_name(split)).type();
+}
+
 bool DataFile::has_labels(const std::string& split) const {
   check_split(split);
   return hdf5::exists(*file_, labels_name(split));
@@ -106,6 +114,21 @@ std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split) co
   read_images(split, 0, extents[0], images);
   check_checksum(split, images);
   return images;
+}
+
+std::vector<float> DataFile::read_all_floats(const std::string& split) const {
+  const auto extents = shape(split);
+  const std::size_t per_sample = row_bytes(ElementType::float32, extents) / sizeof(float);
+  std::vector<float> values(static_cast<std::size_t>(extents[0]) * per_sample);
+  hdf5::Dataset(*file_, images_name(split)).read_all(values.data());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (values[i] >= lowest_ && values[i] <= highest_) continue;
+    refuse(path_ + ": sample " + std::to_string(i / per_sample) + " of split '" + split +
+           "' holds " + std::to_string(values[i]) + "; expected numbers from " +
+           std::to_string(lowest_) + " to " + std::to_string(highest_) +
+           " (attribute value_range): mend or leave out that sample");
+  }
+  return values;
 }
 
 void DataFile::check_checksum(const std::string& split,

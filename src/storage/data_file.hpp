@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "storage/array.hpp"
+
 namespace stanley {
 
 namespace hdf5 {
@@ -14,8 +16,8 @@ class File;
 }
 
 /// A data file: images uint8 (sample, channel, height, width) in one group for each split, made by
-/// tools/convert_images.py. Nothing here is collective or needs MPI. Every failure is
-/// Error(input_output) that names the file.
+/// tools/convert_images.py; or float32 of that shape or (sample, dimension), of any other source.
+/// Nothing here is collective or needs MPI. Every failure is Error(input_output) that names the file.
 class DataFile {
  public:
   /// Opens it and checks that it is one.
@@ -35,15 +37,19 @@ class DataFile {
   /// Where the images come from.
   const std::string& provenance() const { return provenance_; }
 
-  /// (sample, channel, height, width) of a split's images.
+  /// (sample, channel, height, width) or (sample, dimension) of a split's images.
   std::vector<std::int64_t> shape(const std::string& split) const;
+  /// uint8 or float32.
+  ElementType type(const std::string& split) const;
   bool has_labels(const std::string& split) const;
 
-  /// Reads samples [first, first + count) into `images`, count x channel x height x width bytes.
+  /// Reads samples [first, first + count) of uint8 images into `images`.
   void read_images(const std::string& split, std::int64_t first, std::int64_t count,
                    std::span<std::uint8_t> images) const;
-  /// Reads all images of a split, and checks them against the checksum if the file has one.
+  /// Reads all uint8 images of a split, and checks them against the checksum if the file has one.
   std::vector<std::uint8_t> read_all_images(const std::string& split) const;
+  /// Reads all float32 samples of a split. All must be numbers from lowest() to highest().
+  std::vector<float> read_all_floats(const std::string& split) const;
   /// The class of each sample; each is a class that has a name, where there are names.
   std::vector<std::int64_t> read_labels(const std::string& split) const;
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <optional>
 
 #include "config/error.hpp"
@@ -60,7 +61,7 @@ class Training {
     file_options_ = {.job = job_id().empty() ? "local" : job_id(),
                      .hints = config_.checkpoint.hints,
                      .before_rename = [this] { before_rename(); },
-                     .retention = {}};
+                     .on_abort = [this](const Error& error) { note_abort(error); }};
     try {
       start();
       return iterate_until_stopped();
@@ -92,7 +93,11 @@ class Training {
   void start() {
     log_.info(fmt::format("stanley {} ({}), run directory {}", build_version, build_commit,
                           directory_.path()));
-    if (leader()) remove_unfinished(directory_.checkpoints());
+    agree(world_, [&] {
+      if (!leader()) return;
+      remove_unfinished(directory_.checkpoints());
+      remove_unfinished(directory_.samples());
+    });
     const auto header = find_start(world_, resume_, directory_.checkpoints(), file_options_, log_);
     if (header) adopt(*header);
     setup_.emplace(set_up(config_, session_));
@@ -223,6 +228,13 @@ class Training {
                     "gradient's norm {}; lower optimizer.learning_rate or "
                     "sampler.step_size, and go on from the newest checkpoint in {}",
                     iteration(), record.loss, record.gradient_norm, directory_.checkpoints()));
+  }
+
+  /// The rank that failed inside a collective, before it ends all ranks.
+  void note_abort(const Error& error) {
+    if (leader() && record_) record_->stop(iteration(), error.code, error.what());
+    log_.error(error.what());
+    if (!leader()) std::cerr << "stanley: " << error.what() << std::endl;
   }
 
   /// Rank 0, before a file gets its final name.

@@ -3,21 +3,14 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <array>
 #include <cmath>
-#include <cstring>
-#include <limits>
 
 #include "config/error.hpp"
-#include "energy/elementwise.hpp"
 #include "energy/network.hpp"
 
 namespace stanley {
 namespace {
-
-/// Unit roundoff of float32.
-constexpr double u = 0x1p-24;
-
-// --- networks -----------------------------------------------------------------------------------
 
 struct NameAndShape {
   std::string name;
@@ -240,167 +233,6 @@ TEST(EnergySpectral, OffMeansNoBuffers) {
   const std::vector<at::Tensor> weights = network->weights(parameters);
   for (std::size_t i = 0; i < weights.size(); ++i) EXPECT_TRUE(weights[i].is_same(parameters[i]));
 }
-
-// --- elementwise kernels ------------------------------------------------------------------------
-
-/// About a million floats over the whole range, both signs, infinities and NaN among them.
-std::vector<float> all_kinds() {
-  std::vector<float> values{0.0F, -0.0F, 1e38F, -1e38F, 88.0F, -88.0F, 87.0F, -87.0F};
-  for (std::uint64_t bits = 0; bits < (1ULL << 32); bits += 4099) {
-    values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
-  }
-  for (int i = -20000; i <= 20000; ++i) values.push_back(static_cast<float>(i) * 1e-3F);
-  const float infinity = std::numeric_limits<float>::infinity();
-  values.insert(values.end(), {std::nanf(""), -std::nanf(""), infinity, -infinity});
-  return values;
-}
-
-TEST(EnergyElementwise, SiluAndItsDerivative) {
-  const std::vector<float> in = all_kinds();
-  std::vector<float> value = in, derivative(in.size());
-  activate_with_derivative(Activation::silu, 0.0F, static_cast<std::int64_t>(in.size()),
-                           value.data(), derivative.data());
-  std::size_t wrong = 0;
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (std::isnan(in[i])) {
-      EXPECT_TRUE(std::isnan(value[i]));
-      continue;
-    }
-    if (std::isinf(in[i])) continue;
-    const double z = static_cast<double>(in[i]), e = std::exp(-z), s = 1 / (1 + e);
-    const double y = z * s, d = std::isinf(e) ? 0 : s + y * (1 - s);
-    // Roundings: two in the exponential, then one each in the sum, the quotient and the product;
-    // below −87 the logistic function stays at e^−87.
-    const double clamped = std::abs(z) > 86.9 ? 1.01 * std::exp(-86.9) : 0;
-    const double bound = 5 * u * std::abs(y) + clamped * std::abs(z) + 0x1p-149;
-    // 1 − s is exact but for the error of s, which is lost where 1 + e rounds to 1.
-    const double complement = e < 0x1p-25 ? e : 5 * u;
-    const double slope_bound = 4 * u * s + 5 * u * std::abs(y) * (1 - s) +
-                               std::abs(y) * complement + u * std::abs(d) +
-                               2 * clamped * (1 + std::abs(z));
-    if (!(std::abs(static_cast<double>(value[i]) - y) <= bound)) ++wrong;
-    if (!(std::abs(static_cast<double>(derivative[i]) - d) <= slope_bound)) ++wrong;
-    if (wrong > 0) {
-      FAIL() << in[i] << ": " << value[i] << " for " << y << " within " << bound << ", "
-             << derivative[i] << " for " << d << " within " << slope_bound;
-    }
-  }
-}
-
-TEST(EnergyElementwise, LeakyReluAndItsDerivative) {
-  const std::vector<float> in = all_kinds();
-  std::vector<float> value = in, derivative(in.size());
-  activate_with_derivative(Activation::leaky_relu, 0.2F, static_cast<std::int64_t>(in.size()),
-                           value.data(), derivative.data());
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (std::isnan(in[i])) {
-      EXPECT_TRUE(std::isnan(value[i]));
-      continue;
-    }
-    ASSERT_EQ(value[i], in[i] > 0 ? in[i] : 0.2F * in[i]);
-    ASSERT_EQ(derivative[i], in[i] > 0 ? 1.0F : 0.2F) << in[i];
-  }
-}
-
-TEST(EnergyElementwise, Bfloat16RoundsToNearestEven) {
-  const auto rounded = [](std::uint32_t bits) {
-    return from_float<Bfloat16>(std::bit_cast<float>(bits)).bits;
-  };
-  EXPECT_EQ(rounded(0x3f808000U), 0x3f80);  // a tie: to even, down
-  EXPECT_EQ(rounded(0x3f818000U), 0x3f82);  // a tie: to even, up
-  EXPECT_EQ(rounded(0x3f808001U), 0x3f81);
-  EXPECT_EQ(rounded(0x3f807fffU), 0x3f80);
-  EXPECT_EQ(rounded(0x7f7fffffU), 0x7f80);  // the largest float: to infinity
-  EXPECT_EQ(rounded(0xff800000U), 0xff80);  // −infinity
-  EXPECT_EQ(rounded(0x80000000U), 0x8000);  // −0
-  for (const std::uint32_t nan : {0x7f800001U, 0x7fffffffU, 0xff800001U, 0xffc00000U}) {
-    EXPECT_TRUE(std::isnan(to_float(from_float<Bfloat16>(std::bit_cast<float>(nan)))));
-  }
-  for (const float value : all_kinds()) {
-    if (std::isnan(value)) continue;
-    const at::BFloat16 expected(value);
-    ASSERT_EQ(from_float<Bfloat16>(value).bits, expected.x) << value;
-  }
-}
-
-TEST(EnergyElementwise, Bfloat16IsTheRoundedFloatResult) {
-  for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
-    std::vector<Bfloat16> value(65536), derivative(65536);
-    std::vector<float> wide(65536), wide_derivative(65536);
-    for (std::size_t i = 0; i < 65536; ++i) {
-      value[i].bits = static_cast<std::uint16_t>(i);
-      wide[i] = to_float(value[i]);
-    }
-    activate_with_derivative(activation, 0.2F, 65536, value.data(), derivative.data());
-    activate_with_derivative(activation, 0.2F, 65536, wide.data(), wide_derivative.data());
-    for (std::size_t i = 0; i < 65536; ++i) {
-      if (std::isnan(wide[i])) {
-        ASSERT_TRUE(std::isnan(to_float(value[i])));
-        continue;
-      }
-      ASSERT_EQ(value[i].bits, from_float<Bfloat16>(wide[i]).bits);
-      if (std::isnan(wide_derivative[i])) continue;
-      ASSERT_EQ(derivative[i].bits, from_float<Bfloat16>(wide_derivative[i]).bits);
-    }
-  }
-}
-
-template <typename Element>
-void check_products() {
-  const auto number = [](std::int64_t i) {
-    return static_cast<float>((i * 7919) % 1009) / 504.0F - 1.0F;
-  };
-  for (const std::int64_t depth : {1, 3, 16, 63, 64, 65, 200}) {
-    for (const std::int64_t rows : {1, 4, 5}) {
-      for (const std::int64_t columns : {16, 48}) {
-        const auto size = static_cast<std::size_t>(rows * depth);
-        std::vector<Element> a(size), derivative(size), product(size);
-        std::vector<float> b(static_cast<std::size_t>(depth * columns)),
-            out(static_cast<std::size_t>(rows * columns));
-        for (std::size_t i = 0; i < size; ++i) {
-          a[i] = from_float<Element>(number(static_cast<std::int64_t>(i)));
-          derivative[i] = from_float<Element>(number(static_cast<std::int64_t>(i) + 500));
-        }
-        for (std::size_t i = 0; i < b.size(); ++i) b[i] = number(static_cast<std::int64_t>(i) + 77);
-        product = a;
-        multiply(rows * depth, derivative.data(), product.data());
-        multiply_rows(rows, depth, columns, a.data(), derivative.data(), b.data(), out.data());
-        for (std::size_t i = 0; i < size; ++i) {
-          ASSERT_EQ(to_float(product[i]),
-                    to_float(from_float<Element>(to_float(a[i]) * to_float(derivative[i]))));
-        }
-        for (std::size_t i = 0; i < out.size(); ++i) {
-          const std::size_t row = i / static_cast<std::size_t>(columns);
-          const std::size_t column = i % static_cast<std::size_t>(columns);
-          double sum = 0, absolute = 0;
-          for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
-            const std::size_t at = row * static_cast<std::size_t>(depth) + k;
-            const double term =
-                static_cast<double>(to_float(a[at])) *
-                static_cast<double>(to_float(derivative[at])) *
-                static_cast<double>(b[k * static_cast<std::size_t>(columns) + column]);
-            sum += term;
-            absolute += std::abs(term);
-          }
-          // depth additions and one rounding of a·derivative
-          ASSERT_NEAR(static_cast<double>(out[i]), sum,
-                      1.01 * u * static_cast<double>(depth + 1) * absolute);
-        }
-        double sum = 0, absolute = 0;
-        for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
-          const double term = static_cast<double>(to_float(a[k])) * static_cast<double>(b[k]);
-          sum += term;
-          absolute += std::abs(term);
-        }
-        ASSERT_NEAR(static_cast<double>(dot(depth, a.data(), b.data())), sum,
-                    1.01 * u * static_cast<double>(depth) * absolute);
-      }
-    }
-  }
-}
-
-TEST(EnergyElementwise, ProductsOfFloats) { check_products<float>(); }
-TEST(EnergyElementwise, ProductsOfBfloat16) { check_products<Bfloat16>(); }
 
 }  // namespace
 }  // namespace stanley

@@ -87,18 +87,19 @@ Floats one_by_one(const Update& update, Mode mode, const Batch& batch) {
     const auto element = static_cast<std::uint32_t>(i % static_cast<std::size_t>(batch.d));
     float gamma = has_gain(mode) ? batch.gain[i] : 1.0F;
     if (mode == Mode::threshold && batch.threshold[row] != 0.0F) {
-      gamma = detail::gain_of(batch.threshold[row], batch.gradient[i]);
+      gamma = stanley::detail::gain_of(batch.threshold[row], batch.gradient[i]);
     }
     float z = out[i];
     if (has_gradient(mode)) {
-      z = detail::drifted(z, update.half_step, gamma, batch.gradient[i]);
+      z = stanley::detail::drifted(z, update.half_step, gamma, batch.gradient[i]);
     }
     if (update.sigma != 0.0F) {
-      z = detail::diffused(z, update.sigma, gamma,
-                           random::normal(update.key, static_cast<std::uint32_t>(batch.ids[row]),
-                                          update.step, element));
+      z = stanley::detail::diffused(
+          z, update.sigma, gamma,
+          random::normal(update.key, static_cast<std::uint32_t>(batch.ids[row]), update.step,
+                         element));
     }
-    out[i] = detail::into_box(z, update.low, update.high);
+    out[i] = stanley::detail::into_box(z, update.low, update.high);
   }
   return out;
 }
@@ -248,11 +249,11 @@ TEST(Update, TheBoxHidesNoNotANumber) {
 }
 
 TEST(Update, TheGainIsOneBelowTheThresholdAndFallsAboveIt) {
-  EXPECT_EQ(detail::gain_of(0.5F, 0.0F), 1.0F);
-  EXPECT_EQ(detail::gain_of(0.5F, 0.5F), 1.0F);
-  EXPECT_EQ(detail::gain_of(0.5F, -0.25F), 1.0F);
-  EXPECT_EQ(detail::gain_of(0.5F, -2.0F), 0.25F);
-  EXPECT_EQ(detail::gain_of(0.5F, 1.0F), 0.5F);
+  EXPECT_EQ(stanley::detail::gain_of(0.5F, 0.0F), 1.0F);
+  EXPECT_EQ(stanley::detail::gain_of(0.5F, 0.5F), 1.0F);
+  EXPECT_EQ(stanley::detail::gain_of(0.5F, -0.25F), 1.0F);
+  EXPECT_EQ(stanley::detail::gain_of(0.5F, -2.0F), 0.25F);
+  EXPECT_EQ(stanley::detail::gain_of(0.5F, 1.0F), 0.5F);
 }
 
 TEST(Update, AThresholdIsTheGainThatItDefines) {
@@ -261,7 +262,7 @@ TEST(Update, AThresholdIsTheGainThatItDefines) {
   Batch by_gain = by_threshold;
   for (std::size_t i = 0; i < by_gain.gain.size(); ++i) {
     const float th = by_gain.threshold[i / 100];
-    by_gain.gain[i] = th > 0.0F ? detail::gain_of(th, by_gain.gradient[i]) : 1.0F;
+    by_gain.gain[i] = th > 0.0F ? stanley::detail::gain_of(th, by_gain.gradient[i]) : 1.0F;
   }
   run(usual_update(), Mode::threshold, by_threshold);
   run(usual_update(), Mode::gain, by_gain);
@@ -291,7 +292,8 @@ TEST(Fill, GivesTheNumbersOfTheElements) {
       const auto id = static_cast<std::uint32_t>(ids[i / size]);
       const auto element = static_cast<std::uint32_t>(i % size);
       EXPECT_EQ(normal[i], 0.5F * random::normal(key, id, 17, element));
-      EXPECT_EQ(uniform[i], detail::between(-3.0F, 2.0F, random::uniform(key, id, 17, element)));
+      EXPECT_EQ(uniform[i],
+                stanley::detail::between(-3.0F, 2.0F, random::uniform(key, id, 17, element)));
       EXPECT_GE(uniform[i], -3.0F);
       EXPECT_LE(uniform[i], 2.0F);
     }

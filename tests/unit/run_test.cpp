@@ -1,0 +1,355 @@
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "run/directory.hpp"
+#include "run/log.hpp"
+#include "run/metrics.hpp"
+#include "run/record.hpp"
+#include "run/stop.hpp"
+
+namespace stanley {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Run : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "stanley-run-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    path_ = name;
+  }
+  void TearDown() override { fs::remove_all(path_); }
+
+  std::string path_;
+};
+
+std::string failure(const std::function<void()>& step) {
+  try {
+    step();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ExitCode::input_output) << error.what();
+    return error.what();
+  }
+  return "";
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+/// A record with a different, awkward number in every column.
+IterationRecord awkward(std::int64_t iteration) {
+  IterationRecord record;
+  double* columns = &record.energy_data;
+  for (int i = 0; i < 31; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  record.iteration = iteration;
+  record.gap_autocorrelation = std::nan("");
+  record.energy_noise = -0.0;
+  record.loss = std::numeric_limits<double>::infinity();
+  record.gradient_norm = std::numeric_limits<double>::denorm_min();
+  record.restarts = 3;
+  return record;
+}
+
+// --- metrics ------------------------------------------------------------------------------------
+
+static_assert(sizeof(IterationRecord) == 32 * sizeof(double), "a column without a test");
+
+TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
+  const IterationRecord record = awkward(7);
+  const std::vector<std::string> fields = split(to_csv(record), ',');
+  ASSERT_EQ(fields.size(), 32U);
+  EXPECT_EQ(fields[0], "7");
+  const double* columns = &record.energy_data;
+  for (std::size_t i = 0; i < 31; ++i) {
+    const double value = std::strtod(fields[i + 1].c_str(), nullptr);
+    if (std::isnan(columns[i])) {
+      EXPECT_TRUE(std::isnan(value));
+    } else {
+      EXPECT_EQ(std::bit_cast<std::uint64_t>(value), std::bit_cast<std::uint64_t>(columns[i]))
+          << fields[i + 1];
+    }
+  }
+}
+
+TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
+  EXPECT_EQ(metrics_heading(),
+            "iteration,energy_data,energy_chains,energy_noise,gap,gap_autocorrelation,loss,"
+            "gradient_norm,parameter_norm,learning_rate,restart_probability,restarts,"
+            "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
+            "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
+            "distance_moved,chain_scale,saturation,acceptance_rate,seconds_chains,"
+            "seconds_gradient,seconds_reduction,seconds_files,seconds_iteration,"
+            "chain_steps_per_second\n");
+}
+
+TEST_F(Run, MetricsGoOnAfterACheckpoint) {
+  const std::string path = path_ + "/metrics.csv";
+  const auto rows = [](std::int64_t last) {
+    std::string text = metrics_heading();
+    for (std::int64_t i = 1; i <= last; ++i) text += to_csv(awkward(i));
+    return text;
+  };
+  {
+    MetricsFile file(path, 0);
+    for (std::int64_t i = 1; i <= 12; ++i) file.append(awkward(i));
+    file.sync();
+    EXPECT_EQ(read_text(path), rows(12));
+  }
+  { MetricsFile file(path, 12); }
+  EXPECT_EQ(read_text(path), rows(12));
+  // Killed while a row was written: the row is not taken for whole, even where it looks so.
+  std::ofstream(path, std::ios::app) << "13,0.25";
+  { MetricsFile file(path, 20); }
+  EXPECT_EQ(read_text(path), rows(12));
+  std::ofstream(path, std::ios::app) << "1";
+  {
+    MetricsFile file(path, 9);
+    EXPECT_EQ(read_text(path), rows(9));
+    for (std::int64_t i = 10; i <= 14; ++i) file.append(awkward(i));
+  }
+  EXPECT_EQ(read_text(path), rows(14));
+  { MetricsFile file(path, 0); }
+  EXPECT_EQ(read_text(path), metrics_heading());
+  EXPECT_FALSE(fs::exists(path + ".part"));
+}
+
+TEST_F(Run, MetricsThatCannotBeWrittenAreNamed) {
+  const std::string path = path_ + "/missing/metrics.csv";
+  EXPECT_NE(failure([&] { MetricsFile(path, 0); }).find(path), std::string::npos);
+}
+
+TEST_F(Run, AFullDiskIsNoticed) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
+  MetricsFile file(path_ + "/metrics.csv", 0);
+  fs::remove(path_ + "/metrics.csv");
+  fs::create_symlink("/dev/full", path_ + "/metrics.csv.part");
+  EXPECT_NE(failure([&] { MetricsFile(path_ + "/metrics.csv", 0); }), "");
+  fs::create_symlink("/dev/full", path_ + "/run.json.part");
+  EXPECT_NE(failure([&] { replace_file(path_ + "/run.json", "{}"); }), "");
+  EXPECT_FALSE(fs::exists(path_ + "/run.json"));
+}
+
+// --- files and record ---------------------------------------------------------------------------
+
+TEST_F(Run, FilesAreReplacedWhole) {
+  const std::string path = path_ + "/text";
+  EXPECT_EQ(read_text(path), "");
+  replace_file(path, "a long first text");
+  replace_file(path, "short");
+  EXPECT_EQ(read_text(path), "short");
+  EXPECT_FALSE(fs::exists(path + ".part"));
+  EXPECT_NE(failure([&] { replace_file(path + "/below", "x"); }).find(path), std::string::npos);
+}
+
+TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
+  const std::string path = path_ + "/run.json";
+  const auto json = [&] { return nlohmann::json::parse(read_text(path)); };
+  {
+    RunRecord record(path);
+    record.describe("mnist", 100, 1234, {1, 32, 32});
+    record.start({.ranks = 2,
+                  .hosts = {"a", "b"},
+                  .devices = {"CPU", "CPU"},
+                  .precision = "float32",
+                  .reduction = "MPI",
+                  .engine = "oneDNN float32",
+                  .mpi = "Open MPI",
+                  .threads = 3});
+    EXPECT_EQ(json()["verdict"], "running");
+    record.stop(40, ExitCode::requeue, "a signal");
+  }
+  EXPECT_EQ(json()["verdict"], "requeue");
+  EXPECT_EQ(json()["exit_code"], 85);
+  EXPECT_EQ(json()["iteration"], 40);
+  {
+    RunRecord record(path);
+    record.start({.iteration = 40, .resumed_from = "checkpoints/iteration-00000040.h5"});
+    EXPECT_EQ(json()["verdict"], "running");
+    record.stop(100, ExitCode::finished, "");
+  }
+  const nlohmann::json end = json();
+  EXPECT_EQ(end["name"], "mnist");
+  EXPECT_EQ(end["parameters"], 1234);
+  EXPECT_EQ(end["state_shape"], (std::vector<int>{1, 32, 32}));
+  EXPECT_EQ(end["verdict"], "finished");
+  EXPECT_EQ(end["exit_code"], 0);
+  ASSERT_EQ(end["starts"].size(), 2U);
+  ASSERT_EQ(end["stops"].size(), 2U);
+  EXPECT_EQ(end["starts"][0]["ranks"], 2);
+  EXPECT_EQ(end["starts"][0]["threads"], 3);
+  EXPECT_EQ(end["starts"][0]["hosts"], (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(end["starts"][0]["versions"]["mpi"], "Open MPI");
+  EXPECT_EQ(end["starts"][1]["iteration"], 40);
+  EXPECT_EQ(end["starts"][1]["resumed_from"], "checkpoints/iteration-00000040.h5");
+  EXPECT_EQ(end["stops"][0]["message"], "a signal");
+  EXPECT_EQ(end["stops"][1]["iteration"], 100);
+}
+
+TEST_F(Run, VerdictsHaveNames) {
+  EXPECT_EQ(verdict(ExitCode::diverged), "diverged");
+  EXPECT_EQ(verdict(ExitCode::input_output), "input_output");
+  EXPECT_EQ(verdict(ExitCode::communication), "communication");
+  EXPECT_EQ(verdict(ExitCode::configuration), "configuration");
+  EXPECT_EQ(verdict(ExitCode::environment), "environment");
+  EXPECT_EQ(verdict(ExitCode::bug), "bug");
+  EXPECT_EQ(utc_now().size(), 20U);
+  EXPECT_EQ(utc_now().back(), 'Z');
+}
+
+// --- log ----------------------------------------------------------------------------------------
+
+TEST_F(Run, Durations) {
+  EXPECT_EQ(duration_text(0), "0:00");
+  EXPECT_EQ(duration_text(59.6), "1:00");
+  EXPECT_EQ(duration_text(245), "4:05");
+  EXPECT_EQ(duration_text(3599), "59:59");
+  EXPECT_EQ(duration_text(3723), "1:02:03");
+  EXPECT_EQ(duration_text(360000), "100:00:00");
+  EXPECT_EQ(duration_text(std::nan("")), "?");
+  EXPECT_EQ(duration_text(-1), "?");
+}
+
+TEST_F(Run, TheProgressLineSaysIt) {
+  ProgressLine line(100);
+  IterationRecord record;
+  record.energy_data = 1.5;
+  record.energy_chains = 1.25;
+  record.energy_noise = 9;
+  record.gap = -0.25;
+  record.gradient_norm = 0.5;
+  record.state_gradient_q50 = 0.007;
+  record.gain_q50 = 0.75;
+  record.gain_below_one = 0.5;
+  record.gain_weighted_drift = 0.6;
+  record.distance_moved = 2.5;
+  record.chain_age_mean = 120;
+  record.seconds_chains = 1.2;
+  record.seconds_gradient = 0.2;
+  record.seconds_reduction = 0.1;
+  record.seconds_files = 0.5;
+  record.seconds_iteration = 1.5;
+  record.chain_steps_per_second = 1000;
+  record.iteration = 9;
+  line.add(record);
+  record.iteration = 10;
+  line.add(record);
+  const std::string text = line.take();
+  for (const char* part :
+       {"10/100", "E data 1.500 chains 1.250 noise 9.000 gap -0.2500", "weights 5.00e-01",
+        "states 7.00e-03", "gain median 0.75", "50 % < 1", "drift 0.60", "moved 2.50", "age 120",
+        "750 chain steps/s", "60 % chains", "10 % gradient", "5 % reduction", "25 % files",
+        "3:00 left"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << '"' << part << "\" in: " << text;
+  }
+  // A new interval forgets the old one: 4 s an iteration, 89 of them left.
+  record.iteration = 11;
+  record.seconds_iteration = 4;
+  record.seconds_files = 0;
+  line.add(record);
+  const std::string next = line.take();
+  EXPECT_NE(next.find("5:56 left"), std::string::npos) << next;
+  EXPECT_NE(next.find(" 0 % files"), std::string::npos) << next;
+}
+
+TEST_F(Run, TheLogFileIsAppendedTo) {
+  const std::string path = path_ + "/log.txt";
+  for (const char* word : {"first", "second"}) {
+    Log log(true);
+    log.add_file(path);
+    log.info(std::string(word) + " {} %s");
+    log.warn("hot");
+  }
+  const std::string text = read_text(path);
+  EXPECT_LT(text.find("first {} %s"), text.find("second"));
+  EXPECT_NE(text.find("warning: hot"), std::string::npos);
+  Log silent(false);
+  silent.add_file(path_ + "/none.txt");
+  silent.error("nobody hears it");
+  EXPECT_FALSE(fs::exists(path_ + "/none.txt"));
+  Log log(true);
+  EXPECT_NE(failure([&] { log.add_file(path + "/below"); }).find(path), std::string::npos);
+}
+
+// --- signals: in processes of their own, since a request to stop stays --------------------------
+
+/// Runs `body` in a child process and returns its exit code.
+int in_child(const std::function<bool()>& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    catch_signals();
+    _exit(body() ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(RunStop, SignalsAskForAStop) {
+  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) {
+    EXPECT_EQ(in_child([signal] {
+                if (take_request().stop) return false;
+                raise(signal);
+                const StopRequest first = take_request(), second = take_request();
+                return first.stop && !first.checkpoint && second.stop;
+              }),
+              0)
+        << signal;
+  }
+}
+
+TEST(RunStop, UsrTwoAsksForOneCheckpoint) {
+  EXPECT_EQ(in_child([] {
+              raise(SIGUSR2);
+              const StopRequest first = take_request(), second = take_request();
+              return first.checkpoint && !first.stop && !second.checkpoint && !second.stop;
+            }),
+            0);
+}
+
+TEST(RunStop, ContinueDoesNothing) {
+  EXPECT_EQ(in_child([] {
+              raise(SIGCONT);
+              const StopRequest request = take_request();
+              return !request.stop && !request.checkpoint;
+            }),
+            0);
+}
+
+TEST(RunStop, LeavingAtOnceTakesASecondSignalSecondsLater) {
+  // Slurm sends USR1 and then TERM within a moment: that is one request.
+  EXPECT_EQ(in_child([] {
+              raise(SIGUSR1);
+              raise(SIGTERM);
+              raise(SIGTERM);
+              return take_request().stop;
+            }),
+            0);
+  EXPECT_EQ(in_child([] {
+              raise(SIGUSR1);
+              sleep(6);
+              raise(SIGUSR1);  // a warning never ends a run
+              raise(SIGTERM);
+              return true;
+            }),
+            85);
+}
+
+}  // namespace
+}  // namespace stanley
