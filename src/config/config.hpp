@@ -230,7 +230,8 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 Config parse_config(const std::string& text, const std::string& name,
                     const std::vector<std::string>& overrides);
 
-/// What only training refuses (chains.start: bank). Throws Error(ExitCode::configuration).
+/// What only training refuses: chains.start: bank, and what this release has not. Throws
+/// Error(ExitCode::configuration).
 void check_for_training(const Config& config);
 
 /// Every key with its value, in a fixed order; parse_config(to_yaml(c)) == c, bit for bit.

@@ -43,8 +43,7 @@ std::vector<Key> keys_of(RunConfig& run) {
       {"run.device", "what chains and network run on; auto takes the GPU where there is one",
        choice(run.device)},
       {"run.precision",
-       "arithmetic of the chains' network; auto takes bfloat16 where the processor has "
-       "instructions for it",
+       "arithmetic of the chains' network; auto takes bfloat16 on GPUs and processors with AMX",
        choice(run.precision)},
       {"run.reproducible",
        "bitwise the same result on every number of ranks (slower: fixed order of all sums)",
@@ -85,7 +84,7 @@ std::vector<Key> keys_of(DataConfig& data) {
        &data.noise, at_least(0)},
       {"data.flip", "mirror images left to right with probability 1/2 (type file)", &data.flip},
       {"data.range",
-       "the states that the file's smallest and largest value become (type file)",
+       "the states that the smallest and largest value of the data become",
        &data.range,
        {},
        TextForm::any,
@@ -197,12 +196,14 @@ std::vector<Key> keys_of_the_record(Config& config) {
 
 std::vector<Key> keys_of_the_safety(Config& config) {
   return {
-      {"guard.enabled", "roll back when the training diverges", &config.guard.enabled},
-      {"guard.attempts", "roll-backs before the run gives up", &config.guard.attempts,
-       between(1, 65535)},
-      {"watchdog.seconds", "without progress on any rank, then the run is aborted, s",
+      {"guard.enabled",
+       "end with exit code 4 when the training diverges; this release has true alone",
+       &config.guard.enabled},
+      {"guard.attempts", "roll-backs before the run gives up; this release makes none",
+       &config.guard.attempts, between(1, 65535)},
+      {"watchdog.seconds", "longest wait for other ranks in an NCCL call, s",
        &config.watchdog.seconds, above(0)},
-      {"evaluation.every", "iterations from evaluation to evaluation; null: none",
+      {"evaluation.every", "iterations from evaluation to evaluation; this release has null alone",
        &config.evaluation.every, count()},
   };
 }

@@ -28,8 +28,7 @@ void broadcast_vector(std::vector<Value>& values, Communicator& communicator) {
 }  // namespace
 
 Dataset Dataset::load(const DataConfig& config, std::uint32_t seed, Communicator& communicator) {
-  return config.type == DataType::file ? from_file(config, communicator)
-                                       : synthetic(config, seed);
+  return config.type == DataType::file ? from_file(config, communicator) : synthetic(config, seed);
 }
 
 Dataset Dataset::synthetic(const DataConfig& config, std::uint32_t seed) {

@@ -61,7 +61,8 @@ Point checkerboard(const Draws& draws) {
 }
 
 Point rings(const Draws& draws) {
-  const double radius = 0.2 * (1 + draws.choice(8, 4)) + 0.02 * draws.normal(0, false);
+  constexpr int ring[] = {1, 2, 2, 3, 3, 3};  // as often as they are long
+  const double radius = 0.3 * ring[draws.choice(8, 6)] + 0.03 * draws.normal(0, false);
   return polar(radius, 2 * std::numbers::pi * draws.uniform(9));
 }
 

@@ -58,6 +58,13 @@ void update_states(const Update& update, const ChainBatch& batch, const at::Tens
       });
 }
 
+void wait_for(at::Device device) {
+  if (device.is_cpu()) return;
+#ifdef STANLEY_CUDA
+  c10::cuda::getCurrentCUDAStream(device.index()).synchronize();
+#endif
+}
+
 void fill_normal(random::Key key, std::uint64_t step, float scale, const ChainBatch& batch) {
   auto* state = batch.state.mutable_data_ptr<float>();
   dispatch(

@@ -12,6 +12,9 @@ namespace stanley {
 void update_states(const Update& update, const ChainBatch& batch, const at::Tensor& gradient,
                    const at::Tensor& gain, const at::Tensor& threshold);
 
+/// Returns when all work queued on the device is done: before a clock is read.
+void wait_for(at::Device device);
+
 /// batch.state ← scale·ξ.
 void fill_normal(random::Key key, std::uint64_t step, float scale, const ChainBatch& batch);
 

@@ -30,10 +30,11 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
   const std::size_t rank = images.shape().size();
   if (images.type() == ElementType::uint8 && rank == 4) return;
   if (images.type() == ElementType::float32 && (rank == 4 || rank == 2)) return;
-  refuse(path + ": array '" + images_name(split) + "' is " + to_string(images.type()) +
-         " of shape " + shape_text(images.shape()) +
-         "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it, or "
-         "float32 of that shape or (sample, dimension)");
+  refuse(
+      path + ": array '" + images_name(split) + "' is " + to_string(images.type()) + " of shape " +
+      shape_text(images.shape()) +
+      "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it, or "
+      "float32 of that shape or (sample, dimension)");
 }
 
 void check_schema(const std::string& path, hid_t root) {

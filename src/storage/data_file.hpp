@@ -17,7 +17,8 @@ class File;
 
 /// A data file: images uint8 (sample, channel, height, width) in one group for each split, made by
 /// tools/convert_images.py; or float32 of that shape or (sample, dimension), of any other source.
-/// Nothing here is collective or needs MPI. Every failure is Error(input_output) that names the file.
+/// Nothing here is collective or needs MPI. Every failure is Error(input_output) that names the
+/// file.
 class DataFile {
  public:
   /// Opens it and checks that it is one.

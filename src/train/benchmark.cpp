@@ -18,8 +18,13 @@ namespace stanley {
 namespace {
 
 /// Collective. Median seconds of a call that all ranks make together, after one call to warm up.
-double median_seconds(Communicator& world, double budget, const std::function<void()>& call) {
+double median_seconds(Communicator& world, at::Device device, double budget,
+                      const std::function<void()>& work) {
   using Clock = std::chrono::steady_clock;
+  const auto call = [&] {
+    work();
+    wait_for(device);
+  };
   call();
   std::vector<double> seconds;
   const auto began = Clock::now();
@@ -71,21 +76,22 @@ BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, dou
                                  static_cast<std::size_t>(gradient.numel())};
 
   Communicator& world = session.world();
-  constexpr std::int64_t steps = 5;
-  const double gradient_only =
-      median_seconds(world, seconds / 4, [&] { engine->evaluate(chains.state, energy, drift); });
-  const double step =
-      median_seconds(world, seconds / 4, [&] { transition->advance(*engine, chains, 0, steps); }) /
-      steps;
+  const std::int64_t steps = config.sampler.steps;
+  const double gradient_only = median_seconds(world, setup.torch_device, seconds / 4, [&] {
+    engine->evaluate(chains.state, energy, drift);
+  });
+  const double step = median_seconds(world, setup.torch_device, seconds / 4,
+                                     [&] { transition->advance(*engine, chains, 0, steps); }) /
+                      static_cast<double>(steps);
   std::int64_t iteration = 0;
-  const double weights = median_seconds(world, seconds / 4, [&] {
+  const double weights = median_seconds(world, setup.torch_device, seconds / 4, [&] {
     objective.add_up(data.state, chains.state, gradient);
     optimizer.update(gradient, iteration++, 1e-6);
     const c10::NoGradGuard no_gradient;
     engine->load(network->weights(network->parameter_values()));
   });
-  const double reduction =
-      median_seconds(world, seconds / 4, [&] { reducer->reduce(message, message); });
+  const double reduction = median_seconds(world, setup.torch_device, seconds / 4,
+                                          [&] { reducer->reduce(message, message); });
 
   BenchmarkResult result;
   result.ranks = session.size();

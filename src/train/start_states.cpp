@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <map>
+
 #include "config/error.hpp"
 #include "sampler/device_update.hpp"
 
@@ -22,16 +24,15 @@ std::vector<Gaussian> fit_gaussians(const Dataset& dataset) {
   constexpr std::int64_t largest = 4096;
   constexpr double floor = 1e-4;
   const c10::NoGradGuard no_gradient;
-  const std::size_t classes = dataset.labels().empty() ? 1 : dataset.class_names().size();
-  std::vector<std::vector<std::int64_t>> members(classes);
+  // By label, whether or not the classes have names.
+  std::map<std::int64_t, std::vector<std::int64_t>> members;
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
-    const auto label = classes == 1 ? 0 : dataset.labels()[static_cast<std::size_t>(i)];
-    auto& group = members.at(static_cast<std::size_t>(label));
+    auto& group =
+        members[dataset.labels().empty() ? 0 : dataset.labels()[static_cast<std::size_t>(i)]];
     if (static_cast<std::int64_t>(group.size()) < largest) group.push_back(i);
   }
   std::vector<Gaussian> result;
-  for (const auto& group : members) {
-    if (group.empty()) continue;
+  for (const auto& [label, group] : members) {
     at::Tensor samples =
         at::empty({static_cast<std::int64_t>(group.size()), dataset.dimension()}, at::kFloat);
     for (std::size_t i = 0; i < group.size(); ++i) {

@@ -66,6 +66,7 @@ IterationRecord Trainer::iterate() {
   const at::Tensor before = chains.state.clone();
   const ChainRecord moved = move_chains(chains);
   bank_.put_back(chains, config_.sampler.steps);
+  wait_for(context_.device);
   record.seconds_chains = phase.lap();
 
   const EnergySums energies = weight_gradient(data_batch(), chains.state);

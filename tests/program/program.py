@@ -41,7 +41,8 @@ def launched(command, ranks):
 def environment(**more):
     """This process's, with what lets mpirun start and keeps ranks to one thread."""
     base = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-            "OMPI_MCA_hwloc_base_binding_policy": "none", "OMP_NUM_THREADS": "1"}
+            "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1",
+            "OMP_NUM_THREADS": "1"}
     return {**base, **os.environ, **more}
 
 

@@ -248,7 +248,8 @@ def test_samples_open_in_xarray(tmp_path, trained):
 
 def test_chains_of_gradient_descent_from_the_bank_lower_the_energy(tmp_path, trained):
     sample(trained["mlp"], tmp_path / "down.nc",
-           {"sampler.type": "gradient_descent", "sampler.steps": 40, "sampler.write_every": 20, "sampler.box": "null"})
+           {"sampler.type": "gradient_descent", "sampler.steps": 40, "sampler.write_every": 20,
+            "sampler.box": "null"})
     energy = arrays(tmp_path / "down.nc")["sample_stats/potential_energy"]
     assert (energy[:, 1] < energy[:, 0]).all()
 

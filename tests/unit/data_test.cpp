@@ -55,7 +55,7 @@ TEST(DataSynthetic, IsCentredAndInsideTheSquare) {
 
 TEST(DataSynthetic, ShapesAreTheirs) {
   std::array<int, 8> modes{};
-  std::array<int, 4> circles{};
+  std::array<int, 3> circles{};
   std::set<std::pair<int, int>> squares;
   constexpr int n = 8000;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -64,7 +64,7 @@ TEST(DataSynthetic, ShapesAreTheirs) {
     ++modes[static_cast<std::size_t>(std::lround(turn) + 8) % 8];
     EXPECT_LT(std::abs(std::hypot(x, y) - 0.75), 6 * 0.04);
     const auto [u, v] = sample(DataType::rings, i);
-    const double ring = std::hypot(u, v) / 0.2;
+    const double ring = std::hypot(u, v) / 0.3;
     ASSERT_LT(std::abs(ring - std::round(ring)), 6 * 0.1);
     ++circles.at(static_cast<std::size_t>(std::lround(ring) - 1));
     const auto [p, q] = sample(DataType::checkerboard, i);
@@ -74,7 +74,10 @@ TEST(DataSynthetic, ShapesAreTheirs) {
   }
   EXPECT_EQ(squares.size(), 8U);
   for (const int count : modes) EXPECT_NEAR(count, n / 8, 4.6 * std::sqrt(n / 8.0));
-  for (const int count : circles) EXPECT_NEAR(count, n / 4, 4.6 * std::sqrt(n / 4.0));
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double expected = n * static_cast<double>(i + 1) / 6;
+    EXPECT_NEAR(circles[i], expected, 4.6 * std::sqrt(expected));
+  }
 }
 
 TEST(DataSynthetic, DependsOnSeedAndIndexAlone) {
@@ -265,7 +268,7 @@ TEST_F(Data, FlipsMirrorHalfOfTheImages) {
   const Batches batches(data, config, 0);
   std::int64_t mirrored = 0;
   std::vector<float> plain(12);
-  for (std::int64_t iteration = 0; iteration < 500; ++iteration) {
+  for (std::int64_t iteration = 0; iteration < 2000; ++iteration) {
     const std::vector<float> batch = batch_of(batches, data, iteration, 0, 16);
     for (std::int64_t i = 0; i < 16; ++i) {
       data.copy_sample(batches.sample_index(iteration, i), plain.data());
@@ -277,8 +280,8 @@ TEST_F(Data, FlipsMirrorHalfOfTheImages) {
       }
     }
   }
-  // Null hypothesis: 8,000 fair coins.
-  EXPECT_NEAR(static_cast<double>(mirrored), 4000, 4.42 * std::sqrt(2000.0));
+  // Null hypothesis: 32,000 fair coins.
+  EXPECT_NEAR(static_cast<double>(mirrored), 16000, 4.42 * std::sqrt(8000.0));
 }
 
 TEST_F(Data, PointsAreNotFlipped) {

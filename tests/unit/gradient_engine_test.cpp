@@ -52,8 +52,9 @@ Result exact(const Network& network, const at::Tensor& state) {
 
 /// Variances of the rounding errors of the convnet's energies and gradients, to first order, with
 /// every rounding an independent error of mean 0 (Higham and Mary, "A new approach to probabilistic
-/// rounding error analysis", 2019): a stored number has the relative error `stored`, a sum of n
-/// products in float32 the error √n·2^-24 of the root of the sum of the squared products.
+/// rounding error analysis", 2019): a stored number has the relative error `stored` at most, and
+/// stored²/5 is its mean square where mantissas are log-uniform; a sum of n products in float32 the
+/// error √n·2^-24 of the root of the sum of the squared products.
 struct Analysis {
   at::Tensor energy, gradient, energy_variance, gradient_variance;
 };
@@ -94,8 +95,7 @@ Analysis analyse(const EnergyConfig& config, const StateShape& shape,
       // The derivative jumps at 0: the probability that z has the other sign, with twice the
       // standard deviation, so that any jump within four of them fits into the bound below.
       const at::Tensor jump = 0.5 * at::erfc(z.abs() / (vz.sqrt() * (2 * std::sqrt(2.0))));
-      const at::Tensor d =
-          at::where(z > 0, at::ones_like(z), at::full_like(z, config.slope));
+      const at::Tensor d = at::where(z > 0, at::ones_like(z), at::full_like(z, config.slope));
       a = z * d;
       va = vz + activation * a.square();
       derivative.push_back(d);
@@ -176,8 +176,9 @@ double root_mean_square(const at::Tensor& values) {
   return values.square().mean().sqrt().item<double>();
 }
 
-/// Every error below six standard deviations of the analysis. Were the errors normal and the
-/// analysis exact, one of 5·10^8 would be above, of the 120,000 that are looked at.
+/// The errors' root mean square below one standard deviation of the analysis, which is up to ten
+/// times too large for float32 (the libraries add up in blocks), and none above six. Were they
+/// normal and the analysis exact, one of 5·10^8 would be above, of the 120,000 looked at.
 void expect_within_rounding(MakeEngine make, Precision precision) {
   const double stored = precision == Precision::bfloat16 ? 0x1p-8 : 0x1p-24;
   for (const Case& one : cases()) {
@@ -190,21 +191,20 @@ void expect_within_rounding(MakeEngine make, Precision precision) {
     const Result expected = exact(*network, state);
     const Analysis bound =
         analyse(config, one.shape, to_double(network->parameter_values()), state, stored);
+    const std::string name = engine->description() + ' ' + testing::PrintToString(one.shape);
     // The analysis is one of the same function, and says something.
-    EXPECT_LT(root_mean_square(bound.gradient - expected.gradient),
-              1e-12 * root_mean_square(expected.gradient));
+    const double size = root_mean_square(expected.gradient);
+    EXPECT_LT(root_mean_square(bound.gradient - expected.gradient), 1e-12 * size) << name;
     EXPECT_LT(bound.gradient_variance.mean().sqrt().item<double>(),
-              40 * stored * root_mean_square(expected.gradient));
-    printf("%s %s sd/rms %.4f", engine->description().c_str(), testing::PrintToString(one.shape).c_str(), bound.gradient_variance.mean().sqrt().item<double>() / stored/root_mean_square(expected.gradient));
+              (precision == Precision::bfloat16 ? 0.2 : 2e-5) * size)
+        << name;
     const at::Tensor energy_errors =
         (found.energy - bound.energy).abs() / bound.energy_variance.sqrt();
     const at::Tensor gradient_errors =
         (found.gradient - expected.gradient).abs() / bound.gradient_variance.sqrt();
-    printf(" rms z %.3f max z %.3f energy rms z %.3f max %.3f\n", root_mean_square(gradient_errors), gradient_errors.max().item<double>(), root_mean_square(energy_errors), energy_errors.max().item<double>());
-    EXPECT_LT(energy_errors.max().item<double>(), 6)
-        << engine->description() << testing::PrintToString(one.shape);
-    EXPECT_LT(gradient_errors.max().item<double>(), 6)
-        << engine->description() << testing::PrintToString(one.shape);
+    EXPECT_LT(energy_errors.max().item<double>(), 6) << name;
+    EXPECT_LT(gradient_errors.max().item<double>(), 6) << name;
+    EXPECT_LT(root_mean_square(gradient_errors), 1) << name;
   }
 }
 
@@ -265,7 +265,7 @@ TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
       for (const int threads : {1, 2}) {
         omp_set_num_threads(threads);
         for (const std::int64_t size : {1, 7, 8, 9, 33}) {
-          for (const std::int64_t first : {0, 5, 31}) {
+          for (const std::int64_t first : {0, 31}) {
             const Result part = evaluate(*engine, all.narrow(0, first, size).contiguous());
             EXPECT_TRUE(at::equal(part.energy, expected.energy.narrow(0, first, size)));
             EXPECT_TRUE(at::equal(part.gradient, expected.gradient.narrow(0, first, size)))

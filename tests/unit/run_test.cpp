@@ -341,14 +341,21 @@ TEST(RunStop, LeavingAtOnceTakesASecondSignalSecondsLater) {
               return take_request().stop;
             }),
             0);
-  EXPECT_EQ(in_child([] {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  EXPECT_EQ(in_child([&ends] {
               raise(SIGUSR1);
               sleep(6);
               raise(SIGUSR1);  // a warning never ends a run
+              if (write(ends[1], "x", 1) != 1) return false;
               raise(SIGTERM);
               return true;
             }),
             85);
+  close(ends[1]);
+  char letter = 0;
+  EXPECT_EQ(read(ends[0], &letter, 1), 1) << "the second USR1 ended the run";
+  close(ends[0]);
 }
 
 }  // namespace

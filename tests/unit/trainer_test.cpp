@@ -23,6 +23,7 @@ Config tiny() {
   config.sampler.steps = 4;
   config.sampler.step_size = 0.1;
   config.sampler.noise = 0.05;
+  config.sampler.threshold = {std::nullopt, 0.5};  // of two elements: the smaller
   config.optimizer.learning_rate = 0.01;
   config.optimizer.schedule.type = ScheduleType::cosine;
   return config;

@@ -1,0 +1,235 @@
+"""Run directories, disks, launchers and ranks that fail: one message, the documented exit code, soon."""
+import contextlib
+import json
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from program import (CONFIGURATION, ENVIRONMENT, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
+                     ends, iterations_recorded, kill, launched, rows_so_far, run, train, trains, unfinished)
+from refusals import LIMIT, mounted, refused, train_here, untouched
+
+one_and_two = pytest.mark.parametrize("ranks", [1, 2])
+
+
+# --- run directories -------------------------------------------------------------------------------
+def test_run_directory_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("here")
+    result = run(*train(tmp_path / "file" / "run"), limit=LIMIT)
+    refused(result, INPUT_OUTPUT, tmp_path / "file" / "run", "--run-directory")
+    assert (tmp_path / "file").read_text() == "here"
+
+
+def test_run_directory_that_is_a_file(tmp_path):
+    (tmp_path / "run").write_text("here")
+    refused(train_here(tmp_path), INPUT_OUTPUT, tmp_path / "run", "--run-directory")
+    assert (tmp_path / "run").read_text() == "here"
+
+
+@one_and_two
+def test_run_directory_that_cannot_be_written(tmp_path, ranks):
+    with mounted(tmp_path / "disk", "1m", "ro") as disk:
+        result = run(*train(disk / "run"), ranks=ranks, limit=LIMIT)
+        refused(result, INPUT_OUTPUT, disk / "run", "Read-only")
+        assert list(disk.iterdir()) == []
+
+
+@one_and_two
+def test_run_directory_of_a_living_run(tmp_path, ranks):
+    values = {"run.iterations": 1000000, "checkpoint.every": "null"}
+    with Process(launched([PROGRAM, *train(tmp_path / "run", values)], ranks), LIMIT) as first:
+        first.wait_for(lambda: rows_so_far(tmp_path / "run") >= 5, "iterations")
+        owner = (tmp_path / "run" / "owner.json").read_text()
+        result = train_here(tmp_path, values, ranks=ranks)
+        refused(result, INPUT_OUTPUT, tmp_path / "run", "in use", first.ranks()[0])
+        assert (tmp_path / "run" / "owner.json").read_text() == owner
+        kill(first.ranks()[0], signal.SIGUSR1)
+        ends(first.finish(), REQUEUE)
+    recorded = iterations_recorded(tmp_path / "run")
+    assert recorded == list(range(1, recorded[-1] + 1)) and not unfinished(tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert len(record["starts"]) == len(record["stops"]) == 1
+
+
+def test_run_that_lost_its_directory_leaves_it_alone(tmp_path):
+    values = {"run.iterations": 1000000, "checkpoint.every": 200, "checkpoint.keep_last": 99}
+    directory = tmp_path / "run"
+    other = json.dumps({"token": "another", "host": "elsewhere", "process": 1, "process_start": "1", "job": ""})
+    with Process(launched([PROGRAM, *train(directory, values)], 1), LIMIT) as process:
+        process.wait_for(lambda: rows_so_far(directory) >= 210, "iterations")
+        (directory / "owner.new").write_text(other)
+        (directory / "owner.new").rename(directory / "owner.json")
+        record = (directory / "run.json").read_bytes()
+        result = process.finish()
+    refused(result, INPUT_OUTPUT, directory, "another run has taken")
+    assert (directory / "owner.json").read_text() == other
+    assert (directory / "run.json").read_bytes() == record
+    assert not list(directory.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("owner", ["", "half {", "[]", '{"host": 3}', '{"token": 1, "process": "x"}'])
+def test_owner_file_that_is_broken_ends_clearly(tmp_path, owner):
+    """Whatever is decided, it is said in one sentence."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "owner.json").write_text(owner)
+    result = train_here(tmp_path, {"run.iterations": 1})
+    if result.returncode != 0:
+        refused(result, INPUT_OUTPUT, "owner.json")
+
+
+# --- a full disk -----------------------------------------------------------------------------------
+def fill(disk):
+    """Takes all that is left of a file system."""
+    with open(disk / "filler", "wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("ranks, size, newest", [
+    (1, "128k", None), (1, "460k", 0), (1, "600k", 10), (2, "128k", None), (2, "460k", 0)])
+def test_disk_full_at_a_checkpoint(tmp_path, ranks, size, newest):
+    with mounted(tmp_path / "disk", size) as disk:
+        result = run(*train(disk / "run", {"samples.every": 10}), ranks=ranks, limit=LIMIT)
+        refused(result, INPUT_OUTPUT, "No space left on device", disk)
+        assert not unfinished(disk) and not (disk / "run" / "DONE").exists()
+        record = json.loads((disk / "run" / "run.json").read_text())
+        assert record["verdict"] == "input_output"
+        written = sorted((disk / "run" / "checkpoints").glob("iteration-*.h5"))
+        assert written == [checkpoint(disk / "run", i) for i in (0, 10) if newest is not None and i <= newest]
+        for path in written:
+            assert len(arrays(path)["chains/state"]) == 64
+        if newest is not None:  # with room again, the run goes on
+            subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+            trains(disk / "run", {"samples.every": 10}, ranks=ranks)
+            assert iterations_recorded(disk / "run") == list(range(1, 31))
+
+
+def test_disk_full_from_the_start(tmp_path):
+    with mounted(tmp_path / "disk", "64k") as disk:
+        fill(disk)
+        result = run(*train(disk / "run"), limit=LIMIT)
+        refused(result, INPUT_OUTPUT, disk / "run")
+        assert not unfinished(disk)
+
+
+@one_and_two
+def test_disk_full_between_checkpoints(tmp_path, ranks):
+    """The metrics fail first; the earlier files stay whole."""
+    values = {"run.iterations": 1000000, "checkpoint.every": "null"}
+    with mounted(tmp_path / "disk", "2m") as disk:
+        with Process(launched([PROGRAM, *train(disk / "run", values)], ranks), LIMIT) as process:
+            process.wait_for(lambda: rows_so_far(disk / "run") >= 20, "iterations")
+            fill(disk)
+            result = process.finish()
+        refused(result, INPUT_OUTPUT, disk / "run")
+        json.loads((disk / "run" / "run.json").read_text())
+        assert len(arrays(checkpoint(disk / "run", 0))["chains/state"]) == 64
+        assert not unfinished(disk)
+
+
+# --- launchers, devices, one rank alone --------------------------------------------------------------
+@pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_launcher_that_did_not_connect_the_ranks(tmp_path, name):
+    result = train_here(tmp_path, **{name: "2"})
+    refused(result, ENVIRONMENT, f"{name}=2", "srun --mpi=pmix", "mpirun")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ranks_that_were_not_connected_speak_once(tmp_path):
+    result = train_here(tmp_path, SLURM_STEP_NUM_TASKS="2", SLURM_PROCID="1")
+    assert result.returncode == ENVIRONMENT and result.stderr == "" and list(tmp_path.iterdir()) == []
+
+
+def test_one_task_of_slurm_is_no_mistake(tmp_path):
+    ends(train_here(tmp_path, {"run.iterations": 1}, SLURM_STEP_NUM_TASKS="1", SLURM_PROCID="0"), 0)
+
+
+def no_gpu():
+    return not pathlib.Path("/proc/driver/nvidia").exists()
+
+
+@pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
+@one_and_two
+def test_gpu_where_there_is_none(tmp_path, ranks):
+    refused(train_here(tmp_path, {"run.device": "cuda"}, ranks=ranks), ENVIRONMENT, "run.device", "cuda")
+    untouched(tmp_path / "run")
+
+
+@pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
+def test_automatic_device_does_not_fall_back_inside_of_a_gpu_allocation(tmp_path):
+    refused(train_here(tmp_path, SLURM_JOB_GPUS="0"), ENVIRONMENT, "SLURM_JOB_GPUS=0")
+    untouched(tmp_path / "run")
+
+
+def different_ranks(first, second, limit=LIMIT):
+    """Two ranks with command lines of their own."""
+    command = [*launched(first, 2)[:3], "-n", "1", *first, ":", "-n", "1", *second]
+    began = time.monotonic()
+    with Process([str(part) for part in command], limit) as process:
+        result = process.finish()
+    assert time.monotonic() - began < 20
+    return result
+
+
+@pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
+@pytest.mark.parametrize("alone", [0, 1])
+def test_one_rank_without_a_device(tmp_path, alone):
+    plain = [PROGRAM, *train(tmp_path / "run")]
+    failing = ["env", "SLURM_JOB_GPUS=7", *plain]
+    result = different_ranks(*((failing, plain) if alone == 0 else (plain, failing)))
+    refused(result, ENVIRONMENT, "SLURM_JOB_GPUS=7")
+    untouched(tmp_path / "run")
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+def test_one_rank_with_a_wrong_command_line(tmp_path, alone):
+    plain, failing = [PROGRAM, *train(tmp_path / "run")], [PROGRAM, "train"]
+    result = different_ranks(*((failing, plain) if alone == 0 else (plain, failing)))
+    refused(result, CONFIGURATION, "config")
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+def test_one_rank_out_of_memory(tmp_path, alone):
+    plain = [PROGRAM, *train(tmp_path / "run", {"energy.hidden": "[5000, 5000]"})]
+    failing = ["sh", "-c", 'ulimit -v 700000; exec "$@"', "sh", *plain]
+    result = different_ranks(*((failing, plain) if alone == 0 else (plain, failing)))
+    refused(result, ENVIRONMENT, "memory")
+    assert not list((tmp_path / "run").rglob("*.part*"))
+
+
+def test_one_rank_that_does_not_see_the_run_directory(tmp_path):
+    with mounted(tmp_path / "disk", "1m"):
+        pass  # skips where this can't be made
+    (tmp_path / "run").mkdir()
+    plain = [PROGRAM, *train(tmp_path / "run")]
+    hidden = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', tmp_path / "run", *plain]
+    result = different_ranks(plain, hidden)
+    refused(result, INPUT_OUTPUT, tmp_path / "run", "all ranks must see")
+    assert not unfinished(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["verdict"] == "input_output"
+
+
+def alive(process):
+    """Does it run? A zombie, which only its parent can bury, does not."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
+def test_one_rank_that_dies_takes_the_others_along(tmp_path, number):
+    values = {"run.iterations": 1000000, "checkpoint.every": "null"}
+    with Process(launched([PROGRAM, *train(tmp_path / "run", values)], 2), LIMIT) as process:
+        process.wait_for(lambda: rows_so_far(tmp_path / "run") >= 5, "iterations")
+        ranks = process.ranks()
+        kill(ranks[1], number)
+        began = time.monotonic()
+        result = process.finish()
+    assert result.returncode != 0 and time.monotonic() - began < 20
+    assert not any(alive(rank) for rank in ranks)
+    assert "HDF5-DIAG" not in result.stderr and "terminate called" not in result.stderr

@@ -1,0 +1,81 @@
+"""What README says is true: its commands exist and run, its Python reads a run, its table is the program's."""
+import re
+import subprocess
+import sys
+
+import pytest
+from program import PROGRAM, ROOT, SMOKE, ends, environment, run, FINISHED
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def usage_lines():
+    return [line for block in blocks("") for line in block.splitlines() if line.strip()]
+
+
+def test_every_command_of_the_usage_has_the_options_it_names():
+    lines = [line.split() for line in usage_lines() if line.startswith("stanley ")]
+    assert {words[1] for words in lines} == {"train", "sample", "benchmark"}
+    for words in lines:
+        help_text = ends(run(words[1], "--help"), FINISHED).stdout
+        for option in re.findall(r"--[a-z-]+", " ".join(words)):
+            assert option in help_text, f"{words[1]} has no {option}"
+
+
+def test_every_tool_of_the_usage_has_the_options_it_names():
+    for line in usage_lines():
+        tool = line.split()[0]
+        if not tool.startswith("tools/"):
+            continue
+        result = subprocess.run([sys.executable, ROOT / tool, "--help"], capture_output=True, text=True,
+                                timeout=60, check=True)
+        for option in re.findall(r"--[a-z-]+", line):
+            assert option in result.stdout, f"{tool} has no {option}"
+
+
+def test_files_that_readme_names_are_there():
+    for path in re.findall(r"(?:jobs|tools|tests|configs)/[a-z_]+\.(?:sh|py|yaml)|\.readme/[a-z_]+\.png", README):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.fixture(scope="module")
+def local_run(tmp_path_factory):
+    """The README's first command, on a configuration of seconds."""
+    directory = tmp_path_factory.mktemp("local") / "run"
+    result = subprocess.run([ROOT / "jobs" / "local.sh", SMOKE, "--ranks", "2", "--", "--run-directory", directory],
+                            capture_output=True, text=True, timeout=900, env=environment())
+    return directory, ends(result, FINISHED)
+
+
+def test_the_first_command_trains_and_says_where_the_results_are(local_run):
+    directory, result = local_run
+    for name in ("report.html", "samples/draws-*.nc", "checkpoints/latest", "metrics.csv", "log.txt"):
+        assert f"{directory}/{name}" in result.stdout
+    assert (directory / "DONE").is_file()
+    assert "<html" in (directory / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_python_lines_read_a_run(local_run):
+    directory, _ = local_run
+    (code,) = blocks("python")
+    names = {}
+    exec(code.replace("runs/fashion_mnist", str(directory)).replace("00001200", "00000030"), names)
+    assert names["draws"].posterior["x"].sizes["draw"] == 1
+    assert names["bank"].shape[0] == 64
+    assert "weight" in names["weights"]
+
+
+def test_exit_codes_are_those_of_the_help():
+    documented = set(re.findall(r"^\| (\d+) \|", README, re.MULTILINE))
+    assert documented == {"0", "2", "3", "4", "5", "6", "70", "85"}
+    help_text = ends(run("--help"), FINISHED).stdout
+    for code in documented:
+        assert re.search(rf"\b{code}\b", help_text)
+
+
+def test_program_is_the_one_under_test():
+    assert subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout.startswith("stanley ")
