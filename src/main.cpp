@@ -42,8 +42,12 @@ Command parse(int argc, char** argv, bool leader) {
     if (leader) app.exit(help);
     return {};
   } catch (const CLI::ParseError& error) {
-    throw Error(ExitCode::configuration,
-                std::string(error.what()) + "; see stanley --help, or stanley COMMAND --help");
+    const std::vector<std::string> unknown = app.remaining();
+    const bool no_command = app.get_subcommands().empty() && !unknown.empty();
+    throw Error(
+        ExitCode::configuration,
+        (no_command ? "there is no command '" + unknown.front() + "'" : std::string(error.what())) +
+            "; see stanley --help, or stanley COMMAND --help");
   }
   return command;
 }
@@ -53,17 +57,10 @@ template <typename Body>
 ExitCode guarded(const Body& body, std::string& message) {
   try {
     return body();
-  } catch (const Error& error) {
+  } catch (const std::exception& exception) {
+    const Error error = stanley::as_error(exception);
     message = error.what();
     return error.code;
-  } catch (const std::bad_alloc&) {
-    message = "out of memory; use fewer chains, a smaller batch or network, or more ranks";
-    return ExitCode::environment;
-  } catch (const std::exception& error) {
-    // LibTorch puts a stack below its first line.
-    const std::string what = error.what();
-    message = what.substr(0, what.find('\n')) + "; please report this bug";
-    return ExitCode::bug;
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -27,5 +28,9 @@ class Error : public std::runtime_error {
 
   ExitCode code;
 };
+
+/// The exception as the program tells it: an Error as it is; lack of memory as an error of the
+/// environment; all else as a bug of ours, by the first line of what it says.
+Error as_error(const std::exception& exception);
 
 }  // namespace stanley

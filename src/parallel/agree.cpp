@@ -10,10 +10,8 @@ namespace {
 std::optional<Error> failure_of(const std::function<void()>& step) {
   try {
     step();
-  } catch (const Error& error) {
-    return error;
   } catch (const std::exception& error) {
-    return Error(ExitCode::bug, error.what());
+    return as_error(error);
   } catch (...) {
     return Error(ExitCode::bug, "an exception of an unknown type was thrown");
   }

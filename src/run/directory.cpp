@@ -101,33 +101,35 @@ RunDirectory::~RunDirectory() {
 
 void RunDirectory::take(const std::string& job) {
   for (const std::string& path : {path_, samples(), checkpoints()}) make_directory(path);
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    const int descriptor =
-        ::open(owner_path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (descriptor >= 0) {
-      const std::string start = process_start(getpid());
-      const std::string token = fmt::format("{}-{}-{}", host_name(), getpid(), start);
-      const nlohmann::json owner{{"token", token},      {"host", host_name()},
-                                 {"process", getpid()}, {"process_start", start},
-                                 {"job", job},          {"since", std::time(nullptr)}};
-      write_all(descriptor, owner.dump(2) + '\n', owner_path());
+  const std::string start = process_start(getpid());
+  const std::string token = fmt::format("{}-{}-{}", host_name(), getpid(), start);
+  const nlohmann::json mine{{"token", token},      {"host", host_name()},
+                            {"process", getpid()}, {"process_start", start},
+                            {"job", job},          {"since", std::time(nullptr)}};
+  // Complete before it has its name: nobody ever sees an owner file without its owner.
+  const std::string candidate = path_ + "/owner-" + token + ".part";
+  replace_file(candidate, mine.dump(2) + '\n');
+  int error = 0;
+  for (int attempt = 0; attempt < 2 && token_.empty(); ++attempt) {
+    if (::link(candidate.c_str(), owner_path().c_str()) == 0) {
       token_ = token;
-      return;
+    } else if ((error = errno) == EEXIST && !alive(read_owner(owner_path()), job)) {
+      ::unlink(owner_path().c_str());
     }
-    if (errno != EEXIST) break;
-    const nlohmann::json owner = read_owner(owner_path());
-    if (alive(owner, job)) {
-      throw Error(ExitCode::input_output,
-                  fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
-                              "choose another with --run-directory, or remove {} if that run is "
-                              "surely dead",
-                              path_, process_of(owner), text_of(owner, "host"), owner_path()));
-    }
-    ::unlink(owner_path().c_str());
+  }
+  ::unlink(candidate.c_str());
+  if (!token_.empty()) return;
+  const nlohmann::json owner = read_owner(owner_path());
+  if (error == EEXIST) {
+    throw Error(ExitCode::input_output,
+                fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
+                            "choose another with --run-directory, or remove {} if that run is "
+                            "surely dead",
+                            path_, process_of(owner), text_of(owner, "host"), owner_path()));
   }
   throw Error(ExitCode::input_output, fmt::format("{} can't be made ({}); choose another directory "
                                                   "with --run-directory",
-                                                  owner_path(), std::strerror(errno)));
+                                                  owner_path(), std::strerror(error)));
 }
 
 bool RunDirectory::owned() const { return text_of(read_owner(owner_path()), "token") == token_; }

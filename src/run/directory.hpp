@@ -20,6 +20,8 @@ class RunDirectory {
   /// written, or another living run owns it.
   void take(const std::string& job);
 
+  /// Rank 0 alone. Whether the directory is (still) this object's.
+  bool owned() const;
   /// Rank 0 alone. Throws Error(input_output) if another run has taken the directory since.
   void check_ownership() const;
 
@@ -34,7 +36,6 @@ class RunDirectory {
   std::string done() const { return path_ + "/DONE"; }
 
  private:
-  bool owned() const;
   std::string owner_path() const { return path_ + "/owner.json"; }
 
   std::string path_;

@@ -62,7 +62,7 @@ DataFile::DataFile(const std::string& path)
   provenance_ = hdf5::read_text(root.id(), "provenance").value_or("");
   const auto range = hdf5::read_numbers(root.id(), "value_range");
   if (!range) return;
-  if (range->size() != 2 || (*range)[0] >= (*range)[1]) {
+  if (range->size() != 2 || !((*range)[0] < (*range)[1])) {
     refuse(path_ + ": attribute value_range must be two rising numbers");
   }
   lowest_ = (*range)[0];
@@ -114,6 +114,12 @@ std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split) co
                                    row_bytes(ElementType::uint8, extents));
   read_images(split, 0, extents[0], images);
   check_checksum(split, images);
+  const auto [low, high] = std::minmax_element(images.begin(), images.end());
+  if (!images.empty() && (*low < lowest_ || *high > highest_)) {
+    refuse(path_ + ": the images of split '" + split + "' have values from " +
+           std::to_string(*low) + " to " + std::to_string(*high) +
+           ", outside of the file's value_range; convert the images again");
+  }
   return images;
 }
 

@@ -13,14 +13,16 @@
 
 namespace stanley {
 
+void require_shards(const Config& config, const Session& session) {
+  if (session.size() <= config.chains.shards) return;
+  throw Error(ExitCode::configuration,
+              fmt::format("chains.shards is {}, fewer than the {} ranks: each rank needs a shard; "
+                          "raise chains.shards or start fewer ranks",
+                          config.chains.shards, session.size()));
+}
+
 ComputeSetup set_up(const Config& config, Session& session) {
-  if (session.size() > config.chains.shards) {
-    throw Error(
-        ExitCode::configuration,
-        fmt::format("chains.shards is {}, fewer than the {} ranks: each rank needs a shard; "
-                    "raise chains.shards or start fewer ranks",
-                    config.chains.shards, session.size()));
-  }
+  require_shards(config, session);
   const Device device = choose_device(config.run.device, session);
   const at::Device torch_device =
       device.kind == DeviceKind::cuda

@@ -19,8 +19,11 @@ struct ComputeSetup {
   int threads;
 };
 
+/// Throws Error(configuration) where there are more ranks than shards.
+void require_shards(const Config& config, const Session& session);
+
 /// Collective. Chooses the device, the chains' precision and the threads, and tells LibTorch.
-/// Errors: environment; configuration where there are more ranks than shards.
+/// Errors: environment; as require_shards().
 ComputeSetup set_up(const Config& config, Session& session);
 
 /// Collective. Sums gradients over the session's ranks, in shard order if `run.reproducible`.

@@ -52,11 +52,13 @@ class Training {
         progress_line_(config_.run.iterations) {}
 
   ExitCode run() {
+    require_shards(config_, session_);
     if (already_finished()) return ExitCode::finished;
     agree(world_, [&] {
       if (!leader()) return;
       directory_.take(job_id());
       log_.add_file(directory_.log());
+      record_.emplace(directory_.record());
     });
     file_options_ = {.job = job_id().empty() ? "local" : job_id(),
                      .hints = config_.checkpoint.hints,
@@ -66,7 +68,7 @@ class Training {
       start();
       return iterate_until_stopped();
     } catch (const Error& error) {
-      if (leader() && record_) record_->stop(iteration(), error.code, error.what());
+      note_failure(error);
       throw;
     }
   }
@@ -144,7 +146,6 @@ class Training {
       std::error_code ignored;
       std::filesystem::remove(directory_.done(), ignored);
       metrics_.emplace(directory_.metrics(), iteration());
-      record_.emplace(directory_.record());
       record_->describe(config_.run.name, config_.run.iterations, parameter_count(),
                         dataset_.shape());
       record_->start({.iteration = iteration(),
@@ -230,9 +231,16 @@ class Training {
                     iteration(), record.loss, record.gradient_norm, directory_.checkpoints()));
   }
 
+  /// Rank 0 writes the verdict, unless the directory is another run's by now.
+  void note_failure(const Error& error) {
+    if (leader() && record_ && directory_.owned()) {
+      record_->stop(iteration(), error.code, error.what());
+    }
+  }
+
   /// The rank that failed inside a collective, before it ends all ranks.
   void note_abort(const Error& error) {
-    if (leader() && record_) record_->stop(iteration(), error.code, error.what());
+    note_failure(error);
     log_.error(error.what());
     if (!leader()) std::cerr << "stanley: " << error.what() << std::endl;
   }

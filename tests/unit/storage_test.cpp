@@ -280,10 +280,10 @@ TEST_F(StorageData, WhatIsWrongIsNamed) {
 TEST_F(StorageData, OtherShapesAreRefused) {
   const std::string path = directory_ + "/data.h5";
   auto file = hdf5::File::create(path);
-  hdf5::make_dataset(file, "train/images", ElementType::float32, {6, 4});
+  hdf5::make_dataset(file, "train/images", ElementType::float32, {6, 4, 4});
   hdf5::write_attribute(hdf5::open_object(file, "/").id(), "schema_version", std::string("1.0"));
   file.close();
-  expect_words(failure([&] { DataFile{path}; }), {"float32", "(6, 4)", "expected uint8"});
+  expect_words(failure([&] { DataFile{path}; }), {"float32", "(6, 4, 4)", "expected uint8"});
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+#include "config/error.hpp"
+
+#include <new>
+
+namespace stanley {
+
+Error as_error(const std::exception& exception) {
+  if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
+  // LibTorch puts a stack below its first line, and has no type of its own for lack of memory.
+  const std::string what = exception.what();
+  const std::string line = what.substr(0, what.find('\n'));
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr ||
+      line.find("can't allocate memory") != std::string::npos ||
+      line.find("out of memory") != std::string::npos) {
+    return {ExitCode::environment,
+            "out of memory; use fewer chains, a smaller batch or network, or more ranks"};
+  }
+  return {ExitCode::bug, line + "; please report this bug"};
+}
+
+}  // namespace stanley
