@@ -63,7 +63,7 @@ def test_the_python_lines_read_a_run(local_run):
     directory, _ = local_run
     (code,) = blocks("python")
     names = {}
-    exec(code.replace("runs/fashion_mnist", str(directory)).replace("00000800", "00000030"), names)
+    exec(code.replace("runs/fashion_mnist", str(directory)).replace("00001600", "00000030"), names)
     assert names["draws"].posterior["x"].sizes["draw"] == 1
     assert names["bank"].shape[0] == 64
     assert "weight" in names["weights"]
