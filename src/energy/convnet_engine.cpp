@@ -196,6 +196,7 @@ class ConvnetEngine : public GradientEngine {
                      workspace.value[top].begin() + i * features, from_float<Element>);
     }
     for (std::size_t i = top; i > 0; --i) backward(workspace, i);
+    backward_activation(workspace, 0);
     for (std::int64_t i = 0; i < count; ++i) {
       backward_input(workspace, i, gradient + i * element_count(shape_));
     }
@@ -232,12 +233,17 @@ class ConvnetEngine : public GradientEngine {
     }
   }
 
+  /// From the gradient of layer i's activation to that of its convolution's output, in value[i].
+  void backward_activation(Workspace<Element>& workspace, std::size_t i) {
+    multiply(static_cast<std::int64_t>(workspace.value[i].size()), workspace.derivative[i].data(),
+             workspace.value[i].data());
+  }
+
   /// From the gradient of layer i's activation (in value[i]) to that of layer i−1.
   void backward(Workspace<Element>& workspace, std::size_t i) {
     Convolution& convolution = convolutions_[i];
     std::vector<Element>& output = workspace.value[i];
-    multiply(static_cast<std::int64_t>(output.size()), workspace.derivative[i].data(),
-             output.data());
+    backward_activation(workspace, i);
     run(convolution.backward,
         {{DNNL_ARG_DIFF_DST, {convolution.output, engine_, output.data()}},
          {DNNL_ARG_WEIGHTS, convolution.weights_backward},
@@ -252,7 +258,7 @@ class ConvnetEngine : public GradientEngine {
     const std::int64_t height = shape_[1], width = shape_[2], pixels = height * width;
     const auto offset = static_cast<std::size_t>(i * pixels * config_.channels);
     multiply_rows(pixels, config_.channels, tap_columns_, &workspace.value[0][offset],
-                  &workspace.derivative[0][offset], tap_weight_.data(), workspace.taps.data());
+                  tap_weight_.data(), workspace.taps.data());
     std::fill_n(gradient, shape_[0] * pixels, 0.0F);
     for (std::int64_t tap = 0; tap < shape_[0] * 9; ++tap) {
       const std::int64_t channel = tap / 9, dy = tap % 9 / 3 - 1, dx = tap % 3 - 1;

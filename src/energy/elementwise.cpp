@@ -89,8 +89,7 @@ typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
 /// rounded before they are added: vector types have no portable fused operation.
 template <typename Element>
 STANLEY_INLINE void multiply_rows_pass(std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                                       const Element* a, const Element* derivative, const float* b,
-                                       float* out) {
+                                       const Element* a, const float* b, float* out) {
   constexpr std::int64_t lanes = 16, group = 8;
   for (std::int64_t row = 0; row < rows; row += group) {
     const std::int64_t height = std::min(group, rows - row);
@@ -102,7 +101,7 @@ STANLEY_INLINE void multiply_rows_pass(std::int64_t rows, std::int64_t depth, st
         for (std::int64_t g = 0; g < group; ++g) {
           // Rows past the end repeat the last one; their sums are dropped.
           const std::int64_t at = (row + std::min(g, height - 1)) * depth + k;
-          sums[g] += to_float(a[at]) * to_float(derivative[at]) * b_row;
+          sums[g] += to_float(a[at]) * b_row;
         }
       }
       for (std::int64_t g = 0; g < height; ++g) {
@@ -143,14 +142,12 @@ STANLEY_VECTORIZED float dot(std::int64_t count, const Bfloat16* a, const float*
 }
 
 STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                                      const float* a, const float* derivative, const float* b,
-                                      float* out) {
-  multiply_rows_pass(rows, depth, columns, a, derivative, b, out);
+                                      const float* a, const float* b, float* out) {
+  multiply_rows_pass(rows, depth, columns, a, b, out);
 }
 STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                                      const Bfloat16* a, const Bfloat16* derivative, const float* b,
-                                      float* out) {
-  multiply_rows_pass(rows, depth, columns, a, derivative, b, out);
+                                      const Bfloat16* a, const float* b, float* out) {
+  multiply_rows_pass(rows, depth, columns, a, b, out);
 }
 
 }  // namespace stanley

@@ -46,11 +46,11 @@ void multiply(std::int64_t count, const Bfloat16* derivative, Bfloat16* gradient
 float dot(std::int64_t count, const float* a, const float* b);
 float dot(std::int64_t count, const Bfloat16* a, const float* b);
 
-/// out[i, j] = Σ_k a[i, k]·derivative[i, k]·b[k, j] for a and derivative [rows, depth], b
-/// [depth, columns], out [rows, columns]; columns is a multiple of 16.
+/// out[i, j] = Σ_k a[i, k]·b[k, j] for a [rows, depth], b [depth, columns], out [rows, columns];
+/// columns is a multiple of 16.
 void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a,
-                   const float* derivative, const float* b, float* out);
+                   const float* b, float* out);
 void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const Bfloat16* a,
-                   const Bfloat16* derivative, const float* b, float* out);
+                   const float* b, float* out);
 
 }  // namespace stanley

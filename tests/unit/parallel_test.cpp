@@ -60,7 +60,7 @@ TEST(Agree, KeepsTheErrorAndNamesBugs) {
                 ExitCode::input_output),
             "no such file");
   EXPECT_EQ(message_of([&] { agree(*local, [] { throw std::logic_error("oh"); }); }, ExitCode::bug),
-            "oh");
+            "oh; please report this bug");
   EXPECT_FALSE(message_of([&] { agree(*local, [] { throw 1; }); }, ExitCode::bug).empty());
 }
 
