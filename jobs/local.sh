@@ -200,8 +200,9 @@ choose_launcher
 train
 
 step "results"
-if [ -e "$run_directory/DONE" ] && [ ! -e "$run_directory/report.html" ]; then
-  "$python" tools/report.py "$run_directory" || true
+if [ -f "$run_directory/metrics.csv" ]; then
+  "$python" tools/report.py "$run_directory" >/dev/null ||
+    echo "the report could not be made: see above; '$python tools/report.py $run_directory' tries again"
 fi
 case $exit_code in
   0) echo "finished in $(elapsed)" ;;

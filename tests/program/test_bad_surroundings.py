@@ -230,6 +230,8 @@ def test_one_rank_that_dies_takes_the_others_along(tmp_path, number):
         kill(ranks[1], number)
         began = time.monotonic()
         result = process.finish()
-    assert result.returncode != 0 and time.monotonic() - began < 20
-    assert not any(alive(rank) for rank in ranks)
+    assert result.returncode != 0
+    while any(alive(rank) for rank in ranks):  # mpirun may be gone a moment before the last of them
+        assert time.monotonic() - began < 20
+        time.sleep(0.05)
     assert "HDF5-DIAG" not in result.stderr and "terminate called" not in result.stderr

@@ -13,6 +13,7 @@
 #include "data/dataset.hpp"
 #include "data/synthetic.hpp"
 #include "storage/hdf5.hpp"
+#include "temporary_directory.hpp"
 
 namespace stanley {
 namespace {
@@ -97,15 +98,8 @@ Config two_dimensional() {
   return config;
 }
 
-class Data : public testing::Test {
+class Data : public TemporaryDirectory {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "stanley-data-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    directory_ = name;
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
   Dataset load(const Config& config) {
     return Dataset::load(config.data, config.run.seed, *local_);
   }
@@ -132,7 +126,6 @@ class Data : public testing::Test {
   }
 
   std::unique_ptr<Communicator> local_ = make_local_communicator();
-  std::string directory_;
 };
 
 std::vector<float> batch_of(const Batches& batches, const Dataset& data, std::int64_t iteration,

@@ -10,33 +10,14 @@
 
 #include "config/error.hpp"
 #include "run/directory.hpp"
+#include "temporary_directory.hpp"
 
 namespace stanley {
 namespace {
 
 namespace fs = std::filesystem;
 
-class RunOwner : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "stanley-run-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  void TearDown() override { fs::remove_all(path_); }
-
-  std::string path_;
-};
-
-std::string failure(const std::function<void()>& step) {
-  try {
-    step();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code, ExitCode::input_output) << error.what();
-    return error.what();
-  }
-  return "";
-}
+class RunOwner : public TemporaryDirectory {};
 
 nlohmann::json owner_of(const std::string& path) {
   return nlohmann::json::parse(read_text(path + "/owner.json"));
@@ -47,7 +28,7 @@ void write_owner(const std::string& path, const nlohmann::json& owner) {
 }
 
 TEST_F(RunOwner, ADirectoryIsMadeTakenAndGivenBack) {
-  const std::string path = path_ + "/a/b";
+  const std::string path = directory_ + "/a/b";
   {
     RunDirectory directory(path);
     EXPECT_FALSE(fs::exists(path));
@@ -63,13 +44,13 @@ TEST_F(RunOwner, ADirectoryIsMadeTakenAndGivenBack) {
 }
 
 TEST_F(RunOwner, ALivingOwnerKeepsTheDirectory) {
-  RunDirectory owner(path_);
+  RunDirectory owner(directory_);
   owner.take("12");
   for (const char* job : {"", "13"}) {
-    RunDirectory other(path_);
-    const std::string message = failure([&] { other.take(job); });
+    RunDirectory other(directory_);
+    const std::string message = input_output_failure([&] { other.take(job); });
     EXPECT_NE(message.find("in use by process " + std::to_string(getpid())), std::string::npos);
-    EXPECT_NE(message.find(path_), std::string::npos);
+    EXPECT_NE(message.find(directory_), std::string::npos);
   }
   // The refused ones took nothing with them when they went.
   owner.check_ownership();
@@ -81,22 +62,22 @@ TEST_F(RunOwner, ADeadOwnerLosesIt) {
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   nlohmann::json owner;
   {
-    RunDirectory directory(path_);
+    RunDirectory directory(directory_);
     directory.take("");
-    owner = owner_of(path_);
+    owner = owner_of(directory_);
   }
   owner["token"] = "somebody else";
   owner["process"] = child;
-  write_owner(path_, owner);
-  { RunDirectory(path_).take(""); }
+  write_owner(directory_, owner);
+  { RunDirectory(directory_).take(""); }
   // A process number that is used again: this process lives, but started at another time.
   owner["process"] = getpid();
   owner["process_start"] = "1";
-  write_owner(path_, owner);
-  { RunDirectory(path_).take(""); }
+  write_owner(directory_, owner);
+  { RunDirectory(directory_).take(""); }
   // An owner file that was cut off.
-  std::ofstream(path_ + "/owner.json") << "{\"tok";
-  RunDirectory(path_).take("");
+  std::ofstream(directory_ + "/owner.json") << "{\"tok";
+  RunDirectory(directory_).take("");
 }
 
 TEST_F(RunOwner, OtherHostsAreTrustedUnlessTheJobIsTheSame) {
@@ -105,32 +86,33 @@ TEST_F(RunOwner, OtherHostsAreTrustedUnlessTheJobIsTheSame) {
                        {"process", 1},
                        {"process_start", "1"},
                        {"job", "77"}};
-  write_owner(path_, owner);
-  EXPECT_NE(failure([&] { RunDirectory(path_).take("78"); }).find("another.host"),
+  write_owner(directory_, owner);
+  EXPECT_NE(input_output_failure([&] { RunDirectory(directory_).take("78"); }).find("another.host"),
             std::string::npos);
-  { RunDirectory(path_).take("77"); }
+  { RunDirectory(directory_).take("77"); }
   owner["job"] = "";
-  write_owner(path_, owner);
-  EXPECT_NE(failure([&] { RunDirectory(path_).take(""); }), "");
+  write_owner(directory_, owner);
+  EXPECT_NE(input_output_failure([&] { RunDirectory(directory_).take(""); }), "");
 }
 
 TEST_F(RunOwner, ARunThatLostItsDirectoryLeavesItAlone) {
   {
-    RunDirectory lost(path_);
+    RunDirectory lost(directory_);
     lost.take("");
-    nlohmann::json owner = owner_of(path_);
+    nlohmann::json owner = owner_of(directory_);
     owner["token"] = "the new owner";
-    write_owner(path_, owner);
-    EXPECT_NE(failure([&] { lost.check_ownership(); }).find("another run"), std::string::npos);
+    write_owner(directory_, owner);
+    EXPECT_NE(input_output_failure([&] { lost.check_ownership(); }).find("another run"),
+              std::string::npos);
   }
-  EXPECT_EQ(owner_of(path_)["token"], "the new owner");
+  EXPECT_EQ(owner_of(directory_)["token"], "the new owner");
 }
 
 TEST_F(RunOwner, ADirectoryThatCannotBeMadeIsNamed) {
   // Root may write anywhere but below a file.
-  std::ofstream(path_ + "/file") << "text";
-  for (const std::string& path : {path_ + "/file", path_ + "/file/run"}) {
-    const std::string message = failure([&] { RunDirectory(path).take(""); });
+  std::ofstream(directory_ + "/file") << "text";
+  for (const std::string& path : {directory_ + "/file", directory_ + "/file/run"}) {
+    const std::string message = input_output_failure([&] { RunDirectory(path).take(""); });
     EXPECT_NE(message.find(path), std::string::npos) << message;
     EXPECT_NE(message.find("--run-directory"), std::string::npos) << message;
   }

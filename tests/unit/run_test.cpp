@@ -18,33 +18,14 @@
 #include "run/metrics.hpp"
 #include "run/record.hpp"
 #include "run/stop.hpp"
+#include "temporary_directory.hpp"
 
 namespace stanley {
 namespace {
 
 namespace fs = std::filesystem;
 
-class Run : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "stanley-run-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  void TearDown() override { fs::remove_all(path_); }
-
-  std::string path_;
-};
-
-std::string failure(const std::function<void()>& step) {
-  try {
-    step();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code, ExitCode::input_output) << error.what();
-    return error.what();
-  }
-  return "";
-}
+class Run : public TemporaryDirectory {};
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;
@@ -100,7 +81,7 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
 }
 
 TEST_F(Run, MetricsGoOnAfterACheckpoint) {
-  const std::string path = path_ + "/metrics.csv";
+  const std::string path = directory_ + "/metrics.csv";
   const auto rows = [](std::int64_t last) {
     std::string text = metrics_heading();
     for (std::int64_t i = 1; i <= last; ++i) text += to_csv(awkward(i));
@@ -131,35 +112,36 @@ TEST_F(Run, MetricsGoOnAfterACheckpoint) {
 }
 
 TEST_F(Run, MetricsThatCannotBeWrittenAreNamed) {
-  const std::string path = path_ + "/missing/metrics.csv";
-  EXPECT_NE(failure([&] { MetricsFile(path, 0); }).find(path), std::string::npos);
+  const std::string path = directory_ + "/missing/metrics.csv";
+  EXPECT_NE(input_output_failure([&] { MetricsFile(path, 0); }).find(path), std::string::npos);
 }
 
 TEST_F(Run, AFullDiskIsNoticed) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
-  MetricsFile file(path_ + "/metrics.csv", 0);
-  fs::remove(path_ + "/metrics.csv");
-  fs::create_symlink("/dev/full", path_ + "/metrics.csv.part");
-  EXPECT_NE(failure([&] { MetricsFile(path_ + "/metrics.csv", 0); }), "");
-  fs::create_symlink("/dev/full", path_ + "/run.json.part");
-  EXPECT_NE(failure([&] { replace_file(path_ + "/run.json", "{}"); }), "");
-  EXPECT_FALSE(fs::exists(path_ + "/run.json"));
+  MetricsFile file(directory_ + "/metrics.csv", 0);
+  fs::remove(directory_ + "/metrics.csv");
+  fs::create_symlink("/dev/full", directory_ + "/metrics.csv.part");
+  EXPECT_NE(input_output_failure([&] { MetricsFile(directory_ + "/metrics.csv", 0); }), "");
+  fs::create_symlink("/dev/full", directory_ + "/run.json.part");
+  EXPECT_NE(input_output_failure([&] { replace_file(directory_ + "/run.json", "{}"); }), "");
+  EXPECT_FALSE(fs::exists(directory_ + "/run.json"));
 }
 
 // --- files and record ---------------------------------------------------------------------------
 
 TEST_F(Run, FilesAreReplacedWhole) {
-  const std::string path = path_ + "/text";
+  const std::string path = directory_ + "/text";
   EXPECT_EQ(read_text(path), "");
   replace_file(path, "a long first text");
   replace_file(path, "short");
   EXPECT_EQ(read_text(path), "short");
   EXPECT_FALSE(fs::exists(path + ".part"));
-  EXPECT_NE(failure([&] { replace_file(path + "/below", "x"); }).find(path), std::string::npos);
+  EXPECT_NE(input_output_failure([&] { replace_file(path + "/below", "x"); }).find(path),
+            std::string::npos);
 }
 
 TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
-  const std::string path = path_ + "/run.json";
+  const std::string path = directory_ + "/run.json";
   const auto json = [&] { return nlohmann::json::parse(read_text(path)); };
   {
     RunRecord record(path);
@@ -269,7 +251,7 @@ TEST_F(Run, TheProgressLineSaysIt) {
 }
 
 TEST_F(Run, TheLogFileIsAppendedTo) {
-  const std::string path = path_ + "/log.txt";
+  const std::string path = directory_ + "/log.txt";
   for (const char* word : {"first", "second"}) {
     Log log(true);
     log.add_file(path);
@@ -280,11 +262,12 @@ TEST_F(Run, TheLogFileIsAppendedTo) {
   EXPECT_LT(text.find("first {} %s"), text.find("second"));
   EXPECT_NE(text.find("warning: hot"), std::string::npos);
   Log silent(false);
-  silent.add_file(path_ + "/none.txt");
+  silent.add_file(directory_ + "/none.txt");
   silent.error("nobody hears it");
-  EXPECT_FALSE(fs::exists(path_ + "/none.txt"));
+  EXPECT_FALSE(fs::exists(directory_ + "/none.txt"));
   Log log(true);
-  EXPECT_NE(failure([&] { log.add_file(path + "/below"); }).find(path), std::string::npos);
+  EXPECT_NE(input_output_failure([&] { log.add_file(path + "/below"); }).find(path),
+            std::string::npos);
 }
 
 // --- signals: in processes of their own, since a request to stop stays --------------------------

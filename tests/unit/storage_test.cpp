@@ -15,6 +15,7 @@
 #include "storage/digest.hpp"
 #include "storage/draws.hpp"
 #include "storage/hdf5.hpp"
+#include "temporary_directory.hpp"
 
 /// HDF5 itself forgets memory where it reads a damaged header.
 extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5"; }
@@ -24,31 +25,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Storage : public testing::Test {
+class Storage : public TemporaryDirectory {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "stanley-storage-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    directory_ = name;
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
   bool is_empty() const { return fs::is_empty(directory_); }
 
   std::unique_ptr<Communicator> local_ = make_local_communicator();
-  std::string directory_;
 };
-
-std::string failure(const std::function<void()>& step) {
-  try {
-    step();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code, ExitCode::input_output) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
 
 void expect_words(const std::string& message, std::initializer_list<std::string> words) {
   for (const auto& word : words) {
@@ -176,7 +158,8 @@ TEST_F(Storage, FullDiskIsFoundBeforeAnythingIsWritten) {
                                                 .data = state.data(),
                                                 .shards = 1,
                                                 .shard_count = 1}}};
-  const std::string message = failure([&] { write_checkpoint(*local_, directory_, contents, {}); });
+  const std::string message =
+      input_output_failure([&] { write_checkpoint(*local_, directory_, contents, {}); });
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, old_handler);
   expect_words(message, {"no space", "needs 5 MB", directory_});
@@ -184,15 +167,15 @@ TEST_F(Storage, FullDiskIsFoundBeforeAnythingIsWritten) {
 }
 
 TEST_F(Storage, MissingCheckpointIsNamed) {
-  expect_words(failure([&] { read_checkpoint_header(directory_ + "/none.h5"); }),
+  expect_words(input_output_failure([&] { read_checkpoint_header(directory_ + "/none.h5"); }),
                {"none.h5", "No such file"});
 }
 
 TEST_F(Storage, ErrorsOfHdf5StayQuiet) {
   testing::internal::CaptureStderr();
-  failure([&] { hdf5::File::open(directory_, hdf5::Mode::read); });
+  input_output_failure([&] { hdf5::File::open(directory_, hdf5::Mode::read); });
   const auto file = hdf5::File::create(directory_ + "/file.h5");
-  failure([&] { hdf5::Dataset(file, "nothing"); });
+  input_output_failure([&] { hdf5::Dataset(file, "nothing"); });
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
@@ -264,17 +247,20 @@ TEST_F(StorageData, IsRead) {
 }
 
 TEST_F(StorageData, WhatIsWrongIsNamed) {
-  expect_words(failure([&] { DataFile(directory_ + "/none.h5"); }), {"none.h5", "No such file"});
+  expect_words(input_output_failure([&] { DataFile(directory_ + "/none.h5"); }),
+               {"none.h5", "No such file"});
   const std::string path = make();
-  expect_words(failure([&] { DataFile(path).shape("test"); }), {"no split 'test'", "train"});
+  expect_words(input_output_failure([&] { DataFile(path).shape("test"); }),
+               {"no split 'test'", "train"});
   fs::resize_file(path, fs::file_size(path) - 10);
-  expect_words(failure([&] { DataFile{path}; }), {path, "truncated"});
+  expect_words(input_output_failure([&] { DataFile{path}; }), {path, "truncated"});
   std::ofstream(path) << "these are no images";
-  expect_words(failure([&] { DataFile{path}; }), {path});
+  expect_words(input_output_failure([&] { DataFile{path}; }), {path});
   make("0123456789abcdef");
-  expect_words(failure([&] { DataFile(path).read_all_images("train"); }), {"damaged", "checksum"});
+  expect_words(input_output_failure([&] { DataFile(path).read_all_images("train"); }),
+               {"damaged", "checksum"});
   make("", "2.1");
-  expect_words(failure([&] { DataFile{path}; }), {"schema version 2.1"});
+  expect_words(input_output_failure([&] { DataFile{path}; }), {"schema version 2.1"});
 }
 
 TEST_F(StorageData, OtherShapesAreRefused) {
@@ -283,7 +269,8 @@ TEST_F(StorageData, OtherShapesAreRefused) {
   hdf5::make_dataset(file, "train/images", ElementType::float32, {6, 4, 4});
   hdf5::write_attribute(hdf5::open_object(file, "/").id(), "schema_version", std::string("1.0"));
   file.close();
-  expect_words(failure([&] { DataFile{path}; }), {"float32", "(6, 4, 4)", "expected uint8"});
+  expect_words(input_output_failure([&] { DataFile{path}; }),
+               {"float32", "(6, 4, 4)", "expected uint8"});
 }
 
 }  // namespace
