@@ -67,8 +67,8 @@ std::string gpu_allocation(const Environment& environment) {
     return "";
   };
   // Lists of GPUs, in which 0 is a GPU; then counts, in which 0 is none.
-  const std::string list = first_set({"SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"},
-                                     {"-1", "NoDevFiles"});
+  std::string list = first_set({"SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"},
+                               {"-1", "NoDevFiles"});
   if (!list.empty()) return list;
   return first_set({"SLURM_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE",
                     "SLURM_GPUS_PER_TASK", "SLURM_GPUS_PER_SOCKET"},

@@ -176,7 +176,7 @@ TEST(Agree, FirstFailingRankSpeaks) {
     FAIL() << "nothing was thrown";
   } catch (const Error& error) {
     EXPECT_EQ(error.code, ExitCode::bug);
-    EXPECT_STREQ(error.what(), "from rank 0");
+    EXPECT_STREQ(error.what(), "from rank 0; please report this bug");
   }
 }
 

@@ -10,11 +10,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    """The code blocks of README in this language ("" for those without one)."""
+    found, block = [], None
+    for line in README.splitlines():
+        if not line.startswith("```"):
+            if block is not None:
+                block[1].append(line)
+        elif block is None:
+            block = (line[3:].strip(), [])
+        else:
+            found, block = [*found, block], None
+    return ["\n".join(lines) for name, lines in found if name == language]
 
 
 def usage_lines():
-    return [line for block in blocks("") for line in block.splitlines() if line.strip()]
+    return [line for line in blocks("")[0].splitlines() if line.strip()]
 
 
 def test_every_command_of_the_usage_has_the_options_it_names():
@@ -66,7 +76,7 @@ def test_the_python_lines_read_a_run(local_run):
     exec(code.replace("runs/fashion_mnist", str(directory)).replace("00001600", "00000030"), names)
     assert names["draws"].posterior["x"].sizes["draw"] == 1
     assert names["bank"].shape[0] == 64
-    assert "weight" in names["weights"]
+    assert "layers.0.weight" in names["weights"]
 
 
 def test_exit_codes_are_those_of_the_help():
