@@ -1,10 +1,13 @@
 """Do the files of a run open in the tools that people use, and do they agree with each other?
 
-STANLEY_TEST_RUN names a run directory that holds draws and checkpoints.
+Looks at two short runs of its own, in the plane and on images, or at the one that STANLEY_TEST_RUN names.
 """
+import atexit
 import os
 import pathlib
+import shutil
 import subprocess
+import tempfile
 
 import arviz
 import h5py
@@ -13,8 +16,36 @@ import numpy
 import pytest
 import xarray
 
-RUN = os.environ.get("STANLEY_TEST_RUN")
-pytestmark = pytest.mark.skipif(RUN is None, reason="STANLEY_TEST_RUN names no run directory")
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+IMAGES = """
+run: {name: images, iterations: 10}
+energy: {type: convnet, channels: 2}
+data: {path: PATH, batch: 16}
+chains: {total: 48, active: 24, shards: 4}
+sampler: {steps: 2}
+samples: {every: 5, chains: null}
+checkpoint: {every: 5}
+"""
+
+
+def make_runs():
+    """Two runs of two ranks each."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="stanley-files-"))
+    atexit.register(shutil.rmtree, folder)
+    with h5py.File(folder / "images.h5", "w") as file:
+        file.attrs["schema_version"] = "1.0"
+        file.attrs["value_range"] = [0, 255]
+        file["train/images"] = numpy.random.default_rng(1).integers(0, 256, (64, 3, 9, 8), dtype=numpy.uint8)
+    config = folder / "images.yaml"
+    config.write_text(IMAGES.replace("PATH", str(folder / "images.h5")))
+    variables = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
+    for name, path in {"plane": ROOT / "configs" / "smoke.yaml", "images": config}.items():
+        subprocess.run(["mpirun", "--quiet", "--oversubscribe", "-n", "2", os.environ["STANLEY_PROGRAM"], "train", path,
+                        "--run-directory", folder / name], env={**variables, **os.environ}, check=True, timeout=120)
+    return [folder / "plane", folder / "images"]
+
+
+RUNS = [pathlib.Path(os.environ["STANLEY_TEST_RUN"])] if "STANLEY_TEST_RUN" in os.environ else make_runs()
 
 ENGINES = ["netcdf4", "h5netcdf"]
 STATE_DIMENSIONS = {1: ("dimension",), 3: ("channel", "height", "width")}
@@ -22,13 +53,17 @@ STATISTICS = {"lp", "potential_energy", "age", "restarts", "acceptance_rate"}
 
 
 def found(pattern):
-    return sorted(pathlib.Path(RUN or "/nowhere").glob(pattern))
+    return [path for run in RUNS for path in sorted(run.glob(pattern))]
+
+
+def name_of(path):
+    return f"{path.parents[1].name}-{path.name}"
 
 
 DRAWS = found("samples/draws-*.nc")
 CHECKPOINTS = found("checkpoints/iteration-*.h5")
-each_draws = pytest.mark.parametrize("path", DRAWS, ids=lambda path: path.name)
-each_checkpoint = pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.name)
+each_draws = pytest.mark.parametrize("path", DRAWS, ids=name_of)
+each_checkpoint = pytest.mark.parametrize("path", CHECKPOINTS, ids=name_of)
 each_engine = pytest.mark.parametrize("engine", ENGINES)
 
 
@@ -43,9 +78,11 @@ def named_state(dimensions, first):
 
 
 def test_there_is_something_to_look_at():
-    assert DRAWS and CHECKPOINTS
     assert not found("**/*.part.*")
-    assert (pathlib.Path(RUN) / "checkpoints" / "latest").resolve() == CHECKPOINTS[-1].resolve()
+    for run in RUNS:
+        assert list(run.glob("samples/draws-*.nc"))
+        newest = sorted(run.glob("checkpoints/iteration-*.h5"))[-1]
+        assert (run / "checkpoints" / "latest").resolve() == newest.resolve()
 
 
 @each_draws
@@ -82,7 +119,7 @@ def test_h5py_opens_draws(path):
         assert file.attrs["schema_version"] == "1.0"
 
 
-@pytest.mark.parametrize("path", DRAWS + CHECKPOINTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DRAWS + CHECKPOINTS, ids=name_of)
 def test_netcdf_names_every_dimension(path):
     header = subprocess.run(["ncdump", "-h", path], capture_output=True, text=True, check=True)
     assert "chain, " in header.stdout and "phony_dim" not in header.stdout
@@ -116,11 +153,11 @@ def test_h5py_opens_checkpoints(path):
 
 
 def test_draws_are_the_bank_of_the_same_iteration():
-    checkpoints = {iteration_of(path): path for path in CHECKPOINTS}
-    both = [path for path in DRAWS if iteration_of(path) in checkpoints]
-    assert both
-    for path in both:
-        with h5py.File(path) as draws, h5py.File(checkpoints[iteration_of(path)]) as checkpoint:
+    pairs = [(path, path.parents[1] / "checkpoints" / f"iteration-{iteration_of(path):08}.h5") for path in DRAWS]
+    pairs = [(path, checkpoint) for path, checkpoint in pairs if checkpoint in CHECKPOINTS]
+    assert {path.parents[1] for path, _ in pairs} == set(RUNS)
+    for path, saved in pairs:
+        with h5py.File(path) as draws, h5py.File(saved) as checkpoint:
             x = draws["posterior/x"][:, 0]
             chains = slice(0, len(x))
             assert x.tobytes() == checkpoint["chains/state"][chains].tobytes()
