@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <filesystem>
-#include <vector>
 
 #include "config/error.hpp"
 
@@ -34,6 +33,15 @@ std::vector<std::string> differences(Config before, Config now, bool branch) {
 
 }  // namespace
 
+Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
+  const auto text = header.texts.find("config");
+  if (text == header.texts.end()) {
+    throw Error(ExitCode::input_output,
+                header.path + " holds no configuration; it was not written by a training");
+  }
+  return parse_config(text->second, header.path, overrides);
+}
+
 std::optional<CheckpointHeader> find_start(Communicator& communicator, const std::string& resume,
                                            const std::string& directory, const FileOptions& options,
                                            Log& log) {
@@ -56,13 +64,7 @@ std::optional<CheckpointHeader> find_start(Communicator& communicator, const std
 }
 
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch) {
-  const auto stored = header.texts.find("config");
-  if (stored == header.texts.end()) {
-    throw Error(ExitCode::input_output,
-                header.path + " holds no configuration; it was not written by a training");
-  }
-  const Config before = parse_config(stored->second, header.path, {});
-  const std::vector<std::string> names = differences(before, config, branch);
+  const std::vector<std::string> names = differences(stored_config(header, {}), config, branch);
   if (names.empty()) return;
   throw Error(ExitCode::configuration,
               fmt::format("{} is of a run with another {}: compare with the config.yaml beside it, "

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/config.hpp"
 #include "parallel/communicator.hpp"
@@ -9,6 +10,10 @@
 #include "storage/checkpoint.hpp"
 
 namespace stanley {
+
+/// The configuration that a checkpoint was written under, with overrides ("key.path=value").
+/// Errors: input_output where it holds none; configuration where the overrides don't fit.
+Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides);
 
 /// Collective. The checkpoint that a start goes on from: with `resume` "auto" the newest of
 /// `directory` that verifies (nothing if there are none), with "never" nothing, else the file that

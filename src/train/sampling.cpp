@@ -15,20 +15,12 @@
 #include "run/stop.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/draws.hpp"
+#include "train/resume.hpp"
 #include "train/setup.hpp"
 #include "train/start_states.hpp"
 
 namespace stanley {
 namespace {
-
-std::string configuration_text(const CheckpointHeader& header) {
-  const auto text = header.texts.find("config");
-  if (text == header.texts.end()) {
-    throw Error(ExitCode::input_output,
-                header.path + " holds no configuration; it was not written by a training");
-  }
-  return text->second;
-}
 
 /// The checkpoint's configuration with the overrides; chains start from the bank by default.
 Config sampling_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
@@ -41,11 +33,10 @@ Config sampling_config(const CheckpointHeader& header, const std::vector<std::st
   // All chains move and no batch is drawn: what only training needs follows the total.
   for (const char* key : {"chains.active", "data.batch"}) {
     if (!sets(key)) {
-      const Config stored = parse_config(configuration_text(header), header.path, {});
-      all.push_back(fmt::format("{}={}", key, stored.chains.shards));
+      all.push_back(fmt::format("{}={}", key, stored_config(header, {}).chains.shards));
     }
   }
-  return parse_config(configuration_text(header), header.path, all);
+  return stored_config(header, all);
 }
 
 /// One sampling, from the checkpoint to the draw file.

@@ -129,7 +129,6 @@ class Training {
   /// What `auto` meant when the run began stays so.
   void adopt(const CheckpointHeader& header) {
     check_resume(header, config_, branches());
-    const Config before = parse_config(header.texts.at("config"), header.path, {});
     const auto stored = header.texts.find("precision");
     if (config_.run.precision == Precision::automatic && stored != header.texts.end()) {
       config_.run.precision =
