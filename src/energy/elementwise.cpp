@@ -3,42 +3,65 @@
 #include <algorithm>
 #include <cmath>
 
-// Each kernel is compiled for three instruction sets, the widest one that the processor has is
-// taken at run time. Multiply-adds are written out, so that all of them give the same bits.
-#define STANLEY_VECTORIZED \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
-#define STANLEY_INLINE inline __attribute__((always_inline))
+#include "energy/vectorized.hpp"
 
 namespace stanley {
 namespace {
 
-/// exp(x) to about one unit in the last place: x = n·ln 2 + r, a polynomial in r, times 2ⁿ.
-STANLEY_INLINE float exponential(float x) {
-  x = std::min(std::max(x, -87.0F), 87.0F);
+typedef std::int32_t IntegerLanes __attribute__((vector_size(64), aligned(4), may_alias));
+
+STANLEY_INLINE void load(const float* from, Lanes& to) {
+  to = *reinterpret_cast<const Lanes*>(from);
+}
+STANLEY_INLINE void load(const Bfloat16* from, Lanes& to) {
+  for (int lane = 0; lane < lanes; ++lane) to[lane] = to_float(from[lane]);
+}
+STANLEY_INLINE void store(const Lanes& from, float* to) { *reinterpret_cast<Lanes*>(to) = from; }
+STANLEY_INLINE void store(const Lanes& from, Bfloat16* to) {
+  for (int lane = 0; lane < lanes; ++lane) to[lane] = from_float<Bfloat16>(from[lane]);
+}
+
+/// x <- exp(x) to about one unit in the last place: x = n·ln 2 + r, a polynomial in r, times 2ⁿ.
+STANLEY_INLINE void exponential(Lanes& x) {
+  constexpr float limit = 87.0F;
+  x = x > limit ? limit - Lanes{} : x;
+  x = x < -limit ? -limit - Lanes{} : x;
   constexpr float round = 12582912.0F;  // 1.5·2²³: adding it rounds to an integer
-  const float n = (x * 1.44269504F + round) - round;
-  float r = std::fma(n, -0.693359375F, x);
-  r = std::fma(n, 2.12194440e-4F, r);
-  float p = 1.9875691500e-4F;
-  p = std::fma(p, r, 1.3981999507e-3F);
-  p = std::fma(p, r, 8.3334519073e-3F);
-  p = std::fma(p, r, 4.1665795894e-2F);
-  p = std::fma(p, r, 1.6666665459e-1F);
-  p = std::fma(p, r, 5.0000001201e-1F);
-  const float q = std::fma(p * r, r, r) + 1.0F;
-  const auto exponent = static_cast<std::uint32_t>(static_cast<std::int32_t>(n) + 127) << 23;
-  return q * std::bit_cast<float>(exponent);
+  const Lanes n = (x * 1.44269504F + round) - round;
+  const Lanes r = x - n * 0.693359375F + n * 2.12194440e-4F;
+  Lanes p = 1.9875691500e-4F * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  const Lanes q = p * r * r + r + 1.0F;
+  const IntegerLanes exponent = (__builtin_convertvector(n, IntegerLanes) + 127) << 23;
+  x = q * reinterpret_cast<const Lanes&>(exponent);
+}
+
+/// x <- 1/x for positive normal x, to about one unit in the last place. Three of Newton's steps
+/// from a guess by the exponent cost half of a division, one of the slowest instructions.
+STANLEY_INLINE void reciprocal(Lanes& x) {
+  const IntegerLanes guess = 0x7ef311c7 - reinterpret_cast<const IntegerLanes&>(x);
+  Lanes r = reinterpret_cast<const Lanes&>(guess);
+  r += r * (1.0F - x * r);
+  r += r * (1.0F - x * r);
+  r += r * (1.0F - x * r);
+  x = r;
 }
 
 template <typename Element>
 STANLEY_INLINE void silu(std::int64_t count, Element* value, Element* derivative) {
-#pragma GCC ivdep
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float z = to_float(value[i]);
-    const float s = 1.0F / (1.0F + exponential(-z));
-    const float y = z * s;
-    value[i] = from_float<Element>(y);
-    derivative[i] = from_float<Element>(std::fma(y, 1.0F - s, s));
+  for (std::int64_t i = 0; i < count; i += lanes) {
+    Lanes z;
+    load(value + i, z);
+    Lanes s = -z;
+    exponential(s);
+    s += 1.0F;
+    reciprocal(s);
+    const Lanes y = z * s;
+    store(y, value + i);
+    store(y * (1.0F - s) + s, derivative + i);
   }
 }
 
@@ -54,58 +77,88 @@ STANLEY_INLINE void leaky_relu(float slope, std::int64_t count, Element* value,
   }
 }
 
-template <typename Element>
-STANLEY_INLINE void multiply_pass(std::int64_t count, const Element* derivative,
-                                  Element* gradient) {
+template <typename Left, typename Element>
+STANLEY_INLINE void multiply_pass(std::int64_t count, const Left* a, const Element* b,
+                                  Element* out) {
 #pragma GCC ivdep
   for (std::int64_t i = 0; i < count; ++i) {
-    gradient[i] = from_float<Element>(to_float(gradient[i]) * to_float(derivative[i]));
+    out[i] = from_float<Element>(to_float(a[i]) * to_float(b[i]));
   }
 }
 
 template <typename Element>
 STANLEY_INLINE float dot_pass(std::int64_t count, const Element* a, const float* b) {
-  constexpr std::int64_t lanes = 64;
-  float sums[lanes] = {};
+  constexpr std::int64_t width = 64;
+  float sums[width] = {};
   std::int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    for (std::int64_t lane = 0; lane < lanes; ++lane) {
-      sums[lane] = std::fma(to_float(a[i + lane]), b[i + lane], sums[lane]);
+  for (; i + width <= count; i += width) {
+    for (std::int64_t lane = 0; lane < width; ++lane) {
+      sums[lane] += to_float(a[i + lane]) * b[i + lane];
     }
   }
   for (std::int64_t lane = 0; i < count; ++i, ++lane) {
-    sums[lane] = std::fma(to_float(a[i]), b[i], sums[lane]);
+    sums[lane] += to_float(a[i]) * b[i];
   }
-  for (std::int64_t half = lanes / 2; half > 0; half /= 2) {
+  for (std::int64_t half = width / 2; half > 0; half /= 2) {
     for (std::int64_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
   }
   return sums[0];
 }
 
-/// Sixteen floats; the compiler splits it where registers are narrower.
-typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
-
-/// Eight rows at a time share each row of b, so that enough additions are under way. Products are
-/// rounded before they are added: vector types have no portable fused operation.
+/// Eight rows at a time share each row of b, so that enough additions are under way.
 template <typename Element>
 STANLEY_INLINE void multiply_rows_pass(std::int64_t rows, std::int64_t depth, std::int64_t columns,
                                        const Element* a, const float* b, float* out) {
-  constexpr std::int64_t lanes = 16, group = 8;
+  constexpr std::int64_t group = 8;
   for (std::int64_t row = 0; row < rows; row += group) {
-    const std::int64_t height = std::min(group, rows - row);
+    // Rows past the end repeat the last one.
+    std::int64_t at[group];
+    for (std::int64_t g = 0; g < group; ++g) at[g] = std::min(row + g, rows - 1);
     for (std::int64_t column = 0; column < columns; column += lanes) {
       Lanes sums[group] = {};
       for (std::int64_t k = 0; k < depth; ++k) {
-        const Lanes b_row = *reinterpret_cast<const Lanes*>(b + k * columns + column);
+        Lanes b_row;
+        load(b + k * columns + column, b_row);
 #pragma GCC unroll 8
         for (std::int64_t g = 0; g < group; ++g) {
-          // Rows past the end repeat the last one; their sums are dropped.
-          const std::int64_t at = (row + std::min(g, height - 1)) * depth + k;
-          sums[g] += to_float(a[at]) * b_row;
+          sums[g] += to_float(a[at[g] * depth + k]) * b_row;
         }
       }
-      for (std::int64_t g = 0; g < height; ++g) {
-        *reinterpret_cast<Lanes*>(out + (row + g) * columns + column) = sums[g];
+#pragma GCC unroll 8
+      for (std::int64_t g = 0; g < group; ++g) store(sums[g], out + at[g] * columns + column);
+    }
+  }
+}
+
+/// Eight pixels of a row at a time.
+template <typename Element>
+STANLEY_INLINE void convolve_first_pass(const ImageLayout& layout, std::int64_t channels,
+                                        const float* state, const float* weight, const float* bias,
+                                        Element* out) {
+  constexpr std::int64_t group = 8;
+  const std::int64_t columns = layout.width + 2, plane = (layout.height + 2) * columns;
+  for (std::int64_t y = 0; y < layout.height; ++y) {
+    for (std::int64_t x = 0; x < layout.width; x += group) {
+      // Pixels past the end repeat the last one.
+      std::int64_t at[group];
+      for (std::int64_t g = 0; g < group; ++g) at[g] = std::min(x + g, layout.width - 1);
+      for (std::int64_t filter = 0; filter < layout.channels; filter += lanes) {
+        Lanes sums[group];
+#pragma GCC unroll 8
+        for (std::int64_t g = 0; g < group; ++g) load(bias + filter, sums[g]);
+        const float* row = weight + filter;
+        for (std::int64_t channel = 0; channel < channels; ++channel) {
+          for (std::int64_t tap = 0; tap < 9; ++tap, row += layout.channels) {
+            const float* in = state + channel * plane + (y + tap / 3) * columns + tap % 3;
+            Lanes factors;
+            load(row, factors);
+#pragma GCC unroll 8
+            for (std::int64_t g = 0; g < group; ++g) sums[g] += in[at[g]] * factors;
+          }
+        }
+        Element* target = out + layout.row(y) + filter;
+#pragma GCC unroll 8
+        for (std::int64_t g = 0; g < group; ++g) store(sums[g], target + at[g] * layout.channels);
       }
     }
   }
@@ -126,12 +179,16 @@ STANLEY_VECTORIZED void activate_with_derivative(Activation activation, float sl
   leaky_relu(slope, count, value, derivative);
 }
 
-STANLEY_VECTORIZED void multiply(std::int64_t count, const float* derivative, float* gradient) {
-  multiply_pass(count, derivative, gradient);
+STANLEY_VECTORIZED void multiply(std::int64_t count, const float* a, const float* b, float* out) {
+  multiply_pass(count, a, b, out);
 }
-STANLEY_VECTORIZED void multiply(std::int64_t count, const Bfloat16* derivative,
-                                 Bfloat16* gradient) {
-  multiply_pass(count, derivative, gradient);
+STANLEY_VECTORIZED void multiply(std::int64_t count, const float* a, const Bfloat16* b,
+                                 Bfloat16* out) {
+  multiply_pass(count, a, b, out);
+}
+STANLEY_VECTORIZED void multiply(std::int64_t count, const Bfloat16* a, const Bfloat16* b,
+                                 Bfloat16* out) {
+  multiply_pass(count, a, b, out);
 }
 
 STANLEY_VECTORIZED float dot(std::int64_t count, const float* a, const float* b) {
@@ -148,6 +205,17 @@ STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std
 STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns,
                                       const Bfloat16* a, const float* b, float* out) {
   multiply_rows_pass(rows, depth, columns, a, b, out);
+}
+
+STANLEY_VECTORIZED void convolve_first(const ImageLayout& layout, std::int64_t channels,
+                                       const float* state, const float* weight, const float* bias,
+                                       float* out) {
+  convolve_first_pass(layout, channels, state, weight, bias, out);
+}
+STANLEY_VECTORIZED void convolve_first(const ImageLayout& layout, std::int64_t channels,
+                                       const float* state, const float* weight, const float* bias,
+                                       Bfloat16* out) {
+  convolve_first_pass(layout, channels, state, weight, bias, out);
 }
 
 }  // namespace stanley

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "config/config.hpp"
+#include "energy/image_layout.hpp"
 
 namespace stanley {
 
@@ -32,15 +33,17 @@ inline Bfloat16 from_float<Bfloat16>(float value) {
 }
 
 /// In one pass over a convolution's output z: value <- f(z) and derivative <- f′(z), for f the
-/// SiLU z·s(z) with s the logistic function, or the leaky ReLU of the given slope.
+/// SiLU z·s(z) with s the logistic function, or the leaky ReLU of the given slope. `count` is a
+/// multiple of 16.
 void activate_with_derivative(Activation activation, float slope, std::int64_t count, float* value,
                               float* derivative);
 void activate_with_derivative(Activation activation, float slope, std::int64_t count,
                               Bfloat16* value, Bfloat16* derivative);
 
-/// gradient <- gradient · derivative, elementwise.
-void multiply(std::int64_t count, const float* derivative, float* gradient);
-void multiply(std::int64_t count, const Bfloat16* derivative, Bfloat16* gradient);
+/// out <- a · b, elementwise.
+void multiply(std::int64_t count, const float* a, const float* b, float* out);
+void multiply(std::int64_t count, const float* a, const Bfloat16* b, Bfloat16* out);
+void multiply(std::int64_t count, const Bfloat16* a, const Bfloat16* b, Bfloat16* out);
 
 /// Sum of a·b over `count` elements, in an order fixed by `count` alone.
 float dot(std::int64_t count, const float* a, const float* b);
@@ -52,5 +55,13 @@ void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, 
                    const float* b, float* out);
 void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const Bfloat16* a,
                    const float* b, float* out);
+
+/// A 3×3 convolution of stride 1 over the `channels` of a state [channels, height + 2, width + 2],
+/// whose border is zero, to an image of the layout: weight [channel, y, x, layout.channels], bias
+/// [layout.channels].
+void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,
+                    const float* weight, const float* bias, float* out);
+void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,
+                    const float* weight, const float* bias, Bfloat16* out);
 
 }  // namespace stanley

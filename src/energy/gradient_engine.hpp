@@ -28,7 +28,7 @@ class GradientEngine {
 
   virtual bool batch_invariant() const = 0;
 
-  /// In words, for the log: "oneDNN float32" or "autograd bfloat16".
+  /// In words, for the log: "Winograd float32" or "autograd bfloat16".
   virtual std::string description() const = 0;
 };
 
@@ -42,8 +42,9 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
 std::unique_ptr<GradientEngine> make_autograd_engine(const Network& network, Precision precision,
                                                      at::Device device);
 
-/// The convnet on the CPU: oneDNN's convolutions, with the activation and its derivative in one
-/// pass between them and buffers that are allocated once.
+/// The convnet on the CPU, with the activation and its derivative in one pass and buffers that are
+/// allocated once: by Winograd's minimal filtering in float32, by oneDNN's direct convolutions in
+/// bfloat16.
 std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
                                                     const StateShape& shape, Precision precision);
 

@@ -22,6 +22,7 @@ std::vector<float> all_kinds() {
   for (int i = -20000; i <= 20000; ++i) values.push_back(static_cast<float>(i) * 1e-3F);
   const float infinity = std::numeric_limits<float>::infinity();
   values.insert(values.end(), {std::nanf(""), -std::nanf(""), infinity, -infinity});
+  values.resize((values.size() + 15) / 16 * 16);
   return values;
 }
 
@@ -132,8 +133,7 @@ void check_products() {
           derivative[i] = from_float<Element>(number(static_cast<std::int64_t>(i) + 500));
         }
         for (std::size_t i = 0; i < b.size(); ++i) b[i] = number(static_cast<std::int64_t>(i) + 77);
-        product = a;
-        multiply(rows * depth, derivative.data(), product.data());
+        multiply(rows * depth, a.data(), derivative.data(), product.data());
         multiply_rows(rows, depth, columns, a.data(), b.data(), out.data());
         for (std::size_t i = 0; i < size; ++i) {
           ASSERT_EQ(to_float(product[i]),
@@ -151,9 +151,8 @@ void check_products() {
             sum += term;
             absolute += std::abs(term);
           }
-          // depth additions and one rounding of each product
           ASSERT_NEAR(static_cast<double>(out[i]), sum,
-                      1.01 * u * static_cast<double>(depth + 1) * absolute);
+                      1.01 * u * static_cast<double>(depth) * absolute);
         }
         double sum = 0, absolute = 0;
         for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
@@ -170,6 +169,51 @@ void check_products() {
 
 TEST(Elementwise, ProductsOfFloats) { check_products<float>(); }
 TEST(Elementwise, ProductsOfBfloat16) { check_products<Bfloat16>(); }
+
+template <typename Element>
+void check_first_convolution() {
+  const auto number = [](std::int64_t i) {
+    return static_cast<float>((i * 7919) % 1009) / 504.5F - 1.0F;
+  };
+  for (const std::int64_t channels : {1, 3}) {
+    for (const std::int64_t border : {0, 1}) {
+      const ImageLayout layout{5, 13, 32, border, 5 + 2 * border, 13 + 3 * border};
+      std::vector<float> state(static_cast<std::size_t>(channels * 7 * 15));
+      for (std::int64_t i = 0; i < channels * 5 * 13; ++i) {
+        const std::int64_t row = i / 13 / 5 * 7 + i / 13 % 5 + 1;
+        state[static_cast<std::size_t>(row * 15 + i % 13 + 1)] = number(i);
+      }
+      std::vector<float> weight(static_cast<std::size_t>(channels * 9 * 32)), bias(32);
+      for (std::size_t i = 0; i < weight.size(); ++i) {
+        weight[i] = number(static_cast<std::int64_t>(i) + 31);
+      }
+      for (std::size_t i = 0; i < 32; ++i) bias[i] = number(static_cast<std::int64_t>(i));
+      std::vector<Element> out(static_cast<std::size_t>(layout.size()), from_float<Element>(-7.0F));
+      convolve_first(layout, channels, state.data(), weight.data(), bias.data(), out.data());
+      for (std::int64_t at = 0; at < layout.size(); ++at) {
+        const std::int64_t y = at / 32 / layout.columns - border;
+        const std::int64_t x = at / 32 % layout.columns - border, filter = at % 32;
+        const float found = to_float(out[static_cast<std::size_t>(at)]);
+        if (y < 0 || x < 0 || y >= 5 || x >= 13) {
+          ASSERT_EQ(found, -7.0F) << "surroundings are not written";
+          continue;
+        }
+        double sum = static_cast<double>(bias[static_cast<std::size_t>(filter)]);
+        for (std::int64_t tap = 0; tap < channels * 9; ++tap) {
+          const std::int64_t row = tap / 9 * 7 + y + tap % 9 / 3, column = x + tap % 3;
+          sum += static_cast<double>(state[static_cast<std::size_t>(row * 15 + column)]) *
+                 static_cast<double>(weight[static_cast<std::size_t>(tap * 32 + filter)]);
+        }
+        // At most 28 terms below 1; the result is then rounded to Element.
+        const double rounding = std::is_same_v<Element, float> ? u : 0x1p-8;
+        ASSERT_NEAR(static_cast<double>(found), sum, 28 * 28 * u + rounding * std::abs(sum));
+      }
+    }
+  }
+}
+
+TEST(Elementwise, FirstConvolutionOfFloats) { check_first_convolution<float>(); }
+TEST(Elementwise, FirstConvolutionOfBfloat16) { check_first_convolution<Bfloat16>(); }
 
 }  // namespace
 }  // namespace stanley

@@ -151,7 +151,7 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
                   .devices = {"CPU", "CPU"},
                   .precision = "float32",
                   .reduction = "MPI",
-                  .engine = "oneDNN float32",
+                  .engine = "Winograd float32",
                   .mpi = "Open MPI",
                   .threads = 3});
     EXPECT_EQ(json()["verdict"], "running");

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "energy/image_layout.hpp"
+
+namespace stanley {
+
+/// Winograd's minimal filtering (Winograd, "Arithmetic complexity of computations", 1980; Lavin and
+/// Gray, arXiv 1509.09308) for the 4×4 convolution of stride 2 and padding 1. Its input splits into
+/// four phases (even and odd rows and columns), on which it is a sum of four 2×2 convolutions of
+/// stride 1. Of each, a tile of m×m outputs takes (m+1)² products instead of 4m²:
+///   y = Aᵀ [Σ (G g Gᵀ) ⊙ (Bᵀ d B)] A.
+/// All tiles and channels together make (m+1)² matrix products, one for each point. Backward
+/// through the input is the adjoint of each step, in the opposite order.
+struct WinogradTiles {
+  std::int64_t side;           ///< m: 2 or 4
+  std::int64_t height, width;  ///< in tiles
+  ImageLayout input, output;   ///< large enough for whole tiles, with a border of 1
+
+  std::int64_t points() const { return (side + 1) * (side + 1); }
+  std::int64_t count() const { return height * width; }
+};
+
+/// The tiles for an output of this size.
+WinogradTiles winograd_tiles(std::int64_t out_height, std::int64_t out_width);
+
+/// Rows and columns of an input's layout that whole tiles reach, and of an output's.
+std::int64_t winograd_input_extent(std::int64_t side, std::int64_t tiles);
+std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles);
+
+/// G g Gᵀ of weight [out, in, 4, 4], as [point, phase, input.channels, output.channels].
+std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                                   const float* weight);
+
+/// Bᵀ d B of one image, as [point, tile, phase, input.channels], `stride` elements between points.
+void winograd_input(const WinogradTiles& tiles, const float* image, std::int64_t stride,
+                    float* transformed);
+
+/// One image, bias included, from the products [point, tile, output.channels].
+void winograd_output(const WinogradTiles& tiles, const float* products, std::int64_t stride,
+                     const float* bias, float* image);
+
+/// The adjoint of winograd_output(): from the gradient of its image to that of its products.
+void winograd_output_adjoint(const WinogradTiles& tiles, const float* image, std::int64_t stride,
+                             float* products);
+
+/// The adjoint of winograd_input(). Overwrites the image, its surroundings too, which then hold
+/// what flows out of the picture.
+void winograd_input_adjoint(const WinogradTiles& tiles, const float* transformed,
+                            std::int64_t stride, float* image);
+
+}  // namespace stanley

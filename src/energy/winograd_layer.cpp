@@ -1,0 +1,201 @@
+#include <algorithm>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+
+#include "energy/strided_layer.hpp"
+#include "energy/vectorized.hpp"
+#include "energy/winograd.hpp"
+
+namespace stanley {
+namespace {
+
+using dnnl::memory;
+
+/// A batch of matrix products, one for each point: [point, rows, depth] × [point, depth, columns].
+class PointProducts {
+ public:
+  PointProducts(std::int64_t points, std::int64_t rows, std::int64_t depth, std::int64_t columns,
+                const dnnl::engine& engine)
+      : engine_(engine), points_(points), depth_(depth), columns_(columns) {
+    using desc = memory::desc;
+    constexpr memory::data_type f32 = memory::data_type::f32;
+    left_ = desc({points, rows, depth}, f32, memory::dims{stride(rows, depth), depth, 1});
+    result_ = desc({points, rows, columns}, f32, memory::dims{stride(rows, columns), columns, 1});
+    const desc right({points, depth, columns}, f32, memory::format_tag::any);
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(left_, right, result_),
+                                                   attributes, engine_);
+    product_ = dnnl::matmul(description);
+    right_ = memory(description.weights_desc(), engine_);
+    scratch_ = description.scratchpad_desc();
+  }
+
+  /// Elements between the matrices of two points. The odd line keeps a tile's lines of different
+  /// points in different sets of the cache.
+  static std::int64_t stride(std::int64_t rows, std::int64_t columns) {
+    return rows * columns + lanes;
+  }
+
+  /// The right-hand matrices, [point, depth, columns] or, transposed, [point, columns, depth].
+  void load(std::vector<float>& matrices, bool transposed) {
+    memory source({{points_, depth_, columns_},
+                   memory::data_type::f32,
+                   transposed ? memory::format_tag::acb : memory::format_tag::abc},
+                  engine_, matrices.data());
+    dnnl::stream stream(engine_);
+    dnnl::reorder(source, right_).execute(stream, source, right_);
+    stream.wait();
+  }
+
+  void multiply(float* left, float* result, void* scratch) const {
+    dnnl::stream stream(engine_);
+    product_.execute(stream, {{DNNL_ARG_SRC, {left_, engine_, left}},
+                              {DNNL_ARG_WEIGHTS, right_},
+                              {DNNL_ARG_DST, {result_, engine_, result}},
+                              {DNNL_ARG_SCRATCHPAD, {scratch_, engine_, scratch}}});
+    stream.wait();
+  }
+
+  std::size_t scratch_size() const { return scratch_.get_size(); }
+
+ private:
+  dnnl::engine engine_;
+  std::int64_t points_, depth_, columns_;
+  memory::desc left_, result_, scratch_;
+  memory right_;
+  dnnl::matmul product_;
+};
+
+/// Images in a group: enough rows for the matrix products, and no more than stay in the cache; a
+/// multiple of the group of the layer below.
+std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64_t block) {
+  std::int64_t group = block;
+  while (group % (2 * below) == 0 && group / 2 * tiles.count() >= 64) group /= 2;
+  return group;
+}
+
+class WinogradLayer : public StridedLayer<float> {
+ public:
+  WinogradLayer(const ConvolutionLayer& layer, const WinogradTiles& tiles, std::int64_t group,
+                const dnnl::engine& engine)
+      : layer_(layer),
+        tiles_(tiles),
+        group_(group),
+        depth_(4 * tiles.input.channels),
+        columns_(tiles.output.channels),
+        forward_(tiles.points(), rows(), depth_, columns_, engine),
+        backward_(tiles.points(), rows(), columns_, depth_, engine),
+        bias_(columns_) {}
+
+  void load(const float* weight, const float* bias) override {
+    std::vector<float> filter = winograd_filter(tiles_, layer_.out, layer_.in, weight);
+    forward_.load(filter, false);
+    backward_.load(filter, true);
+    std::copy_n(bias, layer_.out, bias_.data());
+  }
+
+  void forward(const float* input, float* output, std::byte* scratch) const override {
+    const Parts part = parts(scratch);
+    for (std::int64_t i = 0; i < group_; ++i) {
+      winograd_input(tiles_, input + i * tiles_.input.size(), input_stride(),
+                     part.input + i * tiles_.count() * depth_);
+    }
+    forward_.multiply(part.input, part.output, part.rest);
+    for (std::int64_t i = 0; i < group_; ++i) {
+      winograd_output(tiles_, part.output + i * tiles_.count() * columns_, output_stride(),
+                      bias_.data(), output + i * tiles_.output.size());
+    }
+  }
+
+  void backward(const float* output, float* input, std::byte* scratch) const override {
+    const Parts part = parts(scratch);
+    for (std::int64_t i = 0; i < group_; ++i) {
+      winograd_output_adjoint(tiles_, output + i * tiles_.output.size(), output_stride(),
+                              part.output + i * tiles_.count() * columns_);
+    }
+    backward_.multiply(part.output, part.input, part.rest);
+    for (std::int64_t i = 0; i < group_; ++i) {
+      winograd_input_adjoint(tiles_, part.input + i * tiles_.count() * depth_, input_stride(),
+                             input + i * tiles_.input.size());
+    }
+  }
+
+  std::int64_t group() const override { return group_; }
+  std::size_t scratch_size() const override {
+    return static_cast<std::size_t>(tiles_.points() * (input_stride() + output_stride())) *
+               sizeof(float) +
+           std::max(forward_.scratch_size(), backward_.scratch_size());
+  }
+
+ private:
+  struct Parts {
+    float *input, *output;
+    void* rest;
+  };
+
+  std::int64_t rows() const { return group_ * tiles_.count(); }
+  std::int64_t input_stride() const { return PointProducts::stride(rows(), depth_); }
+  std::int64_t output_stride() const { return PointProducts::stride(rows(), columns_); }
+
+  Parts parts(std::byte* scratch) const {
+    auto* input = reinterpret_cast<float*>(scratch);
+    float* output = input + tiles_.points() * input_stride();
+    return {input, output, output + tiles_.points() * output_stride()};
+  }
+
+  ConvolutionLayer layer_;
+  WinogradTiles tiles_;
+  std::int64_t group_, depth_, columns_;
+  PointProducts forward_, backward_;
+  AlignedBuffer<float> bias_;
+};
+
+/// The layout between two layers: the tiles of the layer that writes it and of the one that reads
+/// it must fit; null where there is none.
+ImageLayout layout_between(const ConvolutionLayer* writer, const WinogradTiles* written,
+                           const ConvolutionLayer* reader, const WinogradTiles* read) {
+  ImageLayout layout{reader ? reader->in_height : writer->out_height,
+                     reader ? reader->in_width : writer->out_width,
+                     whole_lanes(reader ? reader->in : writer->out), 1};
+  layout.rows = layout.height + 2;
+  layout.columns = layout.width + 2;
+  if (read) {
+    layout.rows = std::max(layout.rows, winograd_input_extent(read->side, read->height));
+    layout.columns = std::max(layout.columns, winograd_input_extent(read->side, read->width));
+  }
+  if (written) {
+    layout.rows = std::max(layout.rows, winograd_output_extent(written->side, written->height));
+    layout.columns =
+        std::max(layout.columns, winograd_output_extent(written->side, written->width));
+  }
+  return layout;
+}
+
+}  // namespace
+
+StridedLayers<float> make_winograd_layers(const std::vector<ConvolutionLayer>& layers,
+                                          std::int64_t block) {
+  std::vector<WinogradTiles> tiles;
+  for (const ConvolutionLayer& layer : layers) {
+    tiles.push_back(winograd_tiles(layer.out_height, layer.out_width));
+  }
+  const std::size_t count = layers.size();
+  StridedLayers<float> result;
+  for (std::size_t i = 0; i <= count; ++i) {
+    result.layouts.push_back(
+        layout_between(i > 0 ? &layers[i - 1] : nullptr, i > 0 ? &tiles[i - 1] : nullptr,
+                       i < count ? &layers[i] : nullptr, i < count ? &tiles[i] : nullptr));
+  }
+  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  std::int64_t group = 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    tiles[i].input = result.layouts[i];
+    tiles[i].output = result.layouts[i + 1];
+    group = group_of(tiles[i], group, block);
+    result.layers.push_back(std::make_unique<WinogradLayer>(layers[i], tiles[i], group, engine));
+  }
+  return result;
+}
+
+}  // namespace stanley

@@ -1,0 +1,159 @@
+#include "energy/winograd.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "energy/vectorized.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr std::int64_t in_channels = 3, out_channels = 20;
+
+/// A number of [-1, 1) that depends on `i` alone.
+float number(std::int64_t i) { return static_cast<float>((i * 7919) % 1009) / 504.5F - 1.0F; }
+
+WinogradTiles tiles_of(std::int64_t height, std::int64_t width) {
+  WinogradTiles tiles = winograd_tiles(height / 2, width / 2);
+  const auto layout = [&](std::int64_t channels, std::int64_t rows, std::int64_t columns,
+                          std::int64_t row_reach, std::int64_t column_reach) {
+    return ImageLayout{rows,
+                       columns,
+                       whole_lanes(channels),
+                       1,
+                       std::max(rows + 2, row_reach),
+                       std::max(columns + 2, column_reach)};
+  };
+  tiles.input = layout(in_channels, height, width, winograd_input_extent(tiles.side, tiles.height),
+                       winograd_input_extent(tiles.side, tiles.width));
+  tiles.output =
+      layout(out_channels, height / 2, width / 2, winograd_output_extent(tiles.side, tiles.height),
+             winograd_output_extent(tiles.side, tiles.width));
+  return tiles;
+}
+
+/// An image whose pixels are numbers and whose surroundings are zero.
+std::vector<float> image_of(const ImageLayout& layout, std::int64_t channels, std::int64_t seed) {
+  std::vector<float> image(static_cast<std::size_t>(layout.size()));
+  for (std::int64_t y = 0; y < layout.height; ++y) {
+    for (std::int64_t x = 0; x < layout.width; ++x) {
+      for (std::int64_t channel = 0; channel < channels; ++channel) {
+        image[static_cast<std::size_t>(layout.row(y) + x * layout.channels + channel)] =
+            number(seed++);
+      }
+    }
+  }
+  return image;
+}
+
+/// products [point, tile, columns] = transformed [point, tile, depth] × filter [point, depth,
+/// columns].
+std::vector<float> multiply_points(const WinogradTiles& tiles, std::int64_t depth,
+                                   std::int64_t columns, const std::vector<float>& transformed,
+                                   const std::vector<float>& filter) {
+  std::vector<float> products(static_cast<std::size_t>(tiles.points() * tiles.count() * columns));
+  for (std::int64_t row = 0; row < tiles.points() * tiles.count(); ++row) {
+    for (std::int64_t column = 0; column < columns; ++column) {
+      double sum = 0;
+      for (std::int64_t k = 0; k < depth; ++k) {
+        const std::int64_t point = row / tiles.count();
+        sum += static_cast<double>(transformed[static_cast<std::size_t>(row * depth + k)]) *
+               static_cast<double>(
+                   filter[static_cast<std::size_t>((point * depth + k) * columns + column)]);
+      }
+      products[static_cast<std::size_t>(row * columns + column)] = static_cast<float>(sum);
+    }
+  }
+  return products;
+}
+
+/// Even and odd sides, whole and broken tiles, of both sizes.
+class Winograd : public testing::TestWithParam<std::pair<std::int64_t, std::int64_t>> {};
+
+TEST_P(Winograd, IsTheStridedConvolution) {
+  const auto [height, width] = GetParam();
+  const WinogradTiles tiles = tiles_of(height, width);
+  std::vector<float> weight(static_cast<std::size_t>(out_channels * in_channels * 16));
+  for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<std::int64_t>(i));
+  std::vector<float> bias(static_cast<std::size_t>(tiles.output.channels), 0.25F);
+  const std::vector<float> image = image_of(tiles.input, in_channels, 50);
+  const std::int64_t depth = 4 * tiles.input.channels;
+  std::vector<float> transformed(static_cast<std::size_t>(tiles.points() * tiles.count() * depth));
+  winograd_input(tiles, image.data(), tiles.count() * depth, transformed.data());
+  const std::vector<float> products =
+      multiply_points(tiles, depth, tiles.output.channels, transformed,
+                      winograd_filter(tiles, out_channels, in_channels, weight.data()));
+  std::vector<float> out(static_cast<std::size_t>(tiles.output.size()), -7.0F);
+  winograd_output(tiles, products.data(), tiles.count() * tiles.output.channels, bias.data(),
+                  out.data());
+  const auto pixel = [](const ImageLayout& layout, std::int64_t y, std::int64_t x) {
+    return static_cast<std::size_t>(layout.row(y) + x * layout.channels);
+  };
+  for (std::int64_t y = -1; y < tiles.output.rows - 1; ++y) {
+    for (std::int64_t x = -1; x < tiles.output.columns - 1; ++x) {
+      for (std::size_t o = 0; o < static_cast<std::size_t>(out_channels); ++o) {
+        const float found = out[pixel(tiles.output, y, x) + o];
+        if (y < 0 || x < 0 || y >= height / 2 || x >= width / 2) {
+          ASSERT_EQ(found, -7.0F) << "surroundings are not written";
+          continue;
+        }
+        double sum = 0.25;
+        for (std::int64_t tap = 0; tap < 16; ++tap) {
+          const std::int64_t row = 2 * y + tap / 4 - 1, column = 2 * x + tap % 4 - 1;
+          for (std::size_t i = 0; i < static_cast<std::size_t>(in_channels); ++i) {
+            // The layout's border holds the padding's zeros.
+            sum += static_cast<double>(image[pixel(tiles.input, row, column) + i]) *
+                   static_cast<double>(weight[(o * static_cast<std::size_t>(in_channels) + i) * 16 +
+                                              static_cast<std::size_t>(tap)]);
+          }
+        }
+        // 48 products of numbers below 1, through matrices whose entries are at most 8.
+        ASSERT_NEAR(static_cast<double>(found), sum, 4e-5) << y << ' ' << x << ' ' << o;
+      }
+    }
+  }
+}
+
+/// ⟨T a, b⟩ = ⟨a, Tᵀ b⟩ for the transformation of inputs and for that of outputs.
+TEST_P(Winograd, BackwardIsTheAdjoint) {
+  const auto [height, width] = GetParam();
+  const WinogradTiles tiles = tiles_of(height, width);
+  const auto inner = [](const std::vector<float>& a, const std::vector<float>& b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    }
+    return sum;
+  };
+  const auto numbers = [](std::int64_t count, std::int64_t seed) {
+    std::vector<float> result(static_cast<std::size_t>(count));
+    for (float& value : result) value = number(seed++);
+    return result;
+  };
+  const std::int64_t stride = tiles.count() * 4 * tiles.input.channels;
+  const std::vector<float> image = image_of(tiles.input, tiles.input.channels, 3);
+  const std::vector<float> gradient = numbers(tiles.points() * stride, 11);
+  std::vector<float> transformed(gradient.size()), image_gradient(image.size(), 5.0F);
+  winograd_input(tiles, image.data(), stride, transformed.data());
+  winograd_input_adjoint(tiles, gradient.data(), stride, image_gradient.data());
+  EXPECT_NEAR(inner(transformed, gradient), inner(image, image_gradient),
+              1e-5 * std::sqrt(inner(transformed, transformed) * inner(gradient, gradient)));
+
+  const std::int64_t out_stride = tiles.count() * tiles.output.channels;
+  const std::vector<float> products = numbers(tiles.points() * out_stride, 17);
+  const std::vector<float> out_gradient = image_of(tiles.output, tiles.output.channels, 23);
+  const std::vector<float> bias(static_cast<std::size_t>(tiles.output.channels));
+  std::vector<float> out(out_gradient.size()), product_gradient(products.size());
+  winograd_output(tiles, products.data(), out_stride, bias.data(), out.data());
+  winograd_output_adjoint(tiles, out_gradient.data(), out_stride, product_gradient.data());
+  EXPECT_NEAR(inner(out, out_gradient), inner(products, product_gradient),
+              1e-5 * std::sqrt(inner(out, out) * inner(out_gradient, out_gradient)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, Winograd,
+                         testing::Values(std::pair{32, 32}, std::pair{16, 18}, std::pair{19, 37},
+                                         std::pair{8, 8}, std::pair{7, 10}, std::pair{2, 3}));
+
+}  // namespace
+}  // namespace stanley
