@@ -261,6 +261,12 @@ def history(run):
             ["time", "iteration", "verdict", "exit code", "message"],
             [[moment(s.get("time")), s.get("iteration"), s.get("verdict"), s.get("exit_code"), s.get("message")]
              for s in stops(run)]), wide=True))
+    rollbacks = [r for r in run.record.get("rollbacks") or [] if isinstance(r, dict)]
+    if rollbacks:
+        cards.append(card("Roll-backs", table(
+            ["time", "attempt", "diverged at iteration", "went back to", "seen"],
+            [[moment(r.get("time")), r.get("attempt"), r.get("iteration"), r.get("target"), r.get("seen")]
+             for r in rollbacks]), wide=True))
     return section("Record", "Where, when and with what the run was made.", cards)
 
 

@@ -186,6 +186,10 @@ struct CheckpointConfig {
 struct GuardConfig {
   bool enabled{true};
   std::int64_t attempts{3};
+  std::int64_t warmup{50};
+  std::int64_t patience{3};
+  double deviations{15};
+  std::int64_t probation{50};
 
   bool operator==(const GuardConfig&) const = default;
 };

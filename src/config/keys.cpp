@@ -197,11 +197,25 @@ std::vector<Key> keys_of_the_record(Config& config) {
 std::vector<Key> keys_of_the_safety(Config& config) {
   return {
       {"guard.enabled",
-       "end with exit code 4 when the training diverges; this release has true alone",
+       "when the training diverges, roll it back to an older checkpoint with new noise and half "
+       "the "
+       "learning rate; false: only numbers that are not finite end it, with exit code 4",
        &config.guard.enabled},
-      {"guard.attempts", "roll-backs before the run gives up; this release makes none",
+      {"guard.attempts", "roll-backs before the run gives up with exit code 4",
        &config.guard.attempts, between(1, 65535)},
-      {"watchdog.seconds", "longest wait for other ranks in an NCCL call, s",
+      {"guard.warmup", "first iterations, in which no band is judged", &config.guard.warmup,
+       count()},
+      {"guard.patience", "iterations in a row out of band that count as divergence",
+       &config.guard.patience, count()},
+      {"guard.deviations", "width of the bands, in running deviations", &config.guard.deviations,
+       above(0)},
+      {"guard.probation",
+       "iterations after a checkpoint in which nothing was seen, before it is one "
+       "to roll back to",
+       &config.guard.probation, count()},
+      {"watchdog.seconds",
+       "without progress on any rank for so long the run ends with exit code 6; more than K chain "
+       "steps or one array's writing take, s",
        &config.watchdog.seconds, above(0)},
       {"evaluation.every", "iterations from evaluation to evaluation; this release has null alone",
        &config.evaluation.every, count()},

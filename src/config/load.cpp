@@ -58,11 +58,6 @@ void check_for_training(const Config& config) {
                 "chains.start: bank means the chains of a checkpoint, which `stanley sample` goes "
                 "on with: for training choose uniform, normal, data or data_gaussian");
   }
-  if (!config.guard.enabled) {
-    throw Error(ExitCode::configuration,
-                "guard.enabled: false is not part of this release, in which a diverged run always "
-                "ends: set it to true");
-  }
   if (config.evaluation.every) {
     throw Error(ExitCode::configuration,
                 "evaluation.every is not part of this release: set it to null");

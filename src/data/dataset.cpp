@@ -1,6 +1,7 @@
 #include "data/dataset.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "config/error.hpp"
@@ -109,6 +110,26 @@ void Dataset::copy_sample(std::int64_t index, float* out) const {
         }
       },
       values_);
+}
+
+double Dataset::spread() const {
+  const std::int64_t count = std::min<std::int64_t>(size_, 4096);
+  std::vector<float> sample(static_cast<std::size_t>(dimension_));
+  std::vector<double> sums(sample.size()), squares(sample.size());
+  for (std::int64_t i = 0; i < count; ++i) {
+    copy_sample(i, sample.data());
+    for (std::size_t j = 0; j < sample.size(); ++j) {
+      const auto value = static_cast<double>(sample[j]);
+      sums[j] += value;
+      squares[j] += value * value;
+    }
+  }
+  double variance = 0;
+  for (std::size_t j = 0; j < sample.size(); ++j) {
+    const double mean = sums[j] / static_cast<double>(count);
+    variance += squares[j] / static_cast<double>(count) - mean * mean;
+  }
+  return std::sqrt(std::max(0.0, variance / static_cast<double>(dimension_)));
 }
 
 }  // namespace stanley

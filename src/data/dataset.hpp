@@ -26,6 +26,9 @@ class Dataset {
   /// Elements of one sample.
   std::int64_t dimension() const { return dimension_; }
 
+  /// Standard deviation over (the first few thousand) samples, root mean square over elements.
+  double spread() const;
+
   /// Empty where there are none.
   std::span<const std::int64_t> labels() const { return labels_; }
   const std::vector<std::string>& class_names() const { return class_names_; }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace stanley {
@@ -22,6 +23,7 @@ class RunDirectory {
 
   /// Rank 0 alone. Whether the directory is (still) this object's.
   bool owned() const;
+  void beat() {}
   /// Rank 0 alone. Throws Error(input_output) if another run has taken the directory since.
   void check_ownership() const;
 
@@ -32,6 +34,9 @@ class RunDirectory {
   std::string log() const { return path_ + "/log.txt"; }
   std::string samples() const { return path_ + "/samples"; }
   std::string checkpoints() const { return path_ + "/checkpoints"; }
+  std::string rejected(std::int64_t attempt) const {
+    return path_ + "/rejected/" + std::to_string(attempt);
+  }
   std::string report() const { return path_ + "/report.html"; }
   std::string done() const { return path_ + "/DONE"; }
 

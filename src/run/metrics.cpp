@@ -39,6 +39,7 @@ std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
           {"gain_weighted_drift", &R::gain_weighted_drift},
           {"distance_moved", &R::distance_moved},
           {"chain_scale", &R::chain_scale},
+          {"chain_spread", &R::chain_spread},
           {"saturation", &R::saturation},
           {"acceptance_rate", &R::acceptance_rate},
           {"seconds_chains", &R::seconds_chains},

@@ -35,6 +35,7 @@ struct IterationRecord {
   double gain_weighted_drift = 0;  ///< ‖γ∘∇E‖₁ / ‖∇E‖₁
   double distance_moved = 0;       ///< mean Euclidean distance of a chain's K steps
   double chain_scale = 0;          ///< standard deviation over all elements of all active chains
+  double chain_spread = 0;         ///< standard deviation over the chains, rms over elements
   double saturation = 0;           ///< share of elements on the box's faces
   double acceptance_rate = 0;
   double seconds_chains = 0;

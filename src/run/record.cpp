@@ -66,6 +66,28 @@ void RunRecord::stop(std::int64_t iteration, ExitCode code, const std::string& m
   save();
 }
 
+void RunRecord::roll_back(const RollBack& roll_back) {
+  document_->json["rollbacks"].push_back({{"time", utc_now()},
+                                          {"attempt", roll_back.attempt},
+                                          {"iteration", roll_back.iteration},
+                                          {"target", roll_back.target},
+                                          {"seen", roll_back.seen}});
+  save();
+}
+
+std::string RunRecord::origin() const {
+  const auto& json = document_->json;
+  if (!json.contains("starts") || json["starts"].empty()) return {};
+  return json["starts"].front().value("resumed_from", "");
+}
+
+std::optional<RollBack> RunRecord::last_roll_back() const {
+  const auto& json = document_->json;
+  if (!json.contains("rollbacks") || json["rollbacks"].empty()) return std::nullopt;
+  const auto& last = json["rollbacks"].back();
+  return RollBack{last.at("attempt"), last.at("iteration"), last.at("target"), last.at("seen")};
+}
+
 void RunRecord::save() const { replace_file(path_, document_->json.dump(2) + '\n'); }
 
 std::string verdict(ExitCode code) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,14 @@ struct StartRecord {
   int threads = 1;
 };
 
+/// One roll-back: the run goes on from `target` as attempt `attempt`.
+struct RollBack {
+  std::int64_t attempt = 0;
+  std::int64_t iteration = 0;  ///< where the divergence was seen
+  std::int64_t target = 0;
+  std::string seen;
+};
+
 /// run.json: versions, and every start, stop and verdict of a run. Job scripts read the verdict
 /// there first, since launchers can lose an exit code. Used by rank 0; every change is on the disk
 /// when the call returns.
@@ -32,6 +41,13 @@ class RunRecord {
                 const std::vector<std::int64_t>& state_shape);
   void start(const StartRecord& start);
   void stop(std::int64_t iteration, ExitCode code, const std::string& message);
+
+  /// Before any file of the run is touched for it: a start that finds it finishes it.
+  void roll_back(const RollBack& roll_back);
+  /// The checkpoint that the run's first start went on from; empty if it began anew.
+  std::string origin() const;
+  /// The newest one, if there was any.
+  std::optional<RollBack> last_roll_back() const;
 
  private:
   void save() const;

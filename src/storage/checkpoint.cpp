@@ -61,10 +61,11 @@ using Digests = std::vector<std::vector<std::uint64_t>>;
 
 std::optional<std::string> verify_written(Communicator& communicator, const hdf5::File& file,
                                           const std::vector<ArrayView>& arrays,
-                                          const Digests& digests) {
+                                          const Digests& digests, const FileOptions& options) {
   std::optional<std::string> wrong;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const ArrayView& view = arrays[i];
+    if (options.progressed) options.progressed();
     const hdf5::Rows mine = written_rows(view, communicator.rank());
     const std::int64_t part = row_count(view.shape) / std::max<std::int64_t>(view.shards, 1);
     const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, view.name), mine, part);
@@ -100,6 +101,7 @@ CommitReport write_checkpoint(Communicator& communicator, const std::string& dir
   request.write = [&](hdf5::File& file) {
     for (std::size_t i = 0; i < contents.arrays.size(); ++i) {
       const ArrayView& view = contents.arrays[i];
+      if (options.progressed) options.progressed();
       hdf5::write_rows(communicator, hdf5::Dataset(file, view.name), written_rows(view, rank),
                        view.data);
       hdf5::write_rows(communicator, hdf5::Dataset(file, digests_name(view.name)),
@@ -107,7 +109,7 @@ CommitReport write_checkpoint(Communicator& communicator, const std::string& dir
     }
   };
   request.verify = [&](hdf5::File& file) {
-    return verify_written(communicator, file, contents.arrays, digests);
+    return verify_written(communicator, file, contents.arrays, digests, options);
   };
   return commit(communicator, request, options);
 }

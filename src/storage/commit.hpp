@@ -21,6 +21,7 @@ struct FileOptions {
   std::map<std::string, std::string> hints{};  ///< for MPI-IO, by the names that it knows
   std::function<void()> before_rename{};  ///< rank 0: throws if the directory isn't ours any more
   std::function<void()> retention{};      ///< rank 0: removes older files, once all is safe
+  std::function<void()> progressed{};     ///< on each rank, with each array that is done
   /// On the rank that fails inside a collective call, just before all ranks are aborted with the
   /// error's code: the others wait there and can't be told otherwise. Default: prints to stderr.
   std::function<void(const Error&)> on_abort{};

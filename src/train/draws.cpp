@@ -44,40 +44,40 @@ std::vector<double> log_density(const std::vector<double>& energies, const Confi
   return result;
 }
 
-CommitReport write_bank_draws(Trainer& trainer, const Dataset& dataset, const Config& config,
-                              const std::string& directory, Communicator& communicator,
-                              const FileOptions& options) {
+BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& config) {
   Bank& bank = trainer.bank();
   const std::int64_t wanted =
       std::min(config.samples.chains.value_or(config.chains.total), config.chains.total);
   const std::int64_t count =
       std::clamp<std::int64_t>(wanted - bank.first_id(), 0, bank.local_count());
-  const at::Tensor states = bank.state().narrow(0, 0, count).to(at::kCPU).contiguous();
+  const auto size = static_cast<std::size_t>(count);
+  states_ = bank.state().narrow(0, 0, count).to(at::kCPU, at::kFloat, false, true).contiguous();
   const at::Tensor energy = trainer.chain_energies(count);
-  const std::vector<double> energies(energy.const_data_ptr<float>(),
-                                     energy.const_data_ptr<float>() + count);
-  const std::vector<double> lp = log_density(energies, config);
-  const std::vector<double> acceptance(static_cast<std::size_t>(count), 1.0);
-  const std::vector<float> data = observed(dataset);
+  energies_.assign(energy.const_data_ptr<float>(), energy.const_data_ptr<float>() + count);
+  lp_ = log_density(energies_, config);
+  acceptance_.assign(size, 1.0);
+  ages_.assign(bank.ages().begin(), bank.ages().begin() + count);
+  restarts_.assign(bank.restarts().begin(), bank.restarts().begin() + count);
 
-  DrawSet draws;
-  draws.state_shape = dataset.shape();
-  draws.chains = wanted;
-  draws.chains_per_shard = config.chains.total / config.chains.shards;
-  draws.first_chain = std::min(bank.first_id(), wanted);
-  draws.chain_count = count;
-  draws.draw_numbers = {trainer.iteration()};
-  draws.states = states.const_data_ptr<float>();
-  draws.statistics = {{"lp", ElementType::float64, lp.data()},
-                      {"potential_energy", ElementType::float64, energies.data()},
-                      {"age", ElementType::int64, bank.ages().data()},
-                      {"restarts", ElementType::int64, bank.restarts().data()},
-                      {"acceptance_rate", ElementType::float64, acceptance.data()}};
-  draws.observed = data;
-  draws.attributes = draw_attributes(config);
-  draws.attributes["iteration"] = trainer.iteration();
-  return write_draws(communicator, fmt::format("{}/draws-{:08}.nc", directory, trainer.iteration()),
-                     draws, options);
+  set_.state_shape = dataset.shape();
+  set_.chains = wanted;
+  set_.chains_per_shard = config.chains.total / config.chains.shards;
+  set_.first_chain = std::min(bank.first_id(), wanted);
+  set_.chain_count = count;
+  set_.draw_numbers = {trainer.iteration()};
+  set_.states = states_.const_data_ptr<float>();
+  set_.statistics = {{"lp", ElementType::float64, lp_.data()},
+                     {"potential_energy", ElementType::float64, energies_.data()},
+                     {"age", ElementType::int64, ages_.data()},
+                     {"restarts", ElementType::int64, restarts_.data()},
+                     {"acceptance_rate", ElementType::float64, acceptance_.data()}};
+  set_.observed = observed(dataset);
+  set_.attributes = draw_attributes(config);
+  set_.attributes["iteration"] = trainer.iteration();
+}
+
+std::string BankDraws::path(const std::string& directory) const {
+  return fmt::format("{}/draws-{:08}.nc", directory, set_.draw_numbers.front());
 }
 
 }  // namespace stanley

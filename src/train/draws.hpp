@@ -1,6 +1,9 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <string>
+#include <vector>
 
 #include "config/config.hpp"
 #include "data/dataset.hpp"
@@ -9,11 +12,24 @@
 
 namespace stanley {
 
-/// Collective. Writes DIRECTORY/draws-<iteration>.nc: the present states of the first
-/// `samples.chains` chains, their energies, ages and restarts, and some data samples beside them.
-CommitReport write_bank_draws(Trainer& trainer, const Dataset& dataset, const Config& config,
-                              const std::string& directory, Communicator& communicator,
-                              const FileOptions& options);
+/// The present states of the first `samples.chains` chains of a training, their energies, ages and
+/// restarts, and some data samples beside them: copies, that stay as they are.
+class BankDraws {
+ public:
+  BankDraws(Trainer& trainer, const Dataset& dataset, const Config& config);
+  BankDraws(const BankDraws&) = delete;
+  BankDraws& operator=(const BankDraws&) = delete;
+
+  /// "DIRECTORY/draws-00000200.nc"
+  std::string path(const std::string& directory) const;
+  const DrawSet& set() const { return set_; }
+
+ private:
+  at::Tensor states_;
+  std::vector<double> energies_, lp_, acceptance_;
+  std::vector<std::int64_t> ages_, restarts_;
+  DrawSet set_;
+};
 
 /// What every draw file says about where it comes from.
 std::map<std::string, std::variant<std::string, std::int64_t, double>> draw_attributes(

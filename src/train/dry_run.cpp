@@ -80,8 +80,9 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   const ComputeSetup setup = set_up(config, session);
   const Dataset dataset = Dataset::load(config.data, config.run.seed, session.world());
   const auto reducer = reducer_for(config, setup, session);
+  Activity activity;
   Trainer trainer(config, dataset,
-                  {session.world(), *reducer, setup.torch_device, setup.precision});
+                  {session.world(), *reducer, setup.torch_device, setup.precision, activity});
   trainer.iterate();  // the first one also allocates
   const IterationRecord record = trainer.iterate();
   const std::vector<ArrayView> arrays = trainer.arrays();

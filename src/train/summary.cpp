@@ -22,6 +22,17 @@ double share_at_box(const at::Tensor& rows, const SamplerConfig& config) {
   return sum_of(((rows <= low) | (rows >= high)).to(at::kFloat).mean(1));
 }
 
+/// Collective. Root mean square over the elements of the standard deviation over all `count`
+/// chains.
+double spread_of(const at::Tensor& rows, double count, Communicator& communicator) {
+  at::Tensor sums =
+      at::stack({rows.sum(0), rows.square().sum(0)}).to(at::kCPU, at::kDouble).contiguous();
+  communicator.sum(
+      std::span<double>(sums.mutable_data_ptr<double>(), static_cast<std::size_t>(sums.numel())));
+  const at::Tensor variance = sums[1] / count - (sums[0] / count).square();
+  return std::sqrt(std::max(0.0, variance.mean().item<double>()));
+}
+
 void sum_over_ranks(Communicator& communicator, const std::vector<double*>& values) {
   std::vector<double> sums;
   for (const double* value : values) sums.push_back(*value);
@@ -69,6 +80,7 @@ void summarize(const Config& config, const LocalSummary& local, Communicator& co
 
   const auto active = static_cast<double>(config.chains.active);
   const auto batch = static_cast<double>(config.data.batch);
+  record.chain_spread = spread_of(rows, active, communicator);
   record.energy_data = energies.data / batch;
   record.energy_chains = energies.chains / active;
   record.gap = record.energy_chains - record.energy_data;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 
 #include "config/schedule.hpp"
@@ -37,20 +38,22 @@ std::span<float> span_of(at::Tensor& tensor) {
 
 }  // namespace
 
-Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context)
+Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context,
+                 std::uint32_t attempt)
     : config_(config),
       context_(context),
+      attempt_(attempt),
       shards_(deal_shards(config.chains.shards, context.communicator.rank(),
                           context.communicator.size())),
       network_(make_network(config.energy, dataset.shape(), config.run.seed)),
       optimizer_(config.optimizer, *network_, context.device),
       objective_(config, *network_),
-      batches_(dataset, config, 0),
-      bank_(config.chains, dataset.shape(), shards_, config.run.seed, 0, context.device),
-      start_(make_start_state(config, dataset, 0)),
+      batches_(dataset, config, attempt),
+      bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device),
+      start_(make_start_state(config, dataset, attempt)),
       engine_(make_gradient_engine(*network_, config.energy, context.precision, context.device)),
       transition_(
-          make_transition(config.sampler, {config.run.seed, random::Stream::chain_noise, 0})),
+          make_transition(config.sampler, {config.run.seed, random::Stream::chain_noise, attempt})),
       parts_(at::zeros({gradient_parts(), optimizer_.size()}, optimizer_.values().options())),
       gradient_(at::zeros_like(optimizer_.values())) {
   bank_.start_all(start_);
@@ -60,6 +63,7 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
 IterationRecord Trainer::iterate() {
   IterationRecord record;
   Stopwatch total, phase;
+  context_.activity.enter("chains");
   const double restart_probability =
       config_.chains.restart_probability.at(iteration_, config_.run.iterations);
   ChainBatch chains = bank_.visit(iteration_, restart_probability, start_);
@@ -69,10 +73,12 @@ IterationRecord Trainer::iterate() {
   wait_for(context_.device);
   record.seconds_chains = phase.lap();
 
+  context_.activity.enter("weight gradient");
   const EnergySums energies = weight_gradient(data_batch(), chains.state);
   const double noise = noise_energy();
   record.seconds_gradient = phase.lap();
 
+  context_.activity.enter("reduction");
   context_.reducer.reduce(span_of(parts_), span_of(gradient_));
   summarize(config_,
             {moved, energies, noise, noise_probes_per_shard * config_.chains.shards, before,
@@ -80,8 +86,10 @@ IterationRecord Trainer::iterate() {
             context_.communicator, record);
   record.seconds_reduction = phase.lap();
 
-  const double factor =
-      learning_rate_factor(config_.optimizer.schedule, iteration_, config_.run.iterations);
+  context_.activity.enter("weight update");
+  const double factor = std::ldexp(
+      learning_rate_factor(config_.optimizer.schedule, iteration_, config_.run.iterations),
+      -static_cast<int>(attempt_));
   record.gradient_norm = optimizer_.update(gradient_, iteration_, factor);
   record.parameter_norm = optimizer_.parameter_norm();
   network_->update_buffers();
@@ -150,7 +158,7 @@ double Trainer::noise_energy() const {
                     at::arange(noise_probes_per_shard * shards_.first,
                                noise_probes_per_shard * (shards_.first + shards_.count),
                                at::TensorOptions(at::kLong).device(context_.device))};
-  fill_uniform({config_.run.seed, random::Stream::noise_probe, 0},
+  fill_uniform({config_.run.seed, random::Stream::noise_probe, attempt_},
                static_cast<std::uint64_t>(iteration_), static_cast<float>(range[0]),
                static_cast<float>(range[1]), probes);
   const at::Tensor energies =
@@ -212,9 +220,9 @@ at::Tensor& Trainer::host(at::Tensor& tensor) {
 
 Progress Trainer::progress() const {
   return {{"iteration", iteration_},
-          {"attempt", std::int64_t{0}},
+          {"attempt", std::int64_t{attempt_}},
           {"samples_seen", iteration_ * config_.data.batch},
-          {"learning_rate_factor", 1.0},
+          {"learning_rate_factor", std::ldexp(1.0, -static_cast<int>(attempt_))},
           {"gap_count", gap_.count},
           {"gap_last", gap_.last},
           {"gap_mean", gap_.mean},

@@ -14,6 +14,7 @@
 #include "energy/gradient_engine.hpp"
 #include "energy/network.hpp"
 #include "parallel/reducer.hpp"
+#include "run/activity.hpp"
 #include "run/metrics.hpp"
 #include "storage/array.hpp"
 #include "storage/checkpoint.hpp"
@@ -29,14 +30,17 @@ struct TrainerContext {
   Reducer& reducer;
   at::Device device;
   Precision precision;  ///< of the chains' network, resolved
+  Activity& activity;   ///< told which phase this rank is in
 };
 
 /// The algorithm (design §3): persistent chains, data, one network, one optimiser. It knows nothing
 /// of files; its state crosses as named plain arrays.
 class Trainer {
  public:
-  /// Collective. A training at iteration 0. `dataset` and the context's objects must outlive it.
-  Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context);
+  /// Collective. A training at iteration 0, rolled back `attempt` times: each brings new noise and
+  /// half the learning rate. `dataset` and the context's objects must outlive it.
+  Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context,
+          std::uint32_t attempt = 0);
 
   /// Collective. One iteration: K chain steps of the active chains, one data batch, one reduction,
   /// one weight update.
@@ -68,6 +72,7 @@ class Trainer {
 
   Config config_;
   TrainerContext context_;
+  std::uint32_t attempt_;
   Shards shards_;
   std::unique_ptr<Network> network_;
   Optimizer optimizer_;

@@ -8,19 +8,24 @@
 #include <filesystem>
 #include <iostream>
 #include <optional>
+#include <set>
 
 #include "config/error.hpp"
 #include "config/time_limit.hpp"
 #include "data/dataset.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/topology.hpp"
+#include "run/activity.hpp"
 #include "run/directory.hpp"
 #include "run/metrics.hpp"
 #include "run/record.hpp"
+#include "run/rejection.hpp"
 #include "run/stop.hpp"
 #include "run/version.hpp"
+#include "run/watchdog.hpp"
 #include "storage/checkpoint.hpp"
-#include "train/draws.hpp"
+#include "train/guard.hpp"
+#include "train/output.hpp"
 #include "train/resume.hpp"
 #include "train/setup.hpp"
 #include "train/trainer.hpp"
@@ -38,6 +43,10 @@ std::string job_id() {
 bool due(const std::optional<std::int64_t>& every, std::int64_t iteration) {
   return every && iteration % *every == 0;
 }
+
+/// Time that a run leaves itself before its end: what its newest checkpoint and its newest
+/// iteration took, with some room; at least so many seconds.
+constexpr double least_margin = 2;
 
 /// One start of a run, from the files to the verdict. Rank 0 keeps the run's own files.
 class Training {
@@ -63,8 +72,11 @@ class Training {
     file_options_ = {.job = job_id().empty() ? "local" : job_id(),
                      .hints = config_.checkpoint.hints,
                      .before_rename = [this] { before_rename(); },
+                     .progressed = [this] { activity_.advance(); },
                      .on_abort = [this](const Error& error) { note_abort(error); }};
     try {
+      const Watchdog watchdog(world_, activity_, session_.threads_may_communicate(),
+                              watchdog_options());
       start();
       return iterate_until_stopped();
     } catch (const Error& error) {
@@ -74,10 +86,9 @@ class Training {
   }
 
  private:
-  bool leader() const { return session_.rank() == 0; }
-  std::int64_t iteration() const { return trainer_ ? trainer_->iteration() : 0; }
+  bool leader() const { return world_.rank() == 0; }
+  std::int64_t iteration() const { return trainer_->iteration(); }
 
-  /// Whether this very training ended before.
   bool already_finished() {
     std::int64_t newest = -1;
     agree(world_, [&] {
@@ -92,39 +103,70 @@ class Training {
     return true;
   }
 
+  Watchdog::Options watchdog_options() {
+    Watchdog::Options options{
+        .limit = std::max<std::int64_t>(1, static_cast<std::int64_t>(config_.watchdog.seconds)),
+        .hosts = session_.hosts()};
+    if (leader()) options.beat = [this] { directory_.beat(); };
+    options.on_hang = [this](const std::string& message) {
+      note_abort(Error(ExitCode::communication, message));
+    };
+    return options;
+  }
+
+  // --- start ------------------------------------------------------------------------------------
+
   void start() {
+    activity_.enter("set-up");
     log_.info(fmt::format("stanley {} ({}), run directory {}", build_version, build_commit,
                           directory_.path()));
     agree(world_, [&] {
       if (!leader()) return;
       remove_unfinished(directory_.checkpoints());
       remove_unfinished(directory_.samples());
+      finish_roll_back();
+      if (branches()) check_branch();
     });
+    attempt_ = static_cast<std::uint32_t>(world_.max(attempt_));
+    resume_ = world_.broadcast(resume_, 0);
     const auto header = find_start(world_, resume_, directory_.checkpoints(), file_options_, log_);
     if (header) adopt(*header);
     setup_.emplace(set_up(config_, session_));
     dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
     reducer_ = reducer_for(config_, *setup_, session_);
-    trainer_ = std::make_unique<Trainer>(
-        config_, dataset_,
-        TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision});
-    if (header) {
-      const auto sharding = branches() ? Sharding::any : Sharding::same;
-      const std::vector<ArrayView> arrays = trainer_->arrays();
-      check_arrays(*header, arrays, sharding);
-      read_checkpoint(world_, *header, arrays, sharding, file_options_);
-      trainer_->restore(header->progress);
-    }
+    output_.emplace(config_, directory_, file_options_, session_, log_, activity_);
+    const bool anew = !header || branches();
+    take_up(header ? &*header : nullptr, branches() ? Sharding::any : Sharding::same);
+    if (anew) base_ = iteration();
     open_run_files(header ? header->path : "");
-    if (!header) {
-      write_checkpoint_now();
-      write_draws_now();
-    }
     began_ = last_checkpoint_ = Clock::now();
+    // What a divergence before the first periodic checkpoint goes back to.
+    if (anew) write({.draws = true, .checkpoint = true});
   }
 
   /// A file named by --resume from outside of this run's directory.
   bool branches() const { return resume_ != "auto" && resume_ != "never"; }
+
+  /// Rank 0. The same command again goes on with a branch; another run's directory is refused.
+  void check_branch() {
+    if (list_checkpoints(directory_.checkpoints()).empty()) return;
+    if (record_->origin() != resume_) {
+      throw Error(
+          ExitCode::input_output,
+          fmt::format("{} already holds a run that did not begin from {}; branch into a new "
+                      "directory with --run-directory, or go on with --resume auto",
+                      directory_.path(), resume_));
+    }
+    resume_ = "auto";
+  }
+
+  /// Rank 0. What was cut off in the middle of a roll-back.
+  void finish_roll_back() {
+    const auto last = record_->last_roll_back();
+    if (!last) return;
+    attempt_ = static_cast<std::uint32_t>(last->attempt);
+    reject_files(directory_, last->target, last->attempt);
+  }
 
   /// What `auto` meant when the run began stays so.
   void adopt(const CheckpointHeader& header) {
@@ -135,6 +177,23 @@ class Training {
           stored->second == "bfloat16" ? Precision::bfloat16 : Precision::float32;
     }
     log_.info(fmt::format("goes on from {} (iteration {})", header.path, header.iteration));
+  }
+
+  /// Collective. A trainer of the present attempt, at the checkpoint's iteration if there is one.
+  void take_up(const CheckpointHeader* header, Sharding sharding) {
+    trainer_ = std::make_unique<Trainer>(
+        config_, dataset_,
+        TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision, activity_},
+        attempt_);
+    guard_.emplace(config_.guard, dataset_.spread());
+    if (header == nullptr) return;
+    const std::vector<ArrayView> arrays = trainer_->arrays();
+    check_arrays(*header, arrays, sharding);
+    read_checkpoint(world_, *header, arrays, sharding, file_options_);
+    trainer_->restore(header->progress);
+    guard_->restore(header->progress);
+    const auto base = header->progress.find("base_iteration");
+    if (base != header->progress.end()) base_ = std::get<std::int64_t>(base->second);
   }
 
   void open_run_files(const std::string& resumed_from) {
@@ -172,43 +231,58 @@ class Training {
     return count;
   }
 
+  // --- the loop ---------------------------------------------------------------------------------
+
   ExitCode iterate_until_stopped() {
     double seconds_files = 0;
     while (iteration() < config_.run.iterations) {
       IterationRecord record = trainer_->iterate();
-      require_finite(record);
       record.seconds_files = seconds_files;
       note(record);
       const auto before = Clock::now();
-      const Decision decision = decide();
-      if (due(config_.samples.every, iteration()) || decision.last) write_draws_now();
-      if (decision.checkpoint) write_checkpoint_now();
-      seconds_files = std::chrono::duration<double>(Clock::now() - before).count();
+      const std::optional<Divergence> divergence = guard_->observe(record);
+      const Decision decision = decide(record, divergence.has_value());
+      if (decision.diverged) {
+        roll_back(divergence.value());
+      } else {
+        write({.draws = due(config_.samples.every, iteration()) || decision.last,
+               .checkpoint = decision.checkpoint});
+      }
       if (decision.stop) return finish(ExitCode::requeue);
+      seconds_files = std::chrono::duration<double>(Clock::now() - before).count();
     }
     return finish(ExitCode::finished);
   }
 
   struct Decision {
-    bool stop, checkpoint, last;
+    bool stop, checkpoint, last, diverged;
   };
 
   /// Collective. What follows this iteration: any rank's signal counts, rank 0's clock decides.
-  Decision decide() {
+  Decision decide(const IterationRecord& record, bool diverged) {
     const StopRequest request = take_request();
-    const auto now = Clock::now();
     bool stop = request.stop, checkpoint = request.checkpoint;
     if (leader()) {
+      const auto now = Clock::now();
       const std::chrono::duration<double> since = now - last_checkpoint_;
       const auto& seconds = config_.checkpoint.seconds;
       checkpoint = checkpoint || (seconds && since.count() >= *seconds);
-      if (config_.run.until) stop = stop || now >= end_time(*config_.run.until, began_).value();
+      if (config_.run.until)
+        stop = stop || now + margin(record) >= end_time(*config_.run.until, began_).value();
     }
-    std::int64_t flags[2] = {stop, checkpoint};
+    std::int64_t flags[4] = {stop, checkpoint, diverged, output_->failed()};
     world_.sum(std::span<std::int64_t>(flags));
+    if (flags[3] > 0) give_up_on_files();
     const bool last = iteration() == config_.run.iterations;
     stop = flags[0] > 0 && !last;
-    return {stop, stop || last || flags[1] > 0 || due(config_.checkpoint.every, iteration()), last};
+    return {stop, stop || last || flags[1] > 0 || due(config_.checkpoint.every, iteration()), last,
+            flags[2] > 0};
+  }
+
+  Clock::duration margin(const IterationRecord& record) const {
+    const double seconds = 2 * record.seconds_iteration + 1.5 * output_->checkpoint_seconds();
+    return std::chrono::duration_cast<Clock::duration>(
+        std::chrono::duration<double>(std::max(least_margin, seconds)));
   }
 
   void note(const IterationRecord& record) {
@@ -220,28 +294,28 @@ class Training {
     }
   }
 
-  void require_finite(const IterationRecord& record) const {
-    if (std::isfinite(record.loss) && std::isfinite(record.gradient_norm)) return;
-    throw Error(
-        ExitCode::diverged,
-        fmt::format("the training diverged at iteration {}: the loss is {} and the "
-                    "gradient's norm {}; lower optimizer.learning_rate or "
-                    "sampler.step_size, and go on from the newest checkpoint in {}",
-                    iteration(), record.loss, record.gradient_norm, directory_.checkpoints()));
-  }
+  // --- files ------------------------------------------------------------------------------------
 
-  /// Rank 0 writes the verdict, unless the directory is another run's by now.
-  void note_failure(const Error& error) {
-    if (leader() && record_ && directory_.owned()) {
-      record_->stop(iteration(), error.code, error.what());
+  void write(Output::Request request) {
+    if (request.checkpoint) {
+      request.progress = trainer_->progress();
+      guard_->add_to(request.progress);
+      request.progress["base_iteration"] = base_;
+      request.texts = {{"config", to_yaml(config_)},
+                       {"precision", to_string(setup_->precision)},
+                       {"device", to_string(setup_->device.kind)},
+                       {"versions", fmt::format(R"({{"stanley": "{}", "commit": "{}"}})",
+                                                build_version, build_commit)}};
+      request.keep = targets_from(iteration());
+      last_checkpoint_ = Clock::now();
     }
+    output_->write(*trainer_, dataset_, request);
   }
 
-  /// The rank that failed inside a collective, before it ends all ranks.
-  void note_abort(const Error& error) {
-    note_failure(error);
-    log_.error(error.what());
-    if (!leader()) std::cerr << "stanley: " << error.what() << std::endl;
+  /// Collective. Some rank's files went wrong: what and why is thrown on all.
+  [[noreturn]] void give_up_on_files() {
+    output_->wait();
+    throw Error(ExitCode::communication, "another rank could not write its part of a file");
   }
 
   /// Rank 0, before a file gets its final name.
@@ -250,39 +324,93 @@ class Training {
     if (metrics_) metrics_->sync();
   }
 
-  void write_checkpoint_now() {
-    CheckpointContents contents;
-    contents.iteration = iteration();
-    contents.arrays = trainer_->arrays();
-    contents.progress = trainer_->progress();
-    contents.texts = {{"config", to_yaml(config_)},
-                      {"precision", to_string(setup_->precision)},
-                      {"device", to_string(setup_->device.kind)},
-                      {"versions", fmt::format(R"({{"stanley": "{}", "commit": "{}"}})",
-                                               build_version, build_commit)}};
-    FileOptions options = file_options_;
-    options.retention = [this] {
-      retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,
-                         config_.checkpoint.keep_every, {0});
-    };
-    const CommitReport report =
-        write_checkpoint(world_, directory_.checkpoints(), contents, options);
-    last_checkpoint_ = Clock::now();
-    say("checkpoint", report);
+  // --- divergence -------------------------------------------------------------------------------
+
+  /// Iterations that a run which is at `now` may go back to, now or later: its first, and the
+  /// multiples of checkpoint.every from the newest on that has passed its probation. Neither a
+  /// resume nor a signal's extra checkpoint changes them.
+  std::set<std::int64_t> targets_from(std::int64_t now) const {
+    std::set<std::int64_t> targets{base_};
+    if (!config_.checkpoint.every) return targets;
+    const std::int64_t every = *config_.checkpoint.every;
+    const std::int64_t passed = (now - config_.guard.probation) / every * every;
+    for (std::int64_t target = std::max(base_, passed); target <= now; target += every) {
+      if (target % every == 0) targets.insert(target);
+    }
+    return targets;
   }
 
-  void write_draws_now() {
-    say("draws", write_bank_draws(*trainer_, dataset_, config_, directory_.samples(), world_,
-                                  file_options_));
+  /// Collective. The newest checkpoint that a run which diverged at `now` may go back to.
+  CheckpointHeader find_target(std::int64_t now) {
+    std::set<std::int64_t> targets{base_};
+    if (config_.checkpoint.every) {
+      for (std::int64_t target = 0; target + config_.guard.probation <= now;
+           target += *config_.checkpoint.every) {
+        if (target >= base_) targets.insert(target);
+      }
+    }
+    std::string reasons;
+    for (auto target = targets.rbegin(); target != targets.rend(); ++target) {
+      const std::string path = checkpoint_path(directory_.checkpoints(), *target);
+      try {
+        return verify_checkpoint(world_, path, file_options_);
+      } catch (const Error& error) {
+        if (error.code != ExitCode::input_output) throw;
+        reasons += std::string("\n  ") + error.what();
+      }
+    }
+    throw Error(ExitCode::diverged,
+                "the training diverged, and there is no checkpoint to go back "
+                "to:" +
+                    reasons);
   }
 
-  void say(const char* what, const CommitReport& report) {
-    const double megabytes = static_cast<double>(report.bytes) / 1e6;
-    log_.info(fmt::format("{} {}: {:.1f} MB in {:.2f} s ({:.0f} MB/s)", what, report.path,
-                          megabytes, report.seconds, megabytes / report.seconds));
+  /// Collective. Goes back to an older checkpoint, with new noise and half the learning rate.
+  void roll_back(const Divergence& divergence) {
+    const std::int64_t now = iteration();
+    const std::string seen =
+        fmt::format("the training diverged at iteration {}: {}", now, divergence.seen);
+    if (!config_.guard.enabled || attempt_ >= config_.guard.attempts) {
+      throw Error(ExitCode::diverged,
+                  fmt::format("{}; {} roll-backs were made; {}, in a branch from a checkpoint of "
+                              "{} (--resume CHECKPOINT --run-directory NEW)",
+                              seen, attempt_, divergence.advice, directory_.checkpoints()));
+    }
+    output_->wait();
+    const CheckpointHeader target = find_target(now);
+    ++attempt_;
+    agree(world_, [&] {
+      if (!leader()) return;
+      record_->roll_back({attempt_, now, target.iteration, divergence.seen});
+      reject_files(directory_, target.iteration, attempt_);
+      metrics_.emplace(directory_.metrics(), target.iteration);
+    });
+    log_.warn(fmt::format(
+        "{}; goes back to iteration {} with new noise and half the learning rate "
+        "(attempt {} of {}); later files are in {}",
+        seen, target.iteration, attempt_, config_.guard.attempts, directory_.rejected(attempt_)));
+    take_up(&target, Sharding::same);
+    progress_line_ = ProgressLine(config_.run.iterations);
+  }
+
+  // --- the end ----------------------------------------------------------------------------------
+
+  /// Rank 0 writes the verdict, unless the directory is another run's by now.
+  void note_failure(const Error& error) {
+    if (leader() && record_ && directory_.owned()) {
+      record_->stop(trainer_ ? iteration() : 0, error.code, error.what());
+    }
+  }
+
+  /// The rank that ends all ranks from within, before it does so.
+  void note_abort(const Error& error) {
+    note_failure(error);
+    log_.error(error.what());
+    if (!leader()) std::cerr << "stanley: " << error.what() << std::endl;
   }
 
   ExitCode finish(ExitCode code) {
+    output_->wait();
     agree(world_, [&] {
       if (!leader()) return;
       if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
@@ -302,15 +430,20 @@ class Training {
   Communicator& world_;
   Log& log_;
   RunDirectory directory_;
+  Activity activity_;
   FileOptions file_options_;
   std::optional<ComputeSetup> setup_;
   Dataset dataset_;
   std::unique_ptr<Reducer> reducer_;
   std::unique_ptr<Trainer> trainer_;
+  std::optional<Guard> guard_;
   std::optional<MetricsFile> metrics_;  // rank 0
   std::optional<RunRecord> record_;     // rank 0
   ProgressLine progress_line_;
   Clock::time_point began_, last_checkpoint_;
+  std::uint32_t attempt_ = 0;     // roll-backs so far
+  std::int64_t base_ = 0;         // the first iteration of this run's directory
+  std::optional<Output> output_;  // last: its thread uses what stands above
 };
 
 }  // namespace

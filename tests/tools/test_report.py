@@ -318,10 +318,11 @@ def test_warnings_of_a_bad_run(tmp_path):
     write_metrics(run, columns)
     (run / "rejected" / "1").mkdir(parents=True)
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(record | {"verdict": "diverged"}))
+    (run / "run.json").write_text(json.dumps(record | {"verdict": "diverged", "rollbacks": [
+        {"time": "2026-01-01T00:00:00Z", "attempt": 1, "iteration": 37, "target": 20, "seen": "the gap is <wide>"}]}))
     page = report(run)
     for words in ("diverged", "nearly plain Langevin", "lower the learning rate", "no longer keep up",
-                  "rolled back once"):
+                  "rolled back once", "Roll-backs", "the gap is <wide>"):
         assert page.says(words), words
 
 

@@ -38,7 +38,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 IterationRecord awkward(std::int64_t iteration) {
   IterationRecord record;
   double* columns = &record.energy_data;
-  for (int i = 0; i < 31; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  for (int i = 0; i < 32; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
   record.iteration = iteration;
   record.gap_autocorrelation = std::nan("");
   record.energy_noise = -0.0;
@@ -50,15 +50,15 @@ IterationRecord awkward(std::int64_t iteration) {
 
 // --- metrics ------------------------------------------------------------------------------------
 
-static_assert(sizeof(IterationRecord) == 32 * sizeof(double), "a column without a test");
+static_assert(sizeof(IterationRecord) == 33 * sizeof(double), "a column without a test");
 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
   const std::vector<std::string> fields = split(to_csv(record), ',');
-  ASSERT_EQ(fields.size(), 32U);
+  ASSERT_EQ(fields.size(), 33U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 31; ++i) {
+  for (std::size_t i = 0; i < 32; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -75,7 +75,7 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
             "gradient_norm,parameter_norm,learning_rate,restart_probability,restarts,"
             "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
-            "distance_moved,chain_scale,saturation,acceptance_rate,seconds_chains,"
+            "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,seconds_chains,"
             "seconds_gradient,seconds_reduction,seconds_files,seconds_iteration,"
             "chain_steps_per_second\n");
 }
@@ -128,6 +128,27 @@ TEST_F(Run, AFullDiskIsNoticed) {
 }
 
 // --- files and record ---------------------------------------------------------------------------
+
+TEST_F(Run, RollBacksAreKeptAndTheNewestIsFound) {
+  const std::string path = directory_ + "/run.json";
+  {
+    RunRecord record(path);
+    EXPECT_FALSE(record.last_roll_back());
+    EXPECT_EQ(record.origin(), "");
+    record.start({.iteration = 100, .resumed_from = "elsewhere/iteration-00000100.h5"});
+    record.roll_back({1, 250, 200, "the gap"});
+    record.roll_back({2, 240, 100, "the norm"});
+  }
+  RunRecord again(path);
+  again.start({.iteration = 100, .resumed_from = "here"});
+  EXPECT_EQ(again.origin(), "elsewhere/iteration-00000100.h5");
+  const auto last = again.last_roll_back();
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->attempt, 2);
+  EXPECT_EQ(last->iteration, 240);
+  EXPECT_EQ(last->target, 100);
+  EXPECT_EQ(last->seen, "the norm");
+}
 
 TEST_F(Run, FilesAreReplacedWhole) {
   const std::string path = directory_ + "/text";

@@ -35,7 +35,7 @@ struct Training {
       : communicator(make_local_communicator()),
         reducer(make_reducer(*communicator, Transport::mpi, Summation::plain)),
         dataset(Dataset::load(config.data, config.run.seed, *communicator)),
-        trainer(config, dataset, {*communicator, *reducer, cpu, Precision::float32}) {}
+        trainer(config, dataset, {*communicator, *reducer, cpu, Precision::float32, activity}) {}
 
   /// The rows of metrics.csv of so many iterations, without the six columns that are clocks.
   std::vector<std::string> iterate(int count) {
@@ -51,6 +51,7 @@ struct Training {
   std::unique_ptr<Communicator> communicator;
   std::unique_ptr<Reducer> reducer;
   Dataset dataset;
+  Activity activity;
   Trainer trainer;
 };
 

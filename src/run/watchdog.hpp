@@ -1,0 +1,65 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "parallel/bulletin.hpp"
+#include "parallel/communicator.hpp"
+#include "run/activity.hpp"
+
+namespace stanley {
+
+/// Ends a run that hangs (design, "Fail"). On every rank a thread looks at the rank's Activity once
+/// a second and tells rank 0, which ends all ranks with ExitCode::communication when one of them
+/// has made no progress for `limit` ticks. Ticks, not clock time: a suspended machine is no hang.
+class Watchdog {
+ public:
+  struct Options {
+    std::int64_t limit{300};                            ///< ticks
+    std::chrono::milliseconds tick{1000};               ///< shorter in tests
+    std::vector<std::string> hosts{};                   ///< of the ranks
+    std::function<void()> beat{};                       ///< rank 0, every few ticks
+    std::function<void(const std::string&)> on_hang{};  ///< before the end: who hangs, and where
+  };
+
+  /// Collective. `communicator` and `activity` must outlive it. Where a second thread may not
+  /// communicate (`shared` false), each rank watches itself alone.
+  Watchdog(const Communicator& communicator, const Activity& activity, bool shared,
+           Options options);
+  /// Collective, unless an exception passes.
+  ~Watchdog();
+
+ private:
+  struct Seen {
+    std::int64_t tick{-1}, progress{-1};
+    std::int64_t silent{0}, idle{0};  ///< ticks since the last note, since the last progress
+  };
+
+  void watch();
+  void look();
+  void update(Seen& seen, const Note& note) const;
+  std::string describe() const;
+  [[noreturn]] void end(const std::string& message);
+
+  const Communicator& communicator_;
+  const Activity& activity_;
+  Options options_;
+  std::unique_ptr<Bulletin> bulletin_;
+  std::vector<Seen> seen_;  // of all ranks on rank 0, elsewhere of this one
+  std::vector<Note> notes_;
+  std::int64_t ticks_ = 0;
+  int exceptions_at_start_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace stanley

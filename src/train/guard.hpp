@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "config/config.hpp"
+#include "run/metrics.hpp"
+#include "storage/checkpoint.hpp"
+
+namespace stanley {
+
+/// What the guard saw that must not go on.
+struct Divergence {
+  std::string seen;    ///< with numbers: "the gap is 812, 40 running deviations from ..."
+  std::string advice;  ///< what to change in the configuration
+};
+
+/// Running mean and variance over about 50 iterations.
+class Band {
+ public:
+  /// How many deviations `value` is away; a deviation counts as `floor` at least.
+  double deviations(double value, double floor) const;
+  void add(double value);
+
+  double mean = 0, variance = 0, count = 0;
+};
+
+/// Watches a training for divergence (design, "Diverge"): numbers that are not finite, at once; a
+/// gap or a gradient norm far out of its running band, chains that all became alike or stick to the
+/// box, or that the energy left behind, when they stay so for `guard.patience` iterations. A
+/// function of the records alone, the same on all ranks; its state goes into checkpoints.
+class Guard {
+ public:
+  /// `data_spread`: the standard deviation of the data over samples, root mean square over
+  /// elements.
+  Guard(const GuardConfig& config, double data_spread) : config_(config), spread_(data_spread) {}
+
+  /// Takes the next iteration's record; what is wrong, if it may not go on.
+  std::optional<Divergence> observe(const IterationRecord& record);
+
+  void add_to(Progress& progress) const;
+  /// A checkpoint without a guard's numbers leaves it new.
+  void restore(const Progress& progress);
+
+ private:
+  std::optional<Divergence> judge(const IterationRecord& record) const;
+
+  GuardConfig config_;
+  double spread_;
+  Band gap_, gradient_;   // of the gap, and of the logarithm of the gradient's norm
+  Band reach_;            // of the energy of noise above that of data
+  bool kept_up_ = false;  // whether the chains ever kept up with the energy
+  std::int64_t out_ = 0;  // iterations in a row that were out of band
+};
+
+}  // namespace stanley

@@ -1,0 +1,86 @@
+#include "train/output.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "train/draws.hpp"
+
+namespace stanley {
+
+Output::Output(const Config& config, const RunDirectory& directory, const FileOptions& options,
+               Session& session, Log& log, Activity& activity)
+    : config_(config),
+      directory_(directory),
+      options_(options),
+      log_(log),
+      activity_(activity),
+      writer_(session.world(), session.threads_may_communicate()) {
+  options_.progressed = [this] { activity_.advance(); };
+  if (session.threads_may_communicate()) return;
+  log_.warn("MPI offers " + session.thread_level() +
+            ": files are written between iterations, not beside them");
+}
+
+void Output::write(Trainer& trainer, const Dataset& dataset, const Request& request) {
+  if (!request.draws && !request.checkpoint) return;
+  wait();
+  activity_.enter("copying for files");
+  std::shared_ptr<const BankDraws> draws;
+  if (request.draws) draws = std::make_shared<BankDraws>(trainer, dataset, config_);
+  CheckpointContents contents;
+  if (request.checkpoint) {
+    snapshot_.take(trainer.arrays());
+    contents = {.iteration = trainer.iteration(),
+                .arrays = snapshot_.arrays(),
+                .progress = request.progress,
+                .texts = request.texts};
+  }
+  activity_.enter("handing files over");
+  writer_.submit(
+      [this, draws, contents = std::move(contents), request](Communicator& communicator) {
+        if (draws) {
+          say("draws",
+              write_draws(communicator, draws->path(directory_.samples()), draws->set(), options_));
+        }
+        if (!request.checkpoint) return;
+        FileOptions options = options_;
+        options.retention = [&] {
+          retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,
+                             config_.checkpoint.keep_every, request.keep);
+        };
+        const CommitReport report =
+            write_checkpoint(communicator, directory_.checkpoints(), contents, options);
+        checkpoint_seconds_ = report.seconds;
+        say("checkpoint", report);
+        if (contents.iteration > 0) advise(report.seconds);
+      });
+}
+
+void Output::wait() {
+  activity_.enter("waiting for files");
+  writer_.wait();
+}
+
+void Output::say(const char* what, const CommitReport& report) {
+  const double megabytes = static_cast<double>(report.bytes) / 1e6;
+  log_.info(fmt::format("{} {}: {:.1f} MB in {:.2f} s ({:.0f} MB/s)", what, report.path, megabytes,
+                        report.seconds, megabytes / report.seconds));
+}
+
+/// Young (1974), Daly (2006): with cost C and mean time M between failures, an interval of √(2CM)
+/// loses least.
+void Output::advise(double seconds) {
+  if (advised_) return;
+  advised_ = true;
+  const auto interval = [&](double days) {
+    return duration_text(std::sqrt(2 * seconds * days * 86400));
+  };
+  log_.info(
+      fmt::format("a checkpoint that costs {:.2f} s is best written every {} where a run "
+                  "fails once a day, every {} where it fails once a week (Young-Daly)",
+                  seconds, interval(1), interval(7)));
+}
+
+}  // namespace stanley

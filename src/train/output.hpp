@@ -1,0 +1,63 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "config/config.hpp"
+#include "data/dataset.hpp"
+#include "parallel/session.hpp"
+#include "run/activity.hpp"
+#include "run/directory.hpp"
+#include "run/log.hpp"
+#include "run/writer.hpp"
+#include "storage/checkpoint.hpp"
+#include "train/trainer.hpp"
+
+namespace stanley {
+
+/// The files that a training writes beside its iterations: checkpoints and draws, by the writer
+/// thread from copies of the chains, so that those move on.
+class Output {
+ public:
+  /// Collective. What it refers to must outlive it.
+  Output(const Config& config, const RunDirectory& directory, const FileOptions& options,
+         Session& session, Log& log, Activity& activity);
+
+  struct Request {
+    bool draws{false}, checkpoint{false};
+    /// Attributes of the checkpoint.
+    Progress progress{};
+    std::map<std::string, std::string> texts{};
+    /// Iterations whose checkpoints retention must leave alone.
+    std::set<std::int64_t> keep{};
+  };
+
+  /// Collective. Waits for the files before, copies, and has the copies written.
+  void write(Trainer& trainer, const Dataset& dataset, const Request& request);
+  /// Collective. Waits for the files in flight. Errors: what went wrong with them.
+  void wait();
+  /// Whether wait() would throw, on this rank.
+  bool failed() const { return writer_.failed(); }
+
+  /// What the newest checkpoint took, s; 0 before the first.
+  double checkpoint_seconds() const { return checkpoint_seconds_; }
+
+ private:
+  void say(const char* what, const CommitReport& report);
+  void advise(double seconds);
+
+  Config config_;
+  const RunDirectory& directory_;
+  FileOptions options_;
+  Log& log_;
+  Activity& activity_;
+  Snapshot snapshot_;
+  std::atomic<double> checkpoint_seconds_{0};
+  bool advised_ = false;
+  Writer writer_;  // last: its thread uses what stands above
+};
+
+}  // namespace stanley

@@ -1,0 +1,92 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "parallel/bulletin.hpp"
+#include "run/activity.hpp"
+#include "run/watchdog.hpp"
+#include "run/writer.hpp"
+#include "test_session.hpp"
+
+namespace stanley {
+namespace {
+
+using namespace std::chrono_literals;
+
+Communicator& world() { return test_session().world(); }
+std::size_t ranks() { return static_cast<std::size_t>(world().size()); }
+
+TEST(Bulletin, Rank0SeesTheNewestNoteOfEachRank) {
+  const auto bulletin = make_bulletin(world());
+  for (std::int64_t tick = 1; tick <= 20; ++tick) {
+    Note note{.tick = tick, .progress = 100 * world().rank() + tick};
+    std::strcpy(note.phase.data(), "chains");
+    bulletin->post(note);
+    std::this_thread::sleep_for(5ms);
+    bulletin->notes();
+  }
+  world().barrier();
+  if (world().rank() == 0) {
+    const auto& notes = bulletin->notes();
+    ASSERT_EQ(notes.size(), ranks());
+    for (std::size_t rank = 0; rank < ranks(); ++rank) {
+      EXPECT_GT(notes[rank].tick, 0);
+      EXPECT_EQ(notes[rank].progress, 100 * static_cast<std::int64_t>(rank) + notes[rank].tick);
+      EXPECT_STREQ(notes[rank].phase.data(), "chains");
+    }
+  }
+  bulletin->close();
+}
+
+TEST(Bulletin, NobodyWaitsForAnother) {
+  const auto bulletin = make_bulletin(world());
+  // Rank 0 takes nothing; whatever the others send must not hold them up.
+  const auto before = std::chrono::steady_clock::now();
+  if (world().rank() != 0) {
+    for (std::int64_t tick = 0; tick < 100000; ++tick) bulletin->post({.tick = tick});
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 20s);
+  bulletin->close();
+}
+
+TEST(Writer, WritesWhileTheRanksTalkToEachOther) {
+  if (!test_session().threads_may_communicate()) GTEST_SKIP() << "needs MPI_THREAD_MULTIPLE";
+  Writer writer(world(), true);
+  for (int job = 0; job < 5; ++job) {
+    std::atomic<double> largest = -1;
+    writer.submit([&](Communicator& own) {
+      for (int i = 0; i < 50; ++i) largest = own.max(static_cast<double>(own.rank() + i));
+    });
+    for (int i = 0; i < 200; ++i) {
+      EXPECT_EQ(world().max(static_cast<double>(world().rank())), world().size() - 1);
+    }
+    writer.wait();
+    EXPECT_EQ(largest, static_cast<double>(world().size() - 1 + 49));
+  }
+}
+
+TEST(Watchdog, IsQuietWhileThereIsProgress) {
+  Activity activity;
+  int hangs = 0;
+  std::atomic<int> beats = 0;
+  {
+    const Watchdog watchdog(world(), activity, test_session().threads_may_communicate(),
+                            {.limit = 20,
+                             .tick = 10ms,
+                             .hosts = test_session().hosts(),
+                             .beat = [&] { ++beats; },
+                             .on_hang = [&](const std::string&) { ++hangs; }});
+    for (int i = 0; i < 60; ++i) {
+      activity.enter("chains");
+      std::this_thread::sleep_for(10ms);
+    }
+  }
+  EXPECT_EQ(hangs, 0);
+  EXPECT_GT(beats, 3);
+}
+
+}  // namespace
+}  // namespace stanley
