@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace stanley {
@@ -240,6 +241,9 @@ void check_for_training(const Config& config);
 
 /// Every key with its value, in a fixed order; parse_config(to_yaml(c)) == c, bit for bit.
 std::string to_yaml(const Config& config);
+
+/// Every key's path and its value as the file writes it, in the order of to_yaml().
+std::vector<std::pair<std::string, std::string>> key_values(const Config& config);
 
 /// A Markdown table of all keys: key, default, meaning with unit and range. README holds it.
 std::string configuration_reference();

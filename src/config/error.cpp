@@ -1,6 +1,7 @@
 #include "config/error.hpp"
 
 #include <new>
+#include <system_error>
 
 namespace stanley {
 
@@ -14,6 +15,11 @@ Error as_error(const std::exception& exception) {
       line.find("out of memory") != std::string::npos) {
     return {ExitCode::environment,
             "out of memory; use fewer chains, a smaller batch or network, or more ranks"};
+  }
+  const auto* system = dynamic_cast<const std::system_error*>(&exception);
+  if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again) {
+    return {ExitCode::environment,
+            "no memory or no process number is left for another thread; raise the limits (ulimit)"};
   }
   return {ExitCode::bug, line + "; please report this bug"};
 }

@@ -125,6 +125,13 @@ std::string to_yaml(const Config& config) {
   return text;
 }
 
+std::vector<std::pair<std::string, std::string>> key_values(const Config& config) {
+  Config copy = config;
+  std::vector<std::pair<std::string, std::string>> values;
+  for (const Key& key : describe(copy)) values.emplace_back(key.path, written(key));
+  return values;
+}
+
 std::string configuration_reference() {
   Config defaults;
   std::string text = "| key | default | meaning |\n|---|---|---|\n";

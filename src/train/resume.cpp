@@ -10,25 +10,30 @@
 namespace stanley {
 namespace {
 
-/// Names of the sections that differ although they must not.
-std::vector<std::string> differences(Config before, Config now, bool branch) {
-  std::vector<std::string> names;
-  const auto check = [&names](const char* name, bool equal) {
-    if (!equal) names.emplace_back(name);
-  };
-  check("energy", before.energy == now.energy);
-  if (branch) return names;
-  // Where the data lies may change, and the end of the learning rate's schedule.
-  before.data.path = now.data.path;
-  before.optimizer.schedule.end = now.optimizer.schedule.end;
-  check("data", before.data == now.data);
-  check("chains", before.chains == now.chains);
-  check("sampler", before.sampler == now.sampler);
-  check("objective", before.objective == now.objective);
-  check("optimizer", before.optimizer == now.optimizer);
-  check("run.seed", before.run.seed == now.run.seed);
-  check("run.reproducible", before.run.reproducible == now.run.reproducible);
-  return names;
+/// Whether a resumed run may have another value of this key: where and for how long it runs, what
+/// it writes and when, how it is watched. The rest makes it another run; a branch may change all
+/// but the network.
+bool may_change(const std::string& path, bool branch) {
+  const auto below = [&](const std::string& section) { return path.starts_with(section + "."); };
+  if (branch) return !below("energy");
+  if (below("run")) return path != "run.seed" && path != "run.reproducible";
+  if (below("log") || below("samples") || below("checkpoint") || below("guard") ||
+      below("watchdog") || below("evaluation")) {
+    return true;
+  }
+  return path == "data.path" || path == "optimizer.schedule.end";
+}
+
+/// "sampler.steps is 20 there and 10 here", for each key that differs although it must not.
+std::vector<std::string> differences(const Config& before, const Config& now, bool branch) {
+  std::vector<std::string> found;
+  const auto there = key_values(before), here = key_values(now);
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    if (there[i].second == here[i].second || may_change(here[i].first, branch)) continue;
+    found.push_back(
+        fmt::format("{} is {} there and {} here", here[i].first, there[i].second, here[i].second));
+  }
+  return found;
 }
 
 }  // namespace
@@ -64,13 +69,14 @@ std::optional<CheckpointHeader> find_start(Communicator& communicator, const std
 }
 
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch) {
-  const std::vector<std::string> names = differences(stored_config(header, {}), config, branch);
-  if (names.empty()) return;
+  const std::vector<std::string> found = differences(stored_config(header, {}), config, branch);
+  if (found.empty()) return;
   throw Error(ExitCode::configuration,
-              fmt::format("{} is of a run with another {}: compare with the config.yaml beside it, "
-                          "give the old values, or start anew in another directory "
-                          "(--run-directory)",
-                          header.path, fmt::join(names, ", ")));
+              fmt::format("{} is of another run: {}; give the old values, or {}", header.path,
+                          fmt::join(found, ", "),
+                          branch ? "a checkpoint of the same network"
+                                 : "branch with --resume CHECKPOINT into another directory "
+                                   "(--run-directory)"));
 }
 
 }  // namespace stanley

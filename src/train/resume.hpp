@@ -23,7 +23,7 @@ std::optional<CheckpointHeader> find_start(Communicator& communicator, const std
                                            const std::string& directory, const FileOptions& options,
                                            Log& log);
 
-/// Throws Error(configuration), naming each section and both values, if the configuration of a
+/// Throws Error(configuration), naming each key and both values, if the configuration of a
 /// resumed run differs from the checkpoint's where the result would be another run: network, data,
 /// chains, sampler, objective, optimiser, seed. A branch may change all but the network.
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch);

@@ -150,20 +150,30 @@ at::Tensor Trainer::data_batch() const {
 
 double Trainer::noise_energy() const {
   const c10::NoGradGuard no_gradient;
-  const std::int64_t count = noise_probes_per_shard * shards_.count;
+  const auto weights = network_->weights(network_->parameter_values());
+  // Shard by shard where every batch must have the same shape whatever the number of ranks.
+  const std::int64_t parts = gradient_parts(), shards = shards_.count / parts;
+  double sum = 0;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    const ChainBatch probes = noise_probes(shards_.first + part * shards, shards);
+    sum += network_->forward(probes.state, weights).to(at::kCPU, at::kDouble).sum().item<double>();
+  }
+  return sum;
+}
+
+ChainBatch Trainer::noise_probes(std::int64_t first_shard, std::int64_t shards) const {
+  const std::int64_t count = noise_probes_per_shard * shards;
+  const std::int64_t first = noise_probes_per_shard * first_shard;
   std::vector<std::int64_t> shape{count};
   shape.insert(shape.end(), network_->state_shape().begin(), network_->state_shape().end());
   const auto range = config_.sampler.box.value_or(config_.data.range);
-  ChainBatch probes{at::empty(shape, at::TensorOptions(at::kFloat).device(context_.device)),
-                    at::arange(noise_probes_per_shard * shards_.first,
-                               noise_probes_per_shard * (shards_.first + shards_.count),
-                               at::TensorOptions(at::kLong).device(context_.device))};
+  ChainBatch probes{
+      at::empty(shape, at::TensorOptions(at::kFloat).device(context_.device)),
+      at::arange(first, first + count, at::TensorOptions(at::kLong).device(context_.device))};
   fill_uniform({config_.run.seed, random::Stream::noise_probe, attempt_},
                static_cast<std::uint64_t>(iteration_), static_cast<float>(range[0]),
                static_cast<float>(range[1]), probes);
-  const at::Tensor energies =
-      network_->forward(probes.state, network_->weights(network_->parameter_values()));
-  return energies.to(at::kCPU, at::kDouble).sum().item<double>();
+  return probes;
 }
 
 void Trainer::load_weights() {

@@ -66,6 +66,7 @@ class Trainer {
   EnergySums weight_gradient(const at::Tensor& data, const at::Tensor& chains);
   at::Tensor data_batch() const;
   double noise_energy() const;
+  ChainBatch noise_probes(std::int64_t first_shard, std::int64_t shards) const;
   void load_weights();
   std::int64_t gradient_parts() const;
   at::Tensor& host(at::Tensor& tensor);

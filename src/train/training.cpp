@@ -137,11 +137,23 @@ class Training {
     output_.emplace(config_, directory_, file_options_, session_, log_, activity_);
     const bool anew = !header || branches();
     take_up(header ? &*header : nullptr, branches() ? Sharding::any : Sharding::same);
-    if (anew) base_ = iteration();
+    base_ = anew ? iteration() : oldest_checkpoint();
     open_run_files(header ? header->path : "");
     began_ = last_checkpoint_ = Clock::now();
-    // What a divergence before the first periodic checkpoint goes back to.
-    if (anew) write({.draws = true, .checkpoint = true});
+    if (!anew) return;
+    // What a divergence goes back to if no other checkpoint is there. A run that can't write it
+    // should end before it computes.
+    write({.draws = true, .checkpoint = true});
+    output_->wait();
+  }
+
+  /// Collective. Retention leaves the run's first one alone.
+  std::int64_t oldest_checkpoint() {
+    std::int64_t oldest = 0;
+    agree(world_, [&] {
+      if (leader()) oldest = list_checkpoints(directory_.checkpoints()).back();
+    });
+    return static_cast<std::int64_t>(world_.max(static_cast<double>(oldest)));
   }
 
   /// A file named by --resume from outside of this run's directory.
@@ -192,8 +204,6 @@ class Training {
     read_checkpoint(world_, *header, arrays, sharding, file_options_);
     trainer_->restore(header->progress);
     guard_->restore(header->progress);
-    const auto base = header->progress.find("base_iteration");
-    if (base != header->progress.end()) base_ = std::get<std::int64_t>(base->second);
   }
 
   void open_run_files(const std::string& resumed_from) {
@@ -300,7 +310,6 @@ class Training {
     if (request.checkpoint) {
       request.progress = trainer_->progress();
       guard_->add_to(request.progress);
-      request.progress["base_iteration"] = base_;
       request.texts = {{"config", to_yaml(config_)},
                        {"precision", to_string(setup_->precision)},
                        {"device", to_string(setup_->device.kind)},
@@ -326,43 +335,48 @@ class Training {
 
   // --- divergence -------------------------------------------------------------------------------
 
-  /// Iterations that a run which is at `now` may go back to, now or later: its first, and the
-  /// multiples of checkpoint.every from the newest on that has passed its probation. Neither a
-  /// resume nor a signal's extra checkpoint changes them.
+  /// Whether a run that diverges may go back to this iteration: its first, and multiples of
+  /// checkpoint.every that lie a probation apart. Neither a resume nor a signal's extra checkpoint
+  /// changes them.
+  bool is_target(std::int64_t at) const {
+    if (at == base_ || !config_.checkpoint.every) return at == base_;
+    const std::int64_t every = *config_.checkpoint.every;
+    const std::int64_t periods = (config_.guard.probation + every - 1) / every;
+    return at > base_ && at % (every * periods) == 0;
+  }
+
+  /// The newest target that has passed its probation at `now`.
+  std::int64_t newest_target(std::int64_t now) const {
+    for (std::int64_t at = now - config_.guard.probation; at > base_; --at) {
+      if (is_target(at)) return at;
+    }
+    return base_;
+  }
+
+  /// Iterations whose checkpoints a run which is at `now` may go back to, now or later.
   std::set<std::int64_t> targets_from(std::int64_t now) const {
     std::set<std::int64_t> targets{base_};
-    if (!config_.checkpoint.every) return targets;
-    const std::int64_t every = *config_.checkpoint.every;
-    const std::int64_t passed = (now - config_.guard.probation) / every * every;
-    for (std::int64_t target = std::max(base_, passed); target <= now; target += every) {
-      if (target % every == 0) targets.insert(target);
+    for (std::int64_t at = newest_target(now); at <= now; ++at) {
+      if (is_target(at)) targets.insert(at);
     }
     return targets;
   }
 
   /// Collective. The newest checkpoint that a run which diverged at `now` may go back to.
   CheckpointHeader find_target(std::int64_t now) {
-    std::set<std::int64_t> targets{base_};
-    if (config_.checkpoint.every) {
-      for (std::int64_t target = 0; target + config_.guard.probation <= now;
-           target += *config_.checkpoint.every) {
-        if (target >= base_) targets.insert(target);
-      }
-    }
     std::string reasons;
-    for (auto target = targets.rbegin(); target != targets.rend(); ++target) {
-      const std::string path = checkpoint_path(directory_.checkpoints(), *target);
+    for (std::int64_t at = newest_target(now);; at = newest_target(at)) {
       try {
-        return verify_checkpoint(world_, path, file_options_);
+        return verify_checkpoint(world_, checkpoint_path(directory_.checkpoints(), at),
+                                 file_options_);
       } catch (const Error& error) {
         if (error.code != ExitCode::input_output) throw;
         reasons += std::string("\n  ") + error.what();
       }
+      if (at == base_) break;
     }
     throw Error(ExitCode::diverged,
-                "the training diverged, and there is no checkpoint to go back "
-                "to:" +
-                    reasons);
+                "the training diverged, and there is no checkpoint to go back to:" + reasons);
   }
 
   /// Collective. Goes back to an older checkpoint, with new noise and half the learning rate.

@@ -6,7 +6,7 @@ import time
 import numpy
 import pytest
 
-from program import (CONFIGURATION, FINISHED, PROGRAM, REQUEUE, SMOKE, Process, arrays, attributes, checkpoint,
+from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, SMOKE, Process, arrays, attributes, checkpoint,
                      ends, iterations_recorded, kill, launched, metrics, rows_so_far, run, same_bits, train, trains,
                      unfinished)
 
@@ -83,12 +83,13 @@ def test_falling_restart_probability_is_of_the_whole_run(tmp_path, uninterrupted
 LONG = {"run.iterations": 300, "checkpoint.every": 75, "checkpoint.keep_last": 9, "log.every": 100}
 
 
-def start_and_signal(directory, values, ranks, act, code, after=20):
+def start_and_signal(directory, values, ranks, act, code, after=20, written=0):
     """Starts a training, calls act(process numbers of the ranks) when `after` iterations are
-    recorded, and checks the exit code (None: any but 0). Returns the result and the seconds that
-    the end took."""
+    recorded and the checkpoint of iteration `written` is there, and checks the exit code (None: any
+    but 0). Returns the result and the seconds that the end took."""
     with Process(launched([PROGRAM, *train(directory, values)], ranks)) as process:
-        process.wait_for(lambda: rows_so_far(directory) >= after, f"{after} iterations")
+        process.wait_for(lambda: rows_so_far(directory) >= after and checkpoint(directory, written).exists(),
+                         f"{after} iterations")
         found = process.ranks()
         assert len(found) == ranks
         began = time.monotonic()
@@ -140,7 +141,7 @@ def test_end_of_the_wall_time_asks_for_a_requeue(tmp_path):
 def test_killed_and_resumed(tmp_path, uninterrupted, ranks, which):
     directory = tmp_path / "run"
     _, seconds = start_and_signal(directory, LONG, ranks, lambda found: kill(found[which], signal.SIGKILL), None,
-                                  after=80)
+                                  after=80, written=75)
     assert seconds < 20
     lost = iterations_recorded(directory)
     assert lost[-1] >= 75 and not (directory / "DONE").exists()
@@ -253,7 +254,30 @@ def test_branch_without_changes_is_the_same_run(tmp_path, uninterrupted):
 
 def test_another_configuration_is_no_resume(tmp_path):
     trains(tmp_path / "run", {"run.iterations": 10})
-    result = run(*train(tmp_path / "run", {"run.iterations": 20, "sampler.steps": 6}))
-    ends(result, CONFIGURATION)
-    assert "sampler" in result.stderr and "iteration-00000010.h5" in result.stderr
+    changed = {"run.iterations": 20, "sampler.steps": 6, "data.batch": 16, "log.every": 3}
+    result = ends(run(*train(tmp_path / "run", changed)), CONFIGURATION)
+    assert "iteration-00000010.h5 is of another run" in result.stderr and "log.every" not in result.stderr
+    assert "sampler.steps is 5 there and 6 here" in result.stderr
+    assert "data.batch is 32 there and 16 here" in result.stderr
     assert iterations_recorded(tmp_path / "run") == list(range(1, 11))
+
+
+def test_what_may_change_on_resume(tmp_path):
+    trains(tmp_path / "run", {"run.iterations": 10})
+    trains(tmp_path / "run", {"run.iterations": 20, "log.every": 5, "samples.every": 5, "checkpoint.every": 5,
+                              "checkpoint.keep_last": 2, "optimizer.schedule.end": 50, "watchdog.seconds": 99,
+                              "guard.attempts": 7, "run.threads": 1})
+    assert iterations_recorded(tmp_path / "run") == list(range(1, 21))
+
+
+def test_the_same_branching_command_again_goes_on_with_the_branch(tmp_path):
+    """As a requeued job gives it; another run's directory is refused."""
+    trains(tmp_path / "trunk", {"run.iterations": 10})
+    branch = ["--resume", checkpoint(tmp_path / "trunk", 10)]
+    trains(tmp_path / "branch", {"run.iterations": 15}, SMOKE, *branch)
+    trains(tmp_path / "branch", {"run.iterations": 20}, SMOKE, *branch)
+    assert starts_and_verdicts(tmp_path / "branch")[0] == [10, 15]
+    trains(tmp_path / "other", {"run.iterations": 5})
+    result = ends(run(*train(tmp_path / "other", {"run.iterations": 20}, SMOKE, *branch)), INPUT_OUTPUT)
+    assert "already holds a run that did not begin from" in result.stderr
+    assert iterations_recorded(tmp_path / "other") == list(range(1, 6))
