@@ -45,6 +45,7 @@ class Training {
   Training(const TrainingRequest& request, Session& session, Log& log)
       : config_(request.config),
         resume_(request.resume),
+        take_over_(request.take_over),
         session_(session),
         world_(session.world()),
         log_(log),
@@ -56,7 +57,9 @@ class Training {
     if (already_finished()) return ExitCode::finished;
     agree(world_, [&] {
       if (!leader()) return;
-      directory_.take(job_id());
+      Claim claim = claim_of_job();
+      claim.take_over = take_over_;
+      directory_.take(claim);
       log_.add_file(directory_.log());
       record_.emplace(directory_.record());
     });
@@ -298,6 +301,7 @@ class Training {
 
   Config config_;
   std::string resume_;
+  bool take_over_;
   Session& session_;
   Communicator& world_;
   Log& log_;
