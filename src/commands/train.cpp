@@ -14,6 +14,7 @@ struct Options {
   std::string directory;
   std::string resume{"auto"};
   bool dry_run = false;
+  bool take_over = false;
 };
 
 ExitCode train(const Options& options, Session& session, Log& log) {
@@ -24,6 +25,7 @@ ExitCode train(const Options& options, Session& session, Log& log) {
                           ? request.config.run.directory + "/" + request.config.run.name
                           : options.directory;
   request.resume = options.resume;
+  request.take_over = options.take_over;
   return options.dry_run ? dry_run(request, session, log) : run_training(request, session, log);
 }
 
@@ -45,6 +47,9 @@ void add_train_command(CLI::App& app, Command& chosen) {
       ->capture_default_str();
   command->add_flag("--dry-run", options->dry_run,
                     "Check everything, say what the run will need, and exit");
+  command->add_flag("--take-over", options->take_over,
+                    "Take the run directory from a run that is surely dead but seems to live; if "
+                    "it lives, it stops before it writes its next file");
   command->callback([options, &chosen] {
     chosen = [options](Session& session, Log& log) { return train(*options, session, log); };
   });

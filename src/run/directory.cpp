@@ -2,71 +2,24 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
+#include <vector>
 
 #include "config/error.hpp"
+#include "run/owner.hpp"
 
 namespace stanley {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
-/// When a process of this host started, in clock ticks since boot, so that a process number that
-/// is used again is not taken for the old owner; empty if there is no such process.
-std::string process_start(long process) {
-  const std::string text = read_text(fmt::format("/proc/{}/stat", process));
-  const std::size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return {};
-  std::istringstream fields(text.substr(name_end + 1));
-  std::string field;
-  fields >> field;
-  // A zombie has ended; only its parent hasn't asked how.
-  if (field == "Z" || field == "X") return {};
-  for (int i = 1; i < 20; ++i) fields >> field;
-  return field;
-}
-
-/// What an owner file says; an empty object if it is broken.
-nlohmann::json read_owner(const std::string& path) {
-  auto owner = nlohmann::json::parse(read_text(path), nullptr, false);
-  return owner.is_object() ? owner : nlohmann::json::object();
-}
-
-std::string text_of(const nlohmann::json& owner, const char* key) {
-  const auto found = owner.find(key);
-  return found != owner.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-long process_of(const nlohmann::json& owner) {
-  const auto found = owner.find("process");
-  return found != owner.end() && found->is_number_integer() ? found->get<long>() : 0;
-}
-
-bool alive(const nlohmann::json& owner, const std::string& job) {
-  const std::string owner_job = text_of(owner, "job");
-  if (!owner_job.empty() && owner_job == job) return false;
-  const std::string host = text_of(owner, "host");
-  // A file that was cut off in its making names nobody.
-  if (host.empty()) return false;
-  if (host != host_name()) return true;
-  const std::string start = process_start(process_of(owner));
-  return !start.empty() && start == text_of(owner, "process_start");
-}
 
 void write_all(int descriptor, const std::string& text, const std::string& path) {
   const ssize_t written = ::write(descriptor, text.data(), text.size());
@@ -91,55 +44,179 @@ void make_directory(const std::string& path) {
   }
 }
 
-}  // namespace
+/// A file that goes with this object, if it is still there.
+class Passing {
+ public:
+  explicit Passing(std::string path) : path_(std::move(path)) {}
+  ~Passing() { ::unlink(path_.c_str()); }
+  Passing(const Passing&) = delete;
+  Passing& operator=(const Passing&) = delete;
 
-RunDirectory::~RunDirectory() {
-  if (token_.empty() || !owned()) return;
-  std::error_code ignored;
-  fs::remove(owner_path(), ignored);
+ private:
+  std::string path_;
+};
+
+// How a directory changes hands. A claimant that finds the owner dead links its own, complete file
+// to a name that belongs to this dead one's token; whatever the file system, one claimant only can
+// make that link. The directory belongs to the last in the line that starts at the owner file and
+// goes on from each to its successor; the last one renames its file to the owner file and removes
+// the rest of the line. A claimant that was killed in between stands in the line as a dead owner.
+// One that was slow, and made its link after the line was gone, finds itself in no line.
+
+std::string owner_file(const std::string& directory) { return directory + "/owner.json"; }
+
+/// Of a claim; with the mark of what is unfinished (checkpoint.hpp), for whoever cleans up.
+std::string claim_file(const std::string& directory, const std::string& name) {
+  return directory + "/owner-" + name + ".part";
 }
 
-void RunDirectory::take(const std::string& job) {
-  for (const std::string& path : {path_, samples(), checkpoints()}) make_directory(path);
-  const std::string start = process_start(getpid());
-  const std::string token = fmt::format("{}-{}-{}", host_name(), getpid(), start);
-  const nlohmann::json mine{{"token", token},      {"host", host_name()},
-                            {"process", getpid()}, {"process_start", start},
-                            {"job", job},          {"since", std::time(nullptr)}};
-  // Complete before it has its name: nobody ever sees an owner file without its owner.
-  const std::string candidate = path_ + "/owner-" + token + ".part";
-  replace_file(candidate, mine.dump(2) + '\n');
-  int error = 0;
-  for (int attempt = 0; attempt < 2 && token_.empty(); ++attempt) {
-    if (::link(candidate.c_str(), owner_path().c_str()) == 0) {
-      token_ = token;
-    } else if ((error = errno) == EEXIST && !alive(read_owner(owner_path()), job)) {
-      ::unlink(owner_path().c_str());
-    }
+std::string successor_file(const std::string& directory, const Owner& owner) {
+  return claim_file(directory, "after-" + owner.token);
+}
+
+struct Holder {
+  std::string file;
+  Owner owner;
+};
+
+/// The line.
+std::vector<Holder> holders_of(const std::string& directory) {
+  std::vector<Holder> holders;
+  std::string file = owner_file(directory);
+  // A line that bites its own tail can only be made by hand.
+  while (holders.size() < 100) {
+    auto owner = read_owner(file);
+    if (!owner) break;
+    holders.push_back({file, *owner});
+    file = successor_file(directory, *owner);
   }
-  ::unlink(candidate.c_str());
-  if (!token_.empty()) return;
-  const nlohmann::json owner = read_owner(owner_path());
-  if (error == EEXIST) {
+  return holders;
+}
+
+[[noreturn]] void refuse(const std::string& directory, const Owner& owner, double now) {
+  if (owner.error != 0) {
     throw Error(ExitCode::input_output,
-                fmt::format("the run directory {} is in use by process {} on {}; wait for it, "
-                            "choose another with --run-directory, or remove {} if that run is "
-                            "surely dead",
-                            path_, process_of(owner), text_of(owner, "host"), owner_path()));
+                fmt::format("{} can't be read ({}), so that the run directory may be in use; "
+                            "choose another with --run-directory, or add --take-over if no run "
+                            "uses it",
+                            owner_file(directory), std::strerror(owner.error)));
   }
-  throw Error(ExitCode::input_output, fmt::format("{} can't be made ({}); choose another directory "
-                                                  "with --run-directory",
-                                                  owner_path(), std::strerror(error)));
+  throw Error(
+      ExitCode::input_output,
+      fmt::format("the run directory {} is in use by process {} on {}{}, whose last heartbeat was "
+                  "{:.0f} s ago; wait for it, choose another with --run-directory, or add "
+                  "--take-over if that run is surely dead",
+                  directory, owner.process, owner.host,
+                  owner.job.empty() ? "" : ", job " + owner.job,
+                  std::max(0.0, now - owner.heartbeat)));
 }
 
-bool RunDirectory::owned() const { return text_of(read_owner(owner_path()), "token") == token_; }
+[[noreturn]] void cannot_be_made(const std::string& file, int error) {
+  throw Error(ExitCode::input_output,
+              fmt::format("{} can't be made ({}); choose another directory with --run-directory",
+                          file, std::strerror(error)));
+}
 
-void RunDirectory::check_ownership() const {
-  if (owned()) return;
+[[noreturn]] void taken_by_another(const std::string& directory) {
   throw Error(ExitCode::input_output,
               fmt::format("another run has taken the run directory {}; this one stops and leaves "
                           "it alone",
-                          path_));
+                          directory));
+}
+
+/// One attempt to be the next holder after `holders`; false if somebody else was faster.
+bool succeed(const std::string& directory, const std::vector<Holder>& holders,
+             const std::string& candidate, const std::string& token) {
+  const std::string place =
+      holders.empty() ? owner_file(directory) : successor_file(directory, holders.back().owner);
+  if (::link(candidate.c_str(), place.c_str()) != 0) {
+    if (errno != EEXIST) cannot_be_made(place, errno);
+    return false;
+  }
+  if (holders.empty()) return true;
+  const std::vector<Holder> line = holders_of(directory);
+  const auto here = std::find_if(line.begin(), line.end(),
+                                 [&](const Holder& holder) { return holder.owner.token == token; });
+  if (here == line.end() || here + 1 != line.end()) {
+    ::unlink(place.c_str());
+    if (here != line.end()) taken_by_another(directory);
+    return false;
+  }
+  if (::rename(candidate.c_str(), owner_file(directory).c_str()) != 0) {
+    const int error = errno;
+    ::unlink(place.c_str());
+    cannot_be_made(owner_file(directory), error);
+  }
+  for (std::size_t i = 1; i < line.size(); ++i) ::unlink(line[i].file.c_str());
+  return true;
+}
+
+/// What claimants left that were killed.
+void remove_dead_claims(const std::string& directory, const Claim& claim, double now) {
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with("owner-") || !name.ends_with(".part")) continue;
+    const auto claimant = read_owner(entry->path().string());
+    if (!claimant) continue;
+    // Without a word in it, the file has just been made or belongs to a claimant that was killed.
+    const bool left_empty = claimant->host.empty() && now - claimant->heartbeat > 5;
+    if (left_empty || gone(*claimant, claim, now)) ::unlink(entry->path().c_str());
+  }
+}
+
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+}  // namespace
+
+Claim claim_of_job() {
+  const std::string restarts = variable("SLURM_RESTART_COUNT");
+  return {.job = variable("SLURM_JOB_ID"),
+          .cluster = variable("SLURM_CLUSTER_NAME"),
+          .restart_count = std::strtoll(restarts.c_str(), nullptr, 10)};
+}
+
+RunDirectory::~RunDirectory() {
+  if (!owned()) return;
+  std::error_code ignored;
+  fs::remove(owner_file(path_), ignored);
+}
+
+void RunDirectory::take(const Claim& claim) {
+  for (const std::string& path : {path_, samples(), checkpoints()}) make_directory(path);
+  const Owner mine = this_process(claim);
+  // Complete before it has its name: nobody ever sees an owner file without its owner.
+  const std::string candidate = claim_file(path_, mine.token);
+  replace_file(candidate, to_text(mine));
+  const Passing removed_at_the_end(candidate);
+  // The file server's clock: the clocks of two hosts can differ by more than a heartbeat.
+  const double now = read_owner(candidate).value_or(Owner{}).heartbeat;
+  std::vector<Holder> holders;
+  // Whoever was too slow finds another owner, or none, the next time.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    holders = holders_of(path_);
+    if (!holders.empty() && !claim.take_over && !dead(holders.back().owner, claim, now)) break;
+    if (!succeed(path_, holders, candidate, mine.token)) continue;
+    token_ = mine.token;
+    remove_dead_claims(path_, claim, now);
+    return;
+  }
+  refuse(path_, holders.empty() ? mine : holders.back().owner, now);
+}
+
+void RunDirectory::beat() const { touch_owner(owner_file(path_), token_); }
+
+bool RunDirectory::owned() const {
+  const auto owner = read_owner(owner_file(path_));
+  return owner && !token_.empty() && owner->token == token_;
+}
+
+void RunDirectory::check_ownership() const {
+  if (!owned()) taken_by_another(path_);
 }
 
 void replace_file(const std::string& path, const std::string& text) {

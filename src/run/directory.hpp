@@ -1,9 +1,24 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
 namespace stanley {
+
+/// Who asks for a run directory, and how.
+struct Claim {
+  std::string job;                 ///< Slurm's job identifier; empty outside of Slurm
+  std::string cluster;             ///< Slurm's name of the cluster
+  std::int64_t restart_count = 0;  ///< how often Slurm has requeued the job
+  bool take_over = false;          ///< from whatever owner
+  /// An owner on another host is dead if its heart hasn't beaten for so long: many beats, so that
+  /// neither a slow file server nor the work of a long system call looks like death.
+  std::chrono::seconds stale_after{120};
+};
+
+/// The claim of this process's job, as Slurm's environment tells it.
+Claim claim_of_job();
 
 /// The directory of a run and its owner file: a run directory belongs to one living run.
 class RunDirectory {
@@ -15,17 +30,25 @@ class RunDirectory {
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
 
-  /// Rank 0 alone. Makes the directories that are missing and the owner file, exclusively. The
-  /// owner of an existing one is dead if its process is gone (same host), or if it had the same job
-  /// identifier as this one (a requeued job). Errors: input_output where the directory can't be
-  /// written, or another living run owns it.
-  void take(const std::string& job);
+  /// Rank 0 alone. Makes the directories that are missing and the owner file; of any number of
+  /// claimants, one gets it. From an owner that is dead (run/owner.hpp) it is taken, from a living
+  /// one only if the claim says so. Errors: input_output where the directory can't be written, or
+  /// another living run owns it.
+  void take(const Claim& claim);
 
-  /// Rank 0 alone. Whether the directory is (still) this object's.
+  /// Rank 0 alone, from any thread once take() has returned. A sign of life for runs on other
+  /// hosts, due every few seconds. Does nothing if the directory is another's by now, and nothing
+  /// about a file system that fails: that is for the run's files to find.
+  void beat() const;
+
+  /// Rank 0 alone, as the next from any thread once take() has returned. Whether the directory is
+  /// (still) this object's.
   bool owned() const;
-  void beat() {}
   /// Rank 0 alone. Throws Error(input_output) if another run has taken the directory since.
   void check_ownership() const;
+
+  /// No other start of a run has the same; empty before take().
+  const std::string& token() const { return token_; }
 
   const std::string& path() const { return path_; }
   std::string config() const { return path_ + "/config.yaml"; }
@@ -41,10 +64,8 @@ class RunDirectory {
   std::string done() const { return path_ + "/DONE"; }
 
  private:
-  std::string owner_path() const { return path_ + "/owner.json"; }
-
   std::string path_;
-  std::string token_;  // empty: not the owner
+  std::string token_;  // empty: not the owner; the same from take() on
 };
 
 /// Replaces a small file in one step: written beside it, brought to the disk, renamed.

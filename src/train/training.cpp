@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -35,11 +33,6 @@ namespace {
 
 using Clock = std::chrono::system_clock;
 
-std::string job_id() {
-  const char* const job = std::getenv("SLURM_JOB_ID");
-  return job != nullptr ? job : "";
-}
-
 bool due(const std::optional<std::int64_t>& every, std::int64_t iteration) {
   return every && iteration % *every == 0;
 }
@@ -54,6 +47,7 @@ class Training {
   Training(const TrainingRequest& request, Session& session, Log& log)
       : config_(request.config),
         resume_(request.resume),
+        take_over_(request.take_over),
         session_(session),
         world_(session.world()),
         log_(log),
@@ -65,11 +59,14 @@ class Training {
     if (already_finished()) return ExitCode::finished;
     agree(world_, [&] {
       if (!leader()) return;
-      directory_.take(job_id());
+      Claim claim = claim_of_job();
+      claim.take_over = take_over_;
+      directory_.take(claim);
       log_.add_file(directory_.log());
       record_.emplace(directory_.record());
     });
-    file_options_ = {.job = job_id().empty() ? "local" : job_id(),
+    // Unfinished files are named after this start: one that lost its directory harms no other's.
+    file_options_ = {.job = world_.broadcast(directory_.token(), 0),
                      .hints = config_.checkpoint.hints,
                      .before_rename = [this] { before_rename(); },
                      .progressed = [this] { activity_.advance(); },
@@ -81,6 +78,8 @@ class Training {
       return iterate_until_stopped();
     } catch (const Error& error) {
       note_failure(error);
+      // Where the directory is another run's by now, that is why.
+      if (leader()) directory_.check_ownership();
       throw;
     }
   }
@@ -280,9 +279,14 @@ class Training {
       if (config_.run.until)
         stop = stop || now + margin(record) >= end_time(*config_.run.until, began_).value();
     }
-    std::int64_t flags[4] = {stop, checkpoint, diverged, output_->failed()};
+    const bool lost = leader() && iteration() % config_.log.every == 0 && !directory_.owned();
+    std::int64_t flags[5] = {stop, checkpoint, diverged, output_->failed(), lost};
     world_.sum(std::span<std::int64_t>(flags));
     if (flags[3] > 0) give_up_on_files();
+    if (flags[4] > 0)
+      agree(world_, [&] {
+        if (leader()) directory_.check_ownership();
+      });
     const bool last = iteration() == config_.run.iterations;
     stop = flags[0] > 0 && !last;
     return {stop, stop || last || flags[1] > 0 || due(config_.checkpoint.every, iteration()), last,
@@ -440,6 +444,7 @@ class Training {
 
   Config config_;
   std::string resume_;
+  bool take_over_;
   Session& session_;
   Communicator& world_;
   Log& log_;

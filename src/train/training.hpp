@@ -13,6 +13,7 @@ struct TrainingRequest {
   Config config;
   std::string directory;       ///< the run directory
   std::string resume{"auto"};  ///< auto, never, or a checkpoint's path
+  bool take_over = false;      ///< take the directory from whatever run owns it
 };
 
 /// Collective. Trains until run.iterations, a signal or run.until; reads and writes the run

@@ -1,0 +1,212 @@
+#include "run/owner.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <sstream>
+#include <string_view>
+#include <type_traits>
+
+namespace stanley {
+namespace {
+
+/// A file that is open for reading.
+class OpenFile {
+ public:
+  explicit OpenFile(const std::string& path)
+      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), error_(errno) {}
+  ~OpenFile() {
+    if (opened()) ::close(descriptor_);
+  }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  bool opened() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+  int error() const { return error_; }
+
+ private:
+  int descriptor_, error_;
+};
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+/// When a process of this host started, in clock ticks since boot, so that a process number that
+/// is used again is not taken for the old owner; empty if there is no such process.
+std::string process_start(std::int64_t process) {
+  const std::string text = read_text(fmt::format("/proc/{}/stat", process));
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return {};
+  std::istringstream fields(text.substr(name_end + 1));
+  std::string field;
+  fields >> field;
+  // A zombie has ended; only its parent hasn't asked how.
+  if (field == "Z" || field == "X") return {};
+  for (int i = 1; i < 20; ++i) fields >> field;
+  return field;
+}
+
+template <typename Value>
+Value value_of(const nlohmann::json& owner, const char* key) {
+  const auto found = owner.find(key);
+  constexpr bool text = std::is_same_v<Value, std::string>;
+  if (found == owner.end() || !(text ? found->is_string() : found->is_number_integer())) return {};
+  return found->get<Value>();
+}
+
+void read_content(const OpenFile& file, Owner& owner) {
+  std::string text;
+  std::array<char, 4096> part;
+  ssize_t count = 0;
+  while ((count = ::read(file.descriptor(), part.data(), part.size())) > 0) {
+    text.append(part.data(), static_cast<std::size_t>(count));
+  }
+  if (count < 0) owner.error = errno;
+  const auto content = nlohmann::json::parse(text, nullptr, false);
+  if (!content.is_object()) return;
+  owner.token = value_of<std::string>(content, "token");
+  owner.host = value_of<std::string>(content, "host");
+  owner.process = value_of<std::int64_t>(content, "process");
+  owner.process_start = value_of<std::string>(content, "process_start");
+  owner.job = value_of<std::string>(content, "job");
+  owner.cluster = value_of<std::string>(content, "cluster");
+  owner.restart_count = value_of<std::int64_t>(content, "restart_count");
+}
+
+bool process_lives(const Owner& owner) {
+  const std::string start = process_start(owner.process);
+  return !start.empty() && start == owner.process_start;
+}
+
+struct CommandResult {
+  bool succeeded = false;
+  std::string said;  // to both standard output and standard error
+};
+
+CommandResult run_command(const std::string& command) {
+  CommandResult result;
+  std::FILE* const pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return result;
+  std::array<char, 256> part;
+  while (std::fgets(part.data(), part.size(), pipe) != nullptr) result.said += part.data();
+  result.succeeded = ::pclose(pipe) == 0;
+  return result;
+}
+
+/// Whether these are the states of jobs that have ended, one to a line. A job that is requeued is
+/// pending, and one that is completing may still have processes.
+bool all_ended(const std::string& states) {
+  constexpr std::array<std::string_view, 10> final_states{
+      "BOOT_FAIL", "CANCELLED",     "COMPLETED", "DEADLINE", "FAILED",
+      "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",  "TIMEOUT"};
+  std::istringstream lines(states);
+  for (std::string line; std::getline(lines, line);) {
+    if (std::find(final_states.begin(), final_states.end(), line) == final_states.end()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Whether Slurm says that the owner's job has ended; a Slurm that can't be asked says nothing.
+/// Other users' jobs can be hidden from us, and another cluster's always are.
+bool job_has_ended(const Owner& owner, const Claim& claim) {
+  const auto is_digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+  if (owner.job.empty() || !std::all_of(owner.job.begin(), owner.job.end(), is_digit)) return false;
+  if (!owner.by_this_user || owner.cluster != claim.cluster) return false;
+  // Without the user's own filters, which would hide a job that runs.
+  const CommandResult result = run_command(
+      "unset SLURM_CLUSTERS SQUEUE_ACCOUNT SQUEUE_LICENSES SQUEUE_NAMES SQUEUE_PARTITION "
+      "SQUEUE_QOS SQUEUE_USERS; exec timeout -k 1 5 squeue --noheader --states=all --format=%T "
+      "--jobs=" +
+      owner.job + " 2>&1 </dev/null");
+  // Some minutes after its end a job is forgotten: an error or an empty list, by Slurm's version.
+  return result.succeeded ? all_ended(result.said)
+                          : result.said.find("Invalid job id specified") != std::string::npos;
+}
+
+}  // namespace
+
+Owner this_process(const Claim& claim) {
+  Owner owner;
+  owner.host = host_name();
+  owner.process = getpid();
+  owner.process_start = process_start(owner.process);
+  owner.job = claim.job;
+  owner.cluster = claim.cluster;
+  owner.restart_count = claim.restart_count;
+  std::random_device random;
+  owner.token = fmt::format("{}-{}-{:08x}{:08x}", owner.host, owner.process, random(), random());
+  return owner;
+}
+
+std::string to_text(const Owner& owner) {
+  const nlohmann::ordered_json content{{"token", owner.token},
+                                       {"host", owner.host},
+                                       {"process", owner.process},
+                                       {"process_start", owner.process_start},
+                                       {"job", owner.job},
+                                       {"cluster", owner.cluster},
+                                       {"restart_count", owner.restart_count},
+                                       {"since", std::time(nullptr)}};
+  return content.dump(2) + '\n';
+}
+
+std::optional<Owner> read_owner(const std::string& path) {
+  const OpenFile file(path);
+  Owner owner;
+  if (!file.opened()) {
+    owner.error = file.error();
+    return owner.error == ENOENT ? std::nullopt : std::optional(owner);
+  }
+  struct stat status {};
+  if (::fstat(file.descriptor(), &status) != 0) owner.error = errno;
+  owner.heartbeat = static_cast<double>(status.st_mtim.tv_sec) +
+                    1e-9 * static_cast<double>(status.st_mtim.tv_nsec);
+  owner.by_this_user = status.st_uid == ::geteuid();
+  read_content(file, owner);
+  return owner;
+}
+
+void touch_owner(const std::string& path, const std::string& token) {
+  const OpenFile file(path);
+  if (!file.opened()) return;
+  Owner owner;
+  read_content(file, owner);
+  // The file that was read, whatever has its name by now. Without a time, it is the server's.
+  if (!token.empty() && owner.token == token) ::futimens(file.descriptor(), nullptr);
+}
+
+bool gone(const Owner& owner, const Claim& claim, double now) {
+  if (owner.host == host_name()) return !process_lives(owner);
+  return now - owner.heartbeat > static_cast<double>(claim.stale_after.count());
+}
+
+bool dead(const Owner& owner, const Claim& claim, double now) {
+  if (owner.error != 0) return false;
+  // A file that was cut off in its making names nobody.
+  if (owner.host.empty()) return true;
+  const bool same_job =
+      !owner.job.empty() && owner.job == claim.job && owner.cluster == claim.cluster;
+  // Requeued. Without a restart between them, both may be steps of one job.
+  if (same_job && owner.restart_count < claim.restart_count) return true;
+  if (gone(owner, claim, now)) return true;
+  return owner.host != host_name() && !same_job && job_has_ended(owner, claim);
+}
+
+}  // namespace stanley
