@@ -25,9 +25,10 @@ double share_at_box(const at::Tensor& rows, const SamplerConfig& config) {
 /// Collective. Root mean square over the elements of the standard deviation over all `count`
 /// chains.
 double spread_of(const at::Tensor& rows, double count, Communicator& communicator) {
-  // In double precision the sums of floats are exact, so that they depend on no order.
-  const at::Tensor wide = rows.to(at::kDouble);
-  at::Tensor sums = at::stack({wide.sum(0), wide.square().sum(0)}).to(at::kCPU).contiguous();
+  // In double precision sums of floats are exact, so that they depend on no order.
+  at::Tensor sums = at::stack({rows.to(at::kDouble).sum(0), rows.square().to(at::kDouble).sum(0)})
+                        .to(at::kCPU)
+                        .contiguous();
   communicator.sum(
       std::span<double>(sums.mutable_data_ptr<double>(), static_cast<std::size_t>(sums.numel())));
   const at::Tensor variance = sums[1] / count - (sums[0] / count).square();
