@@ -159,11 +159,21 @@ std::optional<std::vector<double>> read_numbers(hid_t object, const std::string&
   return read_values<double>(object, name, H5T_NATIVE_DOUBLE);
 }
 
-bool is_integer(hid_t object, const std::string& name) {
+namespace {
+
+bool is_of_kind(hid_t object, const std::string& name, H5T_class_t kind) {
   const auto attribute = open_attribute(object, name);
   if (!attribute) return false;
   const Handle stored(H5Aget_type(attribute->id()), H5Tclose);
-  return H5Tget_class(stored.id()) == H5T_INTEGER;
+  return H5Tget_class(stored.id()) == kind;
 }
+
+}  // namespace
+
+bool is_integer(hid_t object, const std::string& name) {
+  return is_of_kind(object, name, H5T_INTEGER);
+}
+
+bool is_text(hid_t object, const std::string& name) { return is_of_kind(object, name, H5T_STRING); }
 
 }  // namespace stanley::hdf5

@@ -126,23 +126,34 @@ hdf5::Rows checked_parts(const StoredArray& array, std::size_t index, int rank, 
 
 }  // namespace
 
-std::optional<std::string> verify_arrays(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header) {
-  std::optional<std::string> wrong;
+std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
+                                         const CheckpointHeader& header, int rank, int size) {
+  std::vector<DamagedShard> damaged;
   for (std::size_t i = 0; i < header.arrays.size(); ++i) {
     const StoredArray& array = header.arrays[i];
     const std::int64_t part_rows = row_count(array.shape) / std::max<std::int64_t>(array.shards, 1);
-    const hdf5::Rows parts = checked_parts(array, i, communicator.rank(), communicator.size());
+    const hdf5::Rows parts = checked_parts(array, i, rank, size);
     const auto found =
         hdf5::digest_rows(communicator, hdf5::Dataset(file, array.name),
                           {parts.first * part_rows, parts.count * part_rows}, part_rows);
-    for (std::size_t k = 0; k < found.size() && !wrong; ++k) {
+    for (std::size_t k = 0; k < found.size(); ++k) {
       const auto shard = static_cast<std::size_t>(parts.first) + k;
-      if (found[k] == array.digests[shard]) continue;
-      wrong = "array '" + array.name + "' doesn't agree with its digest";
-      if (array.shards > 0) *wrong += " in shard " + std::to_string(shard);
+      if (found[k] != array.digests[shard]) {
+        damaged.push_back({i, static_cast<std::int64_t>(shard)});
+      }
     }
   }
+  return damaged;
+}
+
+std::optional<std::string> verify_arrays(Communicator& communicator, const hdf5::File& file,
+                                         const CheckpointHeader& header) {
+  const auto damaged =
+      damaged_shards(communicator, file, header, communicator.rank(), communicator.size());
+  if (damaged.empty()) return std::nullopt;
+  const StoredArray& array = header.arrays[damaged.front().array];
+  std::string wrong = "array '" + array.name + "' doesn't agree with its digest";
+  if (array.shards > 0) wrong += " in shard " + std::to_string(damaged.front().shard);
   return wrong;
 }
 

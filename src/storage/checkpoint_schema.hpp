@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/error.hpp"
 #include "storage/checkpoint.hpp"
@@ -24,6 +27,17 @@ std::string digests_name(const std::string& array);
 /// One rank alone: everything of a checkpoint but the arrays' values and digests.
 void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& contents,
                               int world_size);
+
+/// A shard of an array whose bytes don't agree with its digest.
+struct DamagedShard {
+  std::size_t array{0};   ///< its place in CheckpointHeader::arrays
+  std::int64_t shard{0};  ///< 0 for a replicated array
+};
+
+/// Collective, inside in_collective(): the shards that rank `rank` of `size` has to check, against
+/// their digests. With a communicator of one rank, each rank reads for itself.
+std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
+                                         const CheckpointHeader& header, int rank, int size);
 
 /// Collective, inside in_collective(): every array of the file against its digests, the shards
 /// dealt over the ranks. The first thing that this rank found wrong.

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
+#include <memory>
 
 #include "config/error.hpp"
 #include "parallel/communicator.hpp"
+#include "storage/blocks.hpp"
 #include "storage/hdf5.hpp"
 #include "storage/transfer.hpp"
 
@@ -14,6 +17,9 @@ namespace stanley {
 namespace {
 
 [[noreturn]] void refuse(const std::string& reason) { throw Error(ExitCode::input_output, reason); }
+
+/// What verify() reads at a time.
+constexpr std::size_t piece_bytes = std::size_t{4} << 20;
 
 std::string images_name(const std::string& split) { return split + "/images"; }
 std::string labels_name(const std::string& split) { return split + "/labels"; }
@@ -37,12 +43,13 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
       "float32 of that shape or (sample, dimension)");
 }
 
-void check_schema(const std::string& path, hid_t root) {
+/// The schema version, of those that we read.
+std::string check_schema(const std::string& path, hid_t root) {
   const auto version = hdf5::read_text(root, "schema_version");
   if (!version)
     refuse(path +
            " is no data file: it has no schema_version; make one with tools/convert_images.py");
-  if (version->substr(0, version->find('.')) == "1") return;
+  if (version->substr(0, version->find('.')) == "1") return *version;
   refuse(path + " has schema version " + *version +
          "; this program reads versions 1.x: convert the images again");
 }
@@ -52,7 +59,7 @@ void check_schema(const std::string& path, hid_t root) {
 DataFile::DataFile(const std::string& path)
     : path_(path), file_(std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read))) {
   const auto root = hdf5::open_object(*file_, "/");
-  check_schema(path_, root.id());
+  schema_version_ = check_schema(path_, root.id());
   for (const auto& group : hdf5::list(*file_, "/", H5O_TYPE_GROUP)) {
     if (hdf5::exists(*file_, images_name(group))) splits_.push_back(group);
   }
@@ -113,39 +120,47 @@ std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split) co
   std::vector<std::uint8_t> images(static_cast<std::size_t>(extents[0]) *
                                    row_bytes(ElementType::uint8, extents));
   read_images(split, 0, extents[0], images);
-  check_checksum(split, images);
-  const auto [low, high] = std::minmax_element(images.begin(), images.end());
-  if (!images.empty() && (*low < lowest_ || *high > highest_)) {
-    refuse(path_ + ": the images of split '" + split + "' have values from " +
-           std::to_string(*low) + " to " + std::to_string(*high) +
-           ", outside of the file's value_range; convert the images again");
-  }
+  check_checksum(split, XXH64(images.data(), images.size(), 0));
+  check_range(split, images);
   return images;
+}
+
+void DataFile::check_range(const std::string& split, std::span<const std::uint8_t> images) const {
+  const auto [low, high] = std::minmax_element(images.begin(), images.end());
+  if (images.empty() || (*low >= lowest_ && *high <= highest_)) return;
+  refuse(path_ + ": the images of split '" + split + "' have values from " + std::to_string(*low) +
+         " to " + std::to_string(*high) +
+         ", outside of the file's value_range; convert the images again");
 }
 
 std::vector<float> DataFile::read_all_floats(const std::string& split) const {
   const auto extents = shape(split);
-  const std::size_t per_sample = row_bytes(ElementType::float32, extents) / sizeof(float);
-  std::vector<float> values(static_cast<std::size_t>(extents[0]) * per_sample);
+  std::vector<float> values(static_cast<std::size_t>(extents[0]) *
+                            row_bytes(ElementType::float32, extents) / sizeof(float));
   hdf5::Dataset(*file_, images_name(split)).read_all(values.data());
+  check_numbers(split, values, 0);
+  return values;
+}
+
+/// `first`: the place of the first value in the whole array.
+void DataFile::check_numbers(const std::string& split, std::span<const float> values,
+                             std::size_t first) const {
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (values[i] >= lowest_ && values[i] <= highest_) continue;
-    refuse(path_ + ": sample " + std::to_string(i / per_sample) + " of split '" + split +
+    const std::size_t per_sample = row_bytes(ElementType::float32, shape(split)) / sizeof(float);
+    refuse(path_ + ": sample " + std::to_string((first + i) / per_sample) + " of split '" + split +
            "' holds " + std::to_string(values[i]) + "; expected numbers from " +
            std::to_string(lowest_) + " to " + std::to_string(highest_) +
            " (attribute value_range): mend or leave out that sample");
   }
-  return values;
 }
 
-void DataFile::check_checksum(const std::string& split,
-                              std::span<const std::uint8_t> images) const {
+void DataFile::check_checksum(const std::string& split, std::uint64_t digest) const {
   const auto group = hdf5::open_object(*file_, split);
   const auto expected = hdf5::read_text(group.id(), "checksum");
   if (!expected) return;
   char found[17];
-  std::snprintf(found, sizeof(found), "%016llx",
-                static_cast<unsigned long long>(XXH64(images.data(), images.size(), 0)));
+  std::snprintf(found, sizeof(found), "%016llx", static_cast<unsigned long long>(digest));
   if (*expected == found) return;
   refuse(path_ + " is damaged: the images of split '" + split + "' have checksum " + found +
          " and the file says " + *expected + "; convert or copy it again");
@@ -154,20 +169,77 @@ void DataFile::check_checksum(const std::string& split,
 std::vector<std::int64_t> DataFile::read_labels(const std::string& split) const {
   check_split(split);
   if (!has_labels(split)) refuse(path_ + " has no labels in split '" + split + "'");
+  check_labels_fit(split);
   const hdf5::Dataset dataset(*file_, labels_name(split));
-  if (dataset.type() != ElementType::int64 || dataset.shape() != std::vector{shape(split)[0]}) {
-    refuse(path_ + ": the labels of split '" + split + "' are " + to_string(dataset.type()) +
-           " of shape " + shape_text(dataset.shape()) + "; expected int64, one for each image");
-  }
   std::vector<std::int64_t> labels(static_cast<std::size_t>(dataset.shape()[0]));
   dataset.read_all(labels.data());
+  check_labels(split, labels);
+  return labels;
+}
+
+void DataFile::check_labels_fit(const std::string& split) const {
+  const hdf5::Dataset dataset(*file_, labels_name(split));
+  if (dataset.type() == ElementType::int64 && dataset.shape() == std::vector{shape(split)[0]}) {
+    return;
+  }
+  refuse(path_ + ": the labels of split '" + split + "' are " + to_string(dataset.type()) +
+         " of shape " + shape_text(dataset.shape()) + "; expected int64, one for each image");
+}
+
+void DataFile::check_labels(const std::string& split, std::span<const std::int64_t> labels) const {
   const auto classes = static_cast<std::int64_t>(class_names_.size());
   for (const std::int64_t label : labels) {
     if (label >= 0 && (classes == 0 || label < classes)) continue;
     refuse(path_ + ": label " + std::to_string(label) + " in split '" + split +
            "' names no class; there are " + std::to_string(classes));
   }
-  return labels;
+}
+
+namespace {
+
+/// Calls `step` with all values of an array, a few MiB at a time, and the place of the first. Block
+/// by block of the array's order, so that their digest is that of the whole.
+template <typename Value>
+void for_each_piece(const hdf5::Dataset& dataset,
+                    const std::function<void(std::span<const Value>, std::size_t)>& step) {
+  std::vector<Value> values;
+  std::size_t place = 0;
+  const auto block = hdf5::block_shape(dataset.shape(), sizeof(Value), piece_bytes);
+  hdf5::for_each_block(dataset.shape(), block, [&](const hdf5::Block& part) {
+    values.resize(part.elements());
+    hdf5::read_block(dataset, part, values.data());
+    step(values, place);
+    place += values.size();
+  });
+}
+
+}  // namespace
+
+void DataFile::verify(const std::string& split) const {
+  check_split(split);
+  const hdf5::Dataset images(*file_, images_name(split));
+  if (images.type() == ElementType::float32) {
+    for_each_piece<float>(images, [&](std::span<const float> values, std::size_t place) {
+      check_numbers(split, values, place);
+    });
+  } else {
+    const std::unique_ptr<XXH64_state_t, XXH_errorcode (*)(XXH64_state_t*)> state(
+        XXH64_createState(), XXH64_freeState);
+    XXH64_reset(state.get(), 0);
+    for_each_piece<std::uint8_t>(images, [&](std::span<const std::uint8_t> pixels, std::size_t) {
+      XXH64_update(state.get(), pixels.data(), pixels.size());
+    });
+    // Damage first: it is the reason of whatever else is wrong.
+    check_checksum(split, XXH64_digest(state.get()));
+    for_each_piece<std::uint8_t>(images, [&](std::span<const std::uint8_t> pixels, std::size_t) {
+      check_range(split, pixels);
+    });
+  }
+  if (!has_labels(split)) return;
+  check_labels_fit(split);
+  for_each_piece<std::int64_t>(
+      hdf5::Dataset(*file_, labels_name(split)),
+      [&](std::span<const std::int64_t> labels, std::size_t) { check_labels(split, labels); });
 }
 
 }  // namespace stanley

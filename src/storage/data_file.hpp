@@ -28,6 +28,8 @@ class DataFile {
   DataFile& operator=(DataFile&&) noexcept;
 
   const std::string& path() const { return path_; }
+  /// "1.0"
+  const std::string& schema_version() const { return schema_version_; }
   /// "train", "test", ...
   const std::vector<std::string>& splits() const { return splits_; }
   /// None if the file names none.
@@ -54,12 +56,21 @@ class DataFile {
   /// The class of each sample; each is a class that has a name, where there are names.
   std::vector<std::int64_t> read_labels(const std::string& split) const;
 
+  /// Reads all of a split, a few MiB at a time, and makes the checks that reading it makes.
+  void verify(const std::string& split) const;
+
  private:
   void check_split(const std::string& split) const;
-  void check_checksum(const std::string& split, std::span<const std::uint8_t> images) const;
+  void check_checksum(const std::string& split, std::uint64_t digest) const;
+  void check_range(const std::string& split, std::span<const std::uint8_t> images) const;
+  void check_numbers(const std::string& split, std::span<const float> values,
+                     std::size_t first) const;
+  void check_labels_fit(const std::string& split) const;
+  void check_labels(const std::string& split, std::span<const std::int64_t> labels) const;
 
   std::string path_;
   std::unique_ptr<hdf5::File> file_;
+  std::string schema_version_;
   std::vector<std::string> splits_;
   std::vector<std::string> class_names_;
   double lowest_{0};

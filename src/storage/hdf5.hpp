@@ -130,7 +130,8 @@ std::optional<std::int64_t> read_integer(hid_t object, const std::string& name);
 std::optional<std::uint64_t> read_unsigned(hid_t object, const std::string& name);
 /// The numbers of a numeric attribute; none if there is no such attribute.
 std::optional<std::vector<double>> read_numbers(hid_t object, const std::string& name);
-/// True for an attribute of integers.
+/// True for an attribute of integers, of texts; false if there is no such attribute.
 bool is_integer(hid_t object, const std::string& name);
+bool is_text(hid_t object, const std::string& name);
 
 }  // namespace stanley::hdf5

@@ -29,7 +29,7 @@ def usage_lines():
 
 def test_every_command_of_the_usage_has_the_options_it_names():
     lines = [line.split() for line in usage_lines() if line.startswith("stanley ")]
-    assert {words[1] for words in lines} == {"train", "sample", "benchmark"}
+    assert {words[1] for words in lines} == {"train", "sample", "inspect", "benchmark"}
     for words in lines:
         help_text = ends(run(words[1], "--help"), FINISHED).stdout
         for option in re.findall(r"--[a-z-]+", " ".join(words)):

@@ -1,0 +1,160 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include "commands/command.hpp"
+#include "commands/inspect_report.hpp"
+#include "parallel/agree.hpp"
+
+namespace stanley {
+namespace {
+
+struct Options {
+  std::vector<std::string> paths;
+  bool difference = false;
+  bool json = false;
+  bool configuration = false;
+};
+
+/// Collective. Whether rank 0 sees a directory there.
+bool is_directory_for_all(Communicator& communicator, const std::string& path) {
+  bool found = false;
+  if (communicator.rank() == 0) {
+    std::error_code ignored;
+    found = std::filesystem::is_directory(path, ignored);
+  }
+  return communicator.max(found ? 1 : 0) > 0;
+}
+
+/// The one sentence about what can't be trusted.
+[[noreturn]] void refuse(const std::vector<Untrusted>& bad, std::size_t files) {
+  if (bad.size() == 1) {
+    throw Error(ExitCode::input_output,
+                fmt::format("{} is not to be trusted: {}", bad.front().path, bad.front().reason));
+  }
+  std::string names;
+  for (const auto& one : bad) names += (names.empty() ? "" : ", ") + one.path;
+  throw Error(ExitCode::input_output,
+              fmt::format("{} of {} files are not to be trusted, for the reasons in the report: {}",
+                          bad.size(), files, names));
+}
+
+ExitCode inspect(const Options& options, Session& session) {
+  std::vector<Inspected> all;
+  for (const auto& path : options.paths) {
+    if (is_directory_for_all(session.world(), path)) {
+      all.emplace_back(inspect_run(session.world(), path));
+    } else {
+      all.emplace_back(inspect_file(session.world(), path));
+    }
+  }
+  agree(session.world(), [&] {
+    if (session.rank() != 0) return;
+    std::cout << (options.json ? as_json(all) : as_text(all, options.configuration)) << std::endl;
+    const auto bad = untrusted(all);
+    if (!bad.empty()) refuse(bad, count_files(all));
+  });
+  return ExitCode::finished;
+}
+
+void check_pair(const std::vector<std::string>& paths, Communicator& communicator) {
+  if (paths.size() != 2) {
+    throw Error(ExitCode::configuration,
+                fmt::format("--diff compares two checkpoints and was given {}; see stanley inspect "
+                            "--help",
+                            paths.size()));
+  }
+  for (const auto& path : paths) {
+    if (!is_directory_for_all(communicator, path)) continue;
+    throw Error(ExitCode::input_output,
+                fmt::format("{} is a directory; --diff compares two checkpoints, such as "
+                            "{}/checkpoints/latest",
+                            path, path));
+  }
+}
+
+/// "3 of 27 arrays and 2 progress values"
+std::string differences(const CheckpointDifference& difference) {
+  std::vector<std::string> words;
+  if (difference.differing_arrays() > 0) {
+    words.push_back(
+        fmt::format("{} of {} arrays", difference.differing_arrays(), difference.arrays.size()));
+  }
+  if (const auto count = difference.differing_progress(); count > 0) {
+    words.push_back(fmt::format("{} progress value{}", count, count == 1 ? "" : "s"));
+  }
+  return fmt::format("{}", fmt::join(words, " and "));
+}
+
+ExitCode compare(const Options& options, Session& session) {
+  check_pair(options.paths, session.world());
+  const std::string& first = options.paths[0];
+  const std::string& second = options.paths[1];
+  const CheckpointDifference difference = compare_checkpoints(session.world(), first, second);
+  if (session.rank() == 0) {
+    std::cout << (options.json ? as_json(difference, first, second)
+                               : as_text(difference, first, second))
+              << std::endl;
+  }
+  if (difference.equal()) return ExitCode::finished;
+  throw Error(ExitCode::input_output,
+              fmt::format("{} and {} differ in {}", first, second, differences(difference)));
+}
+
+void add(std::vector<Untrusted>& bad, const FileReport& file) {
+  if (!file.verified()) bad.push_back({file.path, file.problems.front()});
+}
+
+}  // namespace
+
+std::vector<Untrusted> untrusted(const std::vector<Inspected>& all) {
+  std::vector<Untrusted> bad;
+  for (const auto& one : all) {
+    if (const auto* file = std::get_if<FileReport>(&one)) {
+      add(bad, *file);
+      continue;
+    }
+    const auto& run = std::get<RunReport>(one);
+    if (!run.problems.empty()) bad.push_back({run.path, run.problems.front()});
+    for (const auto& file : run.checkpoints) add(bad, file);
+    for (const auto& file : run.draws) add(bad, file);
+  }
+  return bad;
+}
+
+std::size_t count_files(const std::vector<Inspected>& all) {
+  std::size_t count = 0;
+  for (const auto& one : all) {
+    ++count;
+    if (const auto* run = std::get_if<RunReport>(&one)) {
+      count += run->checkpoints.size() + run->draws.size();
+    }
+  }
+  return count;
+}
+
+void add_inspect_command(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "inspect",
+      "Say what checkpoints, draw files, data files and run directories hold, and verify them;\n"
+      "exit code 5 if one of them is damaged, incomplete or unreadable. --diff: exit code 5 if "
+      "the\n"
+      "two checkpoints differ in an array or in their progress (clocks and ranks aside)");
+  auto options = std::make_shared<Options>();
+  command->add_option("paths", options->paths, "Files or run directories")->required();
+  command->add_flag("--diff", options->difference,
+                    "Compare two checkpoints array by array, bit by bit");
+  command->add_flag("--configuration", options->configuration,
+                    "Print the configuration too (--json always has it)");
+  command->add_flag("--json", options->json, "One JSON object instead of text");
+  command->callback([options, &chosen] {
+    chosen = [options](Session& session, Log&) {
+      return options->difference ? compare(*options, session) : inspect(*options, session);
+    };
+  });
+}
+
+}  // namespace stanley
