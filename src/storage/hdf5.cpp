@@ -145,7 +145,9 @@ File File::open_shared(Communicator& communicator, const std::string& path, Mode
   if (mode == Mode::read) check(H5Pset_all_coll_metadata_ops(access.id(), true), describe);
   const hid_t id =
       H5Fopen(path.c_str(), mode == Mode::write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access.id());
-  return File(Handle(check(id, describe), H5Fclose), path);
+  // Closing is collective: where an error unwinds one rank the others are elsewhere, and the file
+  // stays open until all ranks are ended.
+  return File(Handle(check(id, describe), nullptr), path);
 }
 
 void File::flush() {

@@ -55,6 +55,7 @@ class File {
   static File create(const std::string& path);
   static File open(const std::string& path, Mode mode);
   /// Collective: opens with MPI-IO and these hints; the default driver where there is one rank.
+  /// Only close() closes it, not the destructor.
   static File open_shared(Communicator& communicator, const std::string& path, Mode mode,
                           const std::map<std::string, std::string>& hints);
 

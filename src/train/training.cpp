@@ -59,9 +59,7 @@ class Training {
     if (already_finished()) return ExitCode::finished;
     agree(world_, [&] {
       if (!leader()) return;
-      Claim claim = claim_of_job();
-      claim.take_over = take_over_;
-      directory_.take(claim);
+      directory_.take(claim());
       log_.add_file(directory_.log());
       record_.emplace(directory_.record());
     });
@@ -86,6 +84,13 @@ class Training {
 
  private:
   bool leader() const { return world_.rank() == 0; }
+
+  Claim claim() const {
+    Claim claim = claim_of_job();
+    claim.take_over = take_over_;
+    return claim;
+  }
+
   std::int64_t iteration() const { return trainer_->iteration(); }
 
   bool already_finished() {
@@ -97,9 +102,20 @@ class Training {
     });
     newest = static_cast<std::int64_t>(world_.max(static_cast<double>(newest)));
     if (resume_ != "auto" || newest < config_.run.iterations) return false;
+    tidy_up();
     log_.info(fmt::format("{} is finished: {} of {} iterations; raise run.iterations to go on",
                           directory_.path(), newest, config_.run.iterations));
     return true;
+  }
+
+  /// Takes away the owner file of a process that was killed at the very end.
+  void tidy_up() {
+    if (!leader()) return;
+    try {
+      directory_.take(claim());
+    } catch (const Error&) {
+      // Perhaps it may only be read: it is finished all the same.
+    }
   }
 
   Watchdog::Options watchdog_options() {
@@ -413,10 +429,14 @@ class Training {
 
   // --- the end ----------------------------------------------------------------------------------
 
-  /// Rank 0 writes the verdict, unless the directory is another run's by now.
+  /// Rank 0 writes the verdict, unless the directory is another run's by now or its disk is what
+  /// failed: the first error is the one to tell.
   void note_failure(const Error& error) {
-    if (leader() && record_ && directory_.owned()) {
+    if (!leader() || !record_ || !directory_.owned()) return;
+    try {
       record_->stop(trainer_ ? iteration() : 0, error.code, error.what());
+    } catch (const Error&) {
+      log_.warn("run.json can't say how the run ended");
     }
   }
 
@@ -424,15 +444,18 @@ class Training {
   void note_abort(const Error& error) {
     note_failure(error);
     log_.error(error.what());
-    if (!leader()) std::cerr << "stanley: " << error.what() << std::endl;
+    std::cerr << "stanley: " << error.what() << std::endl;
   }
 
   ExitCode finish(ExitCode code) {
     output_->wait();
     agree(world_, [&] {
       if (!leader()) return;
-      if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
+      remove_unfinished(directory_.checkpoints());
+      remove_unfinished(directory_.samples());
       record_->stop(iteration(), code, "");
+      // Last: who finds it need do nothing more.
+      if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
     });
     log_.info(code == ExitCode::finished
                   ? fmt::format("finished: {} iterations", iteration())

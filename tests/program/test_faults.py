@@ -1,0 +1,180 @@
+"""Calls on files that fail, or kill the writer, in the middle of the commit protocol: design §7.
+
+faults.c, loaded into the ranks, counts the calls and spoils one. Whichever it is, the run goes on and
+is right, or ends as documented; every file with a final name is sound, and the same command goes on.
+STANLEY_FAULT_PLACES: how many calls of each kind of fault on each rank (beside those of ALWAYS), spread
+over what calls do; 99 is one of everything (15 minutes), "all" is every call (hours).
+"""
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import traceback
+
+import pytest
+
+from digests import wrong_arrays
+from program import (FINISHED, INPUT_OUTPUT, PROGRAM, Process, arrays, checkpoint, ends, launched, metrics,
+                     run, same_bits, train, trains, unfinished)
+
+LENGTH = 6
+# With keep_last: 1 each new checkpoint makes the one before go, that of iteration 0 aside.
+VALUES = {"run.iterations": LENGTH, "checkpoint.every": 2, "checkpoint.keep_last": 1, "run.reproducible": "true",
+          "samples.every": 3}
+RANKS = 2
+LIMIT = 30  # seconds for a start of a second or two: what takes longer hangs
+KINDS = ("kill", "EIO", "ENOSPC", "full")
+PLACES = os.environ.get("STANLEY_FAULT_PLACES", "2")
+# Calls that are spoiled in every case: a pattern, and which of those that match it.
+ALWAYS = {
+    ("kill", 0): {"link owner": 0, "posix_fallocate samples/draws-00000000": 0, "write run.json": -1,
+                  "remove .*iteration": 0},
+    ("kill", 1): {"pwrite checkpoints": -1},
+    ("EIO", 0): {"fsync checkpoints/iteration-00000000": 0, "remove .*iteration": 0},
+    ("EIO", 1): {"pwrite checkpoints": -1},
+    ("ENOSPC", 1): {"pwritev samples": 0},
+    ("full", 0): {"write config": 0, "posix_fallocate checkpoints": -1},
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    path = tmp_path_factory.mktemp("library") / "faults.so"
+    source = os.path.join(os.path.dirname(__file__), "faults.c")
+    subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", path, source, "-ldl"],
+                   check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed") / "run"
+    trains(directory, VALUES)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory, library):
+    """The calls of each rank in a run without faults, as "function path"."""
+    found = []
+    for rank in range(RANKS):
+        folder = tmp_path_factory.mktemp("calls")
+        ends(spoiled(folder / "run", library, rank, 0, "", folder / "log"), FINISHED)
+        found.append(calls_in(folder))
+    assert {"pwrite", "pwritev", "write", "posix_fallocate", "fsync", "rename", "close", "link",
+            "symlink", "remove"} <= {call.split()[0] for call in found[0]}
+    assert {"pwrite", "pwritev", "close"} <= {call.split()[0] for call in found[1]}
+    return found
+
+
+def calls_in(folder):
+    """What faults.c noted of the run in `folder`."""
+    return [line.replace(f"{folder}/run/", "") for line in (folder / "log").read_text().splitlines()]
+
+
+def spoiled(directory, library, rank, call, kind, log):
+    """Runs with the `call`-th call of `rank` spoiled."""
+    os.makedirs(os.path.dirname(directory), exist_ok=True)
+    variables = {"LD_PRELOAD": library, "STANLEY_FAULT_DIRECTORY": os.path.realpath(directory),
+                 "STANLEY_FAULT_RANK": rank, "STANLEY_FAULT_CALL": call, "STANLEY_FAULT_KIND": kind,
+                 "STANLEY_FAULT_LOG": log}
+    exported = [part for name, value in variables.items() for part in ("-x", f"{name}={value}")]
+    with Process(launched([*exported, PROGRAM, *train(directory, VALUES)], RANKS), LIMIT) as process:
+        return process.finish()
+
+
+def group_of(call):
+    """Calls of one group do the same to the same kind of file."""
+    return re.sub(r"[0-9]{8}|owner-.*?\.part", "*", call)
+
+
+def chosen(calls, kind, rank):
+    """Numbers of the calls to spoil: spread over all groups of calls, each at a random one of its calls."""
+    if PLACES == "all":
+        return range(1, len(calls) + 1)
+    generator = random.Random(f"{kind} {rank}")
+    groups = {}
+    for number, call in enumerate(calls, 1):
+        groups.setdefault(group_of(call), []).append(number)
+    numbers = [generator.choice(group) for group in groups.values()]
+    always = [[number for number, call in enumerate(calls, 1) if re.match(pattern, call)][which]
+              for pattern, which in ALWAYS.get((kind, rank), {}).items()]
+    return sorted({*always, *generator.sample(numbers, min(int(PLACES), len(numbers)))})
+
+
+def sound_checkpoints(directory):
+    """Iterations of the checkpoints with a final name, all of which must be sound."""
+    paths = sorted((directory / "checkpoints").glob("iteration-*.h5"))
+    assert {path: wrong_arrays(path) for path in paths} == {path: [] for path in paths}
+    return [int(path.stem.split("-")[1]) for path in paths]
+
+
+def ended_as_documented(result, failed):
+    """Exit 5 with one message that names one of the files in question."""
+    ends(result, INPUT_OUTPUT)
+    messages = [line for line in result.stderr.splitlines() if line.startswith("stanley: ")]
+    assert len(messages) == 1, f"not one message: {result.stderr}\n{result.stdout}"
+    names = [os.path.basename(call.split()[1]).split(".part")[0] for call in failed]
+    assert any(name in messages[0] for name in names), f"{messages[0]} doesn't name {' or '.join(names)}"
+
+
+def same_draws(one, other):
+    names = [sorted(path.name for path in (directory / "samples").iterdir()) for directory in (one, other)]
+    assert names[0] == names[1], f"draws {names[1]}, not {names[0]}"
+    for name in names[0]:
+        left, right = (arrays(directory / "samples" / name) for directory in (one, other))
+        assert left.keys() == right.keys() and all(left[key].tobytes() == right[key].tobytes() for key in left)
+
+
+def right_in_the_end(directory, undisturbed):
+    same_bits(checkpoint(undisturbed, LENGTH), checkpoint(directory, LENGTH))
+    assert metrics(directory) == metrics(undisturbed)
+    same_draws(undisturbed, directory)
+    assert (directory / "DONE").exists() and unfinished(directory) == []
+    assert json.loads((directory / "run.json").read_text())["verdict"] == "finished"
+
+
+def check(directory, result, undisturbed, kind, calls):
+    """Is what a spoiled start left right, and does the next start make of it what it should be?"""
+    assert "HDF5-DIAG" not in result.stdout + result.stderr
+    left = sound_checkpoints(directory)
+    spoilt = [number for number, call in enumerate(calls) if call.startswith("spoiled ")]
+    before = calls[:spoilt[0] - 1] if spoilt else calls  # the line before "spoiled" is of the same call
+    published = any(call.startswith("rename checkpoints/iteration") for call in before)
+    assert left or not published, "no checkpoint is left"
+    if result.returncode == FINISHED:
+        # An error that harms nothing may be passed over; so may one that a run never came to.
+        assert kind != "kill" or not spoilt
+        right_in_the_end(directory, undisturbed)
+    elif kind == "kill":
+        assert result.returncode == 128 + signal.SIGKILL, f"exit {result.returncode}\n{result.stderr}"
+    else:
+        # On a full disk the first call may be one whose failure harms nothing.
+        failed = [calls[number].removeprefix("spoiled ") for number in spoilt]
+        taking_room = [call for call in failed if call.split()[0] not in ("close", "unlink", "remove")]
+        ended_as_documented(result, failed[:1] + taking_room[:1])
+    resumed = ends(run(*train(directory, VALUES)), FINISHED)
+    assert "passed over" not in resumed.stdout
+    assert {0, LENGTH} <= set(sound_checkpoints(directory))
+    right_in_the_end(directory, undisturbed)
+
+
+@pytest.mark.parametrize("rank", range(RANKS))
+@pytest.mark.parametrize("kind", KINDS)
+def test_spoiled_call(tmp_path, library, undisturbed, calls, kind, rank):
+    problems = {}
+    for number in chosen(calls[rank], kind, rank):
+        folder = tmp_path / str(number)
+        try:
+            result = spoiled(folder / "run", library, rank, number, kind, folder / "log")
+            check(folder / "run", result, undisturbed, kind, calls_in(folder))
+            shutil.rmtree(folder)
+        except subprocess.TimeoutExpired:
+            problems[f"call {number}, {calls[rank][number - 1]}"] = "hung"
+        except AssertionError as problem:
+            what = str(problem) or traceback.format_exc(limit=-2)
+            problems[f"call {number}, {calls[rank][number - 1]}"] = what
+    assert not problems, "\n\n".join(f"{call}: {problem}" for call, problem in problems.items())
