@@ -119,6 +119,25 @@ def test_signal_asks_for_a_checkpoint_and_a_requeue(tmp_path, uninterrupted, num
     same_runs(uninterrupted("mlp", ranks, LONG), directory, LONG["run.iterations"])
 
 
+def test_a_second_term_leaves_at_once_but_not_too_soon(tmp_path):
+    """Slurm sends USR1, then TERM: only one at least 5 s later is meant to end an iteration of minutes."""
+    directory = tmp_path / "run"
+    with Process(launched([PROGRAM, *train(directory, {"sampler.steps": 1000000})], 1)) as process:
+        process.wait_for(checkpoint(directory, 0).exists, "checkpoint of iteration 0")
+        time.sleep(1)
+        (rank,) = process.ranks()
+        kill(rank, signal.SIGUSR1)
+        time.sleep(1)
+        kill(rank, signal.SIGTERM)
+        time.sleep(4.5)
+        assert process.process.poll() is None
+        began = time.monotonic()
+        kill(rank, signal.SIGTERM)
+        ends(process.finish(), REQUEUE)
+        assert time.monotonic() - began < 5
+    assert arrays(checkpoint(directory, 0))["chains/state"].shape[0] == 64
+
+
 def test_usr2_asks_for_a_checkpoint_alone(tmp_path):
     directory = tmp_path / "run"
     with Process(launched([PROGRAM, *train(directory, LONG)], 1)) as process:

@@ -8,7 +8,7 @@ import pytest
 from program import PROGRAM, Process, checkpoint, kill, launched, rows_so_far, train, trains
 
 COMMUNICATION = 6
-VALUES = {"run.iterations": 100000, "watchdog.seconds": 3, "checkpoint.every": 50, "checkpoint.seconds": "null",
+VALUES = {"run.iterations": 100000, "watchdog.seconds": 5, "checkpoint.every": 50, "checkpoint.seconds": "null",
           "log.every": 1000}
 
 
@@ -31,7 +31,7 @@ def test_stopped_rank_ends_the_run(tmp_path, which):
     said = json.loads((directory / "run.json").read_text())
     assert said["verdict"] == "communication" and said["exit_code"] == COMMUNICATION
     message = said["stops"][-1]["message"]
-    assert "no progress for 3 s" in message and all(f"rank {rank} on " in message for rank in range(3))
+    assert "no progress for 5 s" in message and all(f"rank {rank} on " in message for rank in range(3))
     assert message.count("is silent, last seen in '") == 1 and f"rank {which} on" in message.split("is silent")[0][-20:]
     assert message in (directory / "log.txt").read_text()
 
