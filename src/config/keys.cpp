@@ -198,8 +198,7 @@ std::vector<Key> keys_of_the_safety(Config& config) {
   return {
       {"guard.enabled",
        "when the training diverges, roll it back to an older checkpoint with new noise and half "
-       "the "
-       "learning rate; false: only numbers that are not finite end it, with exit code 4",
+       "the learning rate; false: only numbers that are not finite end it, with exit code 4",
        &config.guard.enabled},
       {"guard.attempts", "roll-backs before the run gives up with exit code 4",
        &config.guard.attempts, between(1, 65535)},
@@ -210,8 +209,7 @@ std::vector<Key> keys_of_the_safety(Config& config) {
       {"guard.deviations", "width of the bands, in running deviations", &config.guard.deviations,
        above(0)},
       {"guard.probation",
-       "iterations after a checkpoint in which nothing was seen, before it is one "
-       "to roll back to",
+       "iterations after a checkpoint in which nothing was seen, before it is one to roll back to",
        &config.guard.probation, count()},
       {"watchdog.seconds",
        "without progress on any rank for so long the run ends with exit code 6; more than K chain "

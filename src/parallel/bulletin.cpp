@@ -45,19 +45,22 @@ class MpiBulletin final : public Bulletin {
 
   void close() override {
     if (communicator_->rank() == 0) {
-      while (closed_ + 1 < communicator_->size()) wait([this] { return receive(); });
+      wait_until([this] {
+        receive();
+        return closed_ + 1 == communicator_->size();
+      });
     } else {
-      while (!sent()) wait([this] { return sent(); });
+      wait_until([this] { return sent(); });
       post({.tick = farewell});
-      while (!sent()) wait([this] { return sent(); });
+      wait_until([this] { return sent(); });
     }
     communicator_->barrier();
   }
 
  private:
   template <typename Ready>
-  static void wait(Ready ready) {
-    if (!ready()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  static void wait_until(Ready ready) {
+    while (!ready()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
   /// Whether the note before has left.
@@ -69,13 +72,13 @@ class MpiBulletin final : public Bulletin {
     return done != 0;
   }
 
-  /// Takes all notes that have arrived; whether there were any.
-  bool receive() {
-    for (bool any = false;; any = true) {
+  /// Takes all notes that have arrived.
+  void receive() {
+    for (;;) {
       int waiting = 0;
       MPI_Status status;
       check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, 0, handle_, &waiting, &status), "MPI_Iprobe");
-      if (waiting == 0) return any;
+      if (waiting == 0) return;
       Note note;
       check_mpi(
           MPI_Recv(&note, sizeof note, MPI_BYTE, status.MPI_SOURCE, 0, handle_, MPI_STATUS_IGNORE),

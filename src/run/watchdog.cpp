@@ -49,12 +49,12 @@ void Watchdog::watch() {
       if (wake_.wait_for(lock, options_.tick, [this] { return stopping_; })) return;
     }
     look();
-    if (options_.beat && ++ticks_ % beat_every == 0) options_.beat();
+    if (options_.beat && ticks_ % beat_every == 0) options_.beat();
   }
 }
 
 void Watchdog::look() {
-  Note mine{.tick = seen_[0].tick + 1, .progress = activity_.progress()};
+  Note mine{.tick = ++ticks_, .progress = activity_.progress()};
   std::strncpy(mine.phase.data(), activity_.phase(), mine.phase.size() - 1);
   notes_ = {mine};
   if (bulletin_) {

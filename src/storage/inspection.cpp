@@ -69,8 +69,7 @@ void identify(FileReport& report) {
                   [&] { report.kind = kind_of(hdf5::File::open(report.path, hdf5::Mode::read)); });
 }
 
-// --- checkpoints
-// ----------------------------------------------------------------------------------
+// --- checkpoints ---------------------------------------------------------------------------------
 
 void adopt(FileReport& report, const CheckpointHeader& header) {
   report.schema_version = header.schema_version;
@@ -161,8 +160,7 @@ void inspect_checkpoint(Communicator& communicator, FileReport& report) {
   }
 }
 
-// --- draw files and data files, rank 0 alone
-// ------------------------------------------------------
+// --- draw files and data files, rank 0 alone -----------------------------------------------------
 
 /// Reads every block, which makes HDF5 check the chunks' checksums.
 void read_through(const hdf5::Dataset& dataset) {

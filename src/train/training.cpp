@@ -355,30 +355,27 @@ class Training {
 
   // --- divergence -------------------------------------------------------------------------------
 
-  /// Whether a run that diverges may go back to this iteration: its first, and multiples of
-  /// checkpoint.every that lie a probation apart. Neither a resume nor a signal's extra checkpoint
-  /// changes them.
-  bool is_target(std::int64_t at) const {
-    if (at == base_ || !config_.checkpoint.every) return at == base_;
-    const std::int64_t every = *config_.checkpoint.every;
-    const std::int64_t periods = (config_.guard.probation + every - 1) / every;
-    return at > base_ && at % (every * periods) == 0;
+  /// A run that diverges goes back to its first iteration or to a multiple of this many: a multiple
+  /// of checkpoint.every, at least a probation long, so that neither a resume nor a signal's extra
+  /// checkpoint changes the targets. 0: to the first alone.
+  std::int64_t target_period() const {
+    const std::int64_t every = config_.checkpoint.every.value_or(0);
+    return every == 0 ? 0 : (config_.guard.probation + every - 1) / every * every;
   }
 
   /// The newest target that has passed its probation at `now`.
   std::int64_t newest_target(std::int64_t now) const {
-    for (std::int64_t at = now - config_.guard.probation; at > base_; --at) {
-      if (is_target(at)) return at;
-    }
-    return base_;
+    const std::int64_t period = target_period();
+    if (period == 0) return base_;
+    return std::max(base_, (now - config_.guard.probation) / period * period);
   }
 
   /// Iterations whose checkpoints a run which is at `now` may go back to, now or later.
   std::set<std::int64_t> targets_from(std::int64_t now) const {
-    std::set<std::int64_t> targets{base_};
-    for (std::int64_t at = newest_target(now); at <= now; ++at) {
-      if (is_target(at)) targets.insert(at);
-    }
+    const std::int64_t newest = newest_target(now), period = target_period();
+    std::set<std::int64_t> targets{base_, newest};
+    if (period == 0) return targets;
+    for (std::int64_t at = now / period * period; at > newest; at -= period) targets.insert(at);
     return targets;
   }
 

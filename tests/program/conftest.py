@@ -1,3 +1,5 @@
+import subprocess
+
 import h5py
 import numpy
 import pytest
@@ -55,3 +57,10 @@ def convnet(tmp_path_factory, images):
     config = folder / "convnet.yaml"
     config.write_text(CONVNET.replace("PATH", str(folder / "images.h5")))
     return config
+
+
+@pytest.fixture
+def copied(tmp_path, trained):
+    """A run of its own for a test that breaks it: a copy of its module's `trained`."""
+    subprocess.run(["cp", "-a", trained, tmp_path / "run"], check=True)
+    return tmp_path / "run"

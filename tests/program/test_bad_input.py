@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import subprocess
 
 import h5py
 import numpy
@@ -128,13 +127,6 @@ def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("trained") / "run"
     trains(directory, {"run.iterations": 10, "samples.every": 10})
     return directory
-
-
-@pytest.fixture
-def copied(tmp_path, trained):
-    """A run of its own for a test that breaks it."""
-    subprocess.run(["cp", "-a", trained, tmp_path / "run"], check=True)
-    return tmp_path / "run"
 
 
 @one_and_two

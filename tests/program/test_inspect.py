@@ -2,7 +2,6 @@
 import json
 import os
 import shutil
-import subprocess
 
 import h5py
 import numpy
@@ -29,13 +28,6 @@ def twin(tmp_path_factory, trained):
     directory = tmp_path_factory.mktemp("twin") / "run"
     trains(directory, {"run.iterations": 20, "samples.every": 10})
     return directory
-
-
-@pytest.fixture
-def copied(tmp_path, trained):
-    """A run of its own for a test that breaks it."""
-    subprocess.run(["cp", "-a", trained, tmp_path / "run"], check=True)
-    return tmp_path / "run"
 
 
 def inspected(*arguments, code=FINISHED, ranks=1):
