@@ -73,6 +73,7 @@ Json run_json(const RunReport& report) {
           {"events", events},
           {"checkpoints", files_json(report.checkpoints)},
           {"draws", files_json(report.draws)},
+          {"rejected", report.rejected},
           {"unfinished", report.unfinished}};
 }
 

@@ -144,6 +144,7 @@ std::string run_text(const RunReport& report, bool configuration) {
   }
   add_files(text, "checkpoints", report.checkpoints);
   add_files(text, "draw files", report.draws);
+  for (const auto& file : report.rejected) text += "\n  rejected: " + file;
   for (const auto& file : report.unfinished) {
     text += fmt::format("\n  unfinished: {} (its writer is at work or was cut off)", file);
   }

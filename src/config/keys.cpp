@@ -212,8 +212,8 @@ std::vector<Key> keys_of_the_safety(Config& config) {
        "iterations after a checkpoint in which nothing was seen, before it is one to roll back to",
        &config.guard.probation, count()},
       {"watchdog.seconds",
-       "without progress on any rank for so long the run ends with exit code 6; more than K chain "
-       "steps or one array's writing take, s",
+       "without progress on any rank for so long the run ends with exit code 6; more than one "
+       "chain step, one weight gradient or 64 MB of a file take, s",
        &config.watchdog.seconds, above(0)},
       {"evaluation.every", "iterations from evaluation to evaluation; this release has null alone",
        &config.evaluation.every, count()},

@@ -11,13 +11,14 @@
 #include "parallel/mpi_handle.hpp"
 
 namespace stanley {
-namespace {
 
 std::string host_name() {
   std::array<char, 256> name{};
   if (gethostname(name.data(), name.size() - 1) != 0) return "unknown";
   return name.data();
 }
+
+namespace {
 
 std::string name_of_thread_level(int level) {
   switch (level) {

@@ -9,6 +9,9 @@
 
 namespace stanley {
 
+/// Of this machine.
+std::string host_name();
+
 /// The ranks of this run, from start to end. Lives in main(), outside of the try block: main()
 /// catches, reports, and calls abort() before the session would end normally.
 class Session {

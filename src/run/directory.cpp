@@ -210,6 +210,11 @@ void RunDirectory::take(const Claim& claim) {
 
 void RunDirectory::beat() const { touch_owner(owner_file(path_), token_); }
 
+bool RunDirectory::occupied() const {
+  const auto owner = read_owner(owner_file(path_));
+  return owner && !gone(*owner, Claim{}, static_cast<double>(std::time(nullptr)));
+}
+
 bool RunDirectory::owned() const {
   const auto owner = read_owner(owner_file(path_));
   return owner && !token_.empty() && owner->token == token_;

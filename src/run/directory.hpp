@@ -44,6 +44,8 @@ class RunDirectory {
   /// Rank 0 alone, as the next from any thread once take() has returned. Whether the directory is
   /// (still) this object's.
   bool owned() const;
+  /// Whether a run lives in it, as far as this host can see.
+  bool occupied() const;
   /// Rank 0 alone. Throws Error(input_output) if another run has taken the directory since.
   void check_ownership() const;
 

@@ -10,6 +10,7 @@
 
 #include "run/directory.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/folder.hpp"
 
 namespace stanley {
 namespace {
@@ -54,6 +55,11 @@ std::string start_detail(const Json& start) {
                      from.empty() ? "" : ", from " + from);
 }
 
+std::string roll_back_detail(const Json& back) {
+  return fmt::format("to iteration {} as attempt {}: {}", integer_of(back, "target").value_or(0),
+                     integer_of(back, "attempt").value_or(0), text_of(back, "seen"));
+}
+
 void read_record(RunReport& report, const RunDirectory& directory) {
   const std::string text = read_text(directory.record());
   if (text.empty()) {
@@ -66,6 +72,7 @@ void read_record(RunReport& report, const RunDirectory& directory) {
     return;
   }
   report.verdict = text_of(record, "verdict");
+  if (report.verdict == "running" && !directory.occupied()) report.verdict = "cut off";
   report.planned = integer_of(record, "iterations");
   report.done = last_row(directory.metrics());
   if (!report.done) report.done = integer_of(record, "iteration");
@@ -77,22 +84,14 @@ void read_record(RunReport& report, const RunDirectory& directory) {
     report.events.push_back({text_of(stop, "time"), text_of(stop, "verdict"),
                              integer_of(stop, "iteration").value_or(0), text_of(stop, "message")});
   }
+  for (const auto& back : record.value("rollbacks", Json::array())) {
+    report.events.push_back({text_of(back, "time"), "roll-back",
+                             integer_of(back, "iteration").value_or(0), roll_back_detail(back)});
+  }
   // A stop and the start after it may fall into the same second.
   std::stable_sort(report.events.begin(), report.events.end(), [](const auto& a, const auto& b) {
     return std::pair(a.time, a.iteration) < std::pair(b.time, b.iteration);
   });
-}
-
-/// Files of a folder, newest (by name) first; none if it isn't there.
-std::vector<std::string> files_in(const std::string& folder) {
-  std::vector<std::string> files;
-  std::error_code failure;
-  for (fs::directory_iterator entry(folder, failure), end; !failure && entry != end;
-       entry.increment(failure)) {
-    files.push_back(entry->path().string());
-  }
-  std::sort(files.rbegin(), files.rend());
-  return files;
 }
 
 struct Listing {
@@ -113,6 +112,9 @@ Listing list_files(RunReport& report, const RunDirectory& directory) {
         found.draws.push_back(file);
       }
     }
+  }
+  for (const std::string& attempt : files_in(directory.path() + "/rejected")) {
+    for (std::string& file : files_in(attempt)) report.rejected.push_back(std::move(file));
   }
   return found;
 }

@@ -13,20 +13,22 @@ namespace stanley {
 /// A start or a stop of a run, as run.json has it.
 struct RunEvent {
   std::string time{};  ///< "2026-11-23T14:05:09Z"
-  std::string what{};  ///< "start", or the verdict of a stop: "finished", "requeue", ...
+  std::string what{};  ///< "start", "roll-back", or the verdict of a stop: "finished", ...
   std::int64_t iteration{0};
-  std::string detail{};  ///< ranks and checkpoint of a start, message of a stop
+  std::string detail{};  ///< ranks and checkpoint of a start, what was seen, message of a stop
 };
 
 /// A run directory: what its record says, and its files, all read and checked.
 struct RunReport {
   std::string path{};
-  std::string verdict{};                  ///< "running", "finished", ...; empty: no record
+  /// "running", "finished", ...; "cut off" if it should run and nobody does; empty: no record.
+  std::string verdict{};
   std::optional<std::int64_t> done{};     ///< iterations recorded
   std::optional<std::int64_t> planned{};  ///< iterations asked for
   std::vector<RunEvent> events{};         ///< in the order of time
   std::vector<FileReport> checkpoints{};  ///< newest first
   std::vector<FileReport> draws{};        ///< newest first
+  std::vector<std::string> rejected{};    ///< files that roll-backs moved aside; not read
   std::vector<std::string> unfinished{};  ///< files that a writer is at work on, or left
   /// What is wrong with the directory itself; its files have their own.
   std::vector<std::string> problems{};

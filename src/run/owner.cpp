@@ -18,6 +18,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "parallel/session.hpp"
+
 namespace stanley {
 namespace {
 
@@ -39,12 +41,6 @@ class OpenFile {
  private:
   int descriptor_, error_;
 };
-
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
 
 /// When a process of this host started, in clock ticks since boot, so that a process number that
 /// is used again is not taken for the old owner; empty if there is no such process.

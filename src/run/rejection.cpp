@@ -1,8 +1,6 @@
 #include "run/rejection.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -10,18 +8,12 @@
 
 #include "config/error.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/folder.hpp"
 
 namespace stanley {
 namespace {
 
 namespace fs = std::filesystem;
-
-void synchronise_directory(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  ::fsync(descriptor);
-  ::close(descriptor);
-}
 
 void move_into(const fs::path& file, const std::string& directory) {
   std::error_code failure;
@@ -47,12 +39,11 @@ bool older(const std::string& checkpoint, std::int64_t attempt) {
 std::vector<fs::path> later_draws(const std::string& directory, std::int64_t target) {
   static const std::regex pattern("draws-([0-9]{8,18})\\.nc");
   std::vector<fs::path> files;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
+  for (const fs::path path : files_in(directory)) {
     std::smatch match;
-    const std::string name = entry.path().filename().string();
+    const std::string name = path.filename().string();
     if (std::regex_match(name, match, pattern) && std::stoll(match[1].str()) > target) {
-      files.push_back(entry.path());
+      files.push_back(path);
     }
   }
   return files;
@@ -79,9 +70,9 @@ void reject_files(const RunDirectory& directory, std::int64_t target, std::int64
                 fmt::format("{} can't be made ({})", rejected, failure.message()));
   }
   for (const fs::path& file : files) move_into(file, rejected);
-  synchronise_directory(rejected);
-  synchronise_directory(directory.checkpoints());
-  synchronise_directory(directory.samples());
+  for (const auto& folder : {rejected, directory.checkpoints(), directory.samples()}) {
+    synchronise_folder(folder);
+  }
 }
 
 }  // namespace stanley

@@ -1,23 +1,34 @@
 #include "run/watchdog.hpp"
 
 #include <fmt/format.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <future>
+#include <thread>
+#include <utility>
 
 #include "config/error.hpp"
 
 namespace stanley {
 namespace {
 
-/// Ticks from one sign of life in the owner file to the next.
-constexpr std::int64_t beat_every = 5;
 /// Ticks that the other ranks leave to rank 0, which knows more, before they end the run
 /// themselves.
 constexpr std::int64_t grace = 5;
 /// Ticks without a note after which a rank counts as silent.
 constexpr std::int64_t silence = 3;
+/// For those who are told of a hang.
+constexpr std::chrono::seconds patience{3};
+
+/// Processor time that the calling thread has taken.
+double seconds_of_thread() {
+  timespec used{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
+}
 
 }  // namespace
 
@@ -29,28 +40,13 @@ Watchdog::Watchdog(const Communicator& communicator, const Activity& activity, b
       bulletin_(shared ? make_bulletin(communicator) : nullptr),
       seen_(bulletin_ && communicator.rank() == 0 ? static_cast<std::size_t>(communicator.size())
                                                   : 1),
-      exceptions_at_start_(std::uncaught_exceptions()),
-      thread_([this] { watch(); }) {}
-
-Watchdog::~Watchdog() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
-  if (bulletin_ && std::uncaught_exceptions() == exceptions_at_start_) bulletin_->close();
+      exceptions_at_start_(std::uncaught_exceptions()) {
+  ticker_.emplace(options_.tick, [this] { look(); });
 }
 
-void Watchdog::watch() {
-  for (;;) {
-    {
-      std::unique_lock lock(mutex_);
-      if (wake_.wait_for(lock, options_.tick, [this] { return stopping_; })) return;
-    }
-    look();
-    if (options_.beat && ticks_ % beat_every == 0) options_.beat();
-  }
+Watchdog::~Watchdog() {
+  ticker_.reset();
+  if (bulletin_ && std::uncaught_exceptions() == exceptions_at_start_) bulletin_->close();
 }
 
 void Watchdog::look() {
@@ -67,6 +63,7 @@ void Watchdog::look() {
   const bool hangs = std::any_of(seen_.begin(), seen_.end(),
                                  [limit](const Seen& seen) { return seen.idle >= limit; });
   if (hangs) end(describe());
+  seconds_ = seconds_of_thread();
 }
 
 void Watchdog::update(Seen& seen, const Note& note) const {
@@ -81,17 +78,25 @@ std::string Watchdog::describe() const {
   const bool all = seen_.size() > 1 || communicator_.size() == 1;
   for (std::size_t i = 0; i < seen_.size(); ++i) {
     const std::size_t rank = all ? i : static_cast<std::size_t>(communicator_.rank());
-    message +=
-        fmt::format("{} rank {} on {} {} '{}'", i == 0 ? "" : ",", rank, options_.hosts.at(rank),
-                    seen_[i].silent >= silence ? "is silent, last seen in" : "waits in",
-                    notes_[i].phase.data());
+    message += fmt::format(
+        "{} rank {} on {} {} '{}'", i == 0 ? "" : ",", rank, options_.hosts.at(rank),
+        seen_[i].silent >= silence ? "is silent, last seen in" : "is in", notes_[i].phase.data());
   }
   if (!all) message += "; rank 0, which should have told, is silent";
   return message + "; the same command goes on from the newest checkpoint";
 }
 
 void Watchdog::end(const std::string& message) {
-  if (options_.on_hang) options_.on_hang(message);
+  if (options_.on_hang) {
+    // Where files are what hangs, so does the log.
+    std::promise<void> told;
+    const auto done = told.get_future();
+    std::thread([this, message, promise = std::move(told)]() mutable {
+      options_.on_hang(message);
+      promise.set_value();
+    }).detach();
+    done.wait_for(patience);
+  }
   communicator_.abort(ExitCode::communication);
 }
 

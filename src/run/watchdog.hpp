@@ -1,17 +1,17 @@
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "parallel/bulletin.hpp"
 #include "parallel/communicator.hpp"
 #include "run/activity.hpp"
+#include "run/ticker.hpp"
 
 namespace stanley {
 
@@ -21,11 +21,11 @@ namespace stanley {
 class Watchdog {
  public:
   struct Options {
-    std::int64_t limit{300};                            ///< ticks
-    std::chrono::milliseconds tick{1000};               ///< shorter in tests
-    std::vector<std::string> hosts{};                   ///< of the ranks
-    std::function<void()> beat{};                       ///< rank 0, every few ticks
-    std::function<void(const std::string&)> on_hang{};  ///< before the end: who hangs, and where
+    std::int64_t limit{300};               ///< ticks
+    std::chrono::milliseconds tick{1000};  ///< shorter in tests
+    std::vector<std::string> hosts{};      ///< of the ranks
+    /// Before the end: who hangs, and where. The end waits a few seconds for it: it may hang too.
+    std::function<void(const std::string&)> on_hang{};
   };
 
   /// Collective. `communicator` and `activity` must outlive it. Where a second thread may not
@@ -35,13 +35,15 @@ class Watchdog {
   /// Collective, unless an exception passes.
   ~Watchdog();
 
+  /// Of processor time that watching has taken on this rank.
+  double seconds() const { return seconds_; }
+
  private:
   struct Seen {
     std::int64_t tick{-1}, progress{-1};
     std::int64_t silent{0}, idle{0};  ///< ticks since the last note, since the last progress
   };
 
-  void watch();
   void look();
   void update(Seen& seen, const Note& note) const;
   std::string describe() const;
@@ -55,11 +57,8 @@ class Watchdog {
   std::vector<Note> notes_;
   std::int64_t ticks_ = 0;
   int exceptions_at_start_;
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;
-  std::thread thread_;
+  std::atomic<double> seconds_ = 0;
+  std::optional<Ticker> ticker_;  // last: it uses what stands above
 };
 
 }  // namespace stanley

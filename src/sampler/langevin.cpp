@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <limits>
+#include <utility>
 
 #include "sampler/device_update.hpp"
 #include "sampler/order_statistic.hpp"
@@ -24,7 +25,8 @@ double sum_of(const at::Tensor& per_chain) {
 
 class LangevinTransition : public Transition {
  public:
-  LangevinTransition(const SamplerConfig& config, random::Key key) : config_(config) {
+  LangevinTransition(const SamplerConfig& config, random::Key key, std::function<void()> stepped)
+      : config_(config), stepped_(std::move(stepped)) {
     update_.half_step = static_cast<float>(config.step_size / 2);
     update_.sigma = noise_scale(config);
     update_.key = key;
@@ -50,6 +52,7 @@ class LangevinTransition : public Transition {
       if (step == 0) record = describe(rows);
       update_.step = first_step + static_cast<std::uint64_t>(step);
       update_states(update_, batch, rows, gain_, gain_.defined() ? at::Tensor() : threshold_);
+      if (stepped_) stepped_();
     }
     return record;
   }
@@ -107,6 +110,7 @@ class LangevinTransition : public Transition {
   }
 
   SamplerConfig config_;
+  std::function<void()> stepped_;
   Update update_;
   at::Tensor energy_, gradient_;  // buffers, [n] and [n, state shape]
   at::Tensor threshold_, gain_;   // [n] and [n, d]; undefined where not in use
@@ -119,8 +123,9 @@ float noise_scale(const SamplerConfig& config) {
                                                          : static_cast<float>(config.sigma());
 }
 
-std::unique_ptr<Transition> make_langevin_transition(const SamplerConfig& config, random::Key key) {
-  return std::make_unique<LangevinTransition>(config, key);
+std::unique_ptr<Transition> make_langevin_transition(const SamplerConfig& config, random::Key key,
+                                                     std::function<void()> stepped) {
+  return std::make_unique<LangevinTransition>(config, key, std::move(stepped));
 }
 
 }  // namespace stanley

@@ -1,5 +1,7 @@
 #include "sampler/transition.hpp"
 
+#include <utility>
+
 #include "sampler/langevin.hpp"
 
 namespace stanley {
@@ -18,14 +20,15 @@ ChainRecord& ChainRecord::operator+=(const ChainRecord& other) {
   return *this;
 }
 
-std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key) {
+std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,
+                                            std::function<void()> stepped) {
   switch (config.type) {
     case TransitionType::stanley:
     case TransitionType::langevin:
     case TransitionType::gradient_descent:
       break;
   }
-  return make_langevin_transition(config, key);
+  return make_langevin_transition(config, key, std::move(stepped));
 }
 
 }  // namespace stanley

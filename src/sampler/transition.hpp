@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "config/config.hpp"
@@ -43,8 +44,10 @@ class Transition {
                               std::int64_t steps) = 0;
 };
 
-/// The transition that the configuration names; `key` selects the chains' random numbers.
-std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key);
+/// The transition that the configuration names; `key` selects the chains' random numbers; `stepped`
+/// is told of each chain step.
+std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,
+                                            std::function<void()> stepped = {});
 
 /// σ: the standard deviation of one step's noise.
 float noise_scale(const SamplerConfig& config);

@@ -61,14 +61,14 @@ using Digests = std::vector<std::vector<std::uint64_t>>;
 
 std::optional<std::string> verify_written(Communicator& communicator, const hdf5::File& file,
                                           const std::vector<ArrayView>& arrays,
-                                          const Digests& digests, const FileOptions& options) {
+                                          const Digests& digests, const Progressed& progressed) {
   std::optional<std::string> wrong;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const ArrayView& view = arrays[i];
-    if (options.progressed) options.progressed();
     const hdf5::Rows mine = written_rows(view, communicator.rank());
     const std::int64_t part = row_count(view.shape) / std::max<std::int64_t>(view.shards, 1);
-    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, view.name), mine, part);
+    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, view.name), mine, part,
+                                         {.progressed = progressed});
     const hdf5::Rows own = written_digests(view, communicator.rank());
     std::vector<std::uint64_t> stored(static_cast<std::size_t>(own.count));
     hdf5::read_rows(communicator, hdf5::Dataset(file, digests_name(view.name)), own, stored.data());
@@ -98,18 +98,17 @@ CommitReport write_checkpoint(Communicator& communicator, const std::string& dir
   request.create = [&](hdf5::File& file) {
     create_checkpoint_schema(file, contents, communicator.size());
   };
-  request.write = [&](hdf5::File& file) {
+  request.write = [&](hdf5::File& file, const Progressed& progressed) {
     for (std::size_t i = 0; i < contents.arrays.size(); ++i) {
       const ArrayView& view = contents.arrays[i];
-      if (options.progressed) options.progressed();
       hdf5::write_rows(communicator, hdf5::Dataset(file, view.name), written_rows(view, rank),
-                       view.data);
+                       view.data, {.progressed = progressed});
       hdf5::write_rows(communicator, hdf5::Dataset(file, digests_name(view.name)),
                        written_digests(view, rank), digests[i].data());
     }
   };
-  request.verify = [&](hdf5::File& file) {
-    return verify_written(communicator, file, contents.arrays, digests, options);
+  request.verify = [&](hdf5::File& file, const Progressed& progressed) {
+    return verify_written(communicator, file, contents.arrays, digests, progressed);
   };
   return commit(communicator, request, options);
 }
@@ -170,7 +169,8 @@ void read_checkpoint(Communicator& communicator, const CheckpointHeader& header,
     bool other_shards = false;
     for (const auto& view : arrays) {
       const StoredArray& stored = *header.find(view.name);
-      hdf5::read_rows(communicator, hdf5::Dataset(file, view.name), read_rows_of(view), view.data);
+      hdf5::read_rows(communicator, hdf5::Dataset(file, view.name), read_rows_of(view), view.data,
+                      {.progressed = options.progressed});
       if (view.shards != stored.shards) {
         other_shards = true;
         continue;

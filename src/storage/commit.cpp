@@ -10,32 +10,18 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <span>
 
 #include "parallel/agree.hpp"
+#include "storage/descriptor.hpp"
+#include "storage/folder.hpp"
 #include "storage/hdf5.hpp"
 
 namespace stanley {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A file descriptor, closed when it goes.
-class Descriptor {
- public:
-  Descriptor(const std::string& path, int flags) : number_(::open(path.c_str(), flags, 0666)) {
-    if (number_ >= 0) return;
-    const std::string reason = std::strerror(errno);
-    throw Error(ExitCode::input_output, "cannot open " + path + ": " + reason);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { ::close(number_); }
-  int number() const { return number_; }
-
- private:
-  int number_;
-};
 
 /// Room for what describes the arrays: names, coordinates, texts.
 constexpr std::int64_t description_bytes = 256 << 10;
@@ -71,22 +57,26 @@ void create_part(const FileRequest& request, const std::string& part) {
   reserve(part, request.path, state.st_size);
 }
 
+/// Sends what is written on its way to the disk while more is written, so that the flush at the end
+/// finds little left.
+class EarlyWriteback {
+ public:
+  explicit EarlyWriteback(const std::string& path) : file_(path, O_RDWR) {}
+  /// Advice: what fails here, fsync tells.
+  void start() const { ::sync_file_range(file_.number(), 0, 0, SYNC_FILE_RANGE_WRITE); }
+
+ private:
+  Descriptor file_;
+};
+
 /// A shared file that only one host sees would leave the others in MPI's hands.
-void check_visible(const std::string& part) {
+void open_everywhere(const std::string& part, std::optional<EarlyWriteback>& file) {
   try {
-    const Descriptor file(part, O_RDWR);
+    file.emplace(part);
   } catch (const Error& error) {
     throw Error(error.code, std::string(error.what()) +
                                 "; all ranks must see the run directory under the same name");
   }
-}
-
-void synchronise(const std::string& path, int flags) {
-  const Descriptor file(path, flags);
-  // EINVAL: a file system that has nothing to synchronise says so.
-  if (::fsync(file.number()) == 0 || errno == EINVAL) return;
-  throw Error(ExitCode::input_output,
-              "cannot bring " + path + " to the disk: " + std::strerror(errno));
 }
 
 void rename_to(const std::string& from, const std::string& to) {
@@ -109,12 +99,12 @@ void move_link(const std::string& link, const std::string& path, const std::stri
 
 void publish(const FileRequest& request, const FileOptions& options, const std::string& part) {
   if (options.before_rename) options.before_rename();
-  synchronise(part, O_RDWR);
+  synchronise_file(part);
   rename_to(part, request.path);
-  synchronise(directory_of(request.path), O_RDONLY | O_DIRECTORY);
+  synchronise_folder(directory_of(request.path));
   if (request.link.empty()) return;
   move_link(request.link, request.path, options.job);
-  synchronise(directory_of(request.path), O_RDONLY | O_DIRECTORY);
+  synchronise_folder(directory_of(request.path));
 }
 
 /// Collective. A step of rank 0 alone; if it fails, all ranks throw.
@@ -140,19 +130,27 @@ void in_collective_on(const std::string& part, Communicator& communicator,
 void write_part(Communicator& communicator, const FileRequest& request, const FileOptions& options,
                 const std::string& part) {
   on_first_rank(communicator, [&] { create_part(request, part); });
-  agree(communicator, [&] { check_visible(part); });
+  std::optional<EarlyWriteback> writeback;
+  agree(communicator, [&] { open_everywhere(part, writeback); });
   in_collective_on(part, communicator, options, [&] {
     auto file = hdf5::File::open_shared(communicator, part, hdf5::Mode::write, options.hints);
-    request.write(file);
+    request.write(file, [&] {
+      writeback->start();
+      if (options.progressed) options.progressed();
+    });
     file.flush();
     file.close();
   });
   // No rank looks at the file before all have let it go.
   communicator.barrier();
+}
+
+void verify_part(Communicator& communicator, const FileRequest& request, const FileOptions& options,
+                 const std::string& part) {
   std::optional<std::string> wrong;
   in_collective_on(part, communicator, options, [&] {
     auto file = hdf5::File::open_shared(communicator, part, hdf5::Mode::read, options.hints);
-    wrong = request.verify(file);
+    wrong = request.verify(file, options.progressed);
     file.close();
   });
   agree(communicator, [&] {
@@ -161,7 +159,6 @@ void write_part(Communicator& communicator, const FileRequest& request, const Fi
                                             " did not read back as it was written: " + *wrong +
                                             "; the file system or its driver lost a write");
   });
-  on_first_rank(communicator, [&] { publish(request, options, part); });
 }
 
 }  // namespace
@@ -183,15 +180,20 @@ void in_collective(Communicator& communicator, const FileOptions& options,
 
 CommitReport commit(Communicator& communicator, const FileRequest& request,
                     const FileOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
+  CommitReport report{.path = request.path};
   const std::string part = request.path + ".part." + options.job;
   try {
     write_part(communicator, request, options, part);
+    report.write_seconds = seconds();
+    verify_part(communicator, request, options, part);
+    on_first_rank(communicator, [&] { publish(request, options, part); });
   } catch (...) {
     if (communicator.rank() == 0) ::unlink(part.c_str());
     throw;
   }
-  CommitReport report{.path = request.path};
   std::int64_t bytes = 0;
   on_first_rank(communicator, [&] {
     bytes = static_cast<std::int64_t>(fs::file_size(request.path));
@@ -199,7 +201,7 @@ CommitReport commit(Communicator& communicator, const FileRequest& request,
   });
   communicator.sum(std::span(&bytes, 1));
   report.bytes = bytes;
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.seconds = seconds();
   return report;
 }
 

@@ -21,7 +21,7 @@ struct FileOptions {
   std::map<std::string, std::string> hints{};  ///< for MPI-IO, by the names that it knows
   std::function<void()> before_rename{};  ///< rank 0: throws if the directory isn't ours any more
   std::function<void()> retention{};      ///< rank 0: removes older files, once all is safe
-  std::function<void()> progressed{};     ///< on each rank, with each array that is done
+  std::function<void()> progressed{};     ///< on each rank, while arrays are moved
   /// On the rank that fails inside a collective call, just before all ranks are aborted with the
   /// error's code: the others wait there and can't be told otherwise. Default: prints to stderr.
   std::function<void(const Error&)> on_abort{};
@@ -31,18 +31,23 @@ struct FileOptions {
 struct CommitReport {
   std::string path{};
   std::int64_t bytes{0};
-  double seconds{0};
+  double seconds{0};        ///< in all
+  double write_seconds{0};  ///< of these, until all was on the disk; then it is read and verified
 };
+
+/// What moves a file's arrays calls it now and then: with each slice that is done.
+using Progressed = std::function<void()>;
 
 /// A file to be made by commit().
 struct FileRequest {
   std::string path{};                         ///< its final name
   std::int64_t bytes{0};                      ///< of its arrays, about
   std::function<void(hdf5::File&)> create{};  ///< rank 0 alone: groups, arrays, attributes
-  std::function<void(hdf5::File&)> write{};   ///< collective; what it throws aborts all ranks
+  /// Collective; what it throws aborts all ranks.
+  std::function<void(hdf5::File&, const Progressed&)> write{};
   /// Collective: reads back; the reason if what this rank wrote isn't what is there. What it throws
   /// aborts all ranks.
-  std::function<std::optional<std::string>(hdf5::File&)> verify{};
+  std::function<std::optional<std::string>(hdf5::File&, const Progressed&)> verify{};
   std::string link{};  ///< a symbolic link beside it to move, or nothing
 };
 

@@ -132,12 +132,14 @@ std::span<const std::byte> local_bytes_of(const Part& part, const DrawSet& draws
 }
 
 std::optional<std::string> verify(Communicator& communicator, const hdf5::File& file,
-                                  const DrawSet& draws, const std::vector<Part>& parts) {
+                                  const DrawSet& draws, const std::vector<Part>& parts,
+                                  const Progressed& progressed) {
   std::optional<std::string> wrong;
   for (const auto& part : parts) {
     const hdf5::Rows mine{draws.first_chain, draws.chain_count};
-    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, part.name), mine,
-                                         draws.chain_count, chunk_of(part, draws)[0]);
+    const auto found =
+        hdf5::digest_rows(communicator, hdf5::Dataset(file, part.name), mine, draws.chain_count,
+                          {.unit = chunk_of(part, draws)[0], .progressed = progressed});
     if (draws.chain_count == 0 || wrong) continue;
     if (found.at(0) != digest(local_bytes_of(part, draws))) {
       wrong = "array '" + part.name + "' differs";
@@ -183,13 +185,16 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
     request.bytes += static_cast<std::int64_t>(total_bytes(part, draws));
   }
   request.create = [&](hdf5::File& file) { create_schema(file, draws, parts); };
-  request.write = [&](hdf5::File& file) {
+  request.write = [&](hdf5::File& file, const Progressed& progressed) {
     for (const auto& part : parts) {
       hdf5::write_rows(communicator, hdf5::Dataset(file, part.name),
-                       {draws.first_chain, draws.chain_count}, part.data, chunk_of(part, draws)[0]);
+                       {draws.first_chain, draws.chain_count}, part.data,
+                       {.unit = chunk_of(part, draws)[0], .progressed = progressed});
     }
   };
-  request.verify = [&](hdf5::File& file) { return verify(communicator, file, draws, parts); };
+  request.verify = [&](hdf5::File& file, const Progressed& progressed) {
+    return verify(communicator, file, draws, parts, progressed);
+  };
   return commit(communicator, request, options);
 }
 

@@ -10,6 +10,7 @@
 #include "storage/checkpoint.hpp"
 #include "storage/checkpoint_schema.hpp"
 #include "storage/data_file.hpp"
+#include "storage/folder.hpp"
 #include "storage/hdf5.hpp"
 
 namespace stanley {
@@ -275,11 +276,6 @@ const char* to_string(FileKind kind) {
       break;
   }
   return "unknown";
-}
-
-bool is_unfinished_name(const std::string& path) {
-  const std::string name = fs::path(path).filename().string();
-  return name.ends_with(".part") || name.find(".part.") != std::string::npos;
 }
 
 FileReport inspect_file(Communicator& communicator, const std::string& path) {

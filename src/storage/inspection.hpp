@@ -48,9 +48,6 @@ struct FileReport {
   bool verified() const { return problems.empty(); }
 };
 
-/// True for the names that files have before they are complete.
-bool is_unfinished_name(const std::string& path);
-
 /// Collective. Reads all of a checkpoint, draw file or data file and checks it: every array of a
 /// checkpoint against its digests (shards dealt over the ranks), every chunk of a draw file against
 /// its checksum, images against theirs. Holds one block of the file in memory. Rank 0's report is

@@ -4,6 +4,7 @@
 
 #include "config/error.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/folder.hpp"
 
 // The checkpoints of a directory: their names, which stay and which go.
 
@@ -21,19 +22,6 @@ void remove_file(const fs::path& path) {
   }
 }
 
-std::vector<fs::path> files_in(const std::string& directory) {
-  std::vector<fs::path> files;
-  std::error_code failure;
-  for (fs::directory_iterator entry(directory, failure), end; !failure && entry != end;
-       entry.increment(failure)) {
-    files.push_back(entry->path());
-  }
-  if (failure && failure != std::errc::no_such_file_or_directory) {
-    throw Error(ExitCode::input_output, "cannot list " + directory + ": " + failure.message());
-  }
-  return files;
-}
-
 }  // namespace
 
 std::string checkpoint_path(const std::string& directory, std::int64_t iteration) {
@@ -47,7 +35,7 @@ std::vector<std::int64_t> list_checkpoints(const std::string& directory) {
   std::vector<std::int64_t> iterations;
   for (const auto& path : files_in(directory)) {
     std::smatch match;
-    const std::string name = path.filename().string();
+    const std::string name = fs::path(path).filename().string();
     if (std::regex_match(name, match, pattern)) iterations.push_back(std::stoll(match[1].str()));
   }
   std::sort(iterations.rbegin(), iterations.rend());
@@ -68,7 +56,7 @@ void retain_checkpoints(const std::string& directory, std::int64_t keep_last,
 
 void remove_unfinished(const std::string& directory) {
   for (const auto& path : files_in(directory)) {
-    if (path.filename().string().find(".part.") != std::string::npos) remove_file(path);
+    if (is_unfinished_name(path)) remove_file(path);
   }
 }
 

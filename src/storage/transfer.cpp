@@ -79,25 +79,26 @@ void transfer(Communicator& communicator, const Dataset& dataset, Direction dire
 /// Collective. Calls `step` equally often on all ranks, with neighbouring slices of its rows, empty
 /// ones where a rank has fewer than another.
 void for_each_slice(Communicator& communicator, const Dataset& dataset, Rows mine,
-                    std::int64_t unit, const std::function<void(Rows)>& step) {
+                    const Slicing& slicing, const std::function<void(Rows)>& step) {
   const std::size_t bytes = row_bytes(dataset.type(), dataset.shape());
   if (bytes == 0 || row_count(dataset.shape()) == 0) return;
   const auto fitting = static_cast<std::int64_t>(slice_bytes / bytes);
-  const std::int64_t rows = std::max(fitting / unit, std::int64_t{1}) * unit;
+  const std::int64_t rows = std::max(fitting / slicing.unit, std::int64_t{1}) * slicing.unit;
   const std::int64_t own_slices = (mine.count + rows - 1) / rows;
   const auto slices = static_cast<std::int64_t>(communicator.max(static_cast<double>(own_slices)));
   for (std::int64_t i = 0; i < slices; ++i) {
     const std::int64_t begin = std::min(i * rows, mine.count);
     step({mine.first + begin, std::min(rows, mine.count - begin)});
+    if (slicing.progressed) slicing.progressed();
   }
 }
 
 }  // namespace
 
 void write_rows(Communicator& communicator, const Dataset& dataset, Rows mine, const void* data,
-                std::int64_t unit) {
+                const Slicing& slicing) {
   const std::size_t bytes = row_bytes(dataset.type(), dataset.shape());
-  for_each_slice(communicator, dataset, mine, unit, [&](Rows rows) {
+  for_each_slice(communicator, dataset, mine, slicing, [&](Rows rows) {
     auto* from = static_cast<std::byte*>(const_cast<void*>(data));
     if (from != nullptr) from += static_cast<std::size_t>(rows.first - mine.first) * bytes;
     transfer(communicator, dataset, Direction::write, rows, from);
@@ -105,9 +106,9 @@ void write_rows(Communicator& communicator, const Dataset& dataset, Rows mine, c
 }
 
 void read_rows(Communicator& communicator, const Dataset& dataset, Rows mine, void* data,
-               std::int64_t unit) {
+               const Slicing& slicing) {
   const std::size_t bytes = row_bytes(dataset.type(), dataset.shape());
-  for_each_slice(communicator, dataset, mine, unit, [&](Rows rows) {
+  for_each_slice(communicator, dataset, mine, slicing, [&](Rows rows) {
     auto* to = static_cast<std::byte*>(data);
     if (to != nullptr) to += static_cast<std::size_t>(rows.first - mine.first) * bytes;
     transfer(communicator, dataset, Direction::read, rows, to);
@@ -115,11 +116,11 @@ void read_rows(Communicator& communicator, const Dataset& dataset, Rows mine, vo
 }
 
 std::vector<std::uint64_t> digest_rows(Communicator& communicator, const Dataset& dataset,
-                                       Rows mine, std::int64_t part_rows, std::int64_t unit) {
+                                       Rows mine, std::int64_t part_rows, const Slicing& slicing) {
   const std::size_t bytes = row_bytes(dataset.type(), dataset.shape());
   PartDigester digester(static_cast<std::size_t>(part_rows) * bytes);
   std::vector<std::byte> buffer;
-  for_each_slice(communicator, dataset, mine, unit, [&](Rows rows) {
+  for_each_slice(communicator, dataset, mine, slicing, [&](Rows rows) {
     buffer.resize(static_cast<std::size_t>(rows.count) * bytes);
     transfer(communicator, dataset, Direction::read, rows, buffer.data());
     digester.feed(buffer);

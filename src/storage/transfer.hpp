@@ -17,19 +17,25 @@ struct Rows {
   std::int64_t count{0};
 };
 
+/// Rows are moved slice by slice, so that no transfer and no buffer gets too large.
+struct Slicing {
+  std::int64_t unit{1};                ///< rows that are never torn apart: those of a chunk
+  std::function<void()> progressed{};  ///< on each rank, after each slice
+};
+
 /// Collective: every rank calls it, those with no rows too. Writes each rank's rows from contiguous
 /// memory, in collective transfers only, and throws if the library made one of them independent.
-/// `unit` rows are never torn apart: the rows of a chunk.
 void write_rows(Communicator& communicator, const Dataset& dataset, Rows mine, const void* data,
-                std::int64_t unit = 1);
+                const Slicing& slicing = {});
 
 /// Collective, as above: reads each rank's rows.
 void read_rows(Communicator& communicator, const Dataset& dataset, Rows mine, void* data,
-               std::int64_t unit = 1);
+               const Slicing& slicing = {});
 
 /// Collective, as above: reads each rank's rows through a buffer of bounded size and returns one
 /// digest for each `part_rows` of them; none if the array has no elements.
 std::vector<std::uint64_t> digest_rows(Communicator& communicator, const Dataset& dataset,
-                                       Rows mine, std::int64_t part_rows, std::int64_t unit = 1);
+                                       Rows mine, std::int64_t part_rows,
+                                       const Slicing& slicing = {});
 
 }  // namespace stanley::hdf5

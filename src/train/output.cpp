@@ -17,7 +17,6 @@ Output::Output(const Config& config, const RunDirectory& directory, const FileOp
       log_(log),
       activity_(activity),
       writer_(session.world(), session.threads_may_communicate()) {
-  options_.progressed = [this] { activity_.advance(); };
   if (session.threads_may_communicate()) return;
   log_.warn("MPI offers " + session.thread_level() +
             ": files are written between iterations, not beside them");
@@ -65,8 +64,9 @@ void Output::wait() {
 
 void Output::say(const char* what, const CommitReport& report) {
   const double megabytes = static_cast<double>(report.bytes) / 1e6;
-  log_.info(fmt::format("{} {}: {:.1f} MB in {:.2f} s ({:.0f} MB/s)", what, report.path, megabytes,
-                        report.seconds, megabytes / report.seconds));
+  log_.info(fmt::format("{} {}: {:.1f} MB in {:.2f} s (written at {:.0f} MB/s, then verified)",
+                        what, report.path, megabytes, report.seconds,
+                        megabytes / report.write_seconds));
 }
 
 /// Young (1974), Daly (2006): with cost C and mean time M between failures, an interval of √(2CM)

@@ -8,6 +8,8 @@
 #include <limits>
 #include <numeric>
 
+#include "run/stopwatch.hpp"
+
 namespace stanley {
 namespace {
 
@@ -82,7 +84,9 @@ void summarize(const Config& config, const LocalSummary& local, Communicator& co
 
   const auto active = static_cast<double>(config.chains.active);
   const auto batch = static_cast<double>(config.data.batch);
+  Stopwatch watch;
   record.chain_spread = spread_of(rows, active, communicator);
+  record.seconds_guard = watch.lap();
   record.energy_data = energies.data / batch;
   record.energy_chains = energies.chains / active;
   record.gap = record.energy_chains - record.energy_data;

@@ -4,11 +4,11 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
 #include "config/schedule.hpp"
+#include "run/stopwatch.hpp"
 #include "sampler/device_update.hpp"
 #include "train/start_states.hpp"
 
@@ -17,20 +17,6 @@ namespace {
 
 /// Probes of the energy of plain noise, for each shard: enough for a curve, too few to cost.
 constexpr std::int64_t noise_probes_per_shard = 4;
-
-/// Seconds since the last lap.
-class Stopwatch {
- public:
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    const std::chrono::duration<double> passed = now - last_;
-    last_ = now;
-    return passed.count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
 
 std::span<float> span_of(at::Tensor& tensor) {
   return {tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
@@ -52,8 +38,9 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device),
       start_(make_start_state(config, dataset, attempt)),
       engine_(make_gradient_engine(*network_, config.energy, context.precision, context.device)),
-      transition_(
-          make_transition(config.sampler, {config.run.seed, random::Stream::chain_noise, attempt})),
+      transition_(make_transition(config.sampler,
+                                  {config.run.seed, random::Stream::chain_noise, attempt},
+                                  [&activity = context.activity] { activity.advance(); })),
       parts_(at::zeros({gradient_parts(), optimizer_.size()}, optimizer_.values().options())),
       gradient_(at::zeros_like(optimizer_.values())) {
   bank_.start_all(start_);

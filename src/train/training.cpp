@@ -19,6 +19,8 @@
 #include "run/record.hpp"
 #include "run/rejection.hpp"
 #include "run/stop.hpp"
+#include "run/stopwatch.hpp"
+#include "run/ticker.hpp"
 #include "run/version.hpp"
 #include "run/watchdog.hpp"
 #include "storage/checkpoint.hpp"
@@ -40,6 +42,8 @@ bool due(const std::optional<std::int64_t>& every, std::int64_t iteration) {
 /// Time that a run leaves itself before its end: what its newest checkpoint and its newest
 /// iteration took, with some room; at least so many seconds.
 constexpr double least_margin = 2;
+/// From one sign of life in the owner file to the next.
+constexpr std::chrono::seconds heartbeat_every{5};
 
 /// One start of a run, from the files to the verdict. Rank 0 keeps the run's own files.
 class Training {
@@ -72,8 +76,13 @@ class Training {
     try {
       const Watchdog watchdog(world_, activity_, session_.threads_may_communicate(),
                               watchdog_options());
+      // Beside it: the heartbeat is a file's, and files may hang.
+      std::optional<Ticker> heartbeat;
+      if (leader()) heartbeat.emplace(heartbeat_every, [this] { directory_.beat(); });
       start();
-      return iterate_until_stopped();
+      const ExitCode code = iterate_until_stopped();
+      tell_end(code, watchdog);
+      return code;
     } catch (const Error& error) {
       note_failure(error);
       // Where the directory is another run's by now, that is why.
@@ -122,7 +131,6 @@ class Training {
     Watchdog::Options options{
         .limit = std::max<std::int64_t>(1, static_cast<std::int64_t>(config_.watchdog.seconds)),
         .hosts = session_.hosts()};
-    if (leader()) options.beat = [this] { directory_.beat(); };
     options.on_hang = [this](const std::string& message) {
       note_abort(Error(ExitCode::communication, message));
     };
@@ -262,10 +270,12 @@ class Training {
     double seconds_files = 0;
     while (iteration() < config_.run.iterations) {
       IterationRecord record = trainer_->iterate();
+      Stopwatch phase;
+      const std::optional<Divergence> divergence = guard_->observe(record);
+      record.seconds_guard += phase.lap();
       record.seconds_files = seconds_files;
       note(record);
-      const auto before = Clock::now();
-      const std::optional<Divergence> divergence = guard_->observe(record);
+      phase.lap();
       const Decision decision = decide(record, divergence.has_value());
       if (decision.diverged) {
         roll_back(divergence.value());
@@ -274,7 +284,7 @@ class Training {
                .checkpoint = decision.checkpoint});
       }
       if (decision.stop) return finish(ExitCode::requeue);
-      seconds_files = std::chrono::duration<double>(Clock::now() - before).count();
+      seconds_files = phase.lap();
     }
     return finish(ExitCode::finished);
   }
@@ -316,6 +326,8 @@ class Training {
   }
 
   void note(const IterationRecord& record) {
+    seconds_ += record.seconds_iteration + record.seconds_files;
+    seconds_guard_ += record.seconds_guard;
     if (!leader()) return;
     metrics_->append(record);
     progress_line_.add(record);
@@ -439,9 +451,9 @@ class Training {
 
   /// The rank that ends all ranks from within, before it does so.
   void note_abort(const Error& error) {
-    note_failure(error);
-    log_.error(error.what());
     std::cerr << "stanley: " << error.what() << std::endl;
+    log_.error(error.what());
+    note_failure(error);
   }
 
   ExitCode finish(ExitCode code) {
@@ -454,12 +466,20 @@ class Training {
       // Last: who finds it need do nothing more.
       if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
     });
+    return code;
+  }
+
+  void tell_end(ExitCode code, const Watchdog& watchdog) {
+    if (seconds_ > 0) {
+      log_.info(fmt::format("guard {:.3f} % and watchdog {:.3f} % of {}",
+                            100 * seconds_guard_ / seconds_, 100 * watchdog.seconds() / seconds_,
+                            duration_text(seconds_)));
+    }
     log_.info(code == ExitCode::finished
                   ? fmt::format("finished: {} iterations", iteration())
                   : fmt::format("stopped after iteration {} as asked; the same command goes on "
                                 "from there",
                                 iteration()));
-    return code;
   }
 
   Config config_;
@@ -480,9 +500,10 @@ class Training {
   std::optional<RunRecord> record_;     // rank 0
   ProgressLine progress_line_;
   Clock::time_point began_, last_checkpoint_;
-  std::uint32_t attempt_ = 0;     // roll-backs so far
-  std::int64_t base_ = 0;         // the first iteration of this run's directory
-  std::optional<Output> output_;  // last: its thread uses what stands above
+  double seconds_ = 0, seconds_guard_ = 0;  // of this start's iterations
+  std::uint32_t attempt_ = 0;               // roll-backs so far
+  std::int64_t base_ = 0;                   // the first iteration of this run's directory
+  std::optional<Output> output_;            // last: its thread uses what stands above
 };
 
 }  // namespace

@@ -310,8 +310,8 @@ TEST_F(StorageMpi, WhatDoesNotReadBackIsNotCommitted) {
   request.create = [](hdf5::File& file) {
     hdf5::make_dataset(file, "numbers", ElementType::int64, {4});
   };
-  request.write = [](hdf5::File&) {};
-  request.verify = [](hdf5::File&) -> std::optional<std::string> {
+  request.write = [](hdf5::File&, const Progressed&) {};
+  request.verify = [](hdf5::File&, const Progressed&) -> std::optional<std::string> {
     if (world().rank() == world().size() - 1) return "array 'numbers' differs";
     return std::nullopt;
   };

@@ -1,3 +1,4 @@
+import pathlib
 import subprocess
 
 import h5py
@@ -57,6 +58,16 @@ def convnet(tmp_path_factory, images):
     config = folder / "convnet.yaml"
     config.write_text(CONVNET.replace("PATH", str(folder / "images.h5")))
     return config
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """faults.c, to be loaded before the C library."""
+    path = tmp_path_factory.mktemp("library") / "faults.so"
+    source = pathlib.Path(__file__).with_name("faults.c")
+    subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", path, source, "-ldl"],
+                   check=True)
+    return path
 
 
 @pytest.fixture

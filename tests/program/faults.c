@@ -8,6 +8,8 @@
 //   STANLEY_FAULT_CALL       which call to spoil, from 1; none if 0
 //   STANLEY_FAULT_KIND       kill: write half, then SIGKILL. EIO, ENOSPC: this call fails.
 //                            full: this call, and every later one that takes room, fails (ENOSPC).
+//                            hang: the first from this call on that takes room never returns.
+// SIGWINCH sets the thread that gets it spinning.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -28,6 +30,13 @@ static const char* setting(const char* name) {
   const char* value = getenv(name);
   return value != NULL ? value : "";
 }
+
+static void spin(int number) {
+  (void)number;
+  for (volatile long turns = 0;; turns = turns + 1) continue;
+}
+
+__attribute__((constructor)) static void prepare_spinning(void) { signal(SIGWINCH, spin); }
 
 static int suffers(void) {
   const char* rank = getenv("OMPI_COMM_WORLD_RANK");
@@ -63,12 +72,15 @@ static enum Fault fault_of(const char* function, const char* path, int takes_roo
   note("", function, path);
   const long chosen = atol(setting("STANLEY_FAULT_CALL"));
   const char* kind = setting("STANLEY_FAULT_KIND");
-  const int again = strcmp(kind, "full") == 0 && takes_room && number > chosen;
-  const int spoiled = chosen != 0 && (number == chosen || again);
+  const int hangs = strcmp(kind, "hang") == 0;
+  const int later = (hangs || strcmp(kind, "full") == 0) && takes_room && number > chosen;
+  const int at_once = number == chosen && !(hangs && !takes_room);
+  const int spoiled = chosen != 0 && (at_once || later);
   if (spoiled) note("spoiled ", function, path);
   errno = before;
   if (!spoiled) return none;
   if (strcmp(kind, "kill") == 0) return dies;
+  while (hangs) pause();
   errno = strcmp(kind, "EIO") == 0 ? EIO : ENOSPC;
   return fails;
 }

@@ -17,7 +17,7 @@ FINISHED, CONFIGURATION, ENVIRONMENT, INPUT_OUTPUT, REQUEUE = 0, 2, 3, 5, 85
 
 # Seconds. Nothing here may hang: a test that waits longer fails.
 LIMIT = 60
-CLOCK_COLUMNS = 6  # the last of metrics.csv
+CLOCK_COLUMNS = 7  # the last of metrics.csv
 
 # Draw files aside, which only some tests look at; the 0.5 quantile makes the gain act in the plane.
 QUICK = {"samples.every": "null", "sampler.threshold": "{quantile: 0.5}"}
@@ -44,6 +44,14 @@ def environment(**more):
             "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1",
             "OMP_NUM_THREADS": "1"}
     return {**base, **os.environ, **more}
+
+
+def spoils(library, directory, rank, call, kind, log):
+    """Arguments of mpirun that have faults.c, built as `library`, spoil the `call`-th call of `rank`."""
+    variables = {"LD_PRELOAD": library, "STANLEY_FAULT_DIRECTORY": os.path.realpath(directory),
+                 "STANLEY_FAULT_RANK": rank, "STANLEY_FAULT_CALL": call, "STANLEY_FAULT_KIND": kind,
+                 "STANLEY_FAULT_LOG": log}
+    return [part for name, value in variables.items() for part in ("-x", f"{name}={value}")]
 
 
 class Process:

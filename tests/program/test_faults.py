@@ -18,7 +18,7 @@ import pytest
 
 from digests import wrong_arrays
 from program import (FINISHED, INPUT_OUTPUT, PROGRAM, Process, arrays, checkpoint, ends, launched, metrics,
-                     run, same_bits, train, trains, unfinished)
+                     run, same_bits, spoils, train, trains, unfinished)
 
 LENGTH = 6
 # With keep_last: 1 each new checkpoint makes the one before go, that of iteration 0 aside.
@@ -38,15 +38,6 @@ ALWAYS = {
     ("ENOSPC", 1): {"pwritev samples": 0},
     ("full", 0): {"write config": 0, "posix_fallocate checkpoints": -1},
 }
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    path = tmp_path_factory.mktemp("library") / "faults.so"
-    source = os.path.join(os.path.dirname(__file__), "faults.c")
-    subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", path, source, "-ldl"],
-                   check=True)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +69,8 @@ def calls_in(folder):
 def spoiled(directory, library, rank, call, kind, log):
     """Runs with the `call`-th call of `rank` spoiled."""
     os.makedirs(os.path.dirname(directory), exist_ok=True)
-    variables = {"LD_PRELOAD": library, "STANLEY_FAULT_DIRECTORY": os.path.realpath(directory),
-                 "STANLEY_FAULT_RANK": rank, "STANLEY_FAULT_CALL": call, "STANLEY_FAULT_KIND": kind,
-                 "STANLEY_FAULT_LOG": log}
-    exported = [part for name, value in variables.items() for part in ("-x", f"{name}={value}")]
-    with Process(launched([*exported, PROGRAM, *train(directory, VALUES)], RANKS), LIMIT) as process:
+    faults = spoils(library, directory, rank, call, kind, log)
+    with Process(launched([*faults, PROGRAM, *train(directory, VALUES)], RANKS), LIMIT) as process:
         return process.finish()
 
 

@@ -92,6 +92,10 @@ def test_what_diverged_is_kept_aside(recovered):
         assert step["target"] < iteration <= step["iteration"]
         if name.endswith(".h5"):
             assert attributes(directory / "rejected" / path, "progress")["attempt"] < attempt
+    (report,) = json.loads(ends(run("inspect", directory, "--json"), FINISHED).stdout)["inspected"]
+    assert sorted(report["rejected"]) == [str(directory / "rejected" / path) for path in aside]
+    told = [event for event in report["events"] if event["what"] == "roll-back"]
+    assert [event["iteration"] for event in told] == [step["iteration"] for step in rollbacks(directory)]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

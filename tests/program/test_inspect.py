@@ -145,6 +145,7 @@ def test_run_that_goes_on(tmp_path):
             assert one["verdict"] == "running" and 10 <= one["iterations_done"] <= 10000
             assert one["checkpoints"] and one["checkpoints"][-1]["iteration"] == 0
         process.wait_for(lambda: True, "being alive")
+    assert only(inspected(directory))["verdict"] == "cut off"  # the end of the block killed it
     assert iterations_recorded(directory)[-1] > one["iterations_done"] - 1
 
 

@@ -1,11 +1,12 @@
 """A run that hangs ends: design §8."""
 import json
+import pathlib
 import signal
 import time
 
 import pytest
 
-from program import PROGRAM, Process, checkpoint, kill, launched, rows_so_far, train, trains
+from program import PROGRAM, Process, checkpoint, kill, launched, rows_so_far, spoils, train, trains
 
 COMMUNICATION = 6
 VALUES = {"run.iterations": 100000, "watchdog.seconds": 5, "checkpoint.every": 50, "checkpoint.seconds": "null",
@@ -28,12 +29,49 @@ def test_stopped_rank_ends_the_run(tmp_path, which):
     if which == 0:
         assert "rank 0, which should have told, is silent" in result.stderr
         return
+    message = said_of_the_hang(directory)
+    assert all(f"rank {rank} on " in message for rank in range(3))
+    assert message.count("is silent, last seen in '") == 1 and f"rank {which} on" in message.split("is silent")[0][-20:]
+
+
+def said_of_the_hang(directory):
+    """What run.json and the log tell."""
     said = json.loads((directory / "run.json").read_text())
     assert said["verdict"] == "communication" and said["exit_code"] == COMMUNICATION
     message = said["stops"][-1]["message"]
-    assert "no progress for 5 s" in message and all(f"rank {rank} on " in message for rank in range(3))
-    assert message.count("is silent, last seen in '") == 1 and f"rank {which} on" in message.split("is silent")[0][-20:]
-    assert message in (directory / "log.txt").read_text()
+    assert "no progress for 5 s" in message and message in (directory / "log.txt").read_text()
+    return message
+
+
+def test_rank_that_spins_ends_the_run(tmp_path, library):
+    """Its other threads live and it takes processor time, but its chains don't move."""
+    directory = tmp_path / "run"
+    faults = spoils(library, directory, 1, 0, "", tmp_path / "calls")
+    with Process(launched([*faults, PROGRAM, *train(directory, VALUES)], 2)) as process:
+        process.wait_for(lambda: rows_so_far(directory) >= 20, "iteration 20")
+        kill(process.ranks()[1], signal.SIGWINCH)
+        result = process.finish()
+    assert result.returncode == COMMUNICATION, result.stderr
+    message = said_of_the_hang(directory)
+    assert "is silent" not in message and "rank 1 on " in message
+
+
+@pytest.mark.parametrize("rank, call", [(0, 300), (1, 40)])
+def test_rank_stuck_in_a_file_ends_the_run(tmp_path, library, rank, call):
+    """Writes that never return, as on a file server that went away; on rank 0 the heartbeat's and run.json's too."""
+    directory, calls = tmp_path / "run", tmp_path / "calls"
+    faults = spoils(library, directory, rank, call, "hang", calls)
+    with Process(launched([*faults, PROGRAM, *train(directory, VALUES)], 2)) as process:
+        result = process.finish()
+    assert result.returncode == COMMUNICATION, result.stderr
+    told = result.stderr
+    assert "no progress for 5 s" in told and f"rank {rank} on " in told and "in 'waiting for files'" in told
+    assert "is silent" not in told
+    if rank == 1:
+        assert said_of_the_hang(directory) in told
+    written = next(line.split()[2] for line in calls.read_text().splitlines() if line.startswith("spoiled"))
+    assert ".part." in written and not pathlib.Path(written.split(".part.")[0]).exists()
+    assert checkpoint(directory, 0).exists()
 
 
 def test_goes_on_after_a_hang(tmp_path):

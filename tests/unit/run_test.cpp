@@ -38,7 +38,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 IterationRecord awkward(std::int64_t iteration) {
   IterationRecord record;
   double* columns = &record.energy_data;
-  for (int i = 0; i < 32; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  for (int i = 0; i < 33; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
   record.iteration = iteration;
   record.gap_autocorrelation = std::nan("");
   record.energy_noise = -0.0;
@@ -50,15 +50,15 @@ IterationRecord awkward(std::int64_t iteration) {
 
 // --- metrics ------------------------------------------------------------------------------------
 
-static_assert(sizeof(IterationRecord) == 33 * sizeof(double), "a column without a test");
+static_assert(sizeof(IterationRecord) == 34 * sizeof(double), "a column without a test");
 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
   const std::vector<std::string> fields = split(to_csv(record), ',');
-  ASSERT_EQ(fields.size(), 33U);
+  ASSERT_EQ(fields.size(), 34U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 32; ++i) {
+  for (std::size_t i = 0; i < 33; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -76,8 +76,8 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
             "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
             "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,seconds_chains,"
-            "seconds_gradient,seconds_reduction,seconds_files,seconds_iteration,"
-            "chain_steps_per_second\n");
+            "seconds_gradient,seconds_reduction,seconds_guard,seconds_files,"
+            "seconds_iteration,chain_steps_per_second\n");
 }
 
 TEST_F(Run, MetricsGoOnAfterACheckpoint) {

@@ -42,7 +42,7 @@ struct Training {
     std::vector<std::string> rows;
     for (int i = 0; i < count; ++i) {
       std::string row = to_csv(trainer.iterate());
-      for (int column = 0; column < 6; ++column) row.resize(row.rfind(','));
+      for (int column = 0; column < 7; ++column) row.resize(row.rfind(','));
       rows.push_back(row);
     }
     return rows;

@@ -1,0 +1,53 @@
+#include "storage/folder.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+
+#include "config/error.hpp"
+#include "storage/descriptor.hpp"
+
+namespace stanley {
+namespace {
+
+namespace fs = std::filesystem;
+
+void synchronise(const std::string& path, int flags) {
+  const Descriptor file(path, flags);
+  // EINVAL: a file system that has nothing to synchronise says so.
+  if (::fsync(file.number()) == 0 || errno == EINVAL) return;
+  throw Error(ExitCode::input_output,
+              "cannot bring " + path + " to the disk: " + std::strerror(errno));
+}
+
+}  // namespace
+
+std::vector<std::string> files_in(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code failure;
+  for (fs::directory_iterator entry(folder, failure), end; !failure && entry != end;
+       entry.increment(failure)) {
+    files.push_back(entry->path().string());
+  }
+  if (failure && failure != std::errc::no_such_file_or_directory) {
+    throw Error(ExitCode::input_output, "cannot list " + folder + ": " + failure.message());
+  }
+  std::sort(files.begin(), files.end(), std::greater());
+  return files;
+}
+
+bool is_unfinished_name(const std::string& path) {
+  const std::string name = fs::path(path).filename().string();
+  return name.ends_with(".part") || name.find(".part.") != std::string::npos;
+}
+
+void synchronise_file(const std::string& path) { synchronise(path, O_RDWR); }
+
+void synchronise_folder(const std::string& folder) { synchronise(folder, O_RDONLY | O_DIRECTORY); }
+
+}  // namespace stanley
