@@ -3,7 +3,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
@@ -12,12 +14,14 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "run/directory.hpp"
 #include "run/log.hpp"
 #include "run/metrics.hpp"
 #include "run/record.hpp"
 #include "run/stop.hpp"
+#include "run/ticker.hpp"
 #include "temporary_directory.hpp"
 
 namespace stanley {
@@ -46,6 +50,19 @@ IterationRecord awkward(std::int64_t iteration) {
   record.gradient_norm = std::numeric_limits<double>::denorm_min();
   record.restarts = 3;
   return record;
+}
+
+// --- ticker -------------------------------------------------------------------------------------
+
+TEST(Ticker, TicksUntilItGoes) {
+  std::atomic<int> ticks = 0;
+  {
+    const Ticker ticker(std::chrono::milliseconds(1), [&] { ++ticks; });
+    while (ticks <= 3) std::this_thread::yield();
+  }
+  const int at_the_end = ticks;
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(ticks, at_the_end);
 }
 
 // --- metrics ------------------------------------------------------------------------------------
