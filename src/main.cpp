@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <optional>
 #include <string>
 
 #include "commands/command.hpp"
@@ -55,30 +56,28 @@ Command parse(int argc, char** argv, bool leader) {
 
 /// The one place that turns an exception into a message and an exit code.
 template <typename Body>
-ExitCode guarded(const Body& body, std::string& message) {
+ExitCode guarded(const Body& body, std::optional<Error>& error) {
   try {
     return body();
   } catch (const std::exception& exception) {
-    const Error error = stanley::as_error(exception);
-    message = error.what();
-    return error.code;
+    error = stanley::as_error(exception);
+    return error->code;
   }
 }
 
 ExitCode run_session(int argc, char** argv) {
   Session session(argc, argv);
-  std::string message;
+  std::optional<Error> error;
   const ExitCode code = guarded(
       [&] {
         Log log(session.rank() == 0);
         const Command command = parse(argc, argv, session.rank() == 0);
         return command ? command(session, log) : ExitCode::finished;
       },
-      message);
-  if (!message.empty()) {
-    // An error that all ranks agreed on is told by the first of them alone.
-    session.let_lower_ranks_speak();
-    say(message);
+      error);
+  if (error) {
+    session.let_lower_ranks_speak(*error);
+    say(error->what());
     session.abort(code);
   }
   return code;
@@ -88,10 +87,10 @@ ExitCode run_session(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   stanley::catch_signals();
-  std::string message;
-  const ExitCode code = guarded([&] { return run_session(argc, argv); }, message);
-  if (!message.empty() && stanley::launcher_from(stanley::process_environment()).rank == 0) {
-    say(message);
+  std::optional<Error> error;
+  const ExitCode code = guarded([&] { return run_session(argc, argv); }, error);
+  if (error && stanley::launcher_from(stanley::process_environment()).rank == 0) {
+    say(error->what());
   }
   return static_cast<int>(code);
 }

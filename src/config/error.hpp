@@ -27,6 +27,7 @@ class Error : public std::runtime_error {
       : std::runtime_error(message), code(exit_code) {}
 
   ExitCode code;
+  bool agreed = false;  ///< every rank throws it: rank 0 tells it for all
 };
 
 /// The exception as the program tells it: an Error as it is; lack of memory as an error of the

@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "energy/convolution.hpp"
 #include "energy/elementwise.hpp"
 #include "energy/gradient_engine.hpp"
-#include "energy/strided_layer.hpp"
+#include "energy/input_convolution.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -16,11 +17,11 @@ namespace {
 constexpr std::int64_t block_size = 16;
 
 template <typename Element>
-StridedLayers<Element> make_strided_layers(const std::vector<ConvolutionLayer>& layers) {
+ConvolutionChain<Element> make_chain(const std::vector<ConvolutionLayer>& layers) {
   if constexpr (std::is_same_v<Element, float>) {
-    return make_winograd_layers(layers, block_size);
+    return make_winograd_chain(layers, block_size);
   } else {
-    return make_direct_layers(layers, block_size);
+    return make_direct_chain(layers, block_size);
   }
 }
 
@@ -28,12 +29,11 @@ StridedLayers<Element> make_strided_layers(const std::vector<ConvolutionLayer>& 
 /// layer, or of the last layer, in groups of as many as that takes at a time.
 template <typename Element>
 struct Workspace {
-  AlignedBuffer<float> state;  // one image, [channel, height + 2, width + 2], its border zero
+  typename InputConvolution<Element>::Workspace input;
   std::vector<AlignedBuffer<Element>> value;       // one group; reused for gradients of the
                                                    // convolution below
   std::vector<AlignedBuffer<Element>> gradient;    // one group, of the activation
   std::vector<AlignedBuffer<Element>> derivative;  // f′ at each activation of the block
-  AlignedBuffer<float> taps;                       // see backward_input()
   AlignedBuffer<std::byte> scratch;
 };
 
@@ -43,22 +43,20 @@ template <typename Element>
 class ConvnetEngine : public GradientEngine {
  public:
   ConvnetEngine(const EnergyConfig& config, const StateShape& shape)
-      : config_(config), shape_(shape), layers_(convnet_layers(config.channels, shape)) {
-    // The first layer has few input channels, the last one is a scalar product for each state.
-    StridedLayers<Element> strided =
-        make_strided_layers<Element>({layers_.begin() + 1, layers_.end() - 1});
-    strided_ = std::move(strided.layers);
-    layouts_ = std::move(strided.layouts);
-    taps_ = shape[0] * 9;
-  }
+      : config_(config),
+        shape_(shape),
+        layers_(convnet_layers(config.channels, shape)),
+        // The first layer has few input channels, the last one is a scalar product for each state.
+        strided_(make_chain<Element>({layers_.begin() + 1, layers_.end() - 1})),
+        input_(shape, config.channels, layouts()[0]) {}
 
   void load(const std::vector<at::Tensor>& weights) override {
     std::vector<at::Tensor> flat;
     for (const at::Tensor& weight : weights) flat.push_back(weight.detach().contiguous());
     const auto data = [&](std::size_t i) { return flat[i].const_data_ptr<float>(); };
-    load_first(data(0), data(1));
-    for (std::size_t i = 0; i < strided_.size(); ++i) {
-      strided_[i]->load(data(2 * i + 2), data(2 * i + 3));
+    input_.load(data(0), data(1));
+    for (std::size_t i = 0; i < levels(); ++i) {
+      strided(i).load(data(2 * i + 2), data(2 * i + 3));
     }
     load_last(data(flat.size() - 2), *data(flat.size() - 1));
   }
@@ -87,25 +85,16 @@ class ConvnetEngine : public GradientEngine {
   }
 
  private:
-  /// weight [filter, channel, 3, 3].
-  void load_first(const float* weight, const float* bias) {
-    const std::int64_t filters = layouts_[0].channels, columns = whole_lanes(taps_);
-    first_weight_ = AlignedBuffer<float>(taps_ * filters);
-    first_bias_ = AlignedBuffer<float>(filters);
-    tap_weight_ = AlignedBuffer<float>(filters * columns);
-    for (std::int64_t filter = 0; filter < config_.channels; ++filter) {
-      for (std::int64_t tap = 0; tap < taps_; ++tap) {
-        const float value = weight[filter * taps_ + tap];
-        first_weight_.data()[tap * filters + filter] = value;
-        tap_weight_.data()[filter * columns + tap] = value;
-      }
-    }
-    std::copy_n(bias, config_.channels, first_bias_.data());
+  std::size_t levels() const { return strided_.convolutions.size(); }
+  const std::vector<ImageLayout>& layouts() const { return strided_.layouts; }
+  Convolution<Element>& strided(std::size_t level) { return *strided_.convolutions[level]; }
+  const Convolution<Element>& strided(std::size_t level) const {
+    return *strided_.convolutions[level];
   }
 
   /// weight [channel, height, width], to the layout of a top image without its surroundings.
   void load_last(const float* weight, float bias) {
-    const ImageLayout& top = layouts_.back();
+    const ImageLayout& top = layouts().back();
     const std::int64_t pixels = top.height * top.width;
     last_weight_ = AlignedBuffer<float>(pixels * top.channels);
     for (std::int64_t channel = 0; channel < layers_.back().in; ++channel) {
@@ -118,20 +107,21 @@ class ConvnetEngine : public GradientEngine {
 
   /// Images of this level that are worked on together.
   std::int64_t group(std::size_t level) const {
-    return level < strided_.size() ? strided_[level]->group() : block_size;
+    return level < levels() ? strided(level).group() : block_size;
   }
 
   void add_workspace() {
     Workspace<Element> workspace;
-    workspace.state = AlignedBuffer<float>(shape_[0] * (shape_[1] + 2) * (shape_[2] + 2));
-    for (std::size_t level = 0; level < layouts_.size(); ++level) {
-      workspace.value.emplace_back(layouts_[level].size() * group(level));
-      workspace.gradient.emplace_back(layouts_[level].size() * group(level));
-      workspace.derivative.emplace_back(layouts_[level].size() * block_size);
+    workspace.input = input_.make_workspace();
+    for (std::size_t level = 0; level < layouts().size(); ++level) {
+      workspace.value.emplace_back(layouts()[level].size() * group(level));
+      workspace.gradient.emplace_back(layouts()[level].size() * group(level));
+      workspace.derivative.emplace_back(layouts()[level].size() * block_size);
     }
-    workspace.taps = AlignedBuffer<float>(shape_[2] * whole_lanes(taps_));
     std::size_t scratch = 0;
-    for (const auto& layer : strided_) scratch = std::max(scratch, layer->scratch_size());
+    for (const auto& layer : strided_.convolutions) {
+      scratch = std::max(scratch, layer->scratch_size());
+    }
     workspace.scratch = AlignedBuffer<std::byte>(static_cast<std::int64_t>(scratch));
     workspaces_.push_back(std::move(workspace));
   }
@@ -140,7 +130,7 @@ class ConvnetEngine : public GradientEngine {
   /// the buffers hold, and dropped.
   void evaluate_block(Workspace<Element>& workspace, std::int64_t count, const float* state,
                       float* energy, float* gradient) {
-    const std::size_t top = strided_.size();
+    const std::size_t top = levels();
     forward(workspace, top, 0, count, state);
     for (std::int64_t i = 0; i < count; ++i) energy[i] = last_layer(workspace, i);
     backward(workspace, top, 0, count, gradient);
@@ -149,7 +139,7 @@ class ConvnetEngine : public GradientEngine {
   /// Calls visit(offset) for each row of an image.
   template <typename Visit>
   void for_each_row(std::size_t level, Visit visit) const {
-    const ImageLayout& layout = layouts_[level];
+    const ImageLayout& layout = layouts()[level];
     for (std::int64_t y = 0; y < layout.height; ++y) visit(layout.row(y));
   }
 
@@ -157,22 +147,23 @@ class ConvnetEngine : public GradientEngine {
   /// with the activations of the group of the block that starts at image `first`.
   void forward(Workspace<Element>& workspace, std::size_t level, std::int64_t first,
                std::int64_t count, const float* state) {
-    const std::int64_t size = layouts_[level].size();
+    const std::int64_t size = layouts()[level].size();
     Element* value = workspace.value[level].data();
     const std::int64_t step = level == 0 ? 1 : group(level - 1);
     for (std::int64_t i = 0; i < group(level); i += step) {
       if (level > 0) {
         forward(workspace, level - 1, first + i, count, state);
-        strided_[level - 1]->forward(workspace.value[level - 1].data(), value + i * size,
-                                     workspace.scratch.data());
+        strided(level - 1).forward(workspace.value[level - 1].data(), value + i * size,
+                                   workspace.scratch.data());
       } else if (first + i < count) {
-        first_layer(workspace, state + (first + i) * element_count(shape_), value + i * size);
+        input_.forward(workspace.input, state + (first + i) * element_count(shape_),
+                       value + i * size);
       }
       for (std::int64_t k = i; k < i + step; ++k) {
         Element* derivative = workspace.derivative[level].data() + (first + k) * size;
         for_each_row(level, [&](std::int64_t row) {
           activate_with_derivative(config_.activation, static_cast<float>(config_.slope),
-                                   layouts_[level].row_size(), value + k * size + row,
+                                   layouts()[level].row_size(), value + k * size + row,
                                    derivative + row);
         });
       }
@@ -183,22 +174,23 @@ class ConvnetEngine : public GradientEngine {
   void backward(Workspace<Element>& workspace, std::size_t level, std::int64_t first,
                 std::int64_t count, float* gradient) {
     const Element* value = workspace.value[level].data();
-    const std::int64_t size = layouts_[level].size();
+    const std::int64_t size = layouts()[level].size();
     if (level == 0) {
       for (std::int64_t i = 0; i < std::min(group(0), count - first); ++i) {
-        backward_input(workspace, value + i * size, gradient + (first + i) * element_count(shape_));
+        input_.backward(workspace.input, value + i * size,
+                        gradient + (first + i) * element_count(shape_));
       }
       return;
     }
-    const std::int64_t below = layouts_[level - 1].size(), step = group(level - 1);
+    const std::int64_t below = layouts()[level - 1].size(), step = group(level - 1);
     for (std::int64_t i = 0; i < group(level); i += step) {
-      strided_[level - 1]->backward(value + i * size, workspace.gradient[level - 1].data(),
-                                    workspace.scratch.data());
+      strided(level - 1).backward(value + i * size, workspace.gradient[level - 1].data(),
+                                  workspace.scratch.data());
       for (std::int64_t k = 0; k < step; ++k) {
         const Element* derivative =
             workspace.derivative[level - 1].data() + (first + i + k) * below;
         for_each_row(level - 1, [&](std::int64_t row) {
-          multiply(layouts_[level - 1].row_size(),
+          multiply(layouts()[level - 1].row_size(),
                    workspace.gradient[level - 1].data() + k * below + row, derivative + row,
                    workspace.value[level - 1].data() + k * below + row);
         });
@@ -207,21 +199,10 @@ class ConvnetEngine : public GradientEngine {
     }
   }
 
-  /// From a state [channel, height, width] to the first hidden image.
-  void first_layer(Workspace<Element>& workspace, const float* state, Element* image) {
-    const std::int64_t rows = shape_[0] * shape_[1], width = shape_[2];
-    float* padded = workspace.state.data();
-    for (std::int64_t row = 0; row < rows; ++row) {
-      const std::int64_t y = row / shape_[1] * (shape_[1] + 2) + row % shape_[1] + 1;
-      std::copy_n(state + row * width, width, padded + y * (width + 2) + 1);
-    }
-    convolve_first(layouts_[0], shape_[0], padded, first_weight_.data(), first_bias_.data(), image);
-  }
-
   /// Energy of image i, and its gradient in the top image's convolution output.
   float last_layer(Workspace<Element>& workspace, std::int64_t i) {
-    const std::size_t top = strided_.size();
-    const std::int64_t size = layouts_[top].row_size(), image = i * layouts_[top].size();
+    const std::size_t top = levels();
+    const std::int64_t size = layouts()[top].row_size(), image = i * layouts()[top].size();
     const float* weight = last_weight_.data();
     float energy = last_bias_;
     for_each_row(top, [&](std::int64_t row) {
@@ -233,38 +214,13 @@ class ConvnetEngine : public GradientEngine {
     return energy;
   }
 
-  /// Through the first convolution, to the few channels of the image. Multiply each pixel's
-  /// gradient with all 9·channels kernel columns first, then add up the shifted results.
-  void backward_input(Workspace<Element>& workspace, const Element* image, float* gradient) {
-    const std::int64_t height = shape_[1], width = shape_[2], columns = whole_lanes(taps_);
-    const ImageLayout& layout = layouts_[0];
-    std::fill_n(gradient, element_count(shape_), 0.0F);
-    for (std::int64_t y = 0; y < height; ++y) {
-      multiply_rows(width, layout.channels, columns, image + layout.row(y), tap_weight_.data(),
-                    workspace.taps.data());
-      for (std::int64_t tap = 0; tap < taps_; ++tap) {
-        const std::int64_t channel = tap / 9, dy = tap % 9 / 3 - 1, dx = tap % 3 - 1;
-        // Filter position (dy, dx) took the image's pixel (y + dy, x + dx) to the output's (y, x).
-        if (y + dy < 0 || y + dy >= height) continue;
-        const std::int64_t x_first = std::max<std::int64_t>(0, -dx);
-        const std::int64_t x_last = std::min(width, width - dx);
-        const float* taps = workspace.taps.data() + tap;
-        float* row = gradient + (channel * height + y + dy) * width + dx;
-        for (std::int64_t x = x_first; x < x_last; ++x) row[x] += taps[x * columns];
-      }
-    }
-  }
-
   EnergyConfig config_;
   StateShape shape_;
   std::vector<ConvolutionLayer> layers_;
-  std::vector<std::unique_ptr<StridedLayer<Element>>> strided_;
-  std::vector<ImageLayout> layouts_;                // of the hidden images
-  std::vector<Workspace<Element>> workspaces_;      // one for each thread
-  std::int64_t taps_ = 0;                           // of the first convolution: (channel, y, x)
-  AlignedBuffer<float> first_weight_, first_bias_;  // [tap, filter], [filter]
-  AlignedBuffer<float> tap_weight_;                 // [filter, whole_lanes(taps_)]
-  AlignedBuffer<float> last_weight_;                // [height, width, channel]
+  ConvolutionChain<Element> strided_;  // and the layouts of the hidden images
+  InputConvolution<Element> input_;
+  std::vector<Workspace<Element>> workspaces_;  // one for each thread
+  AlignedBuffer<float> last_weight_;            // [height, width, channel]
   float last_bias_ = 0;
 };
 

@@ -191,6 +191,38 @@ STANLEY_VECTORIZED void multiply(std::int64_t count, const Bfloat16* a, const Bf
   multiply_pass(count, a, b, out);
 }
 
+STANLEY_VECTORIZED void add(std::int64_t count, const float* a, float* out) {
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < count; ++i) out[i] += a[i];
+}
+
+STANLEY_VECTORIZED void mean_of_squares(std::int64_t width, std::int64_t channels,
+                                        const float* upper, const float* lower, float* out) {
+  for (std::int64_t x = 0; x < width; ++x) {
+    const std::int64_t left = 2 * x * channels, right = left + channels;
+#pragma GCC ivdep
+    for (std::int64_t i = 0; i < channels; ++i) {
+      out[x * channels + i] =
+          0.25F * ((upper[left + i] + upper[right + i]) + (lower[left + i] + lower[right + i]));
+    }
+  }
+}
+
+STANLEY_VECTORIZED void add_to_squares(std::int64_t width, std::int64_t channels, const float* row,
+                                       float* upper, float* lower) {
+  for (std::int64_t x = 0; x < width; ++x) {
+    const std::int64_t left = 2 * x * channels, right = left + channels;
+#pragma GCC ivdep
+    for (std::int64_t i = 0; i < channels; ++i) {
+      const float quarter = 0.25F * row[x * channels + i];
+      upper[left + i] += quarter;
+      upper[right + i] += quarter;
+      lower[left + i] += quarter;
+      lower[right + i] += quarter;
+    }
+  }
+}
+
 STANLEY_VECTORIZED float dot(std::int64_t count, const float* a, const float* b) {
   return dot_pass(count, a, b);
 }

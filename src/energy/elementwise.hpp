@@ -45,6 +45,16 @@ void multiply(std::int64_t count, const float* a, const float* b, float* out);
 void multiply(std::int64_t count, const float* a, const Bfloat16* b, Bfloat16* out);
 void multiply(std::int64_t count, const Bfloat16* a, const Bfloat16* b, Bfloat16* out);
 
+/// out <- out + a, elementwise.
+void add(std::int64_t count, const float* a, float* out);
+
+/// The means over squares of 2×2 pixels of two rows [2·width, channels], to out [width, channels];
+/// and its adjoint, which adds a quarter of `row` to each pixel. `channels` is a multiple of 16.
+void mean_of_squares(std::int64_t width, std::int64_t channels, const float* upper,
+                     const float* lower, float* out);
+void add_to_squares(std::int64_t width, std::int64_t channels, const float* row, float* upper,
+                    float* lower);
+
 /// Sum of a·b over `count` elements, in an order fixed by `count` alone.
 float dot(std::int64_t count, const float* a, const float* b);
 float dot(std::int64_t count, const Bfloat16* a, const float* b);

@@ -48,6 +48,10 @@ std::unique_ptr<GradientEngine> make_autograd_engine(const Network& network, Pre
 std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
                                                     const StateShape& shape, Precision precision);
 
+/// The resnet on the CPU in float32, with Winograd's minimal filtering for all convolutions of 3×3.
+std::unique_ptr<GradientEngine> make_resnet_engine(const EnergyConfig& config,
+                                                   const StateShape& shape);
+
 /// What `precision: auto` means: bfloat16 on GPUs and on processors with AMX, else float32. The
 /// bfloat16 instructions of AVX-512 alone do not count: on the processors measured they are no
 /// faster than float32's.

@@ -101,4 +101,17 @@ struct ConvolutionLayer {
 /// one number). Errors: configuration, where a side of the image is below 8.
 std::vector<ConvolutionLayer> convnet_layers(std::int64_t channels, const StateShape& shape);
 
+/// One residual block of the resnet: h ↦ second(f(first(f(h)))) + h. A block that `halves` has a
+/// 1×1 convolution in its skip connection, and ends with the mean over squares of 2×2 pixels.
+struct ResidualBlock {
+  std::string name;            ///< of its parameters: "levels.0.0."
+  std::int64_t in, out;        ///< channels of its input, and of both its convolutions
+  std::int64_t height, width;  ///< of its input
+  bool halves;
+};
+
+/// The blocks of `energy.type: resnet`. Errors: configuration, where a side of the image is
+/// below 8.
+std::vector<ResidualBlock> resnet_blocks(const EnergyConfig& config, const StateShape& shape);
+
 }  // namespace stanley

@@ -72,31 +72,22 @@ class Convnet : public Network {
 class Resnet : public Network {
  public:
   Resnet(const EnergyConfig& config, const StateShape& shape, std::uint32_t seed)
-      : Network(shape), config_(config) {
-    std::int64_t channels = config.channels, height = shape[1], width = shape[2];
+      : Network(shape), config_(config), blocks_(resnet_blocks(config, shape)) {
     const auto convolution = [&](const std::string& name, std::int64_t in, std::int64_t out,
-                                 std::int64_t kernel) {
+                                 std::int64_t kernel, std::int64_t pixels) {
       const std::int64_t fan_in = in * kernel * kernel;
       add_parameter(name + ".weight", {out, in, kernel, kernel}, fan_in, seed);
       add_parameter(name + ".bias", {out}, fan_in, seed);
-      count_flops(out * fan_in, height * width);
+      count_flops(out * fan_in, pixels);
     };
-    convolution("input", shape[0], channels, 3);
-    for (int level = 0; level < levels; ++level) {
-      for (std::int64_t block = 0; block < config.blocks; ++block) {
-        const std::int64_t out = block == 0 ? 2 * channels : channels;
-        const std::string name =
-            "levels." + std::to_string(level) + "." + std::to_string(block) + ".";
-        convolution(name + "first", channels, out, 3);
-        convolution(name + "second", out, out, 3);
-        if (block == 0) {
-          convolution(name + "skip", channels, out, 1);
-          height /= 2;
-          width /= 2;
-        }
-        channels = out;
-      }
+    convolution("input", shape[0], config.channels, 3, shape[1] * shape[2]);
+    for (const ResidualBlock& block : blocks_) {
+      const std::int64_t pixels = block.height * block.width;
+      convolution(block.name + "first", block.in, block.out, 3, pixels);
+      convolution(block.name + "second", block.out, block.out, 3, pixels);
+      if (block.halves) convolution(block.name + "skip", block.in, block.out, 1, pixels);
     }
+    const std::int64_t channels = blocks_.back().out;
     add_parameter("output.weight", {1, channels}, channels, seed);
     add_parameter("output.bias", {1}, channels, seed);
     if (config.spectral_normalization) normalize_spectrally(seed);
@@ -112,16 +103,10 @@ class Resnet : public Network {
       return at::conv2d(input, filter, bias, 1, filter.size(2) / 2);
     };
     at::Tensor hidden = convolve(state);
-    for (int level = 0; level < levels; ++level) {
-      for (std::int64_t block = 0; block < config_.blocks; ++block) {
-        const at::Tensor first = convolve(activate(config_, hidden));
-        const at::Tensor second = convolve(activate(config_, first));
-        if (block == 0) {
-          hidden = at::avg_pool2d(second + convolve(hidden), 2);
-        } else {
-          hidden = second + hidden;
-        }
-      }
+    for (const ResidualBlock& block : blocks_) {
+      const at::Tensor first = convolve(activate(config_, hidden));
+      const at::Tensor second = convolve(activate(config_, first));
+      hidden = block.halves ? at::avg_pool2d(second + convolve(hidden), 2) : second + hidden;
     }
     const at::Tensor features = activate(config_, hidden).sum({2, 3});
     const at::Tensor& matrix = *weight++;
@@ -129,9 +114,8 @@ class Resnet : public Network {
   }
 
  private:
-  static constexpr int levels = 3;
-
   EnergyConfig config_;
+  std::vector<ResidualBlock> blocks_;
 };
 
 void require_side(const StateShape& shape, const char* type) {
@@ -171,6 +155,27 @@ std::vector<ConvolutionLayer> convnet_layers(std::int64_t channels, const StateS
   return layers;
 }
 
+std::vector<ResidualBlock> resnet_blocks(const EnergyConfig& config, const StateShape& shape) {
+  require_side(shape, "resnet");
+  constexpr int levels = 3;
+  std::vector<ResidualBlock> blocks;
+  std::int64_t channels = config.channels, height = shape[1], width = shape[2];
+  for (int level = 0; level < levels; ++level) {
+    for (std::int64_t block = 0; block < config.blocks; ++block) {
+      const bool halves = block == 0;
+      const std::int64_t out = halves ? 2 * channels : channels;
+      blocks.push_back({"levels." + std::to_string(level) + "." + std::to_string(block) + ".",
+                        channels, out, height, width, halves});
+      channels = out;
+      if (halves) {
+        height /= 2;
+        width /= 2;
+      }
+    }
+  }
+  return blocks;
+}
+
 std::unique_ptr<Network> make_mlp(const EnergyConfig& config, const StateShape& shape,
                                   std::uint32_t seed) {
   return std::make_unique<Mlp>(config, shape, seed);
@@ -183,7 +188,6 @@ std::unique_ptr<Network> make_convnet(const EnergyConfig& config, const StateSha
 
 std::unique_ptr<Network> make_resnet(const EnergyConfig& config, const StateShape& shape,
                                      std::uint32_t seed) {
-  require_side(shape, "resnet");
   return std::make_unique<Resnet>(config, shape, seed);
 }
 

@@ -7,45 +7,83 @@
 namespace stanley {
 namespace {
 
-/// The matrices for tiles of `side` outputs and filters of two taps, by Toom and Cook's
-/// interpolation at 0 and 1, or at 0, 1, −1 and 2, and at infinity.
-template <int side>
-struct Matrices;
+template <int rows, int columns>
+struct Matrix {
+  float at[rows][columns];
+};
+
+template <int rows, int columns>
+constexpr Matrix<columns, rows> transposed(const Matrix<rows, columns>& matrix) {
+  Matrix<columns, rows> result = {};
+  for (int row = 0; row < rows; ++row) {
+    for (int column = 0; column < columns; ++column)
+      result.at[column][row] = matrix.at[row][column];
+  }
+  return result;
+}
+
+/// The matrices for tiles of m outputs and filters of r taps, by Toom and Cook's interpolation at
+/// infinity and at the first of 0, 1, −1, 2 and −2 (for m = r = 2 at 0 and 1).
+template <int m, int r>
+struct Transforms;
 
 template <>
-struct Matrices<2> {
-  static constexpr double filter[3][2] = {{-1, 0}, {1, 1}, {0, 1}};          // G
-  static constexpr float input[3][3] = {{-1, 1, 0}, {0, 1, 0}, {0, -1, 1}};  // Bᵀ
-  static constexpr float output[2][3] = {{1, 1, 0}, {0, 1, 1}};              // Aᵀ
-  static constexpr float input_adjoint[3][3] = {{-1, 0, 0}, {1, 1, -1}, {0, 0, 1}};
-  static constexpr float output_adjoint[3][2] = {{1, 0}, {1, 1}, {0, 1}};
+struct Transforms<2, 2> {
+  static constexpr double filter[3][2] = {{-1, 0}, {1, 1}, {0, 1}};             // G
+  static constexpr Matrix<3, 3> input = {{{-1, 1, 0}, {0, 1, 0}, {0, -1, 1}}};  // Bᵀ
+  static constexpr Matrix<2, 3> output = {{{1, 1, 0}, {0, 1, 1}}};              // Aᵀ
 };
 
 template <>
-struct Matrices<4> {
+struct Transforms<4, 2> {
   static constexpr double filter[5][2] = {
       {1.0 / 2, 0}, {-1.0 / 2, -1.0 / 2}, {-1.0 / 6, 1.0 / 6}, {1.0 / 6, 1.0 / 3}, {0, 1}};
-  static constexpr float input[5][5] = {
-      {2, -1, -2, 1, 0}, {0, -2, -1, 1, 0}, {0, 2, -3, 1, 0}, {0, -1, 0, 1, 0}, {0, 2, -1, -2, 1}};
-  static constexpr float output[4][5] = {
-      {1, 1, 1, 1, 0}, {0, 1, -1, 2, 0}, {0, 1, 1, 4, 0}, {0, 1, -1, 8, 1}};
-  static constexpr float input_adjoint[5][5] = {
-      {2, 0, 0, 0, 0}, {-1, -2, 2, -1, 2}, {-2, -1, -3, 0, -1}, {1, 1, 1, 1, -2}, {0, 0, 0, 0, 1}};
-  static constexpr float output_adjoint[5][4] = {
-      {1, 0, 0, 0}, {1, 1, 1, 1}, {1, -1, 1, -1}, {1, 2, 4, 8}, {0, 0, 0, 1}};
+  static constexpr Matrix<5, 5> input = {{{2, -1, -2, 1, 0},
+                                          {0, -2, -1, 1, 0},
+                                          {0, 2, -3, 1, 0},
+                                          {0, -1, 0, 1, 0},
+                                          {0, 2, -1, -2, 1}}};
+  static constexpr Matrix<4, 5> output = {
+      {{1, 1, 1, 1, 0}, {0, 1, -1, 2, 0}, {0, 1, 1, 4, 0}, {0, 1, -1, 8, 1}}};
+};
+
+template <>
+struct Transforms<2, 3> {
+  static constexpr double filter[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+  static constexpr Matrix<4, 4> input = {
+      {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}}};
+  static constexpr Matrix<2, 4> output = {{{1, 1, 1, 0}, {0, 1, -1, 1}}};
+};
+
+template <>
+struct Transforms<4, 3> {
+  static constexpr double filter[6][3] = {{1.0 / 4, 0, 0},
+                                          {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                                          {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                                          {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                          {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                                          {0, 0, 1}};
+  static constexpr Matrix<6, 6> input = {{{4, 0, -5, 0, 1, 0},
+                                          {0, -4, -4, 1, 1, 0},
+                                          {0, 4, -4, -1, 1, 0},
+                                          {0, -2, -1, 2, 1, 0},
+                                          {0, 2, -1, -2, 1, 0},
+                                          {0, 4, 0, -5, 0, 1}}};
+  static constexpr Matrix<4, 6> output = {
+      {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}}};
 };
 
 /// out[row] = Σ matrix[row][column]·in[column]; the loops unroll, and zeros and ones cost nothing.
 template <int rows, int columns>
-STANLEY_INLINE void multiply_vector(const float (&matrix)[rows][columns], const Lanes* in,
+STANLEY_INLINE void multiply_vector(const Matrix<rows, columns>& matrix, const Lanes* in,
                                     int in_stride, Lanes* out, int out_stride) {
-#pragma GCC unroll 5
+#pragma GCC unroll 6
   for (int row = 0; row < rows; ++row) {
     Lanes sum = {};
     bool empty = true;
-#pragma GCC unroll 5
+#pragma GCC unroll 6
     for (int column = 0; column < columns; ++column) {
-      const float factor = matrix[row][column];
+      const float factor = matrix.at[row][column];
       if (factor == 0) continue;
       const Lanes& value = in[column * in_stride];
       if (empty) {
@@ -65,14 +103,14 @@ STANLEY_INLINE void multiply_vector(const float (&matrix)[rows][columns], const 
 
 /// out [rows, rows] = matrix · in [columns, columns] · matrixᵀ.
 template <int rows, int columns>
-STANLEY_INLINE void multiply_both_sides(const float (&matrix)[rows][columns], const Lanes* in,
+STANLEY_INLINE void multiply_both_sides(const Matrix<rows, columns>& matrix, const Lanes* in,
                                         Lanes* out) {
   Lanes half[rows * columns];
-#pragma GCC unroll 5
+#pragma GCC unroll 6
   for (int column = 0; column < columns; ++column) {
     multiply_vector(matrix, in + column, columns, half + column, columns);
   }
-#pragma GCC unroll 5
+#pragma GCC unroll 6
   for (int row = 0; row < rows; ++row) {
     multiply_vector(matrix, half + row * columns, 1, out + row * rows, 1);
   }
@@ -83,64 +121,65 @@ STANLEY_INLINE const Lanes& at(const float* address) {
 }
 STANLEY_INLINE Lanes& at(float* address) { return *reinterpret_cast<Lanes*>(address); }
 
-template <int m>
+template <int m, int r>
 STANLEY_INLINE void input_pass(const WinogradTiles& tiles, const float* image, std::int64_t stride,
                                float* transformed) {
-  constexpr int n = m + 1;
+  constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step;
   const ImageLayout& layout = tiles.input;
   const std::int64_t channels = layout.channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
-    for (std::int64_t phase = 0; phase < 4; ++phase) {
-      const std::int64_t row = 2 * y + phase / 2, column = 2 * x + phase % 2;
+    for (std::int64_t phase = 0; phase < phases; ++phase) {
+      const std::int64_t row = step * y + phase / step, column = step * x + phase % step;
       const float* source = image + (row * layout.columns + column) * channels;
-      float* target = transformed + (tile * 4 + phase) * channels;
+      float* target = transformed + (tile * phases + phase) * channels;
       for (std::int64_t channel = 0; channel < channels; channel += lanes) {
         Lanes in[n * n], out[n * n];
-#pragma GCC unroll 25
+#pragma GCC unroll 36
         for (int i = 0; i < n * n; ++i) {
-          in[i] = at(source + 2 * (i / n * layout.columns + i % n) * channels + channel);
+          in[i] = at(source + step * (i / n * layout.columns + i % n) * channels + channel);
         }
-        multiply_both_sides(Matrices<m>::input, in, out);
-#pragma GCC unroll 25
+        multiply_both_sides(Transforms<m, r>::input, in, out);
+#pragma GCC unroll 36
         for (int i = 0; i < n * n; ++i) at(target + i * stride + channel) = out[i];
       }
     }
   }
 }
 
-template <int m>
+template <int m, int r>
 STANLEY_INLINE void input_adjoint_pass(const WinogradTiles& tiles, const float* transformed,
                                        std::int64_t stride, float* image) {
-  constexpr int n = m + 1;
+  constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step;
   const ImageLayout& layout = tiles.input;
   const std::int64_t channels = layout.channels;
   std::fill_n(image, layout.size(), 0.0F);
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
-    for (std::int64_t phase = 0; phase < 4; ++phase) {
-      const std::int64_t row = 2 * y + phase / 2, column = 2 * x + phase % 2;
-      const float* source = transformed + (tile * 4 + phase) * channels;
+    for (std::int64_t phase = 0; phase < phases; ++phase) {
+      const std::int64_t row = step * y + phase / step, column = step * x + phase % step;
+      const float* source = transformed + (tile * phases + phase) * channels;
       float* target = image + (row * layout.columns + column) * channels;
       for (std::int64_t channel = 0; channel < channels; channel += lanes) {
         Lanes in[n * n], out[n * n];
-#pragma GCC unroll 25
+#pragma GCC unroll 36
         for (int i = 0; i < n * n; ++i) in[i] = at(source + i * stride + channel);
-        multiply_both_sides(Matrices<m>::input_adjoint, in, out);
+        constexpr auto adjoint = transposed(Transforms<m, r>::input);
+        multiply_both_sides(adjoint, in, out);
         // Neighbouring tiles share a row or a column of their windows.
-#pragma GCC unroll 25
+#pragma GCC unroll 36
         for (int i = 0; i < n * n; ++i) {
-          at(target + 2 * (i / n * layout.columns + i % n) * channels + channel) += out[i];
+          at(target + step * (i / n * layout.columns + i % n) * channels + channel) += out[i];
         }
       }
     }
   }
 }
 
-template <int m>
+template <int m, int r>
 STANLEY_INLINE void output_pass(const WinogradTiles& tiles, const float* products,
                                 std::int64_t stride, const float* bias, float* image) {
-  constexpr int n = m + 1;
+  constexpr int n = m + r - 1;
   const ImageLayout& layout = tiles.output;
   const std::int64_t channels = layout.channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
@@ -150,11 +189,11 @@ STANLEY_INLINE void output_pass(const WinogradTiles& tiles, const float* product
     float* target = image + layout.row(y) + x * channels;
     for (std::int64_t channel = 0; channel < channels; channel += lanes) {
       Lanes in[n * n], out[m * m];
-#pragma GCC unroll 25
+#pragma GCC unroll 36
       for (int i = 0; i < n * n; ++i) {
         in[i] = at(products + i * stride + tile * channels + channel);
       }
-      multiply_both_sides(Matrices<m>::output, in, out);
+      multiply_both_sides(Transforms<m, r>::output, in, out);
       for (std::int64_t row = 0; row < rows; ++row) {
         for (std::int64_t column = 0; column < columns; ++column) {
           at(target + (row * layout.columns + column) * channels + channel) =
@@ -165,10 +204,10 @@ STANLEY_INLINE void output_pass(const WinogradTiles& tiles, const float* product
   }
 }
 
-template <int m>
+template <int m, int r>
 STANLEY_INLINE void output_adjoint_pass(const WinogradTiles& tiles, const float* image,
                                         std::int64_t stride, float* products) {
-  constexpr int n = m + 1;
+  constexpr int n = m + r - 1;
   const ImageLayout& layout = tiles.output;
   const std::int64_t channels = layout.channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
@@ -180,8 +219,9 @@ STANLEY_INLINE void output_adjoint_pass(const WinogradTiles& tiles, const float*
       for (int i = 0; i < m * m; ++i) {
         in[i] = at(source + (i / m * layout.columns + i % m) * channels + channel);
       }
-      multiply_both_sides(Matrices<m>::output_adjoint, in, out);
-#pragma GCC unroll 25
+      constexpr auto adjoint = transposed(Transforms<m, r>::output);
+      multiply_both_sides(adjoint, in, out);
+#pragma GCC unroll 36
       for (int i = 0; i < n * n; ++i) {
         at(products + i * stride + tile * channels + channel) = out[i];
       }
@@ -189,24 +229,31 @@ STANLEY_INLINE void output_adjoint_pass(const WinogradTiles& tiles, const float*
   }
 }
 
-template <int m>
+template <int m, int r>
 std::vector<float> filter_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                const float* weight) {
-  constexpr int n = m + 1;
-  const auto& g = Matrices<m>::filter;
+  constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step, kernel = r * step;
+  const auto& g = Transforms<m, r>::filter;
   const std::int64_t out_channels = tiles.output.channels, in_channels = tiles.input.channels;
-  std::vector<float> result(static_cast<std::size_t>(n * n * 4 * in_channels * out_channels));
-  for (std::int64_t point = 0; point < n * n; ++point) {
-    for (std::int64_t phase = 0; phase < 4; ++phase) {
-      for (std::int64_t i = 0; i < in; ++i) {
-        for (std::int64_t o = 0; o < out; ++o) {
-          // Taps of this phase: every second row and column of the 4×4 kernel.
-          const float* taps = weight + (o * in + i) * 16 + phase / 2 * 4 + phase % 2;
-          const double top = g[point % n][0] * taps[0] + g[point % n][1] * taps[2];
-          const double bottom = g[point % n][0] * taps[8] + g[point % n][1] * taps[10];
-          result[static_cast<std::size_t>(((point * 4 + phase) * in_channels + i) * out_channels +
-                                          o)] =
-              static_cast<float>(g[point / n][0] * top + g[point / n][1] * bottom);
+  std::vector<float> result(static_cast<std::size_t>(n * n * phases * in_channels * out_channels));
+  for (std::int64_t phase = 0; phase < phases; ++phase) {
+    for (std::int64_t i = 0; i < in; ++i) {
+      for (std::int64_t o = 0; o < out; ++o) {
+        // The taps of this phase.
+        const float* taps =
+            weight + (o * in + i) * kernel * kernel + phase / step * kernel + phase % step;
+        double half[n][r] = {};  // G g
+        for (int point = 0; point < n * r * r; ++point) {
+          const int row = point / (r * r), tap = point / r % r, column = point % r;
+          half[row][column] +=
+              g[row][tap] * static_cast<double>(taps[step * (tap * kernel + column)]);
+        }
+        for (int point = 0; point < n * n; ++point) {
+          double sum = 0;
+          for (int tap = 0; tap < r; ++tap) sum += half[point / n][tap] * g[point % n][tap];
+          result[static_cast<std::size_t>(
+              ((point * phases + phase) * in_channels + i) * out_channels + o)] =
+              static_cast<float>(sum);
         }
       }
     }
@@ -216,52 +263,54 @@ std::vector<float> filter_pass(const WinogradTiles& tiles, std::int64_t out, std
 
 }  // namespace
 
-WinogradTiles winograd_tiles(std::int64_t out_height, std::int64_t out_width) {
+WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width) {
   // Large tiles save arithmetic; small ones fit small images, and make matrix products of more rows
   // and fewer weights of them.
   const std::int64_t side = std::min(out_height, out_width) >= 8 ? 4 : 2;
-  return {.side = side,
+  return {.stride = stride,
+          .side = side,
           .height = (out_height + side - 1) / side,
           .width = (out_width + side - 1) / side,
           .input = {},
           .output = {}};
 }
 
-std::int64_t winograd_input_extent(std::int64_t side, std::int64_t tiles) {
-  return 2 * side * tiles + 2;
+std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles) {
+  return stride * side * tiles + 2;
 }
 std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles) {
   return 1 + side * tiles;
 }
 
+// The one of a template's four forms that fits the tiles.
+#define STANLEY_WINOGRAD_PASS(pass, ...)                                                   \
+  (tiles.stride == 1 ? tiles.side == 2 ? pass<2, 3>(__VA_ARGS__) : pass<4, 3>(__VA_ARGS__) \
+   : tiles.side == 2 ? pass<2, 2>(__VA_ARGS__)                                             \
+                     : pass<4, 2>(__VA_ARGS__))
+
 std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                    const float* weight) {
-  return tiles.side == 2 ? filter_pass<2>(tiles, out, in, weight)
-                         : filter_pass<4>(tiles, out, in, weight);
+  return STANLEY_WINOGRAD_PASS(filter_pass, tiles, out, in, weight);
 }
 
 STANLEY_VECTORIZED void winograd_input(const WinogradTiles& tiles, const float* image,
                                        std::int64_t stride, float* transformed) {
-  if (tiles.side == 2) return input_pass<2>(tiles, image, stride, transformed);
-  input_pass<4>(tiles, image, stride, transformed);
+  STANLEY_WINOGRAD_PASS(input_pass, tiles, image, stride, transformed);
 }
 
 STANLEY_VECTORIZED void winograd_output(const WinogradTiles& tiles, const float* products,
                                         std::int64_t stride, const float* bias, float* image) {
-  if (tiles.side == 2) return output_pass<2>(tiles, products, stride, bias, image);
-  output_pass<4>(tiles, products, stride, bias, image);
+  STANLEY_WINOGRAD_PASS(output_pass, tiles, products, stride, bias, image);
 }
 
 STANLEY_VECTORIZED void winograd_output_adjoint(const WinogradTiles& tiles, const float* image,
                                                 std::int64_t stride, float* products) {
-  if (tiles.side == 2) return output_adjoint_pass<2>(tiles, image, stride, products);
-  output_adjoint_pass<4>(tiles, image, stride, products);
+  STANLEY_WINOGRAD_PASS(output_adjoint_pass, tiles, image, stride, products);
 }
 
 STANLEY_VECTORIZED void winograd_input_adjoint(const WinogradTiles& tiles, const float* transformed,
                                                std::int64_t stride, float* image) {
-  if (tiles.side == 2) return input_adjoint_pass<2>(tiles, transformed, stride, image);
-  input_adjoint_pass<4>(tiles, transformed, stride, image);
+  STANLEY_WINOGRAD_PASS(input_adjoint_pass, tiles, transformed, stride, image);
 }
 
 }  // namespace stanley

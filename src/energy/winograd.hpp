@@ -8,29 +8,33 @@
 namespace stanley {
 
 /// Winograd's minimal filtering (Winograd, "Arithmetic complexity of computations", 1980; Lavin and
-/// Gray, arXiv 1509.09308) for the 4×4 convolution of stride 2 and padding 1. Its input splits into
-/// four phases (even and odd rows and columns), on which it is a sum of four 2×2 convolutions of
-/// stride 1. Of each, a tile of m×m outputs takes (m+1)² products instead of 4m²:
+/// Gray, arXiv 1509.09308) for two convolutions of padding 1: 3×3 of stride 1, and 4×4 of stride 2,
+/// whose input splits into four phases (even and odd rows and columns), on which it is a sum of
+/// four 2×2 convolutions of stride 1. With filters of r taps, a tile of m×m outputs takes (m+r−1)²
+/// products for each phase instead of m²r²:
 ///   y = Aᵀ [Σ (G g Gᵀ) ⊙ (Bᵀ d B)] A.
-/// All tiles and channels together make (m+1)² matrix products, one for each point. Backward
+/// All tiles and channels together make (m+r−1)² matrix products, one for each point. Backward
 /// through the input is the adjoint of each step, in the opposite order.
 struct WinogradTiles {
+  std::int64_t stride;         ///< of the convolution: 1 or 2
   std::int64_t side;           ///< m: 2 or 4
   std::int64_t height, width;  ///< in tiles
   ImageLayout input, output;   ///< large enough for whole tiles, with a border of 1
 
-  std::int64_t points() const { return (side + 1) * (side + 1); }
+  std::int64_t taps() const { return stride == 1 ? 3 : 2; }
+  std::int64_t phases() const { return stride * stride; }
+  std::int64_t points() const { return (side + taps() - 1) * (side + taps() - 1); }
   std::int64_t count() const { return height * width; }
 };
 
 /// The tiles for an output of this size.
-WinogradTiles winograd_tiles(std::int64_t out_height, std::int64_t out_width);
+WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width);
 
 /// Rows and columns of an input's layout that whole tiles reach, and of an output's.
-std::int64_t winograd_input_extent(std::int64_t side, std::int64_t tiles);
+std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles);
 std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles);
 
-/// G g Gᵀ of weight [out, in, 4, 4], as [point, phase, input.channels, output.channels].
+/// G g Gᵀ of weight [out, in, kernel, kernel], as [point, phase, input.channels, output.channels].
 std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                    const float* weight);
 

@@ -34,7 +34,9 @@ void agree(Communicator& communicator, const std::function<void()>& step) {
     report = std::to_string(static_cast<int>(failure->code)) + " " + failure->what();
   report = communicator.broadcast(report, first);
   const std::size_t space = report.find(' ');
-  throw Error(static_cast<ExitCode>(std::stoi(report.substr(0, space))), report.substr(space + 1));
+  Error error(static_cast<ExitCode>(std::stoi(report.substr(0, space))), report.substr(space + 1));
+  error.agreed = true;
+  throw error;
 }
 
 }  // namespace stanley

@@ -64,9 +64,10 @@ Session::~Session() {
   if (uses_mpi_) MPI_Finalize();
 }
 
-void Session::let_lower_ranks_speak() const {
+void Session::let_lower_ranks_speak(const Error& error) const {
   if (rank() == 0) return;
-  const int tenths = 10 + std::min(rank(), 20);
+  // Where rank 0 has it too, it may first wait for a slow disk to take its note of the failure.
+  const int tenths = (error.agreed ? 300 : 10) + std::min(rank(), 20);
   std::this_thread::sleep_for(std::chrono::milliseconds(100 * tenths));
 }
 

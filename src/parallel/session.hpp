@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "config/error.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/launcher.hpp"
 
@@ -46,9 +47,10 @@ class Session {
   const std::string& library_version() const { return library_version_; }
 
   /// For main(), between catching an error and reporting it: when all ranks fail together, only the
-  /// first should speak. Rank 0 goes on at once, the others sleep for 1 to 3 s; if they wake, no
-  /// lower rank has ended the run, and theirs is the message.
-  void let_lower_ranks_speak() const;
+  /// first should speak. Rank 0 goes on at once, the others sleep for 1 to 3 s, or for half a
+  /// minute where rank 0 is known to have the error too; if they wake, no lower rank has ended the
+  /// run, and theirs is the message.
+  void let_lower_ranks_speak(const Error& error) const;
 
   /// Ends all ranks at once with this exit code. Any thread may call it; nothing is unwound.
   [[noreturn]] void abort(ExitCode code) const { world_->abort(code); }

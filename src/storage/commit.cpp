@@ -98,11 +98,15 @@ void move_link(const std::string& link, const std::string& path, const std::stri
 }
 
 void publish(const FileRequest& request, const FileOptions& options, const std::string& part) {
-  if (options.before_rename) options.before_rename();
+  const auto check = [&] {
+    if (options.before_rename) options.before_rename();
+  };
   synchronise_file(part);
+  check();  // again below: a disk may take its time in between
   rename_to(part, request.path);
   synchronise_folder(directory_of(request.path));
   if (request.link.empty()) return;
+  check();
   move_link(request.link, request.path, options.job);
   synchronise_folder(directory_of(request.path));
 }

@@ -8,7 +8,7 @@ import pytest
 
 from program import SMOKE, ends, run, train, unfinished
 
-LIMIT = 30
+LIMIT = 60
 
 NEVER_SHOWN = ("HDF5-DIAG", "Exception raised from", "frame #", "terminate called", "what():", "Traceback",
                "Backtrace", "MPI_ABORT", "Signal:", "please report this bug", "std::")

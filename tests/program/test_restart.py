@@ -134,7 +134,7 @@ def test_a_second_term_leaves_at_once_but_not_too_soon(tmp_path):
         began = time.monotonic()
         kill(rank, signal.SIGTERM)
         ends(process.finish(), REQUEUE)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     assert arrays(checkpoint(directory, 0))["chains/state"].shape[0] == 64
 
 

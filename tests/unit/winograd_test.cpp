@@ -14,8 +14,17 @@ constexpr std::int64_t in_channels = 3, out_channels = 20;
 /// A number of [-1, 1) that depends on `i` alone.
 float number(std::int64_t i) { return static_cast<float>((i * 7919) % 1009) / 504.5F - 1.0F; }
 
-WinogradTiles tiles_of(std::int64_t height, std::int64_t width) {
-  WinogradTiles tiles = winograd_tiles(height / 2, width / 2);
+/// A convolution from an image of this size.
+struct Case {
+  std::int64_t stride, height, width;
+
+  std::int64_t kernel() const { return stride == 1 ? 3 : 4; }
+  std::int64_t out_height() const { return height / stride; }
+  std::int64_t out_width() const { return width / stride; }
+};
+
+WinogradTiles tiles_of(const Case& one) {
+  WinogradTiles tiles = winograd_tiles(one.stride, one.out_height(), one.out_width());
   const auto layout = [&](std::int64_t channels, std::int64_t rows, std::int64_t columns,
                           std::int64_t row_reach, std::int64_t column_reach) {
     return ImageLayout{rows,
@@ -25,11 +34,12 @@ WinogradTiles tiles_of(std::int64_t height, std::int64_t width) {
                        std::max(rows + 2, row_reach),
                        std::max(columns + 2, column_reach)};
   };
-  tiles.input = layout(in_channels, height, width, winograd_input_extent(tiles.side, tiles.height),
-                       winograd_input_extent(tiles.side, tiles.width));
-  tiles.output =
-      layout(out_channels, height / 2, width / 2, winograd_output_extent(tiles.side, tiles.height),
-             winograd_output_extent(tiles.side, tiles.width));
+  tiles.input = layout(in_channels, one.height, one.width,
+                       winograd_input_extent(one.stride, tiles.side, tiles.height),
+                       winograd_input_extent(one.stride, tiles.side, tiles.width));
+  tiles.output = layout(out_channels, one.out_height(), one.out_width(),
+                        winograd_output_extent(tiles.side, tiles.height),
+                        winograd_output_extent(tiles.side, tiles.width));
   return tiles;
 }
 
@@ -69,16 +79,16 @@ std::vector<float> multiply_points(const WinogradTiles& tiles, std::int64_t dept
 }
 
 /// Even and odd sides, whole and broken tiles, of both sizes.
-class Winograd : public testing::TestWithParam<std::pair<std::int64_t, std::int64_t>> {};
+class Winograd : public testing::TestWithParam<Case> {};
 
-TEST_P(Winograd, IsTheStridedConvolution) {
-  const auto [height, width] = GetParam();
-  const WinogradTiles tiles = tiles_of(height, width);
-  std::vector<float> weight(static_cast<std::size_t>(out_channels * in_channels * 16));
+TEST_P(Winograd, IsTheConvolution) {
+  const WinogradTiles tiles = tiles_of(GetParam());
+  const std::int64_t stride = GetParam().stride, kernel = GetParam().kernel();
+  std::vector<float> weight(static_cast<std::size_t>(out_channels * in_channels * kernel * kernel));
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<std::int64_t>(i));
   std::vector<float> bias(static_cast<std::size_t>(tiles.output.channels), 0.25F);
   const std::vector<float> image = image_of(tiles.input, in_channels, 50);
-  const std::int64_t depth = 4 * tiles.input.channels;
+  const std::int64_t depth = tiles.phases() * tiles.input.channels;
   std::vector<float> transformed(static_cast<std::size_t>(tiles.points() * tiles.count() * depth));
   winograd_input(tiles, image.data(), tiles.count() * depth, transformed.data());
   const std::vector<float> products =
@@ -94,17 +104,19 @@ TEST_P(Winograd, IsTheStridedConvolution) {
     for (std::int64_t x = -1; x < tiles.output.columns - 1; ++x) {
       for (std::size_t o = 0; o < static_cast<std::size_t>(out_channels); ++o) {
         const float found = out[pixel(tiles.output, y, x) + o];
-        if (y < 0 || x < 0 || y >= height / 2 || x >= width / 2) {
+        if (y < 0 || x < 0 || y >= tiles.output.height || x >= tiles.output.width) {
           ASSERT_EQ(found, -7.0F) << "surroundings are not written";
           continue;
         }
         double sum = 0.25;
-        for (std::int64_t tap = 0; tap < 16; ++tap) {
-          const std::int64_t row = 2 * y + tap / 4 - 1, column = 2 * x + tap % 4 - 1;
+        for (std::int64_t tap = 0; tap < kernel * kernel; ++tap) {
+          const std::int64_t row = stride * y + tap / kernel - 1;
+          const std::int64_t column = stride * x + tap % kernel - 1;
           for (std::size_t i = 0; i < static_cast<std::size_t>(in_channels); ++i) {
             // The layout's border holds the padding's zeros.
             sum += static_cast<double>(image[pixel(tiles.input, row, column) + i]) *
-                   static_cast<double>(weight[(o * static_cast<std::size_t>(in_channels) + i) * 16 +
+                   static_cast<double>(weight[(o * static_cast<std::size_t>(in_channels) + i) *
+                                                  static_cast<std::size_t>(kernel * kernel) +
                                               static_cast<std::size_t>(tap)]);
           }
         }
@@ -117,8 +129,7 @@ TEST_P(Winograd, IsTheStridedConvolution) {
 
 /// ⟨T a, b⟩ = ⟨a, Tᵀ b⟩ for the transformation of inputs and for that of outputs.
 TEST_P(Winograd, BackwardIsTheAdjoint) {
-  const auto [height, width] = GetParam();
-  const WinogradTiles tiles = tiles_of(height, width);
+  const WinogradTiles tiles = tiles_of(GetParam());
   const auto inner = [](const std::vector<float>& a, const std::vector<float>& b) {
     double sum = 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -131,7 +142,7 @@ TEST_P(Winograd, BackwardIsTheAdjoint) {
     for (float& value : result) value = number(seed++);
     return result;
   };
-  const std::int64_t stride = tiles.count() * 4 * tiles.input.channels;
+  const std::int64_t stride = tiles.count() * tiles.phases() * tiles.input.channels;
   const std::vector<float> image = image_of(tiles.input, tiles.input.channels, 3);
   const std::vector<float> gradient = numbers(tiles.points() * stride, 11);
   std::vector<float> transformed(gradient.size()), image_gradient(image.size(), 5.0F);
@@ -152,8 +163,10 @@ TEST_P(Winograd, BackwardIsTheAdjoint) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Winograd,
-                         testing::Values(std::pair{32, 32}, std::pair{16, 18}, std::pair{19, 37},
-                                         std::pair{8, 8}, std::pair{7, 10}, std::pair{2, 3}));
+                         testing::Values(Case{2, 32, 32}, Case{2, 16, 18}, Case{2, 19, 37},
+                                         Case{2, 8, 8}, Case{2, 7, 10}, Case{2, 2, 3},
+                                         Case{1, 16, 16}, Case{1, 9, 14}, Case{1, 4, 4},
+                                         Case{1, 5, 7}, Case{1, 1, 2}));
 
 }  // namespace
 }  // namespace stanley

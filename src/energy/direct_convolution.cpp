@@ -2,7 +2,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
-#include "energy/strided_layer.hpp"
+#include "energy/convolution.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -10,10 +10,10 @@ namespace {
 
 using dnnl::memory;
 
-class DirectLayer : public StridedLayer<Bfloat16> {
+class DirectConvolution : public Convolution<Bfloat16> {
  public:
-  DirectLayer(const ConvolutionLayer& layer, const ImageLayout& input, const ImageLayout& output,
-              std::int64_t block)
+  DirectConvolution(const ConvolutionLayer& layer, const ImageLayout& input,
+                    const ImageLayout& output, std::int64_t block)
       : layer_(layer), block_(block), engine_(dnnl::engine::kind::cpu, 0) {
     using tag = memory::format_tag;
     constexpr memory::data_type element = memory::data_type::bf16;
@@ -103,13 +103,13 @@ class DirectLayer : public StridedLayer<Bfloat16> {
 
 }  // namespace
 
-StridedLayers<Bfloat16> make_direct_layers(const std::vector<ConvolutionLayer>& layers,
-                                           std::int64_t block) {
-  StridedLayers<Bfloat16> result;
+ConvolutionChain<Bfloat16> make_direct_chain(const std::vector<ConvolutionLayer>& layers,
+                                             std::int64_t block) {
+  ConvolutionChain<Bfloat16> result;
   for (const ConvolutionLayer& layer : layers) {
     const ImageLayout input{layer.in_height, layer.in_width, whole_lanes(layer.in)};
     const ImageLayout output{layer.out_height, layer.out_width, whole_lanes(layer.out)};
-    result.layers.push_back(std::make_unique<DirectLayer>(layer, input, output, block));
+    result.convolutions.push_back(std::make_unique<DirectConvolution>(layer, input, output, block));
     if (result.layouts.empty()) result.layouts.push_back(input);
     result.layouts.push_back(output);
   }

@@ -2,7 +2,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
-#include "energy/strided_layer.hpp"
+#include "energy/convolution.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/winograd.hpp"
 
@@ -75,14 +75,14 @@ std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64
   return group;
 }
 
-class WinogradLayer : public StridedLayer<float> {
+class WinogradConvolution : public Convolution<float> {
  public:
-  WinogradLayer(const ConvolutionLayer& layer, const WinogradTiles& tiles, std::int64_t group,
-                const dnnl::engine& engine)
+  WinogradConvolution(const ConvolutionLayer& layer, const WinogradTiles& tiles, std::int64_t group,
+                      const dnnl::engine& engine)
       : layer_(layer),
         tiles_(tiles),
         group_(group),
-        depth_(4 * tiles.input.channels),
+        depth_(tiles.phases() * tiles.input.channels),
         columns_(tiles.output.channels),
         forward_(tiles.points(), rows(), depth_, columns_, engine),
         backward_(tiles.points(), rows(), columns_, depth_, engine),
@@ -151,51 +151,62 @@ class WinogradLayer : public StridedLayer<float> {
   AlignedBuffer<float> bias_;
 };
 
-/// The layout between two layers: the tiles of the layer that writes it and of the one that reads
-/// it must fit; null where there is none.
-ImageLayout layout_between(const ConvolutionLayer* writer, const WinogradTiles* written,
-                           const ConvolutionLayer* reader, const WinogradTiles* read) {
+WinogradTiles tiles_of(const ConvolutionLayer& layer) {
+  return winograd_tiles(layer.stride, layer.out_height, layer.out_width);
+}
+
+}  // namespace
+
+ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLayer* reader) {
   ImageLayout layout{reader ? reader->in_height : writer->out_height,
                      reader ? reader->in_width : writer->out_width,
                      whole_lanes(reader ? reader->in : writer->out), 1};
   layout.rows = layout.height + 2;
   layout.columns = layout.width + 2;
-  if (read) {
-    layout.rows = std::max(layout.rows, winograd_input_extent(read->side, read->height));
-    layout.columns = std::max(layout.columns, winograd_input_extent(read->side, read->width));
+  const auto reach = [&](std::int64_t rows, std::int64_t columns) {
+    layout.rows = std::max(layout.rows, rows);
+    layout.columns = std::max(layout.columns, columns);
+  };
+  if (reader) {
+    const WinogradTiles tiles = tiles_of(*reader);
+    reach(winograd_input_extent(tiles.stride, tiles.side, tiles.height),
+          winograd_input_extent(tiles.stride, tiles.side, tiles.width));
   }
-  if (written) {
-    layout.rows = std::max(layout.rows, winograd_output_extent(written->side, written->height));
-    layout.columns =
-        std::max(layout.columns, winograd_output_extent(written->side, written->width));
+  if (writer) {
+    const WinogradTiles tiles = tiles_of(*writer);
+    reach(winograd_output_extent(tiles.side, tiles.height),
+          winograd_output_extent(tiles.side, tiles.width));
   }
   return layout;
 }
 
-}  // namespace
+std::unique_ptr<Convolution<float>> make_winograd_convolution(const ConvolutionLayer& layer,
+                                                              const ImageLayout& input,
+                                                              const ImageLayout& output,
+                                                              std::int64_t least_group,
+                                                              std::int64_t block) {
+  WinogradTiles tiles = tiles_of(layer);
+  tiles.input = input;
+  tiles.output = output;
+  return std::make_unique<WinogradConvolution>(layer, tiles, group_of(tiles, least_group, block),
+                                               dnnl::engine(dnnl::engine::kind::cpu, 0));
+}
 
-StridedLayers<float> make_winograd_layers(const std::vector<ConvolutionLayer>& layers,
-                                          std::int64_t block) {
-  std::vector<WinogradTiles> tiles;
-  for (const ConvolutionLayer& layer : layers) {
-    tiles.push_back(winograd_tiles(layer.out_height, layer.out_width));
-  }
+ConvolutionChain<float> make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
+                                            std::int64_t block) {
   const std::size_t count = layers.size();
-  StridedLayers<float> result;
+  ConvolutionChain<float> chain;
   for (std::size_t i = 0; i <= count; ++i) {
-    result.layouts.push_back(
-        layout_between(i > 0 ? &layers[i - 1] : nullptr, i > 0 ? &tiles[i - 1] : nullptr,
-                       i < count ? &layers[i] : nullptr, i < count ? &tiles[i] : nullptr));
+    chain.layouts.push_back(
+        winograd_layout(i > 0 ? &layers[i - 1] : nullptr, i < count ? &layers[i] : nullptr));
   }
-  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   std::int64_t group = 1;
   for (std::size_t i = 0; i < count; ++i) {
-    tiles[i].input = result.layouts[i];
-    tiles[i].output = result.layouts[i + 1];
-    group = group_of(tiles[i], group, block);
-    result.layers.push_back(std::make_unique<WinogradLayer>(layers[i], tiles[i], group, engine));
+    chain.convolutions.push_back(
+        make_winograd_convolution(layers[i], chain.layouts[i], chain.layouts[i + 1], group, block));
+    group = chain.convolutions.back()->group();
   }
-  return result;
+  return chain;
 }
 
 }  // namespace stanley

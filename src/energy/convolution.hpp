@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "energy/elementwise.hpp"
+#include "energy/image_layout.hpp"
+#include "energy/network.hpp"
+
+namespace stanley {
+
+/// A convolution with its gradient with respect to the input, for groups of images that stand one
+/// behind the other.
+template <typename Element>
+class Convolution {
+ public:
+  virtual ~Convolution() = default;
+
+  /// weight [out, in, kernel, kernel] and bias [out] of the network.
+  virtual void load(const float* weight, const float* bias) = 0;
+
+  /// From one group's input to its output, bias included. Surroundings are not written.
+  virtual void forward(const Element* input, Element* output, std::byte* scratch) const = 0;
+
+  /// From the gradient of one group's output to that of its input, whose surroundings it spoils.
+  virtual void backward(const Element* output, Element* input, std::byte* scratch) const = 0;
+
+  /// Images in a group.
+  virtual std::int64_t group() const = 0;
+  /// Bytes that forward() and backward() need, from a cache line on.
+  virtual std::size_t scratch_size() const = 0;
+};
+
+/// Convolutions of which each reads what the one before it wrote, and the layouts of the images
+/// between them, the first one's input first. Each one's group is a multiple of the one before.
+template <typename Element>
+struct ConvolutionChain {
+  std::vector<std::unique_ptr<Convolution<Element>>> convolutions;
+  std::vector<ImageLayout> layouts;
+};
+
+/// By oneDNN's direct convolutions, which use AMX.
+ConvolutionChain<Bfloat16> make_direct_chain(const std::vector<ConvolutionLayer>& layers,
+                                             std::int64_t block);
+
+/// By Winograd's minimal filtering (energy/winograd.hpp) and oneDNN's matrix products, for layers
+/// of 3×3 and stride 1, and of 4×4 and stride 2, padding 1. `block` images are worked on together:
+/// a multiple of each group.
+ConvolutionChain<float> make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
+                                            std::int64_t block);
+
+/// The layout of an image between two layers that make_winograd_convolution() serves: room for the
+/// whole tiles of the one that writes it and of the one that reads it; null where there is none.
+ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLayer* reader);
+
+/// One such layer, between images of these layouts, in groups that are a multiple of `least_group`
+/// and divide `block`.
+std::unique_ptr<Convolution<float>> make_winograd_convolution(const ConvolutionLayer& layer,
+                                                              const ImageLayout& input,
+                                                              const ImageLayout& output,
+                                                              std::int64_t least_group,
+                                                              std::int64_t block);
+
+}  // namespace stanley

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <algorithm>
+
+#include "energy/elementwise.hpp"
+#include "energy/image_layout.hpp"
+#include "energy/network.hpp"
+#include "energy/vectorized.hpp"
+
+namespace stanley {
+
+/// The first convolution of the image networks, 3×3 of stride 1 and padding 1 over the few channels
+/// of a state, and its gradient with respect to the state, one state at a time.
+template <typename Element>
+class InputConvolution {
+ public:
+  /// What one thread needs.
+  struct Workspace {
+    AlignedBuffer<float> state;  // [channel, height + 2, width + 2], its border zero
+    AlignedBuffer<float> taps;   // see backward()
+  };
+
+  /// From states of this shape to `filters` channels of images of this layout.
+  InputConvolution(const StateShape& shape, std::int64_t filters, const ImageLayout& output)
+      : shape_(shape), output_(output), filters_(filters), taps_(shape[0] * 9) {}
+
+  Workspace make_workspace() const {
+    return {AlignedBuffer<float>(shape_[0] * (shape_[1] + 2) * (shape_[2] + 2)),
+            AlignedBuffer<float>(shape_[2] * whole_lanes(taps_))};
+  }
+
+  /// weight [filter, channel, 3, 3], bias [filter].
+  void load(const float* weight, const float* bias) {
+    const std::int64_t channels = output_.channels, columns = whole_lanes(taps_);
+    weight_ = AlignedBuffer<float>(taps_ * channels);
+    bias_ = AlignedBuffer<float>(channels);
+    tap_weight_ = AlignedBuffer<float>(channels * columns);
+    for (std::int64_t filter = 0; filter < filters_; ++filter) {
+      for (std::int64_t tap = 0; tap < taps_; ++tap) {
+        const float value = weight[filter * taps_ + tap];
+        weight_.data()[tap * channels + filter] = value;
+        tap_weight_.data()[filter * columns + tap] = value;
+      }
+    }
+    std::copy_n(bias, filters_, bias_.data());
+  }
+
+  /// From a state [channel, height, width] to an image.
+  void forward(Workspace& workspace, const float* state, Element* image) const {
+    const std::int64_t rows = shape_[0] * shape_[1], width = shape_[2];
+    float* padded = workspace.state.data();
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t y = row / shape_[1] * (shape_[1] + 2) + row % shape_[1] + 1;
+      std::copy_n(state + row * width, width, padded + y * (width + 2) + 1);
+    }
+    convolve_first(output_, shape_[0], padded, weight_.data(), bias_.data(), image);
+  }
+
+  /// From the gradient of an image to that of its state. Multiplies each pixel's gradient with all
+  /// 9·channels kernel columns first, then adds up the shifted results.
+  void backward(Workspace& workspace, const Element* image, float* gradient) const {
+    const std::int64_t height = shape_[1], width = shape_[2], columns = whole_lanes(taps_);
+    std::fill_n(gradient, element_count(shape_), 0.0F);
+    for (std::int64_t y = 0; y < height; ++y) {
+      multiply_rows(width, output_.channels, columns, image + output_.row(y), tap_weight_.data(),
+                    workspace.taps.data());
+      for (std::int64_t tap = 0; tap < taps_; ++tap) {
+        const std::int64_t channel = tap / 9, dy = tap % 9 / 3 - 1, dx = tap % 3 - 1;
+        // Filter position (dy, dx) took the image's pixel (y + dy, x + dx) to the output's (y, x).
+        if (y + dy < 0 || y + dy >= height) continue;
+        const std::int64_t x_first = std::max<std::int64_t>(0, -dx);
+        const std::int64_t x_last = std::min(width, width - dx);
+        const float* taps = workspace.taps.data() + tap;
+        float* row = gradient + (channel * height + y + dy) * width + dx;
+        for (std::int64_t x = x_first; x < x_last; ++x) row[x] += taps[x * columns];
+      }
+    }
+  }
+
+ private:
+  StateShape shape_;
+  ImageLayout output_;
+  std::int64_t filters_, taps_;         // a tap: (channel, y, x)
+  AlignedBuffer<float> weight_, bias_;  // [tap, filter], [filter]
+  AlignedBuffer<float> tap_weight_;     // [filter, whole_lanes(taps_)]
+};
+
+}  // namespace stanley

@@ -1,0 +1,197 @@
+#include "energy/residual.hpp"
+
+#include <algorithm>
+
+#include "energy/elementwise.hpp"
+
+namespace stanley {
+namespace {
+
+template <typename Visit>
+void for_each_group(const Convolution<float>& convolution, std::int64_t count, Visit visit) {
+  for (std::int64_t i = 0; i < count; i += convolution.group()) visit(i);
+}
+
+template <typename Visit>
+void for_each_row(const ImageLayout& layout, std::int64_t count, Visit visit) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    for (std::int64_t y = 0; y < layout.height; ++y) visit(i * layout.size() + layout.row(y));
+  }
+}
+
+void multiply_images(const ImageLayout& layout, std::int64_t count, const float* a, const float* b,
+                     float* out) {
+  for_each_row(layout, count,
+               [&](std::int64_t row) { multiply(layout.row_size(), a + row, b + row, out + row); });
+}
+
+/// Filters of 4×4 that do, with stride 2, what these of 3×3 and a mean over 2×2 pixels do.
+std::vector<float> with_mean(const float* weight, std::int64_t filters) {
+  std::vector<float> result(static_cast<std::size_t>(filters * 16));
+  for (std::int64_t filter = 0; filter < filters; ++filter) {
+    for (std::int64_t tap = 0; tap < 36; ++tap) {
+      const std::int64_t pixel = tap / 9, y = tap % 9 / 3 + pixel / 2, x = tap % 3 + pixel % 2;
+      result[static_cast<std::size_t>(filter * 16 + y * 4 + x)] += weight[filter * 9 + tap % 9] / 4;
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Residual::Residual(const ResidualBlock& shape, const ImageLayout& input, const ImageLayout& output,
+                   std::int64_t block)
+    : shape_(shape), input_(input), output_(output), block_(block) {
+  const ConvolutionLayer first = first_layer(shape), second = second_layer(shape);
+  middle_ = winograd_layout(&first, &second);
+  first_ = make_winograd_convolution(first, input_, middle_, 1, block_);
+  second_ = make_winograd_convolution(second, middle_, output_, 1, block_);
+}
+
+ConvolutionLayer Residual::first_layer(const ResidualBlock& shape) {
+  return {.in = shape.in,
+          .out = shape.out,
+          .kernel_height = 3,
+          .kernel_width = 3,
+          .stride = 1,
+          .padding = 1,
+          .in_height = shape.height,
+          .in_width = shape.width,
+          .out_height = shape.height,
+          .out_width = shape.width};
+}
+
+ConvolutionLayer Residual::second_layer(const ResidualBlock& shape) {
+  ConvolutionLayer layer = first_layer(shape);
+  layer.in = shape.out;
+  if (!shape.halves) return layer;
+  layer.kernel_height = layer.kernel_width = 4;
+  layer.stride = 2;
+  layer.out_height /= 2;
+  layer.out_width /= 2;
+  return layer;
+}
+
+Residual::Workspace Residual::make_workspace() const {
+  return {
+      AlignedBuffer<float>(input_.size() * block_), AlignedBuffer<float>(middle_.size() * block_),
+      AlignedBuffer<float>(middle_.size() * block_), AlignedBuffer<float>(skip_size() * block_)};
+}
+
+std::int64_t Residual::gradient_size() const {
+  return std::max({input_.size() * first_->group(), middle_.size() * second_->group(),
+                   input_.channels * output_.width});
+}
+
+std::size_t Residual::scratch_size() const {
+  return std::max(first_->scratch_size(), second_->scratch_size());
+}
+
+const float* const* Residual::load(const float* const* weight) {
+  first_->load(weight[0], weight[1]);
+  if (!shape_.halves) {
+    second_->load(weight[2], weight[3]);
+    return weight + 4;
+  }
+  second_->load(with_mean(weight[2], shape_.out * shape_.out).data(), weight[3]);
+  load_skip(weight[4], weight[5]);
+  return weight + 6;
+}
+
+/// weight [out, in, 1, 1], bias [out].
+void Residual::load_skip(const float* weight, const float* bias) {
+  skip_weight_ = AlignedBuffer<float>(input_.channels * output_.channels);
+  skip_adjoint_ = AlignedBuffer<float>(output_.channels * input_.channels);
+  skip_bias_ = AlignedBuffer<float>(output_.channels);
+  for (std::int64_t o = 0; o < shape_.out; ++o) {
+    for (std::int64_t i = 0; i < shape_.in; ++i) {
+      const float value = weight[o * shape_.in + i];
+      skip_weight_.data()[i * output_.channels + o] = value;
+      skip_adjoint_.data()[o * input_.channels + i] = value;
+    }
+  }
+  std::copy_n(bias, shape_.out, skip_bias_.data());
+}
+
+void Residual::forward(Workspace& workspace, const EnergyConfig& config, std::int64_t count,
+                       float* hidden, float* out, Scratch scratch) const {
+  float *middle = workspace.middle.data(), *skip = workspace.skip.data();
+  for (std::int64_t i = 0; i < count; ++i) {
+    keep_skip(hidden + i * input_.size(), scratch.gradient, skip + i * skip_size());
+  }
+  activate_images(config, input_, count, hidden, workspace.input_derivative.data());
+  for_each_group(*first_, count, [&](std::int64_t i) {
+    first_->forward(hidden + i * input_.size(), middle + i * middle_.size(), scratch.bytes);
+  });
+  activate_images(config, middle_, count, middle, workspace.middle_derivative.data());
+  for_each_group(*second_, count, [&](std::int64_t i) {
+    second_->forward(middle + i * middle_.size(), out + i * output_.size(), scratch.bytes);
+  });
+  for_each_row(output_, count, [&](std::int64_t row) {
+    add(output_.row_size(), skip, out + row);
+    skip += output_.row_size();
+  });
+}
+
+void Residual::backward(Workspace& workspace, std::int64_t count, const float* out, float* hidden,
+                        Scratch scratch) const {
+  float* middle = workspace.middle.data();
+  for_each_group(*second_, count, [&](std::int64_t i) {
+    second_->backward(out + i * output_.size(), scratch.gradient, scratch.bytes);
+    multiply_images(middle_, std::min(second_->group(), count - i), scratch.gradient,
+                    workspace.middle_derivative.data() + i * middle_.size(),
+                    middle + i * middle_.size());
+  });
+  for_each_group(*first_, count, [&](std::int64_t i) {
+    first_->backward(middle + i * middle_.size(), scratch.gradient, scratch.bytes);
+    multiply_images(input_, std::min(first_->group(), count - i), scratch.gradient,
+                    workspace.input_derivative.data() + i * input_.size(),
+                    hidden + i * input_.size());
+  });
+  for (std::int64_t i = 0; i < count; ++i) {
+    add_skip(out + i * output_.size(), scratch.gradient, hidden + i * input_.size());
+  }
+}
+
+/// What the skip connection makes of one image of the input; `mean` has room for a row.
+void Residual::keep_skip(const float* image, float* mean, float* skip) const {
+  for (std::int64_t y = 0; y < output_.height; ++y) {
+    float* target = skip + y * output_.row_size();
+    if (!shape_.halves) {
+      std::copy_n(image + input_.row(y), input_.row_size(), target);
+      continue;
+    }
+    mean_of_squares(output_.width, input_.channels, image + input_.row(2 * y),
+                    image + input_.row(2 * y + 1), mean);
+    multiply_rows(output_.width, input_.channels, output_.channels, mean, skip_weight_.data(),
+                  target);
+    for (std::int64_t x = 0; x < output_.width; ++x) {
+      add(output_.channels, skip_bias_.data(), target + x * output_.channels);
+    }
+  }
+}
+
+/// Adds the gradient that comes through the skip connection; `row` has room for one.
+void Residual::add_skip(const float* out, float* row, float* hidden) const {
+  for (std::int64_t y = 0; y < output_.height; ++y) {
+    const float* source = out + output_.row(y);
+    if (!shape_.halves) {
+      add(input_.row_size(), source, hidden + input_.row(y));
+      continue;
+    }
+    multiply_rows(output_.width, output_.channels, input_.channels, source, skip_adjoint_.data(),
+                  row);
+    add_to_squares(output_.width, input_.channels, row, hidden + input_.row(2 * y),
+                   hidden + input_.row(2 * y + 1));
+  }
+}
+
+void activate_images(const EnergyConfig& config, const ImageLayout& layout, std::int64_t count,
+                     float* value, float* derivative) {
+  for_each_row(layout, count, [&](std::int64_t row) {
+    activate_with_derivative(config.activation, static_cast<float>(config.slope), layout.row_size(),
+                             value + row, derivative + row);
+  });
+}
+
+}  // namespace stanley

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "energy/convolution.hpp"
+#include "energy/image_layout.hpp"
+#include "energy/network.hpp"
+#include "energy/vectorized.hpp"
+
+namespace stanley {
+
+/// A residual block of the resnet with its gradient with respect to the input, in float32, for
+/// blocks of images. Its halving needs no step of its own: a mean over 2×2 pixels after a 3×3
+/// convolution makes a 4×4 convolution of stride 2 of it, and may go before a 1×1 convolution.
+class Residual {
+ public:
+  /// What one thread needs for one block of images, between forward() and backward().
+  struct Workspace {
+    AlignedBuffer<float> input_derivative, middle, middle_derivative;
+    AlignedBuffer<float> skip;  // [block, height, width, channels] of the output, without a border
+  };
+
+  /// What one thread needs during a call.
+  struct Scratch {
+    float* gradient;   ///< gradient_size() elements
+    std::byte* bytes;  ///< scratch_size() bytes
+  };
+
+  /// Images of `input` and `output` layout, at most `block` of them.
+  Residual(const ResidualBlock& shape, const ImageLayout& input, const ImageLayout& output,
+           std::int64_t block);
+
+  /// Its convolutions as they are computed.
+  static ConvolutionLayer first_layer(const ResidualBlock& shape);
+  static ConvolutionLayer second_layer(const ResidualBlock& shape);
+
+  Workspace make_workspace() const;
+  std::int64_t gradient_size() const;
+  std::size_t scratch_size() const;
+
+  /// The block's weights, as the network lists them from `weight` on; the first that is not its
+  /// own.
+  const float* const* load(const float* const* weight);
+
+  /// From the first `count` images at `hidden`, which are used up, to those at `out`.
+  void forward(Workspace& workspace, const EnergyConfig& config, std::int64_t count, float* hidden,
+               float* out, Scratch scratch) const;
+
+  /// From the gradients of the images at `out` to those of the images at `hidden`.
+  void backward(Workspace& workspace, std::int64_t count, const float* out, float* hidden,
+                Scratch scratch) const;
+
+ private:
+  std::int64_t skip_size() const { return output_.height * output_.row_size(); }
+  void load_skip(const float* weight, const float* bias);
+  void keep_skip(const float* image, float* mean, float* skip) const;
+  void add_skip(const float* out, float* row, float* hidden) const;
+
+  ResidualBlock shape_;
+  ImageLayout input_, middle_, output_;
+  std::int64_t block_;
+  std::unique_ptr<Convolution<float>> first_, second_;
+  AlignedBuffer<float> skip_weight_, skip_adjoint_, skip_bias_;  // [in, out], [out, in], [out]
+};
+
+/// f and f′ of the first `count` images of this layout, in place and at `derivative`.
+void activate_images(const EnergyConfig& config, const ImageLayout& layout, std::int64_t count,
+                     float* value, float* derivative);
+
+}  // namespace stanley
