@@ -150,7 +150,8 @@ class Progress:
 
     def __init__(self, plan, rounds, seconds):
         self.seconds, self.start, self.done = seconds, time.monotonic(), 0.0
-        self.total = sum(self.start_cost(case, name) + rounds * self.cost(case) for case, names in plan for name in names)
+        self.total = sum(self.start_cost(case, name) + rounds * self.cost(case)
+                         for case, names in plan for name in names)
 
     def cost(self, case):
         """Of a measurement, in seconds, very roughly: some steps of a slow network take longer than asked."""
