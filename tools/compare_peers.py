@@ -158,13 +158,19 @@ class Progress:
         return self.seconds + (case.products / 2e9 if case.device == "cpu" else 0)
 
     def start_cost(self, case, name):
-        return self.cost(case) + (60 if is_compiled(name) else 0)
+        """Of imports, compilation and warm-up."""
+        return {"stanley": 0, "compile": 60}.get(CONTENDERS[name].kind, 5 + self.cost(case))
+
+    def minutes_left(self):
+        trust = 60  # in seconds: the guesses count as much as one minute of what was seen
+        passed = time.monotonic() - self.start
+        return (self.total - self.done) * (passed + trust) / (self.done + trust) / 60
 
     def say(self, text, done=0.0):
         self.done += done
-        left = (time.monotonic() - self.start) * (self.total / self.done - 1) / 60 if self.done else None
-        time_left = "" if left is None else f"; about {left:.0f} min left" if left >= 1 else "; less than a minute left"
-        print(text + time_left, file=sys.stderr, flush=True)
+        left = self.minutes_left()
+        print(text + (f"; about {left:.0f} min left" if left >= 1 else "; less than a minute left"),
+              file=sys.stderr, flush=True)
 
 
 def start_contender(name, case, options, folder):

@@ -157,7 +157,8 @@ def test_table_runs_every_network_of_the_processor(steady, capsys):
     assert "--table --rounds 2 --seconds 0.5" in out and "GPU" not in out
     assert all(contender.closed for _, contender in steady[0])
     assert "round 2 of 2" in err and "starting torch.compile" in err and "C++ compiler" in err
-    assert all(line.endswith("; less than a minute left") for line in err.splitlines()[1:])
+    assert re.search(r"; about \d+ min left$", err.splitlines()[0])
+    assert err.splitlines()[-1].endswith("; less than a minute left")
 
 
 def test_table_has_rows_for_a_gpu_and_none_in_bfloat16_on_processors_without(steady, capsys, monkeypatch):
@@ -189,6 +190,7 @@ def test_progress_goes_to_nothing_left():
     for case, names in plan:
         progress.done += sum(progress.start_cost(case, name) for name in names) + 3 * len(names) * progress.cost(case)
     assert progress.done == pytest.approx(progress.total)
+    assert progress.minutes_left() == pytest.approx(0, abs=1e-6)
 
 
 # --- options and failures -------------------------------------------------------------------------
@@ -253,9 +255,11 @@ def test_stanley_alone_needs_no_pytorch(tmp_path):
 # --- against stanley and each other: needs PyTorch ------------------------------------------------
 @pytest.fixture(scope="module")
 def contenders():
-    reason = f"PyTorch can't be imported in Python: {SETUP} installs what it needs"
-    pytest.importorskip("torch", exc_type=ImportError, reason=reason)
-    pytest.importorskip("torchebm", reason=reason)
+    try:
+        import torch  # noqa: F401
+        import torchebm  # noqa: F401
+    except Exception as error:  # where CUDA libraries are missing, torch ends with an OSError or a ValueError
+        pytest.skip(f"Python can't import torch and torchebm ({error}): {SETUP} installs what they need")
     import peers_contenders
     return peers_contenders
 
