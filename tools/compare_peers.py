@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the speed of stanley's chains with torchebm and plain PyTorch on the same network.
+"""Compares the speed of stanley's chains with torchebm, PyTorch and torch.compile on the same network.
 
 Every contender is a process of its own with one thread; they take turns (A B C A B C ...), so that
 a busy machine slows all of them alike, and ratios are taken within a round.
@@ -8,30 +8,26 @@ Exit codes: 0 done, 2 usage, 3 something is missing (the message says what to in
 contender failed.
 """
 import argparse
+import dataclasses
+import datetime
+import importlib.metadata
 import json
 import os
 import pathlib
 import platform
-import statistics
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
+import peers_table
+from peers_cases import BFLOAT16, CONTENDERS, FLOAT32, NOISE, STEP_SIZE, TABLE_CASES, Case
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-WARM_UP_STEPS = 5
+BUILDS = {"cpu": ROOT / ".build" / "release" / "stanley", "cuda": ROOT / ".build" / "cuda" / "stanley"}
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-REFERENCE = "torchebm"
-# The chain step that all contenders do: x ← clamp(x − (α/2)·∇E + σ·noise).
-STEP_SIZE, NOISE = 20.0, 0.005
-CONTENDERS = {
-    "torchebm": "torchebm LangevinDynamics, float32",
-    "pytorch": "PyTorch, float32",
-    "pytorch-channels-last": "PyTorch, float32, channels-last, frozen weights",
-    "pytorch-bfloat16": "PyTorch, bfloat16, channels-last, frozen weights",
-    "stanley": "stanley, float32",
-    "stanley-bfloat16": "stanley, bfloat16",
-}
 
 
 class MissingError(Exception):
@@ -42,136 +38,96 @@ class FailedError(Exception):
     """A contender didn't give a number."""
 
 
-# --- the PyTorch contenders: run in processes of their own ------------------------------------------
-def make_network(channels, shape):
-    """The convnet of `energy: {type: convnet}`: 3×3 stride 1, thrice 4×4 stride 2, a valid one to a number."""
-    from torch import nn
-    inputs, height, width = shape
-    layers, last = [nn.Conv2d(inputs, channels, 3, 1, 1), nn.SiLU()], channels
-    for _ in range(3):
-        layers += [nn.Conv2d(last, 2 * last, 4, 2, 1), nn.SiLU()]
-        last, height, width = 2 * last, height // 2, width // 2
-    return nn.Sequential(*layers, nn.Conv2d(last, 1, (height, width), 1, 0), nn.Flatten(0))
+def last_line(file):
+    file.seek(0)
+    return (file.read().strip().splitlines() or ["no message"])[-1]
 
 
-def make_torchebm(network, shape):
-    """chain steps of torchebm, as its documentation shows: (x, steps) -> x."""
-    from torchebm.core import BaseModel
-    from torchebm.samplers import LangevinDynamics
-
-    class Energy(BaseModel):
-        def __init__(self):
-            super().__init__()
-            self.network = network
-
-        def forward(self, x):
-            return self.network(x)
-
-    step_size = STEP_SIZE / 2  # its update: x − η∇E + √(2η)·noise_scale·ξ
-    sampler = LangevinDynamics(Energy(), step_size=step_size, noise_scale=NOISE / (2 * step_size)**0.5, clamp=(-1, 1))
-    return lambda x, steps: sampler.sample(x=x, n_steps=steps)
-
-
-def make_pytorch(network, precision, channels_last, frozen):
-    """chain steps as one writes them by hand in PyTorch: (x, steps) -> x."""
-    import torch
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = network.to(precision).to(memory_format=layout).requires_grad_(not frozen)
-
-    def advance(x, steps):
-        for _ in range(steps):
-            y = x.to(precision).contiguous(memory_format=layout).detach().requires_grad_(True)
-            gradient, = torch.autograd.grad(network(y).sum(), y)
-            with torch.no_grad():
-                x = (x - STEP_SIZE / 2 * gradient.float() + NOISE * torch.randn_like(x)).clamp_(-1, 1)
-        return x
-
-    return advance
-
-
-def worker(name, channels, chains, shape, seconds):
-    """Waits for a line on stdin, measures for `seconds`, prints chain steps per second; and again."""
-    import torch
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    network = make_network(channels, shape)
-    advance = {
-        "torchebm": lambda: make_torchebm(network, shape),
-        "pytorch": lambda: make_pytorch(network, torch.float32, False, False),
-        "pytorch-channels-last": lambda: make_pytorch(network, torch.float32, True, True),
-        "pytorch-bfloat16": lambda: make_pytorch(network, torch.bfloat16, True, True),
-    }[name]()
-    x = advance(torch.rand(chains, *shape) * 2 - 1, WARM_UP_STEPS)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        x, steps, start = advance(x, 1), 0, time.perf_counter()
-        while (passed := time.perf_counter() - start) < seconds:
-            x = advance(x, 5)
-            steps += 5
-        print(steps * chains / passed, flush=True)
-
-
+# --- contenders -----------------------------------------------------------------------------------
 class PythonContender:
-    """A worker process that measures when it is asked."""
+    """A process of peers_contenders.py, which measures when it is asked."""
 
-    def __init__(self, name, options):
-        command = [sys.executable, __file__, "--worker", name, "--channels", options.channels, "--chains",
-                   options.chains, "--shape", "x".join(map(str, options.shape)), "--seconds", options.seconds]
-        self.name = name
-        self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, name, case, seconds):
+        job = json.dumps({"contender": name, "seconds": seconds, **dataclasses.asdict(case)})
+        self.name, self.errors = name, tempfile.TemporaryFile("w+", errors="replace")
+        self.process = subprocess.Popen([sys.executable, "-B", ROOT / "tools" / "peers_contenders.py", job],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                         text=True, env=os.environ | ONE_THREAD)
-        self._line()
 
     def _line(self):
         line = self.process.stdout.readline().strip()
         if not line:
-            raise FailedError(f"{CONTENDERS[self.name]} ended before it gave a number (its message is above).")
+            raise FailedError(f"{CONTENDERS[self.name].what} ended before it gave a number: {last_line(self.errors)}")
         return line
+
+    def wait_until_ready(self):
+        self._line()
 
     def measure(self):
         try:
             print("go", file=self.process.stdin, flush=True)
         except BrokenPipeError:
             pass  # _line says it
-        return float(self._line())
+        return json.loads(self._line())
 
     def close(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended
         self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
 
 
-# --- stanley --------------------------------------------------------------------------------------
 class StanleyContender:
     """`stanley benchmark` of the same network, once per round."""
 
-    def __init__(self, name, options, config):
-        self.name = name
-        precision = "bfloat16" if name.endswith("bfloat16") else "float32"
-        self.command = [str(options.binary), "benchmark", str(config), "--json", "--set", f"run.precision={precision}"]
+    def __init__(self, name, case, seconds, binary, config):
+        self.name, self.on_gpu = name, case.device == "cuda"
+        # Its --seconds are for four measurements.
+        self.command = [str(binary), "benchmark", str(config), "--json", "--seconds", str(4 * seconds),
+                        "--set", f"run.precision={CONTENDERS[name].precision}"]
+
+    def wait_until_ready(self):
+        pass
 
     def measure(self):
-        result = subprocess.run(self.command, capture_output=True, text=True, env=os.environ | ONE_THREAD)
-        if result.returncode:
-            message = (result.stderr.strip().splitlines() or ["no message"])[-1]
-            raise FailedError(f"'{' '.join(self.command)}' ended with exit code {result.returncode}: {message}")
+        called = f"'{shlex.join(self.command)}'"
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
+            process = subprocess.Popen(self.command, stdout=out, stderr=err, env=os.environ | ONE_THREAD)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise FailedError(f"{called} ended with exit code {process.returncode}: {last_line(err)}")
+            out.seek(0)
+            text = out.read()
         try:
-            text = result.stdout
-            return float(json.loads(text[text.index("{"):])["chain_steps_per_second"])
+            found = json.loads(text[text.index("{"):])
+            split = found["split"]
+            weights = found["iteration_seconds"] * (split["gradient"] + split["reduction"])
+            return {peers_table.SPEED: float(found["chain_steps_per_second"]), peers_table.WEIGHTS: weights,
+                    peers_table.MEMORY: None if self.on_gpu else usage.ru_maxrss * 1024 / 1e6}
         except (ValueError, KeyError, TypeError):
-            raise FailedError(f"'{' '.join(self.command)}' printed no JSON with chain_steps_per_second.")
+            raise FailedError(f"{called} printed no JSON with chain_steps_per_second, iteration_seconds and split.")
 
     def close(self):
         pass
 
 
-def write_config(folder, options):
+def write_config(folder, case, transition):
     """A configuration of the same network, chains and step, with a small data file of noise."""
     import h5py
     import numpy as np
     import xxhash
     data = folder / "noise.h5"
     with h5py.File(data, "w") as file:
-        images = np.random.default_rng(1).integers(0, 256, (4 * options.chains, *options.shape), dtype=np.uint8)
+        images = np.random.default_rng(1).integers(0, 256, (4 * case.chains, *case.shape), dtype=np.uint8)
         file["train/images"] = images
         for axis, name in enumerate(("sample", "channel", "height", "width")):
             file["train/images"].dims[axis].label = name
@@ -180,61 +136,85 @@ def write_config(folder, options):
         file.attrs["value_range"] = np.array([0.0, 255.0])
     config = folder / "peers.yaml"
     config.write_text(
-        f"run: {{name: peers, device: cpu, threads: 1, directory: {json.dumps(str(folder))}}}\n"
-        f"energy: {{type: convnet, channels: {options.channels}, activation: silu}}\n"
-        f"data: {{path: {json.dumps(str(data))}, split: train, batch: {options.chains}}}\n"
-        f"chains: {{total: {options.chains}, active: {options.chains}, shards: 1, start: uniform}}\n"
-        f"sampler: {{type: {options.transition}, steps: 20, step_size: {STEP_SIZE}, noise: {NOISE}, box: [-1, 1]}}\n")
+        f"run: {{name: peers, device: {case.device}, threads: 1, directory: {json.dumps(str(folder))}}}\n"
+        f"energy: {{type: {case.network}, channels: {case.channels}, blocks: {case.blocks}, activation: silu}}\n"
+        f"data: {{path: {json.dumps(str(data))}, split: train, batch: {case.chains}}}\n"
+        f"chains: {{total: {case.chains}, active: {case.chains}, shards: 1, start: uniform}}\n"
+        f"sampler: {{type: {transition}, steps: {case.steps}, step_size: {STEP_SIZE}, noise: {NOISE}, box: [-1, 1]}}\n")
     return config
 
 
-# --- rounds and table -----------------------------------------------------------------------------
-def start_all(options, folder):
+# --- rounds ---------------------------------------------------------------------------------------
+class Progress:
+    """Lines on stderr, with the time that is left: guessed costs, scaled by what the done ones really took."""
+
+    def __init__(self, plan, rounds, seconds):
+        self.seconds, self.start, self.done = seconds, time.monotonic(), 0.0
+        self.total = sum(self.start_cost(case, name) + rounds * self.cost(case)
+                         for case, names in plan for name in names)
+
+    def cost(self, case):
+        """Of a measurement, in seconds, very roughly: some steps of a slow network take longer than asked."""
+        return self.seconds + (case.products / 2e9 if case.device == "cpu" else 0)
+
+    def start_cost(self, case, name):
+        """Of imports, compilation and warm-up."""
+        return {"stanley": 0, "compile": 60}.get(CONTENDERS[name].kind, 5 + self.cost(case))
+
+    def minutes_left(self):
+        trust = 60  # in seconds: the guesses count as much as one minute of what was seen
+        passed = time.monotonic() - self.start
+        return (self.total - self.done) * (passed + trust) / (self.done + trust) / 60
+
+    def say(self, text, done=0.0):
+        self.done += done
+        left = self.minutes_left()
+        print(text + (f"; about {left:.0f} min left" if left >= 1 else "; less than a minute left"),
+              file=sys.stderr, flush=True)
+
+
+def start_contender(name, case, options, folder):
+    if CONTENDERS[name].kind != "stanley":
+        return PythonContender(name, case, options.seconds)
+    config = options.config or folder / "peers.yaml"
+    if not config.exists():
+        write_config(folder, case, options.transition)
+    return StanleyContender(name, case, options.seconds, options.binary or BUILDS[case.device], config)
+
+
+def measure_case(case, names, options, progress):
+    """{contender: [measurement of each round]}"""
+    measured = {name: [] for name in names}
     contenders = []
-    try:
-        if any(name.startswith("stanley") for name in options.contenders):
-            config = options.config or write_config(folder, options)
-        for name in options.contenders:
-            contenders.append(StanleyContender(name, options, config) if name.startswith("stanley")
-                              else PythonContender(name, options))
-    except FailedError:
-        for contender in contenders:
-            contender.close()
-        raise
-    return contenders
-
-
-def run_rounds(options, folder):
-    """{contender: [chain steps per second of each round]}"""
-    contenders = start_all(options, folder)
-    speeds = {c.name: [] for c in contenders}
-    try:
-        for number in range(options.rounds):
+    with tempfile.TemporaryDirectory(prefix="stanley-peers-") as folder:
+        try:
+            for name in names:  # one after the other, and before anyone measures
+                what = CONTENDERS[name].what
+                slow = " (it calls the C++ compiler, which takes a minute or two)" if is_compiled(name) else ""
+                progress.say(f"{case.title}: starting {what}{slow}")
+                contenders.append(start_contender(name, case, options, pathlib.Path(folder)))
+                contenders[-1].wait_until_ready()
+                progress.done += progress.start_cost(case, name)
+            for number in range(options.rounds):
+                for contender in contenders:
+                    measured[contender.name].append(contender.measure())
+                    speed = measured[contender.name][-1][peers_table.SPEED]
+                    progress.say(f"{case.title}, round {number + 1} of {options.rounds}: "
+                                 f"{CONTENDERS[contender.name].what}: {speed:,.0f} chain steps/s",
+                                 done=progress.cost(case))
+        finally:
             for contender in contenders:
-                speeds[contender.name].append(contender.measure())
-                print(f"round {number + 1} of {options.rounds}: {CONTENDERS[contender.name]}: "
-                      f"{speeds[contender.name][-1]:,.0f} chain steps/s", file=sys.stderr, flush=True)
-    finally:
-        for contender in contenders:
-            contender.close()
-    return speeds
+                contender.close()
+    return measured
 
 
-def summary(values):
-    return {"median": statistics.median(values), "minimum": min(values), "maximum": max(values)}
+def is_compiled(name):
+    return CONTENDERS[name].kind == "compile"
 
 
-def results(speeds):
-    found = []
-    for name, values in speeds.items():
-        entry = {"name": name, "what": CONTENDERS[name], "chain_steps_per_second": summary(values), "rounds": values}
-        if REFERENCE in speeds:
-            entry["ratio"] = summary([v / r for v, r in zip(values, speeds[REFERENCE])])
-        found.append(entry)
-    return found
-
-
-def machine():
+# --- the machine ----------------------------------------------------------------------------------
+def processor():
+    """Its name, and those of its instructions that matter here."""
     model, flags = platform.processor() or platform.machine(), set()
     try:
         for line in open("/proc/cpuinfo", encoding="utf-8"):
@@ -245,50 +225,77 @@ def machine():
                 flags = set(value.split())
     except OSError:
         pass  # not Linux: the model name has to do
-    known = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16") if f in flags]
-    import torch
-    from importlib.metadata import version
-    return {"processor": model, "cores": os.cpu_count(), "instructions": known, "torch": torch.__version__,
-            "torchebm": version("torchebm"), "python": platform.python_version()}
+    return model, [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16") if f in flags]
 
 
-def print_table(found, options, facts):
-    shape = "×".join(map(str, options.shape))
-    print(f"\n{options.chains} chains of {shape}, convnet of {options.channels} channels, one thread, "
-          f"{options.rounds} rounds of {options.seconds:g} s: median (least – greatest)\n")
-    width = max(len(entry["what"]) for entry in found)
-    print(f"{'':{width}}  {'chain steps/s':>27}  {'times ' + REFERENCE:>22}")
-    for entry in found:
-        s = entry["chain_steps_per_second"]
-        speed = f"{s['median']:,.0f} ({s['minimum']:,.0f} – {s['maximum']:,.0f})"
-        r = entry.get("ratio")
-        ratio = f"{r['median']:.2f} ({r['minimum']:.2f} – {r['maximum']:.2f})" if r else "–"
-        print(f"{entry['what']:{width}}  {speed:>27}  {ratio:>22}")
-    print(f"\n{facts['processor']}, {facts['cores']} cores, {' '.join(facts['instructions']) or 'no vector units known'}; "
-          f"torch {facts['torch']}, torchebm {facts['torchebm']}")
+def installed(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def machine(arguments, gpu):
+    model, instructions = processor()
+    today = datetime.date.today()
+    return {"processor": model, "cores": os.cpu_count(), "instructions": instructions, "gpu": gpu,
+            "torch": installed("torch"), "torchebm": installed("torchebm"), "python": platform.python_version(),
+            "date": f"{today.day} {today:%B %Y}",
+            "command": shlex.join([".deps/venv/bin/python", "tools/compare_peers.py", *arguments])}
+
+
+def look_for_gpu():
+    """The name of PyTorch's GPU, or None; in a process of its own, since torch would make this one large."""
+    code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() or None
+
+
+def plan_table(devices):
+    """[(case, names of contenders)]: bfloat16 on processors that have instructions for it."""
+    _, instructions = processor()
+    has_bfloat16 = {"avx512_bf16", "amx_bf16"} & set(instructions)
+    precisions = {"cpu": (FLOAT32, BFLOAT16) if has_bfloat16 else (FLOAT32,), "cuda": (FLOAT32, BFLOAT16)}
+    return [(case, case.contenders(precisions[case.device])) for case in TABLE_CASES if case.device in devices]
+
+
+def check_contenders(plan, options):
+    """Every program, module and file that they need, tried before anything is measured."""
+    names = {name for _, names in plan for name in names}
+    devices = {case.device for case, names in plan if any(CONTENDERS[n].kind == "stanley" for n in names)}
+    for binary in {options.binary or BUILDS[device] for device in devices}:
+        if not os.access(binary, os.X_OK):
+            raise MissingError(f"{binary} is not there: build it (jobs/local.sh, or cmake --build --preset release, or "
+                               "cuda for a GPU), name another with --binary, or leave stanley out with --contenders.")
+    modules = ["h5py", "xxhash"] if devices else []
+    if any(CONTENDERS[name].kind != "stanley" for name in names):
+        modules += ["torch", "torchebm"]
+    result = subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], capture_output=True, text=True)
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["it was killed"])[-1]
+        raise MissingError(f"Python can't import {', '.join(modules)} ({reason}): run tools/setup.sh --peers (or this "
+                           "tool with --setup), and start this tool with .deps/venv/bin/python.")
+    check_compiler({case.device for case, names in plan if any(map(is_compiled, names))})
+
+
+def check_compiler(devices):
+    compiler = os.environ.get("CXX", "g++")
+    if devices and not shutil.which(compiler):
+        raise MissingError(f"torch.compile needs a C++ compiler, and there is no {compiler}: install it, name another "
+                           "in CXX, or leave torch.compile out with --contenders.")
+    if "cuda" in devices and not installed("triton"):
+        wanted = next(r.split(";")[0] for r in importlib.metadata.requires("torch") if r.startswith("triton"))
+        raise MissingError("torch.compile needs the Python package triton on a GPU: run "
+                           f".deps/venv/bin/python -m pip install --no-deps {wanted}")
 
 
 # --- command line ---------------------------------------------------------------------------------
-def check_environment(options):
-    """Every module and file that the contenders need, tried before anything is measured."""
-    setup = "run tools/setup.sh --peers (or this tool with --setup), and start this tool with .deps/venv/bin/python"
-    modules = "import torch, torchebm, h5py, xxhash"
-    result = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True)
-    if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["it was killed"])[-1]
-        raise MissingError(f"Python can't import torch and torchebm ({reason}): {setup}.")
-    if any(name.startswith("stanley") for name in options.contenders) and not os.access(options.binary, os.X_OK):
-        raise MissingError(f"{options.binary} is not there: build it (jobs/local.sh, or cmake --build --preset release), "
-                           "name another with --binary, or leave stanley out with --contenders.")
-
-
 def parse_shape(text):
     try:
         shape = tuple(int(n) for n in text.lower().split("x"))
     except ValueError:
         shape = ()
-    if len(shape) != 3 or min(shape) < 1 or shape[1] % 8 or shape[2] % 8:
-        raise argparse.ArgumentTypeError(f"'{text}' is not CHANNELSxHEIGHTxWIDTH with sides that 8 divides")
+    if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < 8:
+        raise argparse.ArgumentTypeError(f"'{text}' is not CHANNELSxHEIGHTxWIDTH with sides of at least 8")
     return shape
 
 
@@ -296,7 +303,7 @@ def parse_contenders(text):
     names = text.split(",")
     if unknown := [n for n in names if n not in CONTENDERS]:
         raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none of {', '.join(CONTENDERS)}")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def positive(kind):
@@ -310,39 +317,79 @@ def positive(kind):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--channels", type=positive(int), default=16, help="of the first convolution (16)")
-    parser.add_argument("--chains", type=positive(int), default=64, help="that move together (64)")
-    parser.add_argument("--shape", type=parse_shape, default=(1, 32, 32), help="of a state (1x32x32)")
+    parser.add_argument("--table", action="store_true",
+                        help="print Markdown tables of a fixed list of networks, those for a GPU where there is one")
+    one = parser.add_argument_group("one network (not with --table)")
+    one.add_argument("--network", choices=("convnet", "resnet"), help="energy.type (convnet)")
+    one.add_argument("--channels", type=positive(int), help="of the first convolution (16)")
+    one.add_argument("--blocks", type=positive(int), help="residual blocks at each resolution of a resnet (1)")
+    one.add_argument("--chains", type=positive(int), help="that move together (64)")
+    one.add_argument("--shape", type=parse_shape, help="of a state (1x32x32)")
+    one.add_argument("--contenders", type=parse_contenders, help=f"separated by commas: {','.join(CONTENDERS)} (all)")
+    one.add_argument("--config", type=pathlib.Path, help="for stanley, instead of one made from the options above")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="(cpu; with --table every one there is)")
     parser.add_argument("--rounds", type=positive(int), default=7, help="(7)")
-    parser.add_argument("--seconds", type=positive(float), default=3.0, help="per measurement of a PyTorch contender (3)")
-    parser.add_argument("--contenders", type=parse_contenders, default=list(CONTENDERS),
-                        help=f"separated by commas: {','.join(CONTENDERS)} (all)")
-    parser.add_argument("--binary", type=pathlib.Path, default=ROOT / ".build" / "release" / "stanley")
-    parser.add_argument("--config", type=pathlib.Path, help="for stanley, instead of one made from the options above")
-    parser.add_argument("--transition", default="stanley", help="sampler.type for stanley (stanley)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--seconds", type=positive(float), default=3.0,
+                        help="least time of a measurement, which takes at least three chain steps (3)")
+    parser.add_argument("--binary", type=pathlib.Path,
+                        help="stanley (.build/release/stanley; .build/cuda/stanley for a GPU)")
+    parser.add_argument("--transition", default="langevin",
+                        help="sampler.type for stanley (langevin, as the others do)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--setup", action="store_true", help="first install what is missing (tools/setup.sh --peers)")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.table:
+        for name in ("network", "channels", "blocks", "chains", "shape", "contenders", "config"):
+            if getattr(options, name) is not None:
+                parser.error(f"--table has networks and contenders of its own: leave --{name} out")
+    return options
+
+
+def one_case(options):
+    case = Case(options.network or "convnet", options.channels or 16, options.shape or (1, 32, 32),
+                options.chains or 64, options.device or "cpu", options.blocks or 1)
+    return case, options.contenders or list(CONTENDERS)
+
+
+def make_plan(options, gpu):
+    if not options.table:
+        return [one_case(options)]
+    return plan_table([options.device] if options.device else ["cpu", "cuda"] if gpu else ["cpu"])
+
+
+def present(cases, options, facts):
+    if options.json:
+        entries = [{**dataclasses.asdict(case), "results": peers_table.results(measured)} for case, measured in cases]
+        body = {"cases": entries} if options.table else entries[0]
+        return json.dumps({"machine": facts, **body}, indent=1)
+    if options.table:
+        return peers_table.page(cases, facts)
+    (case, measured), = cases
+    return peers_table.plain_table(case, peers_table.results(measured), options.rounds, options.seconds, facts)
+
+
+def compare(options, arguments):
+    if options.setup and subprocess.run([ROOT / "tools" / "setup.sh", "--peers"]).returncode:
+        raise MissingError("tools/setup.sh --peers failed; its message is above.")
+    gpu = look_for_gpu() if options.table or options.device == "cuda" else None
+    if options.device == "cuda" and not gpu:
+        raise MissingError("--device cuda: PyTorch sees no GPU here; look at nvidia-smi, or take --device cpu.")
+    plan = make_plan(options, gpu)
+    check_contenders(plan, options)
+    progress, cases = Progress(plan, options.rounds, options.seconds), []
+    try:
+        for case, names in plan:
+            cases.append((case, measure_case(case, names, options, progress)))
+    finally:  # what has been measured isn't lost when a later network fails
+        if cases:
+            print(present(cases, options, machine(arguments, gpu)), flush=True)
 
 
 def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
-    if options.worker:
-        worker(options.worker, options.channels, options.chains, options.shape, options.seconds)
-        return 0
     try:
-        if options.setup and subprocess.run([ROOT / "tools" / "setup.sh", "--peers"]).returncode:
-            raise MissingError("tools/setup.sh --peers failed; its message is above.")
-        check_environment(options)
-        with tempfile.TemporaryDirectory(prefix="stanley-peers-") as folder:
-            found = results(run_rounds(options, pathlib.Path(folder)))
-        facts = machine()
-        if options.json:
-            print(json.dumps({"machine": facts, "channels": options.channels, "chains": options.chains,
-                              "shape": list(options.shape), "results": found}, indent=1))
-        else:
-            print_table(found, options, facts)
+        compare(options, arguments)
         return 0
     except MissingError as error:
         print(f"compare_peers: {error}", file=sys.stderr)
