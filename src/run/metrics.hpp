@@ -42,8 +42,8 @@ struct IterationRecord {
   double seconds_gradient = 0;
   double seconds_reduction = 0;  ///< from when the slowest rank came
   double seconds_waiting = 0;    ///< in the reduction, for the slowest rank to come
-  double seconds_guard = 0;  ///< within the reduction, for what only the guard looks at
-  double seconds_files = 0;  ///< since the last row
+  double seconds_guard = 0;      ///< within the reduction, for what only the guard looks at
+  double seconds_files = 0;      ///< since the last row
   double seconds_iteration = 0;
   double chain_steps_per_second = 0;
 };

@@ -55,9 +55,8 @@ std::string straggler_line(std::span<const double> waited, const std::vector<std
     if (names.size() < names_at_most) names.push_back(fmt::format("{} ({})", rank, hosts[rank]));
     own += waited[rank];
   }
-  const std::string more = found.size() > names.size()
-                               ? fmt::format(" and {} more", found.size() - names.size())
-                               : "";
+  const std::string more =
+      found.size() > names.size() ? fmt::format(" and {} more", found.size() - names.size()) : "";
   const double others = (total - own) / static_cast<double>(waited.size() - found.size());
   return fmt::format("{} {}{} keep{} the others waiting {:.1f} % of the time",
                      found.size() == 1 ? "rank" : "ranks", fmt::join(names, ", "), more,

@@ -518,11 +518,11 @@ class Training {
   std::optional<RunRecord> record_;     // rank 0
   ProgressLine progress_line_;
   Clock::time_point began_, last_checkpoint_;
-  double seconds_guard_ = 0;         // of this start's iterations
-  WaitTally waits_, recent_waits_;   // of this start's iterations; since the log's last line
-  std::uint32_t attempt_ = 0;        // roll-backs so far
-  std::int64_t base_ = 0;            // the first iteration of this run's directory
-  std::optional<Output> output_;     // last: its thread uses what stands above
+  double seconds_guard_ = 0;        // of this start's iterations
+  WaitTally waits_, recent_waits_;  // of this start's iterations; since the log's last line
+  std::uint32_t attempt_ = 0;       // roll-backs so far
+  std::int64_t base_ = 0;           // the first iteration of this run's directory
+  std::optional<Output> output_;    // last: its thread uses what stands above
 };
 
 }  // namespace

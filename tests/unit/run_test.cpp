@@ -306,8 +306,9 @@ TEST(Stragglers, AreNotAllNamedWhereTheyAreMany) {
   std::vector<double> waited(12, 0.0);
   waited[0] = 60;
   const std::string line = straggler_line(waited, std::vector<std::string>(12, "h"), 100);
-  EXPECT_EQ(line,
-            "ranks 1 (h), 2 (h), 3 (h), 4 (h) and 7 more keep the others waiting 60.0 % of the time");
+  EXPECT_EQ(
+      line,
+      "ranks 1 (h), 2 (h), 3 (h), 4 (h) and 7 more keep the others waiting 60.0 % of the time");
 }
 
 TEST_F(Run, TheLogFileIsAppendedTo) {
