@@ -24,6 +24,7 @@ struct Options {
   double seconds = 8;
   std::int64_t iterations = 0, warmup = 3;
   std::string directory;
+  bool weak = false;
   bool json = false;
   ModelOptions model;
 };
@@ -147,8 +148,17 @@ Findings measure(const Options& options, const Config& config, Session& session)
   return found;
 }
 
+/// Everything that ranks share out, times their number.
+void multiply_work(Config& config, std::int64_t ranks) {
+  config.chains.total *= ranks;
+  config.chains.active *= ranks;
+  config.chains.shards *= ranks;
+  config.data.batch *= ranks;
+}
+
 ExitCode benchmark(const Options& options, Session& session) {
-  const Config config = load_config_on_all(options.config, options.overrides, session.world());
+  Config config = load_config_on_all(options.config, options.overrides, session.world());
+  if (options.weak) multiply_work(config, session.size());
   const Findings found = measure(options, config, session);
   if (session.rank() == 0) {
     std::cout << (options.json ? as_json(found, options) : as_text(found, options)) << std::endl;
@@ -181,6 +191,9 @@ void add_benchmark_command(CLI::App& app, Command& chosen) {
   command->add_option(
       "--directory", options->directory,
       "Folder for that checkpoint, which is removed again (default: run.directory)");
+  command->add_flag("--weak", options->weak,
+                    "Weak scaling: chains.total, chains.active, chains.shards and data.batch times "
+                    "the ranks");
   command->add_flag("--json", options->json, "One JSON object instead of text");
   add_model_options(*command, options->model);
   command->callback([options, &chosen] {
