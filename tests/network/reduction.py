@@ -3,6 +3,7 @@
 'stanley benchmark --model-ranks'. As a program it goes through a grid and prints a table:
 
   reduction.py [--hosts 2,4] [--megabits 20,50,100] [--milliseconds 0,2,10] [--kilobytes 100,400,1600]
+               [--seconds 8]
 
 It needs root, and STANLEY_PROGRAM or a release build. Open MPI sends (btl_tcp_flags=1); by default its
 TCP transport lets the receiver ask for long messages piece by piece, which two that exchange over
@@ -57,6 +58,7 @@ def main():
     for name, default in (("hosts", "2,4"), ("megabits", "20,50,100"), ("milliseconds", "0,2,10"),
                           ("kilobytes", "100,400,1600")):
         parser.add_argument(f"--{name}", type=numbers, default=numbers(default))
+    parser.add_argument("--seconds", type=float, default=8, help="of measuring, for each line; a quarter is the reduction's")
     options = parser.parse_args()
     if reason := reason_to_skip():
         sys.exit(f"reduction: {reason}")
@@ -66,7 +68,8 @@ def main():
         for count, megabits, milliseconds in itertools.product(options.hosts, options.megabits, options.milliseconds):
             with Hosts(int(count), Link(megabits, milliseconds / 1e3), forwarder) as hosts:
                 for kilobytes, reproducible in itertools.product(options.kilobytes, (False, True)):
-                    size, measured, predicted = compare(hosts, kilobytes, reproducible, environment=environment())
+                    size, measured, predicted = compare(hosts, kilobytes, reproducible, options.seconds,
+                                                        environment=environment())
                     print(f"{count:>5.0f} {megabits:>7.0f} {milliseconds:>5.0f} {size / 1e3:>6.0f}  "
                           f"{'ordered by shard' if reproducible else 'plain':<16} {1e3 * measured:>6.1f} ms "
                           f"{1e3 * predicted:>6.1f} ms {measured / predicted:>6.2f}", flush=True)
