@@ -255,7 +255,8 @@ def throughput(record):
 
 
 PHASES = [("seconds_chains", "chains", BLUE), ("seconds_gradient", "weight gradient", ORANGE),
-          ("seconds_reduction", "reduction", PURPLE), ("seconds_files", "files", GREEN)]
+          ("seconds_reduction", "reduction", PURPLE), ("seconds_waiting", "waiting", RED),
+          ("seconds_files", "files", GREEN)]
 
 
 def time_shares(record):

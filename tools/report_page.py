@@ -171,7 +171,7 @@ def plots(run, record):
     decimated = (f" {len(record):,} rows are drawn as {figures.MAXIMUM_POINTS} medians with the range of each "
                  "in a lighter tone.") if len(record) > figures.MAXIMUM_POINTS else ""
     return "".join([energy_section(record, resumed + decimated), sampler_section(record), optimizer_section(record),
-                    speed_section(record)])
+                    speed_section(run, record)])
 
 
 def plot(record, columns, title, draw, how):
@@ -220,13 +220,31 @@ def optimizer_section(record):
              "means that the drift has run away.")])
 
 
-def speed_section(record):
+def speed_section(run, record):
     split = ["seconds_iteration", *(name for name, _, _ in figures.PHASES)]
     return section("Speed", "Chain steps of all ranks together, and where the time of an iteration goes.", [
         plot(record, ["chain_steps_per_second"], "Throughput", figures.throughput,
              "Healthy: level. Dips: files, evaluation, or another job on the machine."),
         plot(record, split, "Where the time goes", figures.time_split,
-             "Healthy: the chains take nearly all. A wide reduction: ranks wait for each other or for the network.")])
+             "Healthy: the chains take nearly all. A wide reduction: the network. Waiting: for the slowest rank."),
+        waits(run)])
+
+
+def waits(run):
+    """Who waited for whom, of the newest start that ended and had several ranks."""
+    for start in reversed(starts(run)):
+        waited, seconds = start.get("seconds_waited"), number(start.get("seconds"))
+        if isinstance(waited, list) and len(waited) > 1 and seconds:
+            break
+    else:
+        return ""
+    hosts = (start.get("hosts") or []) + [""] * len(waited)
+    shares = [100 * (number(w) or 0) / seconds for w in waited]
+    slowest = sorted(range(len(shares)), key=shares.__getitem__)[:8]
+    rows = [[rank, hosts[rank], f"{shares[rank]:.1f} %"] for rank in slowest]
+    return card("Who waits for whom", table(["rank", "host", "time it waited"], rows),
+                f"In the reduction, for the slowest rank to come; the {len(rows)} least patient of {len(shares)} ranks. "
+                "A rank that hardly waits while the others do is the one that they wait for.")
 
 
 # --- configuration and history --------------------------------------------------------------------

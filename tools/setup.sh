@@ -84,6 +84,7 @@ if $with_tests; then
     'clang-format | command clang-format | llvm'
     'clang-tidy | command clang-tidy | llvm'
     'shellcheck | command shellcheck | shellcheck'
+    'iproute2 | optional |' # the hosts of tests/network
   )
 fi
 

@@ -6,37 +6,84 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "commands/benchmark_model.hpp"
 #include "commands/command.hpp"
 #include "data/dataset.hpp"
 
 namespace stanley {
 namespace {
 
+/// A model of waiting wants to know how much iterations vary.
+constexpr std::int64_t fewest_iterations_for_model = 10;
+
 struct Options {
   std::string config;
   std::vector<std::string> overrides;
   double seconds = 8;
+  std::int64_t iterations = 0, warmup = 3;
+  std::string directory;
+  bool weak = false;
   bool json = false;
+  ModelOptions model;
 };
 
-std::string as_json(const BenchmarkResult& r) {
-  const nlohmann::ordered_json json{
-      {"ranks", r.ranks},
-      {"threads", r.threads},
-      {"device", r.device},
-      {"precision", r.precision},
-      {"engine", r.engine},
-      {"chain_steps_per_second", r.chain_steps_per_second},
-      {"chain_steps_per_second_per_rank", r.chain_steps_per_second_per_rank},
-      {"milliseconds_per_step", r.milliseconds_per_step},
-      {"gflops", r.gflops},
-      {"iteration_seconds", r.iteration_seconds},
-      {"split",
-       {{"update_of_step", r.update_share},
-        {"chains", r.chains_share},
-        {"gradient", r.gradient_share},
-        {"reduction", r.reduction_share}}}};
+struct Findings {
+  std::int64_t nodes = 1;
+  BenchmarkResult parts;
+  std::optional<TrainingMeasure> training;
+  std::optional<ScalingInputs> model;
+};
+
+nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
+  return {{"ranks", r.ranks},
+          {"nodes", nodes},
+          {"threads", r.threads},
+          {"device", r.device},
+          {"precision", r.precision},
+          {"engine", r.engine},
+          {"reducer", r.reducer},
+          {"chain_steps_per_second", r.chain_steps_per_second},
+          {"chain_steps_per_second_per_rank", r.chain_steps_per_second_per_rank},
+          {"milliseconds_per_step", r.milliseconds_per_step},
+          {"gflops", r.gflops},
+          {"iteration_seconds", r.iteration_seconds},
+          {"split",
+           {{"update_of_step", r.update_share},
+            {"chains", r.chains_share},
+            {"gradient", r.gradient_share},
+            {"reduction", r.reduction_share}}},
+          {"reduction_bytes", r.reduction_bytes},
+          {"reduction_seconds", r.reduction_seconds}};
+}
+
+nlohmann::ordered_json as_json(const TrainingMeasure& t) {
+  nlohmann::ordered_json json{{"warmup", t.warmup},
+                              {"iterations", t.iterations},
+                              {"iteration_seconds", t.seconds},
+                              {"chains", t.chains},
+                              {"gradient", t.gradient},
+                              {"reduction", t.reduction},
+                              {"waiting", t.waiting},
+                              {"files", t.files},
+                              {"jitter", t.jitter},
+                              {"chain_steps_per_second", t.chain_steps_per_second},
+                              {"memory_bytes", t.memory},
+                              {"joules", nullptr},
+                              {"checkpoint_bytes", t.checkpoint_bytes},
+                              {"checkpoint_seconds", t.checkpoint_seconds}};
+  if (t.joules) json["joules"] = *t.joules;
+  return json;
+}
+
+std::string as_json(const Findings& found, const Options& options) {
+  nlohmann::ordered_json json = as_json(found.parts, found.nodes);
+  if (found.training) json["training"] = as_json(*found.training);
+  if (found.model) {
+    json["model"] = model_json(*found.model, options.model.ranks);
+    json["model"]["reduction_seconds"] = predicted_reduction(*found.model, found.parts.ranks);
+  }
   return json.dump();
 }
 
@@ -53,12 +100,68 @@ std::string as_text(const BenchmarkResult& r) {
       r.iteration_seconds, 100 * r.chains_share, 100 * r.gradient_share, 100 * r.reduction_share);
 }
 
-ExitCode benchmark(const Options& options, Session& session) {
-  const Config config = load_config_on_all(options.config, options.overrides, session.world());
+std::string as_text(const TrainingMeasure& t) {
+  const auto share = [&](double seconds) { return 100 * seconds / t.seconds; };
+  const std::string joules = t.joules ? fmt::format(", {:.1f} J", *t.joules) : "";
+  return fmt::format(
+      "\n{} of training  {:.4f} s each: chains {:.1f} %, weight gradient {:.1f} %, reduction "
+      "{:.1f} "
+      "%, waiting {:.1f} %, files {:.1f} %\n"
+      "memory               {:.0f} MB{}",
+      t.iterations == 1 ? "1 iteration" : fmt::format("{} iterations", t.iterations), t.seconds,
+      share(t.chains), share(t.gradient), share(t.reduction), share(t.waiting), share(t.files),
+      t.memory / 1e6, joules);
+}
+
+std::string as_text(const Findings& found, const Options& options) {
+  std::string text = as_text(found.parts);
+  if (found.training) text += as_text(*found.training);
+  if (!found.model) return text;
+  if (found.parts.ranks > 1) {
+    text += fmt::format("\nreduction            {:.2f} ms for {:.3g} MB; the model says {:.2f} ms",
+                        1e3 * found.parts.reduction_seconds, found.parts.reduction_bytes / 1e6,
+                        1e3 * predicted_reduction(*found.model, found.parts.ranks));
+  }
+  return text + "\n\n" + model_text(*found.model, options.model.ranks);
+}
+
+/// Collective.
+Findings measure(const Options& options, const Config& config, Session& session) {
+  const bool modelled = !options.model.ranks.empty();
   const Dataset dataset = Dataset::load(config.data, config.run.seed, session.world());
-  const BenchmarkResult result = run_benchmark(config, dataset.shape(), options.seconds, session);
+  Findings found;
+  found.nodes = static_cast<std::int64_t>(
+      std::set<std::string>(session.hosts().begin(), session.hosts().end()).size());
+  found.parts = run_benchmark(config, dataset.shape(), options.seconds, session);
+  const std::int64_t iterations =
+      modelled ? std::max(options.iterations, fewest_iterations_for_model) : options.iterations;
+  if (iterations > 0) {
+    found.training = measure_training(
+        config, dataset, options.warmup, iterations,
+        options.directory.empty() ? config.run.directory : options.directory, session);
+  }
+  if (modelled) {
+    found.model = scaling_inputs(options.model, config, found.parts, *found.training,
+                                 measure_work(config, dataset.shape(), options.seconds, session),
+                                 dataset.dimension(), session.size());
+  }
+  return found;
+}
+
+/// Everything that ranks share out, times their number.
+void multiply_work(Config& config, std::int64_t ranks) {
+  config.chains.total *= ranks;
+  config.chains.active *= ranks;
+  config.chains.shards *= ranks;
+  config.data.batch *= ranks;
+}
+
+ExitCode benchmark(const Options& options, Session& session) {
+  Config config = load_config_on_all(options.config, options.overrides, session.world());
+  if (options.weak) multiply_work(config, session.size());
+  const Findings found = measure(options, config, session);
   if (session.rank() == 0) {
-    std::cout << (options.json ? as_json(result) : as_text(result)) << std::endl;
+    std::cout << (options.json ? as_json(found, options) : as_text(found, options)) << std::endl;
   }
   return ExitCode::finished;
 }
@@ -67,14 +170,32 @@ ExitCode benchmark(const Options& options, Session& session) {
 
 void add_benchmark_command(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand(
-      "benchmark", "Measure chain steps, weight gradient and reduction of a configuration");
+      "benchmark",
+      "Measure chain steps, weight gradient and reduction of a configuration, and predict more "
+      "ranks");
   auto options = std::make_shared<Options>();
   command->add_option("config", options->config, "Configuration file (YAML)")->required();
   command->add_option("--set", options->overrides, "Override a key: key.path=value")
       ->allow_extra_args(false);
-  command->add_option("--seconds", options->seconds, "How long to measure, about")
+  command->add_option("--seconds", options->seconds, "How long to measure the parts, about")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command
+      ->add_option("--iterations", options->iterations,
+                   "Measure so many iterations of a training, and a checkpoint")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  command->add_option("--warmup", options->warmup, "Iterations before these")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  command->add_option(
+      "--directory", options->directory,
+      "Folder for that checkpoint, which is removed again (default: run.directory)");
+  command->add_flag("--weak", options->weak,
+                    "Weak scaling: chains.total, chains.active, chains.shards and data.batch times "
+                    "the ranks");
   command->add_flag("--json", options->json, "One JSON object instead of text");
+  add_model_options(*command, options->model);
   command->callback([options, &chosen] {
     chosen = [options](Session& session, Log&) { return benchmark(*options, session); };
   });

@@ -16,7 +16,8 @@ class LocalCommunicator final : public Communicator {
   void sum(std::span<double>) override {}
   void sum(std::span<float>) override {}
   void sum(std::span<std::int64_t>) override {}
-  double max(double value) override { return value; }
+  using Communicator::max;
+  void max(std::span<double>) override {}
   double min(double value) override { return value; }
   std::vector<std::string> all_gather(const std::string& text) override { return {text}; }
 
@@ -54,6 +55,11 @@ std::string Communicator::broadcast(std::string text, int root) {
   text.resize(length);
   broadcast(std::as_writable_bytes(std::span(text)), root);
   return text;
+}
+
+double Communicator::max(double value) {
+  max(std::span(&value, 1));
+  return value;
 }
 
 void Communicator::abort(ExitCode code) const {

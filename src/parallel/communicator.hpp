@@ -45,8 +45,11 @@ class Communicator {
   /// Collective. As above (and exact).
   virtual void sum(std::span<std::int64_t> values) = 0;
 
-  /// Collective. The largest of the ranks' numbers (NaN is not ordered: don't).
-  virtual double max(double value) = 0;
+  /// Collective. The largest of the ranks' numbers, element by element, in place (NaN is not
+  /// ordered: don't).
+  virtual void max(std::span<double> values) = 0;
+  /// Collective. As above.
+  double max(double value);
   /// Collective. The smallest of the ranks' numbers (NaN is not ordered: don't).
   virtual double min(double value) = 0;
 

@@ -78,10 +78,8 @@ class MpiCommunicator final : public Communicator {
   void sum(std::span<float> values) override { all_reduce(values, MPI_FLOAT, MPI_SUM); }
   void sum(std::span<std::int64_t> values) override { all_reduce(values, MPI_INT64_T, MPI_SUM); }
 
-  double max(double value) override {
-    all_reduce(std::span(&value, 1), MPI_DOUBLE, MPI_MAX);
-    return value;
-  }
+  using Communicator::max;
+  void max(std::span<double> values) override { all_reduce(values, MPI_DOUBLE, MPI_MAX); }
 
   double min(double value) override {
     all_reduce(std::span(&value, 1), MPI_DOUBLE, MPI_MIN);

@@ -45,6 +45,7 @@ std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
           {"seconds_chains", &R::seconds_chains},
           {"seconds_gradient", &R::seconds_gradient},
           {"seconds_reduction", &R::seconds_reduction},
+          {"seconds_waiting", &R::seconds_waiting},
           {"seconds_guard", &R::seconds_guard},
           {"seconds_files", &R::seconds_files},
           {"seconds_iteration", &R::seconds_iteration},

@@ -9,7 +9,7 @@ namespace stanley {
 
 /// All that is recorded of one iteration; the columns of metrics.csv, in this order. Means are over
 /// all ranks; NaN stands for "not defined". Energies and gradients are in the network's units,
-/// distances and scales in those of the data. The last seven depend on clocks.
+/// distances and scales in those of the data. The last eight depend on clocks.
 struct IterationRecord {
   std::int64_t iteration = 0;      ///< finished weight updates
   double energy_data = 0;          ///< mean E of the data batch
@@ -40,9 +40,10 @@ struct IterationRecord {
   double acceptance_rate = 0;
   double seconds_chains = 0;
   double seconds_gradient = 0;
-  double seconds_reduction = 0;
-  double seconds_guard = 0;  ///< within the reduction, for what only the guard looks at
-  double seconds_files = 0;  ///< since the last row
+  double seconds_reduction = 0;  ///< from when the slowest rank came
+  double seconds_waiting = 0;    ///< in the reduction, for the slowest rank to come
+  double seconds_guard = 0;      ///< within the reduction, for what only the guard looks at
+  double seconds_files = 0;      ///< since the last row
   double seconds_iteration = 0;
   double chain_steps_per_second = 0;
 };

@@ -53,6 +53,12 @@ void RunRecord::start(const StartRecord& start) {
   save();
 }
 
+void RunRecord::waited(const std::vector<double>& by_rank, double seconds) {
+  auto& start = document_->json["starts"].back();
+  start["seconds"] = seconds;
+  start["seconds_waited"] = by_rank;
+}
+
 void RunRecord::stop(std::int64_t iteration, ExitCode code, const std::string& message) {
   auto& json = document_->json;
   json["verdict"] = verdict(code);

@@ -40,6 +40,9 @@ class RunRecord {
   void describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
                 const std::vector<std::int64_t>& state_shape);
   void start(const StartRecord& start);
+  /// Seconds of this start that each rank waited in the reduction, and of all its iterations; is on
+  /// the disk with the next change.
+  void waited(const std::vector<double>& by_rank, double seconds);
   void stop(std::int64_t iteration, ExitCode code, const std::string& message);
 
   /// Before any file of the run is touched for it: a start that finds it finishes it.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <numeric>
 
 #include "parallel/shards.hpp"
 #include "parallel/topology.hpp"
@@ -42,75 +43,157 @@ double median_seconds(Communicator& world, at::Device device, double budget,
   return seconds[seconds.size() / 2];
 }
 
+/// The parts of an iteration on one rank, each on states of its own.
+class Parts {
+ public:
+  Parts(const Config& config, const StateShape& shape, Session& session)
+      : config_(config),
+        shape_(shape),
+        world_(session.world()),
+        setup_(set_up(config, session)),
+        network_(make_network(config.energy, shape, config.run.seed)),
+        optimizer_(config.optimizer, *network_, setup_.torch_device),
+        engine_(
+            make_gradient_engine(*network_, config.energy, setup_.precision, setup_.torch_device)),
+        transition_(make_transition(config.sampler, {config.run.seed})),
+        objective_(config, *network_),
+        reducer_(reducer_for(config, setup_, session)),
+        gradient_(at::zeros({optimizer_.size()}, floats())) {
+    load_weights();
+  }
+
+  const ComputeSetup& setup() const { return setup_; }
+  const GradientEngine& engine() const { return *engine_; }
+  const Reducer& reducer() const { return *reducer_; }
+  double message_bytes() const { return static_cast<double>(gradient_.nbytes()); }
+  double forward_flops() const { return network_->forward_flops(); }
+
+  /// Collective, as all that follows. The energy's gradient at `count` states.
+  double gradient_seconds(std::int64_t count, double budget) {
+    const ChainBatch chains = states(count, 0);
+    at::Tensor energy = at::empty({count}, floats()), drift = at::empty_like(chains.state);
+    return median_seconds(world_, setup_.torch_device, budget,
+                          [&] { engine_->evaluate(chains.state, energy, drift); });
+  }
+
+  /// All K steps of `count` chains.
+  double chain_seconds(std::int64_t count, double budget) {
+    ChainBatch chains = states(count, 0);
+    return median_seconds(world_, setup_.torch_device, budget, [&] {
+      transition_->advance(*engine_, chains, 0, config_.sampler.steps);
+    });
+  }
+
+  /// The weights' gradient from so many chains and samples, and the update.
+  double weight_seconds(std::int64_t count, std::int64_t batch, double budget) {
+    const ChainBatch chains = states(count, 0), data = states(batch, 1);
+    return median_seconds(world_, setup_.torch_device, budget, [&] {
+      objective_.add_up(data.state, chains.state, gradient_);
+      optimizer_.update(gradient_, iteration_++, 1e-6);
+      load_weights();
+    });
+  }
+
+  /// Of the gradient over the ranks, of which this one has `parts`.
+  double reduction_seconds(std::int64_t parts, double budget) {
+    at::Tensor sent = at::zeros({parts, optimizer_.size()}, floats());
+    const std::span<float> total{gradient_.mutable_data_ptr<float>(),
+                                 static_cast<std::size_t>(gradient_.numel())};
+    const std::span<const float> mine{sent.const_data_ptr<float>(),
+                                      static_cast<std::size_t>(sent.numel())};
+    return median_seconds(world_, setup_.torch_device, budget,
+                          [&] { reducer_->reduce(mine, total); });
+  }
+
+ private:
+  at::TensorOptions floats() const {
+    return at::TensorOptions(at::kFloat).device(setup_.torch_device);
+  }
+
+  ChainBatch states(std::int64_t count, std::uint64_t step) const {
+    std::vector<std::int64_t> sizes{count};
+    sizes.insert(sizes.end(), shape_.begin(), shape_.end());
+    ChainBatch batch{at::zeros(sizes, floats()),
+                     at::arange(count, at::TensorOptions(at::kLong).device(setup_.torch_device))};
+    fill_uniform({config_.run.seed}, step, -1, 1, batch);
+    return batch;
+  }
+
+  void load_weights() {
+    const c10::NoGradGuard no_gradient;
+    engine_->load(network_->weights(network_->parameter_values()));
+  }
+
+  const Config& config_;
+  const StateShape& shape_;
+  Communicator& world_;
+  ComputeSetup setup_;
+  std::unique_ptr<Network> network_;
+  Optimizer optimizer_;
+  std::unique_ptr<GradientEngine> engine_;
+  std::unique_ptr<Transition> transition_;
+  ContrastiveObjective objective_;
+  std::unique_ptr<Reducer> reducer_;
+  at::Tensor gradient_;
+  std::int64_t iteration_ = 0;
+};
+
 }  // namespace
 
 BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, double seconds,
                               Session& session) {
-  const ComputeSetup setup = set_up(config, session);
+  Parts parts(config, shape, session);
   const Shards shards = deal_shards(config.chains.shards, session.rank(), session.size());
   const std::int64_t count = config.chains.active / config.chains.shards * shards.count;
   const std::int64_t batch = config.data.batch / config.chains.shards * shards.count;
-  const auto options = at::TensorOptions(at::kFloat).device(setup.torch_device);
-  std::vector<std::int64_t> states{count}, samples{batch};
-  states.insert(states.end(), shape.begin(), shape.end());
-  samples.insert(samples.end(), shape.begin(), shape.end());
-
-  const auto network = make_network(config.energy, shape, config.run.seed);
-  Optimizer optimizer(config.optimizer, *network, setup.torch_device);
-  const auto engine =
-      make_gradient_engine(*network, config.energy, setup.precision, setup.torch_device);
-  engine->load(network->weights(network->parameter_values()));
-  const auto transition = make_transition(config.sampler, {config.run.seed});
-  const ContrastiveObjective objective(config, *network);
-  const auto reducer = reducer_for(config, setup, session);
-
-  ChainBatch chains{at::zeros(states, options),
-                    at::arange(count, at::TensorOptions(at::kLong).device(setup.torch_device))};
-  ChainBatch data{at::zeros(samples, options),
-                  at::arange(batch, at::TensorOptions(at::kLong).device(setup.torch_device))};
-  fill_uniform({config.run.seed}, 0, -1, 1, chains);
-  fill_uniform({config.run.seed}, 1, -1, 1, data);
-  at::Tensor gradient = at::zeros({optimizer.size()}, options);
-  at::Tensor energy = at::empty({count}, options), drift = at::empty_like(chains.state);
-  const std::span<float> message{gradient.mutable_data_ptr<float>(),
-                                 static_cast<std::size_t>(gradient.numel())};
-
-  Communicator& world = session.world();
-  const std::int64_t steps = config.sampler.steps;
-  const double gradient_only = median_seconds(world, setup.torch_device, seconds / 4, [&] {
-    engine->evaluate(chains.state, energy, drift);
-  });
-  const double step = median_seconds(world, setup.torch_device, seconds / 4,
-                                     [&] { transition->advance(*engine, chains, 0, steps); }) /
-                      static_cast<double>(steps);
-  std::int64_t iteration = 0;
-  const double weights = median_seconds(world, setup.torch_device, seconds / 4, [&] {
-    objective.add_up(data.state, chains.state, gradient);
-    optimizer.update(gradient, iteration++, 1e-6);
-    const c10::NoGradGuard no_gradient;
-    engine->load(network->weights(network->parameter_values()));
-  });
-  const double reduction = median_seconds(world, setup.torch_device, seconds / 4,
-                                          [&] { reducer->reduce(message, message); });
+  const double gradient_only = parts.gradient_seconds(count, seconds / 4);
+  const double chain_time = parts.chain_seconds(count, seconds / 4);
+  const double weights = parts.weight_seconds(count, batch, seconds / 4);
+  const double reduction =
+      parts.reduction_seconds(config.run.reproducible ? shards.count : 1, seconds / 4);
+  const double step = chain_time / static_cast<double>(config.sampler.steps);
 
   BenchmarkResult result;
   result.ranks = session.size();
-  result.threads = setup.threads;
-  result.device = to_string(setup.device);
-  result.precision = to_string(setup.precision);
-  result.engine = engine->description();
+  result.threads = parts.setup().threads;
+  result.device = to_string(parts.setup().device);
+  result.precision = to_string(parts.setup().precision);
+  result.engine = parts.engine().description();
+  result.reducer = parts.reducer().description();
   result.chain_steps_per_second = static_cast<double>(config.chains.active) / step;
   result.chain_steps_per_second_per_rank = static_cast<double>(count) / step;
   result.milliseconds_per_step = 1e3 * step;
   // Backward through the state costs what forward costs.
-  result.gflops = 2 * network->forward_flops() * static_cast<double>(count) / gradient_only / 1e9;
+  result.gflops = 2 * parts.forward_flops() * static_cast<double>(count) / gradient_only / 1e9;
   result.update_share = std::max(0.0, 1 - gradient_only / step);
-  const double chain_time = step * static_cast<double>(config.sampler.steps);
   result.iteration_seconds = chain_time + weights + reduction;
   result.chains_share = chain_time / result.iteration_seconds;
   result.gradient_share = weights / result.iteration_seconds;
   result.reduction_share = reduction / result.iteration_seconds;
+  result.reduction_seconds = reduction;
+  result.reduction_bytes = parts.message_bytes();
   return result;
+}
+
+std::int64_t finest_shards(const Config& config) {
+  return std::gcd(std::gcd(config.chains.total, config.chains.active), config.data.batch);
+}
+
+std::vector<WorkPoint> measure_work(const Config& config, const StateShape& shape, double seconds,
+                                    Session& session) {
+  Parts parts(config, shape, session);
+  const std::int64_t finest = finest_shards(config);
+  std::vector<std::int64_t> sizes;  // in finest shards
+  for (std::int64_t size = 1; size < finest; size *= 4) sizes.push_back(size);
+  sizes.push_back(finest);
+  const double budget = seconds / static_cast<double>(2 * sizes.size());
+  std::vector<WorkPoint> work;
+  for (const std::int64_t size : sizes) {
+    const std::int64_t chains = config.chains.active / finest * size;
+    work.push_back({chains, parts.chain_seconds(chains, budget),
+                    parts.weight_seconds(chains, config.data.batch / finest * size, budget)});
+  }
+  return work;
 }
 
 }  // namespace stanley

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "config/config.hpp"
 #include "energy/network.hpp"
 #include "parallel/session.hpp"
+#include "train/scaling_model.hpp"
 
 namespace stanley {
 
@@ -13,7 +15,7 @@ namespace stanley {
 struct BenchmarkResult {
   int ranks = 1;
   int threads = 1;
-  std::string device, precision, engine;
+  std::string device, precision, engine, reducer;
   double chain_steps_per_second = 0;  ///< chain steps alone
   double chain_steps_per_second_per_rank = 0;
   double milliseconds_per_step = 0;  ///< one step of one rank's active chains
@@ -21,10 +23,19 @@ struct BenchmarkResult {
   double iteration_seconds = 0;
   double update_share = 0;  ///< of a chain step: gain, noise, update
   double chains_share = 0, gradient_share = 0, reduction_share = 0;  ///< of an iteration
+  double reduction_seconds = 0, reduction_bytes = 0;                 ///< of the weight gradient
 };
 
 /// Collective. Measures for about `seconds`. The median over repeats is reported.
 BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, double seconds,
                               Session& session);
+
+/// Collective. Times one rank's part of an iteration from the fewest chains that a rank may have
+/// to all active ones, for about `seconds` in all.
+std::vector<WorkPoint> measure_work(const Config& config, const StateShape& shape, double seconds,
+                                    Session& session);
+
+/// The most shards that the configuration's chains and data can be dealt to.
+std::int64_t finest_shards(const Config& config);
 
 }  // namespace stanley

@@ -1,13 +1,13 @@
 #include "train/dry_run.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "data/dataset.hpp"
 #include "parallel/topology.hpp"
+#include "run/usage.hpp"
 #include "train/setup.hpp"
 #include "train/trainer.hpp"
 
@@ -15,12 +15,6 @@ namespace stanley {
 namespace {
 
 constexpr double megabyte = 1e6;
-
-double peak_memory() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024;
-}
 
 /// Bytes of all arrays, over all ranks.
 double checkpoint_bytes(const std::vector<ArrayView>& arrays) {

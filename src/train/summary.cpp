@@ -79,8 +79,11 @@ void summarize(const Config& config, const LocalSummary& local, Communicator& co
                                 &record.chain_age_mean,
                                 &record.distance_moved,
                                 &record.saturation});
-  record.chain_age_max = communicator.max(
-      static_cast<double>(*std::max_element(local.ages.begin(), local.ages.end())));
+  double largest[2] = {static_cast<double>(*std::max_element(local.ages.begin(), local.ages.end())),
+                       local.seconds};
+  communicator.max(std::span<double>(largest));
+  record.chain_age_max = largest[0];
+  record.seconds_waiting = largest[1] - local.seconds;
 
   const auto active = static_cast<double>(config.chains.active);
   const auto batch = static_cast<double>(config.data.batch);

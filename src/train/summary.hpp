@@ -22,10 +22,11 @@ struct LocalSummary {
   at::Tensor before, after;        ///< states of the active chains, [n, state shape]
   std::vector<std::int64_t> ages;  ///< of the active chains
   std::int64_t restarts = 0;
+  double seconds = 0;  ///< that this rank took until the reduction
 };
 
 /// Collective. Adds the ranks' summaries up and fills the columns of `record` that describe
-/// energies and chains.
+/// energies and chains, and how long this rank waited for the slowest.
 void summarize(const Config& config, const LocalSummary& local, Communicator& communicator,
                IterationRecord& record);
 

@@ -69,9 +69,10 @@ IterationRecord Trainer::iterate() {
   context_.reducer.reduce(span_of(parts_), span_of(gradient_));
   summarize(config_,
             {moved, energies, noise, noise_probes_per_shard * config_.chains.shards, before,
-             chains.state, bank_.visited_ages(), bank_.restarts_in_visit()},
+             chains.state, bank_.visited_ages(), bank_.restarts_in_visit(),
+             record.seconds_chains + record.seconds_gradient},
             context_.communicator, record);
-  record.seconds_reduction = phase.lap();
+  record.seconds_reduction = std::max(0.0, phase.lap() - record.seconds_waiting);
 
   context_.activity.enter("weight update");
   const double factor = std::ldexp(

@@ -20,6 +20,7 @@
 #include "run/rejection.hpp"
 #include "run/stop.hpp"
 #include "run/stopwatch.hpp"
+#include "run/stragglers.hpp"
 #include "run/ticker.hpp"
 #include "run/version.hpp"
 #include "run/watchdog.hpp"
@@ -325,15 +326,28 @@ class Training {
         std::chrono::duration<double>(std::max(least_margin, seconds)));
   }
 
+  /// Collective where a line of the log is due.
   void note(const IterationRecord& record) {
-    seconds_ += record.seconds_iteration + record.seconds_files;
+    const double seconds = record.seconds_iteration + record.seconds_files;
     seconds_guard_ += record.seconds_guard;
-    if (!leader()) return;
-    metrics_->append(record);
-    progress_line_.add(record);
-    if (iteration() % config_.log.every == 0 || iteration() == config_.run.iterations) {
-      log_.info(progress_line_.take());
+    waits_.add(record.seconds_waiting, seconds);
+    recent_waits_.add(record.seconds_waiting, seconds);
+    if (leader()) {
+      metrics_->append(record);
+      progress_line_.add(record);
     }
+    if (iteration() % config_.log.every != 0 && iteration() != config_.run.iterations) return;
+    log_.info(progress_line_.take());
+    tell_stragglers(recent_waits_);
+    recent_waits_ = {};
+  }
+
+  /// Collective. Returns how long each rank waited.
+  std::vector<double> tell_stragglers(const WaitTally& waits) {
+    std::vector<double> waited = waits.gather(world_);
+    const std::string line = straggler_line(waited, session_.hosts(), waits.seconds());
+    if (!line.empty()) log_.info(line);
+    return waited;
   }
 
   // --- files ------------------------------------------------------------------------------------
@@ -458,10 +472,12 @@ class Training {
 
   ExitCode finish(ExitCode code) {
     output_->wait();
+    const std::vector<double> waited = waits_.gather(world_);
     agree(world_, [&] {
       if (!leader()) return;
       remove_unfinished(directory_.checkpoints());
       remove_unfinished(directory_.samples());
+      record_->waited(waited, waits_.seconds());
       record_->stop(iteration(), code, "");
       // Last: who finds it need do nothing more.
       if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
@@ -470,10 +486,12 @@ class Training {
   }
 
   void tell_end(ExitCode code, const Watchdog& watchdog) {
-    if (seconds_ > 0) {
+    const double seconds = waits_.seconds();
+    if (seconds > 0) {
+      tell_stragglers(waits_);
       log_.info(fmt::format("guard {:.3f} % and watchdog {:.3f} % of {}",
-                            100 * seconds_guard_ / seconds_, 100 * watchdog.seconds() / seconds_,
-                            duration_text(seconds_)));
+                            100 * seconds_guard_ / seconds, 100 * watchdog.seconds() / seconds,
+                            duration_text(seconds)));
     }
     log_.info(code == ExitCode::finished
                   ? fmt::format("finished: {} iterations", iteration())
@@ -500,10 +518,11 @@ class Training {
   std::optional<RunRecord> record_;     // rank 0
   ProgressLine progress_line_;
   Clock::time_point began_, last_checkpoint_;
-  double seconds_ = 0, seconds_guard_ = 0;  // of this start's iterations
-  std::uint32_t attempt_ = 0;               // roll-backs so far
-  std::int64_t base_ = 0;                   // the first iteration of this run's directory
-  std::optional<Output> output_;            // last: its thread uses what stands above
+  double seconds_guard_ = 0;        // of this start's iterations
+  WaitTally waits_, recent_waits_;  // of this start's iterations; since the log's last line
+  std::uint32_t attempt_ = 0;       // roll-backs so far
+  std::int64_t base_ = 0;           // the first iteration of this run's directory
+  std::optional<Output> output_;    // last: its thread uses what stands above
 };
 
 }  // namespace

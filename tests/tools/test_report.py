@@ -16,7 +16,7 @@ COLUMNS = ("iteration energy_data energy_chains energy_noise gap gap_autocorrela
            "learning_rate restart_probability restarts chain_age_mean chain_age_max state_gradient_q10 "
            "state_gradient_q50 state_gradient_q90 gain_q10 gain_q50 gain_q90 gain_below_one gain_weighted_drift "
            "distance_moved chain_scale chain_spread saturation acceptance_rate seconds_chains seconds_gradient seconds_reduction "
-           "seconds_guard seconds_files seconds_iteration chain_steps_per_second").split()
+           "seconds_waiting seconds_guard seconds_files seconds_iteration chain_steps_per_second").split()
 VOID = {"meta", "img", "br", "link"}
 
 
@@ -90,9 +90,10 @@ def metrics(rows, rng):
     c["chain_scale"], c["saturation"] = 0.7 + noise(0.01), 0.45 + noise(0.01)
     c["seconds_chains"] = 0.20 + np.abs(noise(0.01))
     c["seconds_gradient"], c["seconds_reduction"] = 0.02 + np.abs(noise(0.002)), 0.006 + np.abs(noise(0.003))
+    c["seconds_waiting"] = np.abs(noise(0.002))
     c["seconds_guard"] = 1e-4 + np.abs(noise(1e-5))
     c["seconds_files"] = np.where(t % 500 == 0, 0.1, 0.0)
-    c["seconds_iteration"] = 0.008 + sum(c[f"seconds_{n}"] for n in ("chains", "gradient", "reduction", "files"))
+    c["seconds_iteration"] = 0.008 + sum(c[f"seconds_{n}"] for n in ("chains", "gradient", "reduction", "waiting", "files"))
     c["chain_steps_per_second"] = 2 * 128 * 20 / c["seconds_chains"]
     return c
 

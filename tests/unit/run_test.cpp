@@ -21,6 +21,7 @@
 #include "run/metrics.hpp"
 #include "run/record.hpp"
 #include "run/stop.hpp"
+#include "run/stragglers.hpp"
 #include "run/ticker.hpp"
 #include "temporary_directory.hpp"
 
@@ -42,7 +43,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 IterationRecord awkward(std::int64_t iteration) {
   IterationRecord record;
   double* columns = &record.energy_data;
-  for (int i = 0; i < 33; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  for (int i = 0; i < 34; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
   record.iteration = iteration;
   record.gap_autocorrelation = std::nan("");
   record.energy_noise = -0.0;
@@ -67,15 +68,15 @@ TEST(Ticker, TicksUntilItGoes) {
 
 // --- metrics ------------------------------------------------------------------------------------
 
-static_assert(sizeof(IterationRecord) == 34 * sizeof(double), "a column without a test");
+static_assert(sizeof(IterationRecord) == 35 * sizeof(double), "a column without a test");
 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
   const std::vector<std::string> fields = split(to_csv(record), ',');
-  ASSERT_EQ(fields.size(), 34U);
+  ASSERT_EQ(fields.size(), 35U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 33; ++i) {
+  for (std::size_t i = 0; i < 34; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -93,7 +94,7 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
             "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
             "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,seconds_chains,"
-            "seconds_gradient,seconds_reduction,seconds_guard,seconds_files,"
+            "seconds_gradient,seconds_reduction,seconds_waiting,seconds_guard,seconds_files,"
             "seconds_iteration,chain_steps_per_second\n");
 }
 
@@ -263,6 +264,7 @@ TEST_F(Run, TheProgressLineSaysIt) {
   record.seconds_chains = 1.2;
   record.seconds_gradient = 0.2;
   record.seconds_reduction = 0.1;
+  record.seconds_waiting = 0.06;
   record.seconds_files = 0.5;
   record.seconds_iteration = 1.5;
   record.chain_steps_per_second = 1000;
@@ -274,8 +276,8 @@ TEST_F(Run, TheProgressLineSaysIt) {
   for (const char* part :
        {"10/100", "E data 1.500 chains 1.250 noise 9.000 gap -0.2500", "weights 5.00e-01",
         "states 7.00e-03", "gain median 0.75", "50 % < 1", "drift 0.60", "moved 2.50", "age 120",
-        "750 chain steps/s", "60 % chains", "10 % gradient", "5 % reduction", "25 % files",
-        "3:00 left"}) {
+        "750 chain steps/s", "60 % chains", "10 % gradient", "5 % reduction", "3 % waiting",
+        "25 % files", "3:00 left"}) {
     EXPECT_NE(text.find(part), std::string::npos) << '"' << part << "\" in: " << text;
   }
   // A new interval forgets the old one: 4 s an iteration, 89 of them left.
@@ -286,6 +288,27 @@ TEST_F(Run, TheProgressLineSaysIt) {
   const std::string next = line.take();
   EXPECT_NE(next.find("5:56 left"), std::string::npos) << next;
   EXPECT_NE(next.find(" 0 % files"), std::string::npos) << next;
+}
+
+TEST(Stragglers, AreThoseWhoDoNotWait) {
+  const std::vector<std::string> hosts{"a", "a", "b", "b"};
+  const auto line = [&](std::vector<double> waited) { return straggler_line(waited, hosts, 100); };
+  EXPECT_EQ(line({12, 11, 13, 0}), "rank 3 (b) keeps the others waiting 12.0 % of the time");
+  EXPECT_EQ(line({12, 14, 1, 0}), "ranks 3 (b), 2 (b) keep the others waiting 13.0 % of the time");
+  EXPECT_EQ(line({6, 5, 6, 7}),
+            "ranks wait 6.0 % of the time, for one or another: no rank stands out");
+  EXPECT_EQ(line({2, 1.9, 2, 0}), "");  // 1.475 % on average is not worth a line
+  EXPECT_EQ(straggler_line(std::vector<double>{5}, {"a"}, 10), "");
+  EXPECT_EQ(line({0, 0, 0, 0}), "");
+}
+
+TEST(Stragglers, AreNotAllNamedWhereTheyAreMany) {
+  std::vector<double> waited(12, 0.0);
+  waited[0] = 60;
+  const std::string line = straggler_line(waited, std::vector<std::string>(12, "h"), 100);
+  EXPECT_EQ(
+      line,
+      "ranks 1 (h), 2 (h), 3 (h), 4 (h) and 7 more keep the others waiting 60.0 % of the time");
 }
 
 TEST_F(Run, TheLogFileIsAppendedTo) {

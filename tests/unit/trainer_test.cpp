@@ -37,12 +37,12 @@ struct Training {
         dataset(Dataset::load(config.data, config.run.seed, *communicator)),
         trainer(config, dataset, {*communicator, *reducer, cpu, Precision::float32, activity}) {}
 
-  /// The rows of metrics.csv of so many iterations, without the six columns that are clocks.
+  /// The rows of metrics.csv of so many iterations, without the eight columns that are clocks.
   std::vector<std::string> iterate(int count) {
     std::vector<std::string> rows;
     for (int i = 0; i < count; ++i) {
       std::string row = to_csv(trainer.iterate());
-      for (int column = 0; column < 7; ++column) row.resize(row.rfind(','));
+      for (int column = 0; column < 8; ++column) row.resize(row.rfind(','));
       rows.push_back(row);
     }
     return rows;
