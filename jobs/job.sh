@@ -35,7 +35,11 @@ check_program() {
 
 launch_command() { # sets launch
   if [ "$launcher" = srun ]; then
-    launch=(srun --mpi="$pmix" --kill-on-bad-exit=1 "${launcher_options[@]}")
+    launch=(srun --mpi="$pmix" --kill-on-bad-exit=1)
+    # Whole nodes given without a word about GPUs: a step gets none of them unless it asks.
+    local asked=${SLURM_GPUS:-}${SLURM_GPUS_PER_NODE:-}${SLURM_GPUS_PER_TASK:-}${SLURM_GPUS_PER_SOCKET:-}
+    [ -n "$asked" ] || [ -z "${SLURM_GPUS_ON_NODE:-}" ] || launch+=(--gpus-per-node="$SLURM_GPUS_ON_NODE")
+    launch+=("${launcher_options[@]}")
     return
   fi
   # Ranks share their node's cores by themselves.

@@ -107,7 +107,7 @@ conclude() {
   read_record
   [ "$stops" -eq "$stops_before" ] || code=$recorded_code
   if [ "$code" -eq 0 ] && [ "$verdict" != finished ]; then
-    start_again 1 "the ranks ended, but not the training" # an exit code of 0 would lose the run
+    start_again 1 "the launcher ended, but not the training" # exit code 0 would lose the run
   fi
   case $code in
     0)
@@ -115,7 +115,7 @@ conclude() {
       end_chain
       exit 0
       ;;
-    2) stop_job 2 "usage or configuration: see above; nothing else was changed" ;;
+    2) stop_job 2 "usage or configuration: see above" ;;
     3) stop_job 3 "environment (device, driver, launcher, library): see above" ;;
     4) stop_job 4 "the training diverged: see above; its checkpoints stay in $run_directory" ;;
     5) stop_job 5 "input or output failed: see above; submitted again, it goes on from the newest checkpoint" ;;
