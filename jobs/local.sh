@@ -65,39 +65,9 @@ read_arguments() {
   [ -f "$config" ] || give_up 2 "there is no configuration $config"
 }
 
-# Sets run_directory and data_path as the program will: configuration, then --set, then
-# --run-directory. A broken configuration is for the program to explain.
-read_settings() {
+read_settings() { # sets data_path and run_directory
   local settings
-  settings=$("$python" - "$config" "${options[@]}" <<'PY'
-import sys, yaml
-
-try:
-    with open(sys.argv[1], encoding="utf-8") as file:
-        document = yaml.safe_load(file)
-except (OSError, UnicodeError, yaml.YAMLError):
-    document = None
-
-def setting(section, key, default):
-    part = document.get(section) if isinstance(document, dict) else None
-    value = part.get(key, default) if isinstance(part, dict) else default
-    for option in sys.argv[2:]:
-        name, equals, text = option.removeprefix("--set=").partition("=")
-        if equals and name == f"{section}.{key}":
-            value = text
-    return value
-
-options = sys.argv[2:]
-directory = f"{setting('run', 'directory', 'runs')}/{setting('run', 'name', 'run')}"
-for option, following in zip(options, [*options[1:], ""]):
-    if option == "--run-directory":
-        directory = following
-    elif option.startswith("--run-directory="):
-        directory = option.partition("=")[2]
-print(setting("data", "path", ""))
-print(directory)
-PY
-  )
+  settings=$("$python" tools/run_settings.py "$config" "${options[@]}")
   { read -r data_path && read -r run_directory; } <<<"$settings"
 }
 

@@ -49,7 +49,7 @@ std::vector<Key> keys_of(RunConfig& run) {
        "bitwise the same result on every number of ranks (slower: fixed order of all sums)",
        &run.reproducible},
       {"run.until",
-       "end of the wall time: checkpoint and stop before it",
+       "end of the wall time: checkpoint and stop before it, or before the end of the Slurm job",
        &run.until,
        {},
        TextForm::time_limit},

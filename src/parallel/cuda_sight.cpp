@@ -48,12 +48,18 @@ CudaSight look_for_cuda(DeviceKind requested) {
     sight.broken = true;
     return sight;
   }
-  const cudaError_t status = cudaGetDeviceCount(&sight.devices);
-  if (status == cudaErrorNoDevice || (status == cudaSuccess && sight.devices == 0)) {
+  int devices = 0;
+  cudaError_t status = cudaGetDeviceCount(&devices);
+  cudaDeviceProp properties{};
+  for (int index = 0; status == cudaSuccess && index < devices; ++index) {
+    status = cudaGetDeviceProperties(&properties, index);
+    sight.uuids.push_back(uuid_text(properties.uuid));
+  }
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && devices == 0)) {
     // The driver's library alone, as on a login node.
     sight.problem = "no GPU is visible to this process (CUDA_VISIBLE_DEVICES, --gpus)";
   } else if (status != cudaSuccess) {
-    sight.devices = 0;
+    sight.uuids.clear();
     sight.broken = true;
     sight.problem = std::string("CUDA could not start: ") + cudaGetErrorString(status);
   }

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <functional>
 #include <initializer_list>
+#include <iterator>
+#include <map>
+#include <sstream>
 #include <vector>
 
 #include "parallel/agree.hpp"
@@ -18,6 +21,28 @@ bool any_shared(const Session& session, const std::string& uuid) {
   std::vector<std::string> uuids = session.world().all_gather(uuid);
   std::sort(uuids.begin(), uuids.end());
   return std::adjacent_find(uuids.begin(), uuids.end()) != uuids.end();
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += word + " ";
+  return text;
+}
+
+/// Collective. The GPU that this rank takes; `visible` holds the UUIDs of those that it sees.
+int take_share(const Session& session, const std::string& visible) {
+  const std::vector<std::string> all = session.world().all_gather(visible);
+  const auto rank = static_cast<std::size_t>(session.rank());
+  std::vector<std::vector<std::string>> neighbours;
+  std::size_t mine = 0;
+  for (std::size_t other = 0; other < all.size(); ++other) {
+    if (session.hosts()[other] != session.hosts()[rank]) continue;
+    if (other == rank) mine = neighbours.size();
+    std::istringstream words(all[other]);
+    neighbours.emplace_back(std::istream_iterator<std::string>(words),
+                            std::istream_iterator<std::string>());
+  }
+  return share_out(neighbours)[mine];
 }
 
 /// Collective. All ranks fail if they would compute on different kinds of device.
@@ -38,16 +63,31 @@ void check_same_kind(const Session& session, DeviceKind kind) {
 
 Device choose_device(DeviceKind requested, const Session& session) {
   Device device;
+  std::string visible;
   agree(session.world(), [&] {
     const CudaSight sight = look_for_cuda(requested);
     device.kind = decide_kind(requested, sight, gpu_allocation(process_environment()));
-    if (device.kind == DeviceKind::cuda) device.index = session.local_rank() % sight.devices;
+    visible = join(sight.uuids);
   });
   check_same_kind(session, device.kind);
   if (device.kind == DeviceKind::cpu) return device;
+  device.index = take_share(session, visible);
   agree(session.world(), [&] { use_cuda_device(device); });
   device.shared = any_shared(session, device.uuid);
   return device;
+}
+
+std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible) {
+  std::map<std::string, int> users;
+  std::vector<int> shares;
+  for (const std::vector<std::string>& uuids : visible) {
+    const auto taken = std::min_element(
+        uuids.begin(), uuids.end(),
+        [&](const std::string& a, const std::string& b) { return users[a] < users[b]; });
+    ++users[*taken];
+    shares.push_back(static_cast<int>(taken - uuids.begin()));
+  }
+  return shares;
 }
 
 Transport transport_for(const Device& device) {
@@ -78,7 +118,7 @@ std::string gpu_allocation(const Environment& environment) {
 DeviceKind decide_kind(DeviceKind requested, const CudaSight& sight,
                        const std::string& allocation) {
   if (requested == DeviceKind::cpu) return DeviceKind::cpu;
-  if (sight.devices > 0) return DeviceKind::cuda;
+  if (!sight.uuids.empty()) return DeviceKind::cuda;
   if (requested == DeviceKind::cuda) {
     throw Error(ExitCode::environment,
                 "run.device is cuda, but " + sight.problem + "; " + without_gpu);

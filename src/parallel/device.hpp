@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "config/config.hpp"
 #include "parallel/reducer.hpp"
@@ -19,9 +20,16 @@ struct Device {
 
 /// Collective. Decides the device of each rank and makes it this thread's current one. `cuda` needs
 /// a CUDA build, a driver that is new enough and a visible GPU; `automatic` takes the GPU if one is
-/// visible and the CPU if not, but never the CPU inside a GPU allocation. Ranks of a host take its
-/// visible GPUs in turn. All ranks use one kind, or all throw Error(ExitCode::environment).
+/// visible and the CPU if not, but never the CPU inside a GPU allocation. Ranks of a host share out
+/// the GPUs that they see (share_out). All ranks use one kind, or all throw
+/// Error(ExitCode::environment).
 Device choose_device(DeviceKind requested, const Session& session);
+
+/// Which of the GPUs that it sees each rank of one host takes, as an index into its list of UUIDs:
+/// one that the fewest ranks before it took. Right where all see the same GPUs, each its own, or
+/// groups of ranks those of their socket, in any order; and two ranks share a GPU only where there
+/// are fewer GPUs than ranks, if ranks see the same GPUs or none in common.
+std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible);
 
 /// The way gradients travel for this device (the same on all ranks).
 Transport transport_for(const Device& device);
@@ -31,9 +39,9 @@ std::string gpu_allocation(const Environment& environment);
 
 /// What a rank can see of CUDA.
 struct CudaSight {
-  int devices{0};       ///< GPUs that can be used
-  bool broken{false};   ///< a GPU's driver is there, but doesn't work with this binary
-  std::string problem;  ///< why no GPU can be used, if none can
+  std::vector<std::string> uuids;  ///< of the GPUs that can be used, by CUDA's number
+  bool broken{false};              ///< a GPU's driver is there, but doesn't work with this binary
+  std::string problem;             ///< why no GPU can be used, if none can
 };
 
 /// The kind for one rank. Throws Error(ExitCode::environment) where choose_device() must.

@@ -79,13 +79,16 @@ int threads_per_rank(const Session& session, std::optional<int> configured) {
     neighbours.push_back(numbers_of(masks[other]));
   }
   int threads = core_share(neighbours, mine);
-  if (const auto cap = positive_number(environment, "SLURM_CPUS_PER_TASK")) {
-    threads = std::min(threads, *cap);
-  }
-  if (const auto quota = quota_cores(cpu_max())) {
-    threads = std::min(threads, *quota / static_cast<int>(neighbours.size()));
-  }
+  const int ranks = static_cast<int>(neighbours.size());
+  if (const auto cap = slurm_cores(environment, ranks)) threads = std::min(threads, *cap);
+  if (const auto quota = quota_cores(cpu_max())) threads = std::min(threads, *quota / ranks);
   return std::max(1, threads);
+}
+
+std::optional<int> slurm_cores(const Environment& environment, int ranks) {
+  if (const auto wish = positive_number(environment, "SLURM_CPUS_PER_TASK")) return wish;
+  if (const auto node = positive_number(environment, "SLURM_CPUS_ON_NODE")) return *node / ranks;
+  return std::nullopt;
 }
 
 int core_share(const std::vector<std::vector<int>>& cores, std::size_t mine) {

@@ -6,19 +6,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
-#include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
-#include <string_view>
 #include <type_traits>
 
 #include "parallel/session.hpp"
+#include "run/slurm.hpp"
 
 namespace stanley {
 namespace {
@@ -89,51 +86,9 @@ bool process_lives(const Owner& owner) {
   return !start.empty() && start == owner.process_start;
 }
 
-struct CommandResult {
-  bool succeeded = false;
-  std::string said;  // to both standard output and standard error
-};
-
-CommandResult run_command(const std::string& command) {
-  CommandResult result;
-  std::FILE* const pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) return result;
-  std::array<char, 256> part;
-  while (std::fgets(part.data(), part.size(), pipe) != nullptr) result.said += part.data();
-  result.succeeded = ::pclose(pipe) == 0;
-  return result;
-}
-
-/// Whether these are the states of jobs that have ended, one to a line. A job that is requeued is
-/// pending, and one that is completing may still have processes.
-bool all_ended(const std::string& states) {
-  constexpr std::array<std::string_view, 10> final_states{
-      "BOOT_FAIL", "CANCELLED",     "COMPLETED", "DEADLINE", "FAILED",
-      "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",  "TIMEOUT"};
-  std::istringstream lines(states);
-  for (std::string line; std::getline(lines, line);) {
-    if (std::find(final_states.begin(), final_states.end(), line) == final_states.end()) {
-      return false;
-    }
-  }
-  return true;
-}
-
-/// Whether Slurm says that the owner's job has ended; a Slurm that can't be asked says nothing.
 /// Other users' jobs can be hidden from us, and another cluster's always are.
 bool job_has_ended(const Owner& owner, const Claim& claim) {
-  const auto is_digit = [](unsigned char c) { return std::isdigit(c) != 0; };
-  if (owner.job.empty() || !std::all_of(owner.job.begin(), owner.job.end(), is_digit)) return false;
-  if (!owner.by_this_user || owner.cluster != claim.cluster) return false;
-  // Without the user's own filters, which would hide a job that runs.
-  const CommandResult result = run_command(
-      "unset SLURM_CLUSTERS SQUEUE_ACCOUNT SQUEUE_LICENSES SQUEUE_NAMES SQUEUE_PARTITION "
-      "SQUEUE_QOS SQUEUE_USERS; exec timeout -k 1 5 squeue --noheader --states=all --format=%T "
-      "--jobs=" +
-      owner.job + " 2>&1 </dev/null");
-  // Some minutes after its end a job is forgotten: an error or an empty list, by Slurm's version.
-  return result.succeeded ? all_ended(result.said)
-                          : result.said.find("Invalid job id specified") != std::string::npos;
+  return owner.by_this_user && owner.cluster == claim.cluster && slurm_job_has_ended(owner.job);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "train/training.hpp"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <chrono>
@@ -18,6 +19,7 @@
 #include "run/metrics.hpp"
 #include "run/record.hpp"
 #include "run/rejection.hpp"
+#include "run/slurm.hpp"
 #include "run/stop.hpp"
 #include "run/stopwatch.hpp"
 #include "run/stragglers.hpp"
@@ -163,7 +165,8 @@ class Training {
     take_up(header ? &*header : nullptr, branches() ? Sharding::any : Sharding::same);
     base_ = anew ? iteration() : oldest_checkpoint();
     open_run_files(header ? header->path : "");
-    began_ = last_checkpoint_ = Clock::now();
+    last_checkpoint_ = Clock::now();
+    if (leader()) find_end();
     if (!anew) return;
     // What a divergence goes back to if no other checkpoint is there. A run that can't write it
     // should end before it computes.
@@ -257,6 +260,16 @@ class Training {
                           reducer_->description(), config_.sampler.temperature_value()));
   }
 
+  /// Rank 0. The earlier one of run.until and the end of Slurm's job.
+  void find_end() {
+    if (config_.run.until) end_ = end_time(*config_.run.until, Clock::now());
+    const auto job_end = slurm_job_end(process_environment());
+    if (!job_end || (end_ && *end_ <= *job_end)) return;
+    end_ = job_end;
+    log_.info(fmt::format("Slurm ends this job at {:%Y-%m-%d %H:%M:%S}: the run stops in time",
+                          fmt::localtime(Clock::to_time_t(*job_end))));
+  }
+
   std::int64_t parameter_count() const {
     std::int64_t count = 0;
     for (const NamedTensor& parameter : trainer_->network().parameters()) {
@@ -303,8 +316,7 @@ class Training {
       const std::chrono::duration<double> since = now - last_checkpoint_;
       const auto& seconds = config_.checkpoint.seconds;
       checkpoint = checkpoint || (seconds && since.count() >= *seconds);
-      if (config_.run.until)
-        stop = stop || now + margin(record) >= end_time(*config_.run.until, began_).value();
+      stop = stop || (end_ && now + margin(record) >= *end_);
     }
     const bool lost = leader() && iteration() % config_.log.every == 0 && !directory_.owned();
     std::int64_t flags[5] = {stop, checkpoint, diverged, output_->failed(), lost};
@@ -517,12 +529,13 @@ class Training {
   std::optional<MetricsFile> metrics_;  // rank 0
   std::optional<RunRecord> record_;     // rank 0
   ProgressLine progress_line_;
-  Clock::time_point began_, last_checkpoint_;
-  double seconds_guard_ = 0;        // of this start's iterations
-  WaitTally waits_, recent_waits_;  // of this start's iterations; since the log's last line
-  std::uint32_t attempt_ = 0;       // roll-backs so far
-  std::int64_t base_ = 0;           // the first iteration of this run's directory
-  std::optional<Output> output_;    // last: its thread uses what stands above
+  Clock::time_point last_checkpoint_;
+  std::optional<Clock::time_point> end_;  // rank 0: of the wall time
+  double seconds_guard_ = 0;              // of this start's iterations
+  WaitTally waits_, recent_waits_;        // of this start's iterations; since the log's last line
+  std::uint32_t attempt_ = 0;             // roll-backs so far
+  std::int64_t base_ = 0;                 // the first iteration of this run's directory
+  std::optional<Output> output_;          // last: its thread uses what stands above
 };
 
 }  // namespace

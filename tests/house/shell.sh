@@ -2,7 +2,7 @@
 # Our scripts please shellcheck, and each can be executed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-mapfile -t scripts < <(find .ci jobs tools tests -name '*.sh' -o -path .ci/run)
+mapfile -t scripts < <(find .ci jobs tools tests -name '*.sh' -o -name '*.sbatch' -o -path .ci/run)
 shellcheck --external-sources "${scripts[@]}"
 for script in "${scripts[@]}"; do
   [ -x "$script" ] || {

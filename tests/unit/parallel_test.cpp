@@ -182,9 +182,9 @@ TEST(Device, AllocationIsRecognised) {
 }
 
 TEST(Device, AutomaticNeverHidesAGpuThatShouldBeThere) {
-  const CudaSight nothing{0, false, "no NVIDIA driver was found"};
-  const CudaSight old_driver{0, true, "the NVIDIA driver is too old"};
-  const CudaSight two{2, false, ""};
+  const CudaSight nothing{{}, false, "no NVIDIA driver was found"};
+  const CudaSight old_driver{{}, true, "the NVIDIA driver is too old"};
+  const CudaSight two{{"GPU-a", "GPU-b"}, false, ""};
   const std::string none;
   const std::string given = "SLURM_JOB_GPUS=0";
   using enum DeviceKind;
@@ -204,6 +204,24 @@ TEST(Device, RanksThatShareAGpuGoThroughTheHost) {
   EXPECT_EQ(transport_for({}), Transport::mpi);
   EXPECT_EQ(transport_for({DeviceKind::cuda, 0, "", "", false}), Transport::nccl);
   EXPECT_EQ(transport_for({DeviceKind::cuda, 0, "", "", true}), Transport::mpi_from_device);
+}
+
+TEST(Device, RanksShareOutTheGpusThatTheySee) {
+  using Seen = std::vector<std::vector<std::string>>;
+  using Shares = std::vector<int>;
+  EXPECT_EQ(share_out(Seen(4, {"a", "b", "c", "d"})), (Shares{0, 1, 2, 3}));  // --gpus-per-node
+  EXPECT_EQ(share_out({{"a"}, {"b"}, {"c"}}), (Shares{0, 0, 0}));             // --gpus-per-task=1
+  EXPECT_EQ(share_out({{"a", "b"}, {"c", "d"}}), (Shares{0, 0}));             // --gpus-per-task=2
+  EXPECT_EQ(share_out({{"b", "a"}, {"a", "b"}}), (Shares{0, 0}));             // each its order
+  EXPECT_EQ(share_out({{"a", "b"}, {"c", "d"}, {"a", "b"}, {"c", "d"}}),      // by socket, and
+            (Shares{0, 0, 1, 1}));                                            // ranks in turn
+  EXPECT_EQ(share_out(Seen(5, {"a", "b"})), (Shares{0, 1, 0, 1, 0}));         // too few
+}
+
+TEST(Threads, SlurmsJobCapsThem) {
+  EXPECT_EQ(slurm_cores({}, 2), std::nullopt);
+  EXPECT_EQ(slurm_cores({{"SLURM_CPUS_ON_NODE", "8"}}, 2), 4);
+  EXPECT_EQ(slurm_cores({{"SLURM_CPUS_ON_NODE", "8"}, {"SLURM_CPUS_PER_TASK", "3"}}, 2), 3);
 }
 
 TEST(Threads, CoresAreSharedFairly) {

@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# What the job scripts share: where they run, how ranks are started, what follows from how a training
+# ended. Slurm runs a copy of a job script, so that they find this file from where they were submitted.
+# shellcheck source=tools/steps.sh
+. tools/steps.sh
+# shellcheck source=jobs/site.sh
+. "${STANLEY_SITE:-jobs/site.sh}"
+
+readonly python=.deps/venv/bin/python
+launched=""         # the process that starts the ranks, while it runs
+asked_to_stop=false # by a signal
+
+say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Slurm}" "$*"; }
+
+# The program and its launcher are there; a sentence for what isn't.
+check_program() {
+  command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it (README," \
+    "\"On a cluster\"), or name yours in jobs/site.sh"
+  [ -x "$python" ] || give_up 3 "there is no $python: run tools/setup.sh"
+  case $launcher in
+    srun)
+      srun --mpi=list 2>&1 | grep -qw "$pmix" || give_up 3 "this Slurm has no '$pmix' ('srun --mpi=list'" \
+        "says what it has): name one of its PMIx versions in jobs/site.sh, or set launcher=mpirun there"
+      ;;
+    mpirun)
+      command -v mpirun >/dev/null || give_up 3 "there is no mpirun: load the Open MPI that stanley was" \
+        "built with in jobs/site.sh, or set launcher=srun there"
+      ;;
+    *) give_up 3 "launcher=$launcher in jobs/site.sh: it takes srun or mpirun" ;;
+  esac
+}
+
+# Since Slurm 22.05 srun no longer takes the job's cores per rank over by itself.
+[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+
+launch_command() { # sets launch
+  if [ "$launcher" = srun ]; then
+    launch=(srun --mpi="$pmix" --kill-on-bad-exit=1)
+    # Whole nodes given without a word about GPUs: a step gets none of them unless it asks.
+    local asked=${SLURM_GPUS:-}${SLURM_GPUS_PER_NODE:-}${SLURM_GPUS_PER_TASK:-}${SLURM_GPUS_PER_SOCKET:-}
+    [ -n "$asked" ] || [ -z "${SLURM_GPUS_ON_NODE:-}" ] || launch+=(--gpus-per-node="$SLURM_GPUS_ON_NODE")
+    launch+=("${launcher_options[@]}")
+    return
+  fi
+  # Ranks share their node's cores by themselves.
+  launch=(mpirun --bind-to none "${launcher_options[@]}")
+  if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+}
+
+# Slurm warns this script (--signal=B:USR1), since srun and mpirun both hand USR1 and USR2 on to their
+# ranks. A TERM to the whole job reaches the ranks without us.
+# shellcheck disable=SC2317 # traps call it
+pass_on() { # SIGNAL
+  interrupted=true
+  [ "$1" != USR1 ] || asked_to_stop=true
+  say "got $1"
+  if [ -n "$launched" ] && [ "$1" != TERM ]; then kill -s "$1" "$launched" 2>/dev/null || true; fi
+}
+trap 'pass_on USR1' USR1
+trap 'pass_on USR2' USR2
+trap 'pass_on TERM' TERM
+
+# Runs the program on all ranks; sets exit_code.
+launch() { # ARGUMENTS of the program
+  local launch
+  launch_command
+  exit_code=85
+  if $asked_to_stop; then return; fi
+  "${launch[@]}" "${program[@]}" "$@" </dev/null &
+  launched=$!
+  interrupted=true
+  while $interrupted; do # a signal ends wait before its child
+    interrupted=false
+    # shellcheck disable=SC2034 # for the job scripts
+    wait "$launched" && exit_code=0 || exit_code=$?
+  done
+  launched=""
+}

@@ -1,0 +1,62 @@
+# shellcheck shell=bash disable=SC2034 # others read what is set here
+# What is particular to your cluster. Edit it once; jobs/submit.sh reads it where you submit, and each
+# job reads it on its nodes. STANLEY_SITE=/another/file takes that file instead of this one.
+
+# --- kind of node: nvidia or cpu ---------------------------------------------------------------------
+# As it is: nvidia where the preset `cuda` has been built.
+node_kind=cpu
+if [ -x .build/cuda/stanley ]; then node_kind=nvidia; fi
+
+# --- what the program needs on a node ----------------------------------------------------------------
+# The modules that stanley was built with, in the versions of your cluster, for example
+#   module purge
+#   module load gcc/13 openmpi/5.0 hdf5/1.14-mpi cuda/13.0
+# A container instead: program=(apptainer exec --nv stanley.sif /opt/stanley/.build/cuda/stanley)
+
+# --- what sbatch asks for -----------------------------------------------------------------------------
+# For every job; what you write in the submission itself comes after these and wins.
+account=   # --account, where your cluster wants one
+partition= # --partition for training; empty: the cluster's default
+time=      # --time of a job, such as 12:00:00; empty: the partition's default
+case $node_kind in
+  nvidia)
+    program=(.build/cuda/stanley)
+    gpus_per_node=4 # one rank for each
+    ranks_per_node=$gpus_per_node
+    cores_per_rank=8
+    ;;
+  cpu)
+    program=(.build/release/stanley)
+    gpus_per_node=0
+    ranks_per_node=2 # one for each socket, so that a rank's memory is near
+    cores_per_rank=  # empty: Slurm's default; with whole nodes, cores of a socket
+    ;;
+esac
+# One rank for each GPU, and GPUs by node: ranks of a node then see each other's GPUs, which NCCL's
+# fastest ways need. --gpus-per-task works too, and so does a cluster that gives whole nodes unasked.
+sbatch_options=(--ntasks-per-node="$ranks_per_node")
+[ "$gpus_per_node" -eq 0 ] || sbatch_options+=(--gpus-per-node="$gpus_per_node")
+[ -z "$cores_per_rank" ] || sbatch_options+=(--cpus-per-task="$cores_per_rank")
+[ -z "$partition" ] || sbatch_options+=(--partition="$partition")
+[ -z "$account" ] || sbatch_options+=(--account="$account")
+[ -z "$time" ] || sbatch_options+=(--time="$time")
+
+# For jobs/analyze.sbatch, which needs one core and no GPU.
+analysis_partition=
+analysis_options=(--nodes=1 --ntasks=1)
+[ -z "$analysis_partition" ] || analysis_options+=(--partition="$analysis_partition")
+[ -z "$account" ] || analysis_options+=(--account="$account")
+
+# --- how ranks are started -----------------------------------------------------------------------------
+# srun, through PMIx (`srun --mpi=list` names it), or mpirun where Slurm was built without it.
+launcher=srun
+pmix=pmix          # or a version of it, such as pmix_v4
+launcher_options=() # more for srun or mpirun
+
+# --- files ----------------------------------------------------------------------------------------------
+stripe_count= # Lustre: over how many targets a run's files are striped, such as 8; empty: as the folder is
+export HDF5_USE_FILE_LOCKING=FALSE # many parallel file systems refuse HDF5's locks; one run owns its directory
+
+# --- requeueing -----------------------------------------------------------------------------------------
+fruitless_restarts=3       # restarts in a row that brought no new checkpoint, after which a job gives up
+exclude_failed_nodes=false # true: a node whose rank was killed isn't asked for at the job's next start

@@ -1,0 +1,163 @@
+"""Submits the repository's job scripts to the virtual cluster, and watches them."""
+import json
+import pathlib
+import re
+import sys
+import time
+
+import yaml
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "program"))
+from program import (PROGRAM, ROOT, SMOKE, checkpoint, executable, iterations_recorded, rows_so_far,  # noqa: E402
+                     same_bits, trains)
+
+ENDLESS = 20000  # more iterations than any test waits for
+LIMIT = 120  # seconds for one step of a test, on a machine where they all run at once
+
+# The site of the virtual cluster: jobs/site.sh with another program.
+SITE = """
+. jobs/site.sh
+program=({program})
+sbatch_options=(--ntasks-per-node=2)
+{more}
+"""
+
+
+class Place:
+    """A test's own folder: its site, its configuration, its runs and its jobs' logs."""
+
+    def __init__(self, cluster, folder, site="", program=PROGRAM):
+        self.cluster, self.folder = cluster, folder
+        folder.mkdir()
+        self.config = folder / "config.yaml"
+        self.write_config(ENDLESS)
+        self.site = folder / "site.sh"
+        self.site.write_text(SITE.format(program=program, more=site))
+
+    def write_config(self, iterations):
+        """A small training that gives the same bits on any number of ranks."""
+        document = yaml.safe_load(SMOKE.read_text())
+        document["run"] |= {"iterations": iterations, "reproducible": True, "directory": str(self.folder),
+                            "name": "run", "device": "cpu"}
+        document["samples"]["every"] = None
+        document["checkpoint"]["every"] = 1000
+        document["sampler"]["steps"] = 50
+        self.config.write_text(yaml.safe_dump(document))
+
+    def call(self, *command, **more):
+        return self.cluster.call(*command, STANLEY_SITE=str(self.site), **more)
+
+    def submit(self, job, *arguments, options=(), **more):
+        """The submitted job, through jobs/submit.sh."""
+        number = self.call(ROOT / "jobs" / "submit.sh", "--parsable", f"--output={self.folder}/%j.log", *options,
+                           f"jobs/{job}.sbatch", *arguments, **more)
+        return Job(self.cluster, number, self.folder / f"{number}.log")
+
+    def train(self, *arguments, options=(), **more):
+        return self.submit("train", self.config, *arguments, options=options, **more)
+
+    @property
+    def run(self):
+        return self.folder / "run"
+
+    def let_finish(self, more=20):
+        """What an interrupted training still has to do: so many iterations. All of them."""
+        iterations = rows_so_far(self.run) + more
+        self.write_config(iterations)
+        return iterations
+
+    def check_result(self, iterations, run=None):
+        """The run ended bit for bit as one on a single rank that nobody interrupted."""
+        run = run or self.run
+        assert (run / "DONE").exists() and record(run)["verdict"] == "finished"
+        assert iterations_recorded(run) == list(range(1, iterations + 1))
+        trains(self.folder / "reference", {"sampler.threshold": "{quantile: 0.5}"}, self.config)
+        same_bits(checkpoint(run, iterations), checkpoint(self.folder / "reference", iterations))
+
+
+class Job:
+    def __init__(self, cluster, number, log):
+        self.cluster, self.number, self.log_file = cluster, number, log
+
+    def field(self, letter):
+        return self.cluster.call("squeue", "--noheader", "--states=all", f"--jobs={self.number}",
+                                 f"--format=%{letter}")
+
+    def state(self):
+        return self.field("T")
+
+    def log(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else "(no log)"
+
+    def wait_for(self, condition, what):
+        deadline = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < deadline, f"no {what}; job {self.number} is {self.state()}\n{self.log()}"
+            time.sleep(0.2)
+
+    def reaches(self, rows, run):
+        """Waits until a running job has recorded so many iterations."""
+        def enough():
+            state = self.state()
+            assert state in ("PENDING", "CONFIGURING", "RUNNING"), f"{state}\n{self.log()}"
+            return rows_so_far(run) >= rows
+        self.wait_for(enough, f"{rows} iterations")
+
+    def ends(self, state, code=None):
+        """Waits for the job's last state; checks it, and its exit code; returns the log."""
+        self.wait_for(lambda: self.state() not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"), "end")
+        assert self.state() == state, f"{self.state()}\n{self.log()}"
+        if code is not None:
+            shown = self.cluster.call("scontrol", "show", "job", self.number)
+            assert f"ExitCode={code}:" in shown, f"{shown}\n{self.log()}"
+        return self.log()
+
+    def is_requeued(self, restarts=1):
+        """Waits until the job has been requeued so often and is all gone from its nodes."""
+        def gone():
+            assert self.state() in ("PENDING", "RUNNING", "COMPLETING"), f"{self.state()}\n{self.log()}"
+            return (self.state() == "PENDING" and f"Restarts={restarts} " in self.shown()
+                    and not self.processes() and not self.sockets())
+        self.wait_for(gone, f"requeue number {restarts}")
+
+    def starts_now(self):
+        """Slurm waits two minutes with what was requeued."""
+        self.cluster.call("scontrol", "update", f"JobId={self.number}", "StartTime=now")
+
+    def shown(self):
+        return self.cluster.call("scontrol", "show", "job", self.number)
+
+    def processes(self):
+        mark = f"SLURM_JOB_ID={self.number}".encode()
+        return [process for process in self.cluster.processes() if mark in variables_of(process)]
+
+    def sockets(self):
+        """What PMIx's server still listens to, seconds after its step."""
+        return list(self.cluster.folder.glob(f"node*/spool/stepd.slurm.pmix.{self.number}.*"))
+
+    def ranks(self):
+        """Process numbers of the ranks, by node."""
+        binary = pathlib.Path(PROGRAM).resolve()
+        found = {}
+        for process in self.processes():
+            if executable(process) == binary:
+                node = re.search(rb"SLURMD_NODENAME=(\w+)", b"\n".join(variables_of(process)))
+                found.setdefault(node[1].decode(), []).append(process)
+        return found
+
+
+def variables_of(process):
+    try:
+        return pathlib.Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def record(run):
+    return json.loads((pathlib.Path(run) / "run.json").read_text())
+
+
+def ranks_of_starts(run):
+    return [start["ranks"] for start in record(run)["starts"]]
+
+

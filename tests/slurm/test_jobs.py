@@ -1,0 +1,208 @@
+"""The job scripts on a real Slurm of virtual nodes: trainings that are warned, preempted, killed or lose a
+node end as if nothing had happened, and what can't be helped stops with a sentence."""
+import concurrent.futures
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+from jobs import Place, checkpoint, iterations_recorded, ranks_of_starts, record, same_bits
+from program import ROOT, kill
+
+import yaml
+
+TWO_NODES = ("--nodes=2",)
+
+
+# --- to the end ---------------------------------------------------------------------------------------
+def trains_on_two_nodes_and_is_analyzed(cluster, folder):
+    place = Place(cluster, folder)
+    place.write_config(40)
+    job = place.train(options=TWO_NODES)
+    analysis = place.submit("analyze", place.run, "--set", "sampler.steps=3", "--set", "sampler.write_every=3",
+                            options=[f"--dependency=afterok:{job.number}"])
+    job.ends("COMPLETED", 0)
+    assert ranks_of_starts(place.run) == [4]
+    assert len(set(record(place.run)["starts"][0]["hosts"])) == 2
+    place.check_result(40)
+    assert "verified and reported" in analysis.ends("COMPLETED", 0)
+    assert (place.run / "report.html").exists() and (place.run / "samples" / "analysis.nc").exists()
+    branches_on_another_number_of_nodes(place)
+
+
+def branches_on_another_number_of_nodes(place):
+    branch = place.submit("resume", place.config, checkpoint(place.run, 40), place.folder / "branch", "--set",
+                          "run.iterations=50", options=["--nodes=1"])
+    branch.ends("COMPLETED", 0)
+    assert ranks_of_starts(place.folder / "branch") == [2]
+    assert iterations_recorded(place.folder / "branch") == list(range(41, 51))
+
+
+# --- interrupted ----------------------------------------------------------------------------------------
+def goes_on(place, job, starts):
+    """Lets a requeued job finish; checks that its result is that of a run without interruption."""
+    iterations = place.let_finish()
+    job.starts_now()
+    job.ends("COMPLETED", 0)
+    assert ranks_of_starts(place.run) == starts
+    place.check_result(iterations)
+
+
+def walltime_warning_requeues(cluster, folder):
+    place = Place(cluster, folder)
+    job = place.train(options=[*TWO_NODES, "--time=10"])
+    job.reaches(5, place.run)
+    cluster.call("scontrol", "update", f"JobId={job.number}", "TimeLimit=3")  # the warning comes 180 s before
+    job.is_requeued()
+    assert record(place.run)["verdict"] == "requeue" and "got USR1" in job.log()
+    cluster.call("scontrol", "update", f"JobId={job.number}", "TimeLimit=10")
+    goes_on(place, job, [4, 4])
+
+
+def preemption_requeues(cluster, folder):
+    place = Place(cluster, folder)
+    job = place.train(options=[*TWO_NODES, "--partition=scavenger", "--exclusive"])
+    job.reaches(5, place.run)
+    urgent = cluster.call("sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive",
+                          f"--output={folder}/urgent.log", "--wrap", "sleep 1")
+    job.is_requeued()
+    assert record(place.run)["verdict"] == "requeue"
+    job.wait_for(lambda: "JobState=COMPLETED" in cluster.call("scontrol", "show", "job", urgent), "urgent job")
+    goes_on(place, job, [4, 4])
+
+
+def killed_rank_requeues_without_its_node(cluster, folder):
+    place = Place(cluster, folder, site="exclude_failed_nodes=true")
+    job = place.train(options=["--nodes=1-2"])
+    job.reaches(5, place.run)
+    kill(job.ranks()["node2"][0], signal.SIGKILL)
+    job.is_requeued()
+    assert job.field("x") == "node2", job.log()
+    goes_on(place, job, [4, 2])
+
+
+def lost_node_requeues_on_the_other(cluster, folder):
+    place = Place(cluster, folder)
+    job = place.train(options=["--nodes=1-2", "--partition=fragile"])
+    job.reaches(5, place.run)
+    cluster.lose_node("node6")
+    job.is_requeued()
+    goes_on(place, job, [4, 2])
+
+
+def chain_goes_on_without_requeueing(cluster, folder):
+    place = Place(cluster, folder)
+    numbers = place.call(ROOT / "jobs" / "chain.sh", "3", f"--output={folder}/%j.log", "--nodes=1", "jobs/train.sbatch",
+                         place.config).split()
+    from jobs import Job
+    links = [Job(cluster, number, folder / f"{number}.log") for number in numbers]
+    links[0].reaches(5, place.run)
+    iterations = place.let_finish(2000)
+    cluster.call("scancel", "--batch", "--signal=USR1", links[0].number)
+    links[0].ends("FAILED", 85)
+    links[1].ends("COMPLETED", 0)
+    links[2].ends("CANCELLED")
+    assert ranks_of_starts(place.run) == [2, 2]
+    place.check_result(iterations)
+
+
+# --- a sweep --------------------------------------------------------------------------------------------
+def array_tasks_keep_apart(cluster, folder):
+    place = Place(cluster, folder)
+    place.write_config(30)
+    table = folder / "rates.csv"
+    table.write_text('run.seed,sampler.threshold\n7,{quantile: 0.5}\n8,"0.25"\n')
+    array = place.submit("sweep", place.config, table, options=["--nodes=1", "--array=1-2"])
+    runs = [folder / "rates" / str(task) for task in (1, 2)]
+    array.wait_for(lambda: all((run / "DONE").exists() for run in runs), "finished tasks")
+    settings = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
+    assert [one["run"]["seed"] for one in settings] == [7, 8]
+    assert [one["sampler"]["threshold"] for one in settings] == [{"quantile": 0.5}, 0.25]
+    assert all(iterations_recorded(run) == list(range(1, 31)) for run in runs)
+    with pytest.raises(AssertionError):
+        same_bits(*(checkpoint(run, 30) for run in runs))
+
+
+# --- stops and tells --------------------------------------------------------------------------------------
+def fruitless_restarts_are_capped(cluster, folder):
+    place = Place(cluster, folder, site="fruitless_restarts=1", program="bash -c 'kill -KILL $$'")
+    job = place.train(options=["--nodes=1"])
+    job.is_requeued()
+    job.starts_now()
+    log = job.ends("FAILED", 137)
+    assert log.count("start ") == 2 and "1 restarts brought no new checkpoint" in log
+    lost = Place(cluster, folder / "lost", site="fruitless_restarts=0", program="true")
+    assert "the launcher ended, but not the training" in lost.train(options=["--nodes=1"]).ends("FAILED", 1)
+
+
+def what_a_restart_does_not_help_stops(cluster, folder):
+    place = Place(cluster, folder)
+    unknown = place.train("--set", "run.sede=3", options=["--nodes=1"])
+    gpus = [place.train("--set", "run.device=auto", options=options)
+            for options in (["--nodes=1", "--gpus-per-node=2"], ["--nodes=1", "--ntasks=2", "--gpus-per-task=1"],
+                            ["--nodes=1", "--exclusive"])]
+    assert "run.seed" in unknown.ends("FAILED", 2)
+    for job in gpus:
+        log = job.ends("FAILED", 3)
+        assert "this job was given GPUs" in log and "stops: environment" in log
+    assert not list(folder.rglob("restarts.tsv"))
+
+
+def launcher_that_is_not_there_is_told(cluster, folder):
+    missing = Place(cluster, folder, site="pmix=pmix_v1").train(options=["--nodes=1"])
+    wrong = Place(cluster, folder / "wrong", site="launcher=aprun").train(options=["--nodes=1"])
+    assert "no 'pmix_v1'" in missing.ends("FAILED", 3) and "launcher=mpirun" in missing.log()
+    assert "it takes srun or mpirun" in wrong.ends("FAILED", 3)
+    bare = subprocess.run(["srun", "--nodes=1", "--ntasks=2", "--mpi=none", os.environ["STANLEY_PROGRAM"], "train",
+                           folder / "config.yaml"], env=cluster.environment, capture_output=True, text=True, timeout=60)
+    assert bare.returncode == 3 and "`srun --mpi=pmix`" in bare.stderr, bare
+
+
+def mpirun_hands_the_warning_on(cluster, folder):
+    place = Place(cluster, folder, site="launcher=mpirun")
+    job = place.train(options=["--nodes=1"])
+    job.reaches(5, place.run)
+    cluster.call("scancel", "--batch", "--signal=USR1", job.number)
+    job.is_requeued()
+    goes_on(place, job, [2, 2])
+
+
+def scripts_would_be_taken(cluster, folder):
+    place = Place(cluster, folder)
+    for script in sorted((ROOT / "jobs").glob("*.sbatch")):
+        options = ["--array=1-3"] if script.stem == "sweep" else []
+        place.call("sbatch", "--test-only", *options, script, place.config)
+        place.call(ROOT / "jobs" / "submit.sh", "--test-only", "--nodes=2", *options, script, place.config)
+
+
+def debug_tells_all(cluster, folder):
+    place = Place(cluster, folder)
+    place.write_config(3)
+    said = place.call("salloc", "--quiet", "--ntasks=2", ROOT / "jobs" / "debug.sbatch", place.config,
+                      "--run-directory", place.run)
+    assert "ended with exit code 0" in said and ranks_of_starts(place.run) == [2]
+
+
+SCENARIOS = [walltime_warning_requeues, lost_node_requeues_on_the_other, preemption_requeues,
+             killed_rank_requeues_without_its_node, trains_on_two_nodes_and_is_analyzed,
+             chain_goes_on_without_requeueing, mpirun_hands_the_warning_on, array_tasks_keep_apart,
+             fruitless_restarts_are_capped, what_a_restart_does_not_help_stops,
+             launcher_that_is_not_there_is_told, scripts_would_be_taken, debug_tells_all]
+
+
+@pytest.fixture(scope="module")
+def scenarios(cluster, tmp_path_factory, request):
+    """All that were asked for, some at a time: most of each is waiting for Slurm."""
+    folder = tmp_path_factory.mktemp("scenarios")
+    asked = {item.callspec.params["scenario"] for item in request.session.items if hasattr(item, "callspec")}
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        yield {scenario: pool.submit(scenario, cluster, folder / scenario.__name__)
+               for scenario in SCENARIOS if scenario in asked}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_slurm(scenarios, scenario):
+    scenarios[scenario].result()
