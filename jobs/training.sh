@@ -36,11 +36,11 @@ stripe() {
     say "$run_directory can't be striped (stripe_count in jobs/site.sh): goes on without"
 }
 
-log_size() { stat --dereference --format=%s /proc/self/fd/2 2>/dev/null || echo 0; }
+log_size() { stat --dereference --format=%s /proc/$$/fd/2 2>/dev/null || echo 0; }
 
 # The node of the first rank that a signal ended, as srun or mpirun told it in the job's log.
 failed_node() {
-  tail -c "+$((log_before + 1))" /proc/self/fd/2 2>/dev/null | sed -nE \
+  tail -c "+$((log_before + 1))" /proc/$$/fd/2 2>/dev/null | sed -nE \
     -e 's/^srun: error: ([^:]+): tasks? .*: (Killed|Aborted|Terminated|Bus error|Segmentation fault).*/\1/p' \
     -e 's/^mpirun noticed that process rank .* on node ([^ ]+) exited on signal.*/\1/p' | head -n 1
 }

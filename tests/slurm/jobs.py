@@ -115,10 +115,12 @@ class Job:
     def is_requeued(self, restarts=1):
         """Waits until the job has been requeued so often and is all gone from its nodes."""
         def gone():
-            assert self.state() in ("PENDING", "RUNNING", "COMPLETING"), f"{self.state()}\n{self.log()}"
-            return (self.state() == "PENDING" and f"Restarts={restarts} " in self.shown()
+            state = self.state()
+            assert state in ("PENDING", "RUNNING", "COMPLETING", "NODE_FAIL", "PREEMPTED"), f"{state}\n{self.log()}"
+            return (state == "PENDING" and f"Restarts={restarts} " in self.shown()
                     and not self.processes() and not self.sockets())
         self.wait_for(gone, f"requeue number {restarts}")
+        time.sleep(2)  # Slurm won't start a job in the second in which it was requeued
 
     def starts_now(self):
         """Slurm waits two minutes with what was requeued."""

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from jobs import Place, checkpoint, iterations_recorded, ranks_of_starts, record, same_bits
+from jobs import Job, Place, checkpoint, iterations_recorded, ranks_of_starts, record, same_bits
 from program import ROOT, kill
 
 import yaml
@@ -52,13 +52,13 @@ def goes_on(place, job, starts):
 
 def walltime_warning_requeues(cluster, folder):
     place = Place(cluster, folder)
-    job = place.train(options=[*TWO_NODES, "--time=10"])
+    job = place.train(options=[*TWO_NODES, "--ntasks-per-node=1", "--time=10"])
     job.reaches(5, place.run)
     cluster.call("scontrol", "update", f"JobId={job.number}", "TimeLimit=3")  # the warning comes 180 s before
     job.is_requeued()
     assert record(place.run)["verdict"] == "requeue" and "got USR1" in job.log()
     cluster.call("scontrol", "update", f"JobId={job.number}", "TimeLimit=10")
-    goes_on(place, job, [4, 4])
+    goes_on(place, job, [2, 2])
 
 
 def preemption_requeues(cluster, folder):
@@ -85,21 +85,20 @@ def killed_rank_requeues_without_its_node(cluster, folder):
 
 def lost_node_requeues_on_the_other(cluster, folder):
     place = Place(cluster, folder)
-    job = place.train(options=["--nodes=1-2", "--partition=fragile"])
+    job = place.train(options=["--nodes=1-2", "--ntasks-per-node=1", "--partition=fragile"])
     job.reaches(5, place.run)
     cluster.lose_node("node6")
     job.is_requeued()
-    goes_on(place, job, [4, 2])
+    goes_on(place, job, [2, 1])
 
 
 def chain_goes_on_without_requeueing(cluster, folder):
     place = Place(cluster, folder)
     numbers = place.call(ROOT / "jobs" / "chain.sh", "3", f"--output={folder}/%j.log", "--nodes=1", "jobs/train.sbatch",
                          place.config).split()
-    from jobs import Job
     links = [Job(cluster, number, folder / f"{number}.log") for number in numbers]
     links[0].reaches(5, place.run)
-    iterations = place.let_finish(2000)
+    iterations = place.let_finish(more=200)
     cluster.call("scancel", "--batch", "--signal=USR1", links[0].number)
     links[0].ends("FAILED", 85)
     links[1].ends("COMPLETED", 0)
