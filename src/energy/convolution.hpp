@@ -51,6 +51,28 @@ ConvolutionChain<Bfloat16> make_direct_chain(const std::vector<ConvolutionLayer>
 ConvolutionChain<float> make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
                                             std::int64_t block);
 
+/// The gradient of a convolution's weights, added up over images in sums of its own form.
+class FilterGradient {
+ public:
+  virtual ~FilterGradient() = default;
+
+  /// Elements of a sum, which starts at zero.
+  virtual std::int64_t sum_size() const = 0;
+  /// Adds what one group's inputs and gradients of its outputs make.
+  virtual void add(const float* input, const float* output, float* sum,
+                   std::byte* scratch) const = 0;
+  /// To weight [out, in, kernel, kernel] and bias [out].
+  virtual void finish(const float* sum, float* weight, float* bias) const = 0;
+  /// Bytes that add() needs, from a cache line on.
+  virtual std::size_t scratch_size() const = 0;
+};
+
+/// That of make_winograd_convolution(), for groups of so many images.
+std::unique_ptr<FilterGradient> make_winograd_filter_gradient(const ConvolutionLayer& layer,
+                                                              const ImageLayout& input,
+                                                              const ImageLayout& output,
+                                                              std::int64_t group);
+
 /// The layout of an image between two layers that make_winograd_convolution() serves: room for the
 /// whole tiles of the one that writes it and of the one that reads it; null where there is none.
 ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLayer* reader);

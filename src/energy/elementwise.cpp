@@ -196,6 +196,29 @@ STANLEY_VECTORIZED void add(std::int64_t count, const float* a, float* out) {
   for (std::int64_t i = 0; i < count; ++i) out[i] += a[i];
 }
 
+STANLEY_VECTORIZED void add_scaled(std::int64_t count, float factor, const float* a, float* out) {
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < count; ++i) out[i] += factor * a[i];
+}
+
+STANLEY_VECTORIZED void scale(std::int64_t count, float factor, float* out) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] *= factor;
+}
+
+STANLEY_VECTORIZED void add_pixels(std::int64_t pixels, std::int64_t channels, const float* a,
+                                   float* sum) {
+  for (std::int64_t channel = 0; channel < channels; channel += lanes) {
+    Lanes total;
+    load(sum + channel, total);
+    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+      Lanes value;
+      load(a + pixel * channels + channel, value);
+      total += value;
+    }
+    store(total, sum + channel);
+  }
+}
+
 STANLEY_VECTORIZED void mean_of_squares(std::int64_t width, std::int64_t channels,
                                         const float* upper, const float* lower, float* out) {
   for (std::int64_t x = 0; x < width; ++x) {
@@ -248,6 +271,30 @@ STANLEY_VECTORIZED void convolve_first(const ImageLayout& layout, std::int64_t c
                                        const float* state, const float* weight, const float* bias,
                                        Bfloat16* out) {
   convolve_first_pass(layout, channels, state, weight, bias, out);
+}
+
+STANLEY_VECTORIZED void add_first_weights(const ImageLayout& layout, std::int64_t channels,
+                                          const float* state, const float* image, float* sum) {
+  const std::int64_t columns = layout.width + 2, plane = (layout.height + 2) * columns;
+  for (std::int64_t channel = 0; channel < channels; ++channel) {
+    for (std::int64_t filter = 0; filter < layout.channels; filter += lanes) {
+      float* target = sum + channel * 9 * layout.channels + filter;
+      Lanes sums[9];
+      for (int tap = 0; tap < 9; ++tap) load(target + tap * layout.channels, sums[tap]);
+      for (std::int64_t y = 0; y < layout.height; ++y) {
+        const float* in = state + channel * plane + y * columns;
+        const float* gradient = image + layout.row(y) + filter;
+        for (std::int64_t x = 0; x < layout.width; ++x) {
+          Lanes pixel;
+          load(gradient + x * layout.channels, pixel);
+#pragma GCC unroll 9
+          for (int tap = 0; tap < 9; ++tap)
+            sums[tap] += in[tap / 3 * columns + x + tap % 3] * pixel;
+        }
+      }
+      for (int tap = 0; tap < 9; ++tap) store(sums[tap], target + tap * layout.channels);
+    }
+  }
 }
 
 }  // namespace stanley

@@ -48,6 +48,13 @@ void multiply(std::int64_t count, const Bfloat16* a, const Bfloat16* b, Bfloat16
 /// out <- out + a, elementwise.
 void add(std::int64_t count, const float* a, float* out);
 
+/// out <- out + factor · a, and out <- factor · out, elementwise.
+void add_scaled(std::int64_t count, float factor, const float* a, float* out);
+void scale(std::int64_t count, float factor, float* out);
+
+/// Adds all pixels of a [pixels, channels] to sum [channels].
+void add_pixels(std::int64_t pixels, std::int64_t channels, const float* a, float* sum);
+
 /// The means over squares of 2×2 pixels of two rows [2·width, channels], to out [width, channels];
 /// and its adjoint, which adds a quarter of `row` to each pixel. `channels` is a multiple of 16.
 void mean_of_squares(std::int64_t width, std::int64_t channels, const float* upper,
@@ -73,5 +80,10 @@ void convolve_first(const ImageLayout& layout, std::int64_t channels, const floa
                     const float* weight, const float* bias, float* out);
 void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,
                     const float* weight, const float* bias, Bfloat16* out);
+
+/// Adds to sum [channel, y, x, layout.channels] the gradient of convolve_first()'s weight, from a
+/// state and the gradient of its image.
+void add_first_weights(const ImageLayout& layout, std::int64_t channels, const float* state,
+                       const float* image, float* sum);
 
 }  // namespace stanley

@@ -47,13 +47,8 @@ class InputConvolution {
 
   /// From a state [channel, height, width] to an image.
   void forward(Workspace& workspace, const float* state, Element* image) const {
-    const std::int64_t rows = shape_[0] * shape_[1], width = shape_[2];
-    float* padded = workspace.state.data();
-    for (std::int64_t row = 0; row < rows; ++row) {
-      const std::int64_t y = row / shape_[1] * (shape_[1] + 2) + row % shape_[1] + 1;
-      std::copy_n(state + row * width, width, padded + y * (width + 2) + 1);
-    }
-    convolve_first(output_, shape_[0], padded, weight_.data(), bias_.data(), image);
+    pad(workspace, state);
+    convolve_first(output_, shape_[0], workspace.state.data(), weight_.data(), bias_.data(), image);
   }
 
   /// From the gradient of an image to that of its state. Multiplies each pixel's gradient with all
@@ -77,7 +72,39 @@ class InputConvolution {
     }
   }
 
+  /// Elements of a sum of weights, [tap, channel of the image].
+  std::int64_t weight_size() const { return taps_ * output_.channels; }
+
+  /// Adds the gradients of weight and bias, from a state and the gradient of its image.
+  void add_weights(Workspace& workspace, const float* state, const float* image, float* weight,
+                   float* bias) const {
+    pad(workspace, state);
+    add_first_weights(output_, shape_[0], workspace.state.data(), image, weight);
+    for (std::int64_t y = 0; y < output_.height; ++y) {
+      add_pixels(output_.width, output_.channels, image + output_.row(y), bias);
+    }
+  }
+
+  /// From such sums to the shapes of load().
+  void store_weights(const float* weight_sum, const float* bias_sum, float* weight,
+                     float* bias) const {
+    for (std::int64_t filter = 0; filter < filters_; ++filter) {
+      for (std::int64_t tap = 0; tap < taps_; ++tap) {
+        weight[filter * taps_ + tap] = weight_sum[tap * output_.channels + filter];
+      }
+    }
+    std::copy_n(bias_sum, filters_, bias);
+  }
+
  private:
+  void pad(Workspace& workspace, const float* state) const {
+    const std::int64_t rows = shape_[0] * shape_[1], width = shape_[2];
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t y = row / shape_[1] * (shape_[1] + 2) + row % shape_[1] + 1;
+      std::copy_n(state + row * width, width, workspace.state.data() + y * (width + 2) + 1);
+    }
+  }
+
   StateShape shape_;
   ImageLayout output_;
   std::int64_t filters_, taps_;         // a tap: (channel, y, x)

@@ -261,6 +261,37 @@ std::vector<float> filter_pass(const WinogradTiles& tiles, std::int64_t out, std
   return result;
 }
 
+template <int m, int r>
+void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                         const float* transformed, float* weight) {
+  constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step, kernel = r * step;
+  const auto& g = Transforms<m, r>::filter;
+  const std::int64_t out_channels = tiles.output.channels, in_channels = tiles.input.channels;
+  std::vector<double> sums(static_cast<std::size_t>(r * r * out));
+  for (std::int64_t phase = 0; phase < phases; ++phase) {
+    for (std::int64_t i = 0; i < in; ++i) {
+      std::fill(sums.begin(), sums.end(), 0.0);
+      for (std::int64_t point = 0; point < n * n; ++point) {
+        const float* row =
+            transformed + ((point * phases + phase) * in_channels + i) * out_channels;
+        for (std::int64_t tap = 0; tap < r * r; ++tap) {
+          const double factor = g[point / n][tap / r] * g[point % n][tap % r];
+          if (factor == 0) continue;
+          double* sum = sums.data() + tap * out;
+          for (std::int64_t o = 0; o < out; ++o) sum[o] += factor * static_cast<double>(row[o]);
+        }
+      }
+      for (std::int64_t tap = 0; tap < r * r; ++tap) {
+        const std::int64_t y = phase / step + step * (tap / r), x = phase % step + step * (tap % r);
+        for (std::int64_t o = 0; o < out; ++o) {
+          weight[((o * in + i) * kernel + y) * kernel + x] =
+              static_cast<float>(sums[static_cast<std::size_t>(tap * out + o)]);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width) {
@@ -282,6 +313,10 @@ std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles) {
   return 1 + side * tiles;
 }
 
+std::int64_t winograd_stride(std::int64_t rows, std::int64_t columns) {
+  return rows * columns + lanes;
+}
+
 // The one of a template's four forms that fits the tiles.
 #define STANLEY_WINOGRAD_PASS(pass, ...)                                                   \
   (tiles.stride == 1 ? tiles.side == 2 ? pass<2, 3>(__VA_ARGS__) : pass<4, 3>(__VA_ARGS__) \
@@ -291,6 +326,11 @@ std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles) {
 std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                    const float* weight) {
   return STANLEY_WINOGRAD_PASS(filter_pass, tiles, out, in, weight);
+}
+
+void winograd_filter_adjoint(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                             const float* transformed, float* weight) {
+  STANLEY_WINOGRAD_PASS(filter_adjoint_pass, tiles, out, in, transformed, weight);
 }
 
 STANLEY_VECTORIZED void winograd_input(const WinogradTiles& tiles, const float* image,

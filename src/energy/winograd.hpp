@@ -34,9 +34,17 @@ WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::
 std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles);
 std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles);
 
+/// Elements between the matrices [rows, columns] of two points. The odd line keeps a tile's lines
+/// of different points in different sets of the cache.
+std::int64_t winograd_stride(std::int64_t rows, std::int64_t columns);
+
 /// G g Gᵀ of weight [out, in, kernel, kernel], as [point, phase, input.channels, output.channels].
 std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                    const float* weight);
+
+/// The adjoint of winograd_filter(): from the gradient of what it returns to that of the weight.
+void winograd_filter_adjoint(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                             const float* transformed, float* weight);
 
 /// Bᵀ d B of one image, as [point, tile, phase, input.channels], `stride` elements between points.
 void winograd_input(const WinogradTiles& tiles, const float* image, std::int64_t stride,

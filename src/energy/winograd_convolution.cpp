@@ -19,8 +19,9 @@ class PointProducts {
       : engine_(engine), points_(points), depth_(depth), columns_(columns) {
     using desc = memory::desc;
     constexpr memory::data_type f32 = memory::data_type::f32;
-    left_ = desc({points, rows, depth}, f32, memory::dims{stride(rows, depth), depth, 1});
-    result_ = desc({points, rows, columns}, f32, memory::dims{stride(rows, columns), columns, 1});
+    left_ = desc({points, rows, depth}, f32, memory::dims{winograd_stride(rows, depth), depth, 1});
+    result_ = desc({points, rows, columns}, f32,
+                   memory::dims{winograd_stride(rows, columns), columns, 1});
     const desc right({points, depth, columns}, f32, memory::format_tag::any);
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -29,12 +30,6 @@ class PointProducts {
     product_ = dnnl::matmul(description);
     right_ = memory(description.weights_desc(), engine_);
     scratch_ = description.scratchpad_desc();
-  }
-
-  /// Elements between the matrices of two points. The odd line keeps a tile's lines of different
-  /// points in different sets of the cache.
-  static std::int64_t stride(std::int64_t rows, std::int64_t columns) {
-    return rows * columns + lanes;
   }
 
   /// The right-hand matrices, [point, depth, columns] or, transposed, [point, columns, depth].
@@ -135,8 +130,8 @@ class WinogradConvolution : public Convolution<float> {
   };
 
   std::int64_t rows() const { return group_ * tiles_.count(); }
-  std::int64_t input_stride() const { return PointProducts::stride(rows(), depth_); }
-  std::int64_t output_stride() const { return PointProducts::stride(rows(), columns_); }
+  std::int64_t input_stride() const { return winograd_stride(rows(), depth_); }
+  std::int64_t output_stride() const { return winograd_stride(rows(), columns_); }
 
   Parts parts(std::byte* scratch) const {
     auto* input = reinterpret_cast<float*>(scratch);

@@ -56,7 +56,7 @@ class Parts {
         engine_(
             make_gradient_engine(*network_, config.energy, setup_.precision, setup_.torch_device)),
         transition_(make_transition(config.sampler, {config.run.seed})),
-        objective_(config, *network_),
+        objective_(config, *network_, setup_.torch_device),
         reducer_(reducer_for(config, setup_, session)),
         gradient_(at::zeros({optimizer_.size()}, floats())) {
     load_weights();
@@ -88,6 +88,7 @@ class Parts {
   double weight_seconds(std::int64_t count, std::int64_t batch, double budget) {
     const ChainBatch chains = states(count, 0), data = states(batch, 1);
     return median_seconds(world_, setup_.torch_device, budget, [&] {
+      objective_.load();
       objective_.add_up(data.state, chains.state, gradient_);
       optimizer_.update(gradient_, iteration_++, 1e-6);
       load_weights();

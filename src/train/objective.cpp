@@ -21,36 +21,42 @@ EnergySums& EnergySums::operator+=(const EnergySums& other) {
   return *this;
 }
 
-ContrastiveObjective::ContrastiveObjective(const Config& config, const Network& network)
+ContrastiveObjective::ContrastiveObjective(const Config& config, const Network& network,
+                                           at::Device device)
     : network_(network),
+      gradient_(make_weight_gradient(network, config.energy, device)),
       penalty_(config.objective.energy_penalty),
       batch_(static_cast<double>(config.data.batch)),
       active_(static_cast<double>(config.chains.active)) {}
 
+void ContrastiveObjective::load() {
+  const c10::AutoGradMode with_gradient(true);
+  parameters_ = network_.parameter_values();
+  weights_ = network_.weights(parameters_);
+  gradient_->load(weights_);
+}
+
 EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor& chains,
-                                        at::Tensor gradient) const {
-  const std::vector<at::Tensor> parameters = network_.parameter_values();
-  std::vector<at::Tensor> weights = network_.weights(parameters);
-  const bool image = data.dim() == 4;
-  const auto layout = image ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-  for (at::Tensor& weight : weights) {
-    if (weight.dim() == 4) weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
-  }
-  const at::Tensor energy = network_.forward(at::cat({data, chains}).contiguous(layout), weights);
-  const at::Tensor of_data = energy.narrow(0, 0, data.size(0));
-  const at::Tensor of_chains = energy.narrow(0, data.size(0), chains.size(0));
-  const at::Tensor data_squared = of_data.square().sum();
-  const at::Tensor chains_squared = of_chains.square().sum();
-  const at::Tensor loss = (of_data.sum() + penalty_ * data_squared) / batch_ +
-                          (penalty_ * chains_squared - of_chains.sum()) / active_;
-  const auto gradients = torch::autograd::grad({loss}, parameters);
+                                        at::Tensor gradient) {
+  const at::Tensor states = at::cat({data, chains});
+  const auto of_both = [&](double of_data, double of_chains) {
+    return at::cat({at::full({data.size(0)}, of_data, states.options()),
+                    at::full({chains.size(0)}, of_chains, states.options())});
+  };
+  at::Tensor energy = at::empty({states.size(0)}, states.options());
+  const std::vector<at::Tensor> of_weights =
+      gradient_->evaluate(states, of_both(1 / batch_, -1 / active_),
+                          of_both(2 * penalty_ / batch_, 2 * penalty_ / active_), energy);
+  const auto gradients = torch::autograd::grad(weights_, parameters_, of_weights, true);
   const c10::NoGradGuard no_gradient;
   std::int64_t offset = 0;
   for (const at::Tensor& part : gradients) {
     gradient.narrow(0, offset, part.numel()).copy_(part.flatten());
     offset += part.numel();
   }
-  return {sum_of(of_data), sum_of(of_chains), sum_of(data_squared), sum_of(chains_squared)};
+  const at::Tensor of_data = energy.narrow(0, 0, data.size(0));
+  const at::Tensor of_chains = energy.narrow(0, data.size(0), chains.size(0));
+  return {sum_of(of_data), sum_of(of_chains), sum_of(of_data.square()), sum_of(of_chains.square())};
 }
 
 }  // namespace stanley

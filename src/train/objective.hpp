@@ -4,6 +4,7 @@
 
 #include "config/config.hpp"
 #include "energy/network.hpp"
+#include "energy/weight_gradient.hpp"
 
 namespace stanley {
 
@@ -21,14 +22,20 @@ struct EnergySums {
 /// samples and `active` chains.
 class ContrastiveObjective {
  public:
-  ContrastiveObjective(const Config& config, const Network& network);
+  /// `network`, which must outlive it, on `device`.
+  ContrastiveObjective(const Config& config, const Network& network, at::Device device);
+
+  /// Takes over the network's parameters: once for each weight update, before add_up().
+  void load();
 
   /// Writes to `gradient` [P] this rank's share of the gradient with respect to the parameters:
   /// that of `data` and `chains` [n, state shape], which must not be empty.
-  EnergySums add_up(const at::Tensor& data, const at::Tensor& chains, at::Tensor gradient) const;
+  EnergySums add_up(const at::Tensor& data, const at::Tensor& chains, at::Tensor gradient);
 
  private:
   const Network& network_;
+  std::unique_ptr<WeightGradient> gradient_;
+  std::vector<at::Tensor> parameters_, weights_;  // as load() found them; weights by parameters
   double penalty_, batch_, active_;
 };
 

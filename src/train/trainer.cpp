@@ -33,7 +33,7 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
                           context.communicator.size())),
       network_(make_network(config.energy, dataset.shape(), config.run.seed)),
       optimizer_(config.optimizer, *network_, context.device),
-      objective_(config, *network_),
+      objective_(config, *network_, context.device),
       batches_(dataset, config, attempt),
       bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device),
       start_(make_start_state(config, dataset, attempt)),
@@ -118,6 +118,7 @@ std::int64_t Trainer::gradient_parts() const {
 EnergySums Trainer::weight_gradient(const at::Tensor& data, const at::Tensor& chains) {
   const std::int64_t parts = gradient_parts();
   const std::int64_t data_size = data.size(0) / parts, chains_size = chains.size(0) / parts;
+  objective_.load();
   EnergySums sums;
   for (std::int64_t part = 0; part < parts; ++part) {
     sums += objective_.add_up(data.narrow(0, part * data_size, data_size),

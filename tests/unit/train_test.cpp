@@ -116,6 +116,7 @@ Config objective_config(double penalty) {
   config.data.batch = 6;
   config.chains.active = 10;
   config.objective.energy_penalty = penalty;
+  config.energy.type = EnergyType::mlp;
   return config;
 }
 
@@ -126,7 +127,8 @@ at::Tensor points(std::int64_t n, double shift) {
 TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
   for (const double penalty : {0.0, 0.01, 2.0}) {
     const auto network = mlp();
-    const ContrastiveObjective objective(objective_config(penalty), *network);
+    ContrastiveObjective objective(objective_config(penalty), *network, at::kCPU);
+    objective.load();
     const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
     at::Tensor gradient = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1});
     const EnergySums sums = objective.add_up(data, chains, gradient);
@@ -158,11 +160,13 @@ TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
 TEST(TrainObjective, FollowsFiniteDifferences) {
   const auto network = mlp();
   const Config config = objective_config(0.3);
-  const ContrastiveObjective objective(config, *network);
+  ContrastiveObjective objective(config, *network, at::kCPU);
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor gradient = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), unused = gradient.clone();
+  objective.load();
   objective.add_up(data, chains, gradient);
   const auto loss = [&] {
+    objective.load();
     const EnergySums s = objective.add_up(data, chains, unused);
     return s.data / 6 - s.chains / 10 + 0.3 * (s.data_squared / 6 + s.chains_squared / 10);
   };
@@ -183,7 +187,8 @@ TEST(TrainObjective, FollowsFiniteDifferences) {
 
 TEST(TrainObjective, PartsAddUpToTheWhole) {
   const auto network = mlp();
-  const ContrastiveObjective objective(objective_config(0.5), *network);
+  ContrastiveObjective objective(objective_config(0.5), *network, at::kCPU);
+  objective.load();
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor whole = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), sum = whole.clone();
   const EnergySums all = objective.add_up(data, chains, whole);

@@ -1,0 +1,235 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <type_traits>
+#include <vector>
+
+#include "energy/convolution.hpp"
+#include "energy/elementwise.hpp"
+#include "energy/input_convolution.hpp"
+#include "energy/network.hpp"
+#include "energy/vectorized.hpp"
+
+namespace stanley {
+
+/// States of one pass through the network: so few that all activations stay in a core's cache.
+constexpr std::int64_t convnet_block = 16;
+
+template <typename Element>
+ConvolutionChain<Element> make_convnet_chain(const std::vector<ConvolutionLayer>& layers) {
+  if constexpr (std::is_same_v<Element, float>) {
+    return make_winograd_chain(layers, convnet_block);
+  } else {
+    return make_direct_chain(layers, convnet_block);
+  }
+}
+
+/// One forward and one backward pass of the convnet for a block of states: what its engines share.
+/// Activations are stored as Element, channels last. Hidden image i's value is replaced by the
+/// gradient of its convolution's output on the way back.
+template <typename Element>
+class ConvnetPass {
+ public:
+  /// What one thread needs for one block; allocated once. A hidden image is the input of a strided
+  /// layer, or of the last layer, in groups of as many as that takes at a time.
+  struct Workspace {
+    typename InputConvolution<Element>::Workspace input;
+    std::vector<AlignedBuffer<Element>> value;       // one group, or the block
+    std::vector<AlignedBuffer<Element>> gradient;    // one group, of the activation
+    std::vector<AlignedBuffer<Element>> derivative;  // f′ at each activation of the block
+    AlignedBuffer<std::byte> scratch;
+  };
+
+  /// `keeps_values`: until the gradients of their layer's outputs replace them; else a layer's
+  /// values go when it has been through a group.
+  ConvnetPass(const EnergyConfig& config, const StateShape& shape, bool keeps_values)
+      : config_(config),
+        keeps_values_(keeps_values),
+        shape_(shape),
+        layers_(convnet_layers(config.channels, shape)),
+        // The first layer has few input channels, the last one is a scalar product for each state.
+        strided_(make_convnet_chain<Element>({layers_.begin() + 1, layers_.end() - 1})),
+        input_(shape, config.channels, layouts()[0]) {}
+
+  /// The network's weights and biases in order.
+  void load(const std::vector<const float*>& weights) {
+    input_.load(weights[0], weights[1]);
+    for (std::size_t i = 0; i < levels(); ++i) {
+      strided(i).load(weights[2 * i + 2], weights[2 * i + 3]);
+    }
+    load_last(weights[weights.size() - 2], *weights.back());
+  }
+
+  std::size_t levels() const { return strided_.convolutions.size(); }
+  const std::vector<ConvolutionLayer>& layers() const { return layers_; }
+  const std::vector<ImageLayout>& layouts() const { return strided_.layouts; }
+  const InputConvolution<Element>& input() const { return input_; }
+  Convolution<Element>& strided(std::size_t level) { return *strided_.convolutions[level]; }
+  const Convolution<Element>& strided(std::size_t level) const {
+    return *strided_.convolutions[level];
+  }
+
+  Workspace make_workspace() const {
+    Workspace workspace;
+    workspace.input = input_.make_workspace();
+    for (std::size_t level = 0; level < layouts().size(); ++level) {
+      const std::int64_t size = layouts()[level].size();
+      workspace.value.emplace_back(size * (keeps_values_ ? convnet_block : group(level)));
+      workspace.gradient.emplace_back(level < levels() ? size * group(level) : 0);
+      workspace.derivative.emplace_back(size * convnet_block);
+    }
+    std::size_t scratch = 0;
+    for (const auto& layer : strided_.convolutions) {
+      scratch = std::max(scratch, layer->scratch_size());
+    }
+    workspace.scratch = AlignedBuffer<std::byte>(static_cast<std::int64_t>(scratch));
+    return workspace;
+  }
+
+  /// Calls visit(offset) for each row of an image.
+  template <typename Visit>
+  void for_each_row(std::size_t level, Visit visit) const {
+    const ImageLayout& layout = layouts()[level];
+    for (std::int64_t y = 0; y < layout.height; ++y) visit(layout.row(y));
+  }
+
+  /// Fills the top values with the activations of the block's states at `state`: of the first
+  /// `count`; the rest is computed from what the buffers hold.
+  void forward(Workspace& workspace, std::int64_t count, const float* state) const {
+    forward(workspace, levels(), 0, count, state);
+  }
+
+  /// The energy of state i, after forward().
+  float energy(Workspace& workspace, std::int64_t i) const {
+    float sum = last_bias_;
+    const float* weight = last_weight_.data();
+    for_each_row(levels(), [&](std::int64_t row) {
+      sum += dot(layouts().back().row_size(), value(workspace, levels(), i) + row, weight);
+      weight += layouts().back().row_size();
+    });
+    return sum;
+  }
+
+  /// Replaces the top value of state i by the gradient of its energy.
+  void start_backward(Workspace& workspace, std::int64_t i) const {
+    const std::int64_t size = layouts().back().size();
+    const float* weight = last_weight_.data();
+    for_each_row(levels(), [&](std::int64_t row) {
+      multiply(layouts().back().row_size(), weight,
+               workspace.derivative.back().data() + i * size + row,
+               value(workspace, levels(), i) + row);
+      weight += layouts().back().row_size();
+    });
+  }
+
+  /// The same of `factor` times the energy, whose gradient with respect to the last layer's weights
+  /// it adds to `last_weight` [height, width, channel].
+  void start_backward(Workspace& workspace, std::int64_t i, float factor,
+                      float* last_weight) const {
+    for_each_row(levels(), [&](std::int64_t row) {
+      add_scaled(layouts().back().row_size(), factor, value(workspace, levels(), i) + row,
+                 last_weight);
+      last_weight += layouts().back().row_size();
+    });
+    start_backward(workspace, i);
+    for_each_row(levels(), [&](std::int64_t row) {
+      scale(layouts().back().row_size(), factor, value(workspace, levels(), i) + row);
+    });
+  }
+
+  /// From start_backward() of all states down. Calls layer(level, input, output) for each group of
+  /// the strided layer above `level`, with its input's values (where they are kept) and the
+  /// gradient of its output, and bottom(i, gradient) for each state, with the gradient of the first
+  /// convolution's output.
+  template <typename Layer, typename Bottom>
+  void backward(Workspace& workspace, const Layer& layer, const Bottom& bottom) const {
+    backward(workspace, levels(), 0, layer, bottom);
+  }
+
+ private:
+  /// weight [channel, height, width], to the layout of a top image without its surroundings.
+  void load_last(const float* weight, float bias) {
+    const ImageLayout& top = layouts().back();
+    const std::int64_t pixels = top.height * top.width;
+    last_weight_ = AlignedBuffer<float>(pixels * top.channels);
+    for (std::int64_t channel = 0; channel < layers_.back().in; ++channel) {
+      for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+        last_weight_.data()[pixel * top.channels + channel] = weight[channel * pixels + pixel];
+      }
+    }
+    last_bias_ = bias;
+  }
+
+  /// Images of this level that are worked on together.
+  std::int64_t group(std::size_t level) const {
+    return level < levels() ? strided(level).group() : convnet_block;
+  }
+
+  /// The image of this level and place in the block.
+  Element* value(Workspace& workspace, std::size_t level, std::int64_t i) const {
+    return workspace.value[level].data() +
+           (keeps_values_ ? i : i % group(level)) * layouts()[level].size();
+  }
+
+  /// Depth first, so that what a layer writes is read while it is in the cache: the group of this
+  /// level that starts at image `first` of the block.
+  void forward(Workspace& workspace, std::size_t level, std::int64_t first, std::int64_t count,
+               const float* state) const {
+    const ImageLayout& layout = layouts()[level];
+    const std::int64_t step = level == 0 ? 1 : group(level - 1);
+    for (std::int64_t i = first; i < first + group(level); i += step) {
+      if (level > 0) {
+        forward(workspace, level - 1, i, count, state);
+        strided(level - 1).forward(value(workspace, level - 1, i), value(workspace, level, i),
+                                   workspace.scratch.data());
+      } else if (i < count) {
+        input_.forward(workspace.input, state + i * element_count(shape_),
+                       value(workspace, level, i));
+      }
+      for (std::int64_t k = i; k < i + step; ++k) {
+        Element* derivative = workspace.derivative[level].data() + k * layout.size();
+        for_each_row(level, [&](std::int64_t row) {
+          activate_with_derivative(config_.activation, static_cast<float>(config_.slope),
+                                   layout.row_size(), value(workspace, level, k) + row,
+                                   derivative + row);
+        });
+      }
+    }
+  }
+
+  template <typename Layer, typename Bottom>
+  void backward(Workspace& workspace, std::size_t level, std::int64_t first, const Layer& layer,
+                const Bottom& bottom) const {
+    if (level == 0) {
+      for (std::int64_t i = first; i < first + group(0); ++i) bottom(i, value(workspace, 0, i));
+      return;
+    }
+    const ImageLayout& below = layouts()[level - 1];
+    const std::int64_t step = group(level - 1);
+    Element* gradient = workspace.gradient[level - 1].data();
+    for (std::int64_t i = first; i < first + group(level); i += step) {
+      layer(level - 1, value(workspace, level - 1, i), value(workspace, level, i));
+      strided(level - 1).backward(value(workspace, level, i), gradient, workspace.scratch.data());
+      for (std::int64_t k = 0; k < step; ++k) {
+        const Element* derivative = workspace.derivative[level - 1].data() + (i + k) * below.size();
+        for_each_row(level - 1, [&](std::int64_t row) {
+          multiply(below.row_size(), gradient + k * below.size() + row, derivative + row,
+                   value(workspace, level - 1, i + k) + row);
+        });
+      }
+      backward(workspace, level - 1, i, layer, bottom);
+    }
+  }
+
+  EnergyConfig config_;
+  bool keeps_values_;
+  StateShape shape_;
+  std::vector<ConvolutionLayer> layers_;
+  ConvolutionChain<Element> strided_;  // and the layouts of the hidden images
+  InputConvolution<Element> input_;
+  AlignedBuffer<float> last_weight_;  // [height, width, channel]
+  float last_bias_ = 0;
+};
+
+}  // namespace stanley

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "config/config.hpp"
+#include "energy/network.hpp"
+
+namespace stanley {
+
+/// Computes gradients of energies with respect to the network's weights, for the weight update.
+class WeightGradient {
+ public:
+  virtual ~WeightGradient() = default;
+
+  /// Takes over new weights (Network::weights(), float32): once for each weight update.
+  virtual void load(const std::vector<at::Tensor>& weights) = 0;
+
+  /// For states [n, state shape], n ≥ 1: fills energy [n], and returns the gradients with respect
+  /// to the weights, in their order and shapes, of the sum over states of constant·E + slope·E²/2,
+  /// that is Σ (constantᵢ + slopeᵢ·Eᵢ)·∂Eᵢ/∂w. All float32, on the network's device, `constant` and
+  /// `slope` [n]. The numbers do not depend on the number of threads.
+  virtual std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,
+                                           const at::Tensor& slope, at::Tensor& energy) = 0;
+};
+
+/// The fastest one for the network and device. `network` must outlive it.
+std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
+                                                     const EnergyConfig& config, at::Device device);
+
+/// Any network on any device through LibTorch's autograd.
+std::unique_ptr<WeightGradient> make_autograd_weight_gradient(const Network& network);
+
+/// The convnet on the CPU: by Winograd's minimal filtering, like the chains' engine.
+std::unique_ptr<WeightGradient> make_convnet_weight_gradient(const EnergyConfig& config,
+                                                             const StateShape& shape);
+
+}  // namespace stanley

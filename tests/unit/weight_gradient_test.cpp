@@ -1,0 +1,149 @@
+#include "energy/weight_gradient.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+#include <omp.h>
+#include <torch/csrc/autograd/autograd.h>
+
+namespace stanley {
+namespace {
+
+struct Case {
+  StateShape shape;
+  std::int64_t channels, batch;
+  Activation activation;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> result;
+  for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
+    result.push_back({{1, 8, 8}, 4, 1, activation});
+    result.push_back({{3, 9, 14}, 8, 40, activation});
+    result.push_back({{2, 19, 37}, 3, 5, activation});
+  }
+  // A leaky ReLU's derivative jumps at 0: among so many activations one is sure to be rounded
+  // across.
+  result.push_back({{1, 32, 32}, 16, 17, Activation::silu});
+  return result;
+}
+
+EnergyConfig config_of(const Case& one) {
+  return {.channels = one.channels, .activation = one.activation, .slope = 0.2};
+}
+
+std::unique_ptr<Network> network_of(const Case& one) {
+  auto network = make_network(config_of(one), one.shape, 11);
+  const c10::NoGradGuard no_gradient;
+  for (NamedTensor& parameter : network->parameters()) parameter.value.mul_(2.0);
+  return network;
+}
+
+/// A state, constant and slope for each row: the same whatever the batch.
+struct Batch {
+  at::Tensor state, constant, slope;
+};
+
+Batch batch_of(const Case& one) {
+  std::vector<std::int64_t> shape{one.batch};
+  shape.insert(shape.end(), one.shape.begin(), one.shape.end());
+  const at::Tensor index = at::arange(one.batch * element_count(one.shape), at::kDouble);
+  const at::Tensor row = at::arange(one.batch, at::kDouble);
+  return {(0.7 * at::sin(index * index * 0.37)).view(shape).to(at::kFloat),
+          at::cos(row * 1.7).to(at::kFloat), (0.3 * at::sin(row * 2.3)).to(at::kFloat)};
+}
+
+struct Result {
+  at::Tensor energy;
+  std::vector<at::Tensor> gradients;
+};
+
+Result evaluate(WeightGradient& gradient, const Batch& batch) {
+  at::Tensor energy = at::empty({batch.state.size(0)});
+  auto gradients = gradient.evaluate(batch.state, batch.constant, batch.slope, energy);
+  return {energy, gradients};
+}
+
+/// By autograd in double precision: the gradients, and the roots of their states' summed squares.
+struct Exact {
+  std::vector<at::Tensor> gradients, sizes;
+};
+
+Exact exact(const Network& network, const Batch& batch) {
+  std::vector<at::Tensor> weights;
+  Exact result;
+  for (const at::Tensor& value : network.parameter_values()) {
+    weights.push_back(value.detach().to(at::kDouble).set_requires_grad(true));
+    result.gradients.push_back(at::zeros_like(value, at::kDouble));
+    result.sizes.push_back(at::zeros_like(value, at::kDouble));
+  }
+  for (std::int64_t i = 0; i < batch.state.size(0); ++i) {
+    const at::Tensor energy =
+        network.forward(batch.state.narrow(0, i, 1).to(at::kDouble), weights).to(at::kDouble);
+    const double factor =
+        batch.constant[i].item<double>() + batch.slope[i].item<double>() * energy.item<double>();
+    const auto gradients = torch::autograd::grad({energy.sum() * factor}, weights);
+    for (std::size_t k = 0; k < gradients.size(); ++k) {
+      result.gradients[k] = result.gradients[k] + gradients[k].detach();
+      result.sizes[k] = result.sizes[k] + gradients[k].detach().square();
+    }
+  }
+  for (at::Tensor& size : result.sizes) size = size.sqrt();
+  return result;
+}
+
+double root_mean_square(const at::Tensor& values) {
+  return values.square().mean().sqrt().item<double>();
+}
+
+/// A state's share is a sum of products of activations and gradients, each of which is wrong by at
+/// most 2e-5 of its size (GradientEngine's analysis of the same passes), independently.
+TEST(WeightGradient, IsExactButForRounding) {
+  for (const Case& one : cases()) {
+    const auto network = network_of(one);
+    const Batch batch = batch_of(one);
+    const Exact expected = exact(*network, batch);
+    for (const bool own : {true, false}) {
+      const auto gradient = own ? make_weight_gradient(*network, config_of(one), at::kCPU)
+                                : make_autograd_weight_gradient(*network);
+      gradient->load(network->parameter_values());
+      const Result found = evaluate(*gradient, batch);
+      ASSERT_EQ(found.gradients.size(), expected.gradients.size());
+      for (std::size_t k = 0; k < found.gradients.size(); ++k) {
+        ASSERT_EQ(found.gradients[k].sizes(), expected.gradients[k].sizes());
+        EXPECT_LT(root_mean_square(found.gradients[k] - expected.gradients[k]),
+                  4e-5 * root_mean_square(expected.sizes[k]))
+            << network->parameters()[k].name << (own ? " own " : " autograd ")
+            << testing::PrintToString(one.shape);
+      }
+      const at::Tensor energy = network->forward(batch.state, network->parameter_values()).detach();
+      EXPECT_LT((found.energy - energy).abs().max().item<double>(), 1e-4);
+    }
+  }
+}
+
+TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
+  const int threads_before = omp_get_max_threads();
+  const Case one{{1, 16, 16}, 8, 90, Activation::silu};
+  const auto network = network_of(one);
+  const auto gradient = make_weight_gradient(*network, config_of(one), at::kCPU);
+  gradient->load(network->parameter_values());
+  const Batch batch = batch_of(one);
+  omp_set_num_threads(1);
+  const Result expected = evaluate(*gradient, batch);
+  Batch poisoned = batch;
+  poisoned.state = at::full_like(batch.state, std::nan(""));
+  for (const int threads : {1, 2, 3}) {
+    omp_set_num_threads(threads);
+    EXPECT_TRUE(evaluate(*gradient, poisoned).gradients[0].isnan().all().item<bool>());
+    const Result found = evaluate(*gradient, batch);
+    EXPECT_TRUE(at::equal(found.energy, expected.energy));
+    for (std::size_t k = 0; k < found.gradients.size(); ++k) {
+      EXPECT_TRUE(at::equal(found.gradients[k], expected.gradients[k])) << threads << ' ' << k;
+    }
+  }
+  omp_set_num_threads(threads_before);
+}
+
+}  // namespace
+}  // namespace stanley
