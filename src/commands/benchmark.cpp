@@ -36,6 +36,18 @@ struct Findings {
   std::optional<ScalingInputs> model;
 };
 
+nlohmann::ordered_json operations_json(const BenchmarkResult& r) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const OperationShare& one : r.operations) {
+    list.push_back(
+        {{"name", one.name}, {"milliseconds", one.milliseconds}, {"gflops", one.gflops}});
+  }
+  return {{"milliseconds", r.operations_milliseconds},
+          {"operations", list},
+          {"peak_gflops", r.peak_gflops},
+          {"copy_gbytes_per_second", r.copy_gbytes}};
+}
+
 nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
   return {{"ranks", r.ranks},
           {"nodes", nodes},
@@ -55,7 +67,8 @@ nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
             {"gradient", r.gradient_share},
             {"reduction", r.reduction_share}}},
           {"reduction_bytes", r.reduction_bytes},
-          {"reduction_seconds", r.reduction_seconds}};
+          {"reduction_seconds", r.reduction_seconds},
+          {"one_thread", operations_json(r)}};
 }
 
 nlohmann::ordered_json as_json(const TrainingMeasure& t) {
@@ -100,6 +113,23 @@ std::string as_text(const BenchmarkResult& r) {
       r.iteration_seconds, 100 * r.chains_share, 100 * r.gradient_share, 100 * r.reduction_share);
 }
 
+std::string operations_text(const BenchmarkResult& r) {
+  if (r.operations.empty()) return "";
+  std::string text = fmt::format(
+      "\none chain step on one thread, {:.3f} ms; a large matrix product reaches {:.0f} GFLOP/s, a "
+      "copy {:.1f} GB/s",
+      r.operations_milliseconds, r.peak_gflops, r.copy_gbytes);
+  for (const OperationShare& one : r.operations) {
+    text += fmt::format("\n  {:<26}{:>9.3f} ms {:>5.1f} %", one.name, one.milliseconds,
+                        100 * one.milliseconds / r.operations_milliseconds);
+    if (one.gflops > 0) {
+      text += fmt::format("  {:>4.0f} GFLOP/s, {:.0f} % of peak", one.gflops,
+                          100 * one.gflops / r.peak_gflops);
+    }
+  }
+  return text;
+}
+
 std::string as_text(const TrainingMeasure& t) {
   const auto share = [&](double seconds) { return 100 * seconds / t.seconds; };
   const std::string joules = t.joules ? fmt::format(", {:.1f} J", *t.joules) : "";
@@ -114,7 +144,7 @@ std::string as_text(const TrainingMeasure& t) {
 }
 
 std::string as_text(const Findings& found, const Options& options) {
-  std::string text = as_text(found.parts);
+  std::string text = as_text(found.parts) + operations_text(found.parts);
   if (found.training) text += as_text(*found.training);
   if (!found.model) return text;
   if (found.parts.ranks > 1) {

@@ -9,6 +9,7 @@
 #include "energy/elementwise.hpp"
 #include "energy/input_convolution.hpp"
 #include "energy/network.hpp"
+#include "energy/operation_times.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -102,6 +103,7 @@ class ConvnetPass {
 
   /// The energy of state i, after forward().
   float energy(Workspace& workspace, std::int64_t i) const {
+    const Timed timed(Operation::output);
     float sum = last_bias_;
     const float* weight = last_weight_.data();
     for_each_row(levels(), [&](std::int64_t row) {
@@ -113,6 +115,7 @@ class ConvnetPass {
 
   /// Replaces the top value of state i by the gradient of its energy.
   void start_backward(Workspace& workspace, std::int64_t i) const {
+    const Timed timed(Operation::output);
     const std::int64_t size = layouts().back().size();
     const float* weight = last_weight_.data();
     for_each_row(levels(), [&](std::int64_t row) {
@@ -187,6 +190,7 @@ class ConvnetPass {
         input_.forward(workspace.input, state + i * element_count(shape_),
                        value(workspace, level, i));
       }
+      const Timed timed(Operation::activations);
       for (std::int64_t k = i; k < i + step; ++k) {
         Element* derivative = workspace.derivative[level].data() + k * layout.size();
         for_each_row(level, [&](std::int64_t row) {
@@ -198,6 +202,21 @@ class ConvnetPass {
     }
   }
 
+  /// From the gradients of the activations of the group that starts at image `first` to those of
+  /// their convolution's outputs.
+  void multiply_group(Workspace& workspace, std::size_t level, std::int64_t first) const {
+    const Timed timed(Operation::multiplications);
+    const ImageLayout& layout = layouts()[level];
+    for (std::int64_t i = 0; i < group(level); ++i) {
+      const Element* gradient = workspace.gradient[level].data() + i * layout.size();
+      const Element* derivative = workspace.derivative[level].data() + (first + i) * layout.size();
+      for_each_row(level, [&](std::int64_t row) {
+        multiply(layout.row_size(), gradient + row, derivative + row,
+                 value(workspace, level, first + i) + row);
+      });
+    }
+  }
+
   template <typename Layer, typename Bottom>
   void backward(Workspace& workspace, std::size_t level, std::int64_t first, const Layer& layer,
                 const Bottom& bottom) const {
@@ -205,19 +224,11 @@ class ConvnetPass {
       for (std::int64_t i = first; i < first + group(0); ++i) bottom(i, value(workspace, 0, i));
       return;
     }
-    const ImageLayout& below = layouts()[level - 1];
-    const std::int64_t step = group(level - 1);
-    Element* gradient = workspace.gradient[level - 1].data();
-    for (std::int64_t i = first; i < first + group(level); i += step) {
+    for (std::int64_t i = first; i < first + group(level); i += group(level - 1)) {
       layer(level - 1, value(workspace, level - 1, i), value(workspace, level, i));
-      strided(level - 1).backward(value(workspace, level, i), gradient, workspace.scratch.data());
-      for (std::int64_t k = 0; k < step; ++k) {
-        const Element* derivative = workspace.derivative[level - 1].data() + (i + k) * below.size();
-        for_each_row(level - 1, [&](std::int64_t row) {
-          multiply(below.row_size(), gradient + k * below.size() + row, derivative + row,
-                   value(workspace, level - 1, i + k) + row);
-        });
-      }
+      strided(level - 1).backward(value(workspace, level, i), workspace.gradient[level - 1].data(),
+                                  workspace.scratch.data());
+      multiply_group(workspace, level - 1, i);
       backward(workspace, level - 1, i, layer, bottom);
     }
   }

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "energy/convolution.hpp"
+#include "energy/operation_times.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -87,6 +88,7 @@ class DirectConvolution : public Convolution<Bfloat16> {
 
   void run(const dnnl::primitive& primitive,
            const std::unordered_map<int, memory>& arguments) const {
+    const Timed timed(Operation::products);
     dnnl::stream stream(engine_);
     primitive.execute(stream, arguments);
     stream.wait();

@@ -5,6 +5,7 @@
 #include "energy/elementwise.hpp"
 #include "energy/image_layout.hpp"
 #include "energy/network.hpp"
+#include "energy/operation_times.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -47,6 +48,7 @@ class InputConvolution {
 
   /// From a state [channel, height, width] to an image.
   void forward(Workspace& workspace, const float* state, Element* image) const {
+    const Timed timed(Operation::input_convolution, flops());
     pad(workspace, state);
     convolve_first(output_, shape_[0], workspace.state.data(), weight_.data(), bias_.data(), image);
   }
@@ -54,6 +56,7 @@ class InputConvolution {
   /// From the gradient of an image to that of its state. Multiplies each pixel's gradient with all
   /// 9·channels kernel columns first, then adds up the shifted results.
   void backward(Workspace& workspace, const Element* image, float* gradient) const {
+    const Timed timed(Operation::input_convolution, flops());
     const std::int64_t height = shape_[1], width = shape_[2], columns = whole_lanes(taps_);
     std::fill_n(gradient, element_count(shape_), 0.0F);
     for (std::int64_t y = 0; y < height; ++y) {
@@ -97,6 +100,10 @@ class InputConvolution {
   }
 
  private:
+  double flops() const {
+    return 2.0 * static_cast<double>(taps_ * filters_ * output_.height * output_.width);
+  }
+
   void pad(Workspace& workspace, const float* state) const {
     const std::int64_t rows = shape_[0] * shape_[1], width = shape_[2];
     for (std::int64_t row = 0; row < rows; ++row) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "energy/elementwise.hpp"
+#include "energy/operation_times.hpp"
 
 namespace stanley {
 namespace {
@@ -21,6 +22,7 @@ void for_each_row(const ImageLayout& layout, std::int64_t count, Visit visit) {
 
 void multiply_images(const ImageLayout& layout, std::int64_t count, const float* a, const float* b,
                      float* out) {
+  const Timed timed(Operation::multiplications);
   for_each_row(layout, count,
                [&](std::int64_t row) { multiply(layout.row_size(), a + row, b + row, out + row); });
 }
@@ -155,6 +157,7 @@ void Residual::backward(Workspace& workspace, std::int64_t count, const float* o
 
 /// What the skip connection makes of one image of the input; `mean` has room for a row.
 void Residual::keep_skip(const float* image, float* mean, float* skip) const {
+  const Timed timed(Operation::products, skip_flops());
   for (std::int64_t y = 0; y < output_.height; ++y) {
     float* target = skip + y * output_.row_size();
     if (!shape_.halves) {
@@ -173,6 +176,7 @@ void Residual::keep_skip(const float* image, float* mean, float* skip) const {
 
 /// Adds the gradient that comes through the skip connection; `row` has room for one.
 void Residual::add_skip(const float* out, float* row, float* hidden) const {
+  const Timed timed(Operation::products, skip_flops());
   for (std::int64_t y = 0; y < output_.height; ++y) {
     const float* source = out + output_.row(y);
     if (!shape_.halves) {
@@ -188,6 +192,7 @@ void Residual::add_skip(const float* out, float* row, float* hidden) const {
 
 void activate_images(const EnergyConfig& config, const ImageLayout& layout, std::int64_t count,
                      float* value, float* derivative) {
+  const Timed timed(Operation::activations);
   for_each_row(layout, count, [&](std::int64_t row) {
     activate_with_derivative(config.activation, static_cast<float>(config.slope), layout.row_size(),
                              value + row, derivative + row);

@@ -53,6 +53,9 @@ class Residual {
 
  private:
   std::int64_t skip_size() const { return output_.height * output_.row_size(); }
+  double skip_flops() const {
+    return shape_.halves ? 2.0 * static_cast<double>(skip_size() * input_.channels) : 0;
+  }
   void load_skip(const float* weight, const float* bias);
   void keep_skip(const float* image, float* mean, float* skip) const;
   void add_skip(const float* out, float* row, float* hidden) const;

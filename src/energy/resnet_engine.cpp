@@ -5,6 +5,7 @@
 
 #include "energy/gradient_engine.hpp"
 #include "energy/input_convolution.hpp"
+#include "energy/operation_times.hpp"
 #include "energy/residual.hpp"
 
 namespace stanley {
@@ -134,6 +135,7 @@ class ResnetEngine : public GradientEngine {
 
   /// Energy of image i, and its gradient in the top image.
   float output_layer(Workspace& workspace, std::int64_t i) const {
+    const Timed timed(Operation::output);
     const ImageLayout& top = layouts_.back();
     const float* weight = output_weight_.data();
     float energy = output_bias_;

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "energy/convolution.hpp"
+#include "energy/operation_times.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/winograd.hpp"
 
@@ -16,7 +17,11 @@ class PointProducts {
  public:
   PointProducts(std::int64_t points, std::int64_t rows, std::int64_t depth, std::int64_t columns,
                 const dnnl::engine& engine)
-      : engine_(engine), points_(points), depth_(depth), columns_(columns) {
+      : engine_(engine),
+        points_(points),
+        depth_(depth),
+        columns_(columns),
+        flops_(2.0 * static_cast<double>(points * rows * depth * columns)) {
     using desc = memory::desc;
     constexpr memory::data_type f32 = memory::data_type::f32;
     left_ = desc({points, rows, depth}, f32, memory::dims{winograd_stride(rows, depth), depth, 1});
@@ -44,6 +49,7 @@ class PointProducts {
   }
 
   void multiply(float* left, float* result, void* scratch) const {
+    const Timed timed(Operation::products, flops_);
     dnnl::stream stream(engine_);
     product_.execute(stream, {{DNNL_ARG_SRC, {left_, engine_, left}},
                               {DNNL_ARG_WEIGHTS, right_},
@@ -57,6 +63,7 @@ class PointProducts {
  private:
   dnnl::engine engine_;
   std::int64_t points_, depth_, columns_;
+  double flops_;
   memory::desc left_, result_, scratch_;
   memory right_;
   dnnl::matmul product_;
@@ -92,28 +99,28 @@ class WinogradConvolution : public Convolution<float> {
 
   void forward(const float* input, float* output, std::byte* scratch) const override {
     const Parts part = parts(scratch);
-    for (std::int64_t i = 0; i < group_; ++i) {
+    for_each_image([&](std::int64_t i) {
       winograd_input(tiles_, input + i * tiles_.input.size(), input_stride(),
                      part.input + i * tiles_.count() * depth_);
-    }
+    });
     forward_.multiply(part.input, part.output, part.rest);
-    for (std::int64_t i = 0; i < group_; ++i) {
+    for_each_image([&](std::int64_t i) {
       winograd_output(tiles_, part.output + i * tiles_.count() * columns_, output_stride(),
                       bias_.data(), output + i * tiles_.output.size());
-    }
+    });
   }
 
   void backward(const float* output, float* input, std::byte* scratch) const override {
     const Parts part = parts(scratch);
-    for (std::int64_t i = 0; i < group_; ++i) {
+    for_each_image([&](std::int64_t i) {
       winograd_output_adjoint(tiles_, output + i * tiles_.output.size(), output_stride(),
                               part.output + i * tiles_.count() * columns_);
-    }
+    });
     backward_.multiply(part.output, part.input, part.rest);
-    for (std::int64_t i = 0; i < group_; ++i) {
+    for_each_image([&](std::int64_t i) {
       winograd_input_adjoint(tiles_, part.input + i * tiles_.count() * depth_, input_stride(),
                              input + i * tiles_.input.size());
-    }
+    });
   }
 
   std::int64_t group() const override { return group_; }
@@ -128,6 +135,12 @@ class WinogradConvolution : public Convolution<float> {
     float *input, *output;
     void* rest;
   };
+
+  template <typename Transform>
+  void for_each_image(Transform transform) const {
+    const Timed timed(Operation::transformations);
+    for (std::int64_t i = 0; i < group_; ++i) transform(i);
+  }
 
   std::int64_t rows() const { return group_ * tiles_.count(); }
   std::int64_t input_stride() const { return winograd_stride(rows(), depth_); }

@@ -1,6 +1,7 @@
 #include "train/benchmark.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <functional>
 #include <numeric>
 
+#include "energy/operation_times.hpp"
 #include "parallel/shards.hpp"
 #include "parallel/topology.hpp"
 #include "sampler/device_update.hpp"
@@ -42,6 +44,18 @@ double median_seconds(Communicator& world, at::Device device, double budget,
                    seconds.end());
   return seconds[seconds.size() / 2];
 }
+
+/// One thread for ATen and OpenMP while it lives.
+class OneThread {
+ public:
+  OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
 
 /// The parts of an iteration on one rank, each on states of its own.
 class Parts {
@@ -104,6 +118,39 @@ class Parts {
                                       static_cast<std::size_t>(sent.numel())};
     return median_seconds(world_, setup_.torch_device, budget,
                           [&] { reducer_->reduce(mine, total); });
+  }
+
+  /// The gradient's time by operation, and what one thread of this machine can do, for the table.
+  void time_operations(std::int64_t count, double budget, BenchmarkResult& result) {
+    const OneThread one;
+    ChainBatch chains = states(count, 0);
+    std::int64_t steps = 0;
+    const OperationTimes times;
+    const double step = median_seconds(world_, setup_.torch_device, budget, [&] {
+      transition_->advance(*engine_, chains, 0, 1);
+      ++steps;
+    });
+    double known = 0;
+    for (std::size_t i = 0; i < operation_count; ++i) {
+      const auto operation = static_cast<Operation>(i);
+      const double seconds = times.seconds(operation) / static_cast<double>(steps);
+      if (seconds == 0) continue;
+      known += seconds;
+      result.operations.push_back({name_of(operation), 1e3 * seconds,
+                                   times.flops(operation) / times.seconds(operation) / 1e9});
+    }
+    if (known == 0) return;
+    result.operations.push_back({"gain, noise, update, rest", 1e3 * std::max(0.0, step - known)});
+    result.operations_milliseconds = 1e3 * std::max(step, known);
+    const at::Tensor matrix = at::rand({1024, 1024}), large = at::rand({32 << 20});
+    at::Tensor product = at::empty_like(matrix), copy = at::empty_like(large);
+    const auto seconds = [&](const std::function<void()>& work) {
+      return median_seconds(world_, at::kCPU, budget / 4, work);
+    };
+    result.peak_gflops =
+        2e-9 * 1024 * 1024 * 1024 / seconds([&] { at::mm_out(product, matrix, matrix); });
+    result.copy_gbytes =
+        2e-9 * static_cast<double>(large.nbytes()) / seconds([&] { copy.copy_(large); });
   }
 
  private:
@@ -173,6 +220,7 @@ BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, dou
   result.reduction_share = reduction / result.iteration_seconds;
   result.reduction_seconds = reduction;
   result.reduction_bytes = parts.message_bytes();
+  parts.time_operations(count, seconds / 8, result);
   return result;
 }
 

@@ -10,6 +10,13 @@
 
 namespace stanley {
 
+/// One line of a chain step's time on one thread.
+struct OperationShare {
+  std::string name;
+  double milliseconds = 0;
+  double gflops = 0;  ///< of the arithmetic done; 0: not counted
+};
+
 /// What was measured, over all ranks where not said otherwise. An iteration's parts are timed one
 /// after the other on random states, without files or data.
 struct BenchmarkResult {
@@ -24,6 +31,10 @@ struct BenchmarkResult {
   double update_share = 0;  ///< of a chain step: gain, noise, update
   double chains_share = 0, gradient_share = 0, reduction_share = 0;  ///< of an iteration
   double reduction_seconds = 0, reduction_bytes = 0;                 ///< of the weight gradient
+  std::vector<OperationShare> operations;  ///< one step of the rank's chains; empty: not known
+  double operations_milliseconds = 0;      ///< the whole step
+  double peak_gflops = 0;                  ///< of one thread, by a large matrix product in float32
+  double copy_gbytes = 0;  ///< a second that one thread reads and writes, copying 128 MB
 };
 
 /// Collective. Measures for about `seconds`. The median over repeats is reported.

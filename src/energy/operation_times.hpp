@@ -1,0 +1,59 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+namespace stanley {
+
+/// What an engine on the CPU spends its time with.
+enum class Operation {
+  input_convolution,  ///< the first one, forward and backward
+  products,           ///< matrix products, or direct convolutions, of all other layers
+  transformations,    ///< Winograd's, of inputs and outputs and their adjoints
+  activations,        ///< f and f′
+  multiplications,    ///< of gradients with f′
+  output,             ///< the last layer
+};
+constexpr std::size_t operation_count = 6;
+
+/// In words, for a table.
+std::string name_of(Operation operation);
+
+/// Seconds and arithmetic by operation, of what Timed sees in this thread while this object lives.
+/// There is one at a time for each thread.
+class OperationTimes {
+ public:
+  OperationTimes();
+  ~OperationTimes();
+  OperationTimes(const OperationTimes&) = delete;
+  OperationTimes& operator=(const OperationTimes&) = delete;
+
+  double seconds(Operation operation) const {
+    return seconds_[static_cast<std::size_t>(operation)];
+  }
+  /// Of the arithmetic that is done, not of the convolution that it stands for; 0: not counted.
+  double flops(Operation operation) const { return flops_[static_cast<std::size_t>(operation)]; }
+
+ private:
+  friend class Timed;
+  std::array<double, operation_count> seconds_{}, flops_{};
+};
+
+/// Counts the time until its end for an operation; does nothing where nobody asks.
+class Timed {
+ public:
+  explicit Timed(Operation operation, double flops = 0);
+  ~Timed();
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+
+ private:
+  OperationTimes* times_;
+  Operation operation_;
+  double flops_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace stanley
