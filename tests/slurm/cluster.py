@@ -59,7 +59,7 @@ PartitionName=urgent Nodes=node3,node4 MaxTime=60 PriorityTier=2 PreemptMode=OFF
 PartitionName=fragile Nodes=node5,node6 MaxTime=60
 """
 # More CPUs than this machine has: jobs wait for each other only where a test wants them to.
-NODE_CONF = "NodeName={node} NodeAddr=127.0.0.1 NodeHostname=localhost Port={port} CPUs=8 Gres=gpu:2\n"
+NODE_CONF = "NodeName={node} NodeAddr=127.0.0.1 NodeHostname=localhost Port={port} CPUs=32 Gres=gpu:2\n"
 # For jobs that ask for GPUs: two devices that every machine has, and that nobody opens.
 GRES_CONF = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
 
@@ -163,6 +163,8 @@ class Cluster:
         for process in self.processes_of(node):
             kill(process)
         self.daemons.pop(node).wait()
+        for socket_file in (self.folder / node / "spool").glob("stepd.slurm.pmix.*"):
+            socket_file.unlink()  # nobody listens any more
 
     def call(self, *command, check=True, **more):
         """Runs a command in the cluster; what it printed."""

@@ -51,8 +51,8 @@ def goes_on(place, job, starts):
 
 
 def walltime_warning_requeues(cluster, folder):
-    place = Place(cluster, folder)
-    job = place.train(options=[*TWO_NODES, "--ntasks-per-node=1", "--time=10"])
+    place = Place(cluster, folder, site="ranks_per_node=1")
+    job = place.train(options=[*TWO_NODES, "--time=10"])
     job.reaches(5, place.run)
     cluster.call("scontrol", "update", f"JobId={job.number}", "TimeLimit=3")  # the warning comes 180 s before
     job.is_requeued()
@@ -84,8 +84,8 @@ def killed_rank_requeues_without_its_node(cluster, folder):
 
 
 def lost_node_requeues_on_the_other(cluster, folder):
-    place = Place(cluster, folder)
-    job = place.train(options=["--nodes=1-2", "--ntasks-per-node=1", "--partition=fragile"])
+    place = Place(cluster, folder, site="ranks_per_node=1")
+    job = place.train(options=["--nodes=1-2", "--partition=fragile"])
     job.reaches(5, place.run)
     cluster.lose_node("node6")
     job.is_requeued()
@@ -139,9 +139,9 @@ def fruitless_restarts_are_capped(cluster, folder):
 def what_a_restart_does_not_help_stops(cluster, folder):
     place = Place(cluster, folder)
     unknown = place.train("--set", "run.sede=3", options=["--nodes=1"])
-    gpus = [place.train("--set", "run.device=auto", options=options)
-            for options in (["--nodes=1", "--gpus-per-node=2"], ["--nodes=1", "--ntasks=2", "--gpus-per-task=1"],
-                            ["--nodes=1", "--exclusive"])]
+    gpus = [place.train("--set", "run.device=auto", "--run-directory", folder / name, options=["--nodes=1", *options])
+            for name, options in {"node": ["--gpus-per-node=2"], "task": ["--ntasks=2", "--gpus-per-task=1"],
+                                  "neither": ["--exclusive"]}.items()]
     assert "run.seed" in unknown.ends("FAILED", 2)
     for job in gpus:
         log = job.ends("FAILED", 3)
