@@ -6,7 +6,6 @@
 # shellcheck source=jobs/site.sh
 . "${STANLEY_SITE:-jobs/site.sh}"
 
-readonly python=.deps/venv/bin/python
 launched=""         # the process that starts the ranks, while it runs
 asked_to_stop=false # by a signal
 
@@ -16,7 +15,8 @@ say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Sl
 check_program() {
   command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it (README," \
     "\"On a cluster\"), or name yours in jobs/site.sh"
-  [ -x "$python" ] || give_up 3 "there is no $python: run tools/setup.sh"
+  command -v "${python[0]}" >/dev/null || give_up 3 "there is no ${python[0]}: run tools/setup.sh, or name" \
+    "yours in jobs/site.sh"
   case $launcher in
     srun)
       srun --mpi=list 2>&1 | grep -qw "$pmix" || give_up 3 "this Slurm has no '$pmix' ('srun --mpi=list'" \

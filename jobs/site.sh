@@ -11,7 +11,10 @@ if [ -x .build/cuda/stanley ]; then node_kind=nvidia; fi
 # The modules that stanley was built with, in the versions of your cluster, for example
 #   module purge
 #   module load gcc/13 openmpi/5.0 hdf5/1.14-mpi cuda/13.0
-# A container instead: program=(apptainer exec --nv stanley.sif /opt/stanley/.build/cuda/stanley)
+python=(.deps/venv/bin/python)
+# A container instead (jobs/container.def): python and, below, program from it, for example
+#   python=(apptainer exec stanley.sif /opt/stanley/.deps/venv/bin/python)
+#   program=(apptainer exec stanley.sif /opt/stanley/.build/release/stanley)
 
 # --- what sbatch asks for -----------------------------------------------------------------------------
 # For every job; what you write in the submission itself comes after these and wins.

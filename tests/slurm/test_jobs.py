@@ -1,8 +1,9 @@
 """The job scripts on a real Slurm of virtual nodes: trainings that are warned, preempted, killed or lose a
 node end as if nothing had happened, and what can't be helped stops with a sentence."""
 import concurrent.futures
+import json
 import os
-import pathlib
+import re
 import signal
 import subprocess
 
@@ -51,7 +52,8 @@ def goes_on(place, job, starts):
 
 
 def walltime_warning_requeues(cluster, folder):
-    place = Place(cluster, folder, site="ranks_per_node=1")
+    # A restart after a new checkpoint isn't fruitless.
+    place = Place(cluster, folder, site="ranks_per_node=1 fruitless_restarts=0")
     job = place.train(options=[*TWO_NODES, "--time=10"])
     job.reaches(5, place.run)
     cluster.call("scontrol", "update", f"JobId={job.number}", "TimeLimit=3")  # the warning comes 180 s before
@@ -110,7 +112,7 @@ def chain_goes_on_without_requeueing(cluster, folder):
 # --- a sweep --------------------------------------------------------------------------------------------
 def array_tasks_keep_apart(cluster, folder):
     place = Place(cluster, folder)
-    place.write_config(30)
+    place.write_config(200)
     table = folder / "rates.csv"
     table.write_text('run.seed,sampler.threshold\n7,{quantile: 0.5}\n8,"0.25"\n')
     array = place.submit("sweep", place.config, table, options=["--nodes=1", "--array=1-2"])
@@ -119,9 +121,9 @@ def array_tasks_keep_apart(cluster, folder):
     settings = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
     assert [one["run"]["seed"] for one in settings] == [7, 8]
     assert [one["sampler"]["threshold"] for one in settings] == [{"quantile": 0.5}, 0.25]
-    assert all(iterations_recorded(run) == list(range(1, 31)) for run in runs)
+    assert all(iterations_recorded(run) == list(range(1, 201)) for run in runs)
     with pytest.raises(AssertionError):
-        same_bits(*(checkpoint(run, 30) for run in runs))
+        same_bits(*(checkpoint(run, 200) for run in runs))
 
 
 # --- stops and tells --------------------------------------------------------------------------------------
@@ -184,10 +186,24 @@ def debug_tells_all(cluster, folder):
     assert "ended with exit code 0" in said and ranks_of_starts(place.run) == [2]
 
 
+# --- a scaling study --------------------------------------------------------------------------------------
+def a_scaling_study_is_a_job_for_each_size(cluster, folder):
+    place = Place(cluster, folder, site='sbatch_options+=(--partition=whole --output="$STANLEY_LOGS/%j.log")')
+    said = place.call(ROOT / "jobs" / "scaling.sh", "weak", place.config, "--nodes", "1,2", "--repeats", "2",
+                      "--warmup", "1", "--iterations", "3", "--output", folder / "study", STANLEY_LOGS=str(folder))
+    for number in re.findall(r"Submitted batch job (\d+)", said):
+        Job(cluster, number, folder / f"{number}.log").ends("COMPLETED", 0)
+    runs = [json.loads(line) for line in (folder / "study" / "results.jsonl").read_text().splitlines()]
+    assert sorted((run["nodes"], run["ranks"], run["repeat"]) for run in runs) == [
+        (1, 2, 1), (1, 2, 2), (2, 4, 1), (2, 4, 2)]
+    assert "weak scaling; baseline: 2 rank(s), median of 2 runs" in (folder / "study" / "table.txt").read_text()
+    assert (folder / "study" / "scaling.png").exists()
+
+
 SCENARIOS = [walltime_warning_requeues, lost_node_requeues_on_the_other, preemption_requeues,
              killed_rank_requeues_without_its_node, trains_on_two_nodes_and_is_analyzed,
              chain_goes_on_without_requeueing, mpirun_hands_the_warning_on, array_tasks_keep_apart,
-             fruitless_restarts_are_capped, what_a_restart_does_not_help_stops,
+             fruitless_restarts_are_capped, what_a_restart_does_not_help_stops, a_scaling_study_is_a_job_for_each_size,
              launcher_that_is_not_there_is_told, scripts_would_be_taken, debug_tells_all]
 
 
