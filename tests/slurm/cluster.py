@@ -19,7 +19,8 @@ NODES = tuple(f"node{number}" for number in range(1, 9))
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "unshare", "setpriv")
 
 # Pairs of nodes: `batch` for what shares nodes in peace, `scavenger` whose jobs those of `urgent` displace
-# after a minute, `fragile` whose nodes may die, and `whole` for jobs that want nodes to themselves.
+# after a minute, `fragile` whose nodes may die, `whole` for jobs that want nodes to themselves; `all` is asked
+# whether it would take a job.
 SLURM_CONF = """
 ClusterName=virtual
 SlurmctldHost=localhost(127.0.0.1)
@@ -58,6 +59,7 @@ PartitionName=scavenger Nodes=node3,node4 MaxTime=60 PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=node3,node4 MaxTime=60 PriorityTier=2 PreemptMode=OFF
 PartitionName=fragile Nodes=node5,node6 MaxTime=60
 PartitionName=whole Nodes=node7,node8 MaxTime=60
+PartitionName=all Nodes=ALL
 """
 # More CPUs than this machine has: jobs wait for each other only where a test wants them to.
 NODE_CONF = "NodeName={node} NodeAddr=127.0.0.1 NodeHostname=localhost Port={port} CPUs=32 Gres=gpu:2\n"
