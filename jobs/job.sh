@@ -6,7 +6,6 @@
 # shellcheck source=jobs/site.sh
 . "${STANLEY_SITE:-jobs/site.sh}"
 
-readonly python=.deps/venv/bin/python
 launched=""         # the process that starts the ranks, while it runs
 asked_to_stop=false # by a signal
 
@@ -16,7 +15,8 @@ say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Sl
 check_program() {
   command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it (README," \
     "\"On a cluster\"), or name yours in jobs/site.sh"
-  [ -x "$python" ] || give_up 3 "there is no $python: run tools/setup.sh"
+  command -v "${python[0]}" >/dev/null || give_up 3 "there is no ${python[0]}: run tools/setup.sh, or name" \
+    "yours in jobs/site.sh"
   case $launcher in
     srun)
       srun --mpi=list 2>&1 | grep -qw "$pmix" || give_up 3 "this Slurm has no '$pmix' ('srun --mpi=list'" \
@@ -30,12 +30,20 @@ check_program() {
   esac
 }
 
-# Since Slurm 22.05 srun no longer takes the job's cores per rank over by itself.
-[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+# A rank's cores: what the submission asked for, else its share of the node with the fewest. Since Slurm
+# 22.05 srun no longer takes the job's cores per rank over by itself.
+cores_of_rank() {
+  local on_node
+  on_node=$(tr ',' '\n' <<<"${SLURM_JOB_CPUS_PER_NODE:-1}" | sed 's/(.*//' | sort -n | head -n 1)
+  echo "${SLURM_CPUS_PER_TASK:-$((on_node > ranks_per_node ? on_node / ranks_per_node : 1))}"
+}
 
 launch_command() { # sets launch
   if [ "$launcher" = srun ]; then
     launch=(srun --mpi="$pmix" --kill-on-bad-exit=1)
+    # Unless the submission named a number of tasks.
+    [ -n "${SLURM_NTASKS:-}" ] || launch+=(--ntasks-per-node="$ranks_per_node" --cpus-per-task="$(cores_of_rank)")
+    [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
     # Whole nodes given without a word about GPUs: a step gets none of them unless it asks.
     local asked=${SLURM_GPUS:-}${SLURM_GPUS_PER_NODE:-}${SLURM_GPUS_PER_TASK:-}${SLURM_GPUS_PER_SOCKET:-}
     [ -n "$asked" ] || [ -z "${SLURM_GPUS_ON_NODE:-}" ] || launch+=(--gpus-per-node="$SLURM_GPUS_ON_NODE")
@@ -43,7 +51,9 @@ launch_command() { # sets launch
     return
   fi
   # Ranks share their node's cores by themselves.
-  launch=(mpirun --bind-to none "${launcher_options[@]}")
+  launch=(mpirun --bind-to none)
+  [ -n "${SLURM_NTASKS:-}" ] || launch+=(--map-by "ppr:$ranks_per_node:node")
+  launch+=("${launcher_options[@]}")
   if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 }
 

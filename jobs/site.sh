@@ -11,7 +11,10 @@ if [ -x .build/cuda/stanley ]; then node_kind=nvidia; fi
 # The modules that stanley was built with, in the versions of your cluster, for example
 #   module purge
 #   module load gcc/13 openmpi/5.0 hdf5/1.14-mpi cuda/13.0
-# A container instead: program=(apptainer exec --nv stanley.sif /opt/stanley/.build/cuda/stanley)
+python=(.deps/venv/bin/python)
+# A container instead (jobs/container.def): python and, below, program from it, for example
+#   python=(apptainer exec stanley.sif /opt/stanley/.deps/venv/bin/python)
+#   program=(apptainer exec stanley.sif /opt/stanley/.build/release/stanley)
 
 # --- what sbatch asks for -----------------------------------------------------------------------------
 # For every job; what you write in the submission itself comes after these and wins.
@@ -29,14 +32,15 @@ case $node_kind in
     program=(.build/release/stanley)
     gpus_per_node=0
     ranks_per_node=2 # one for each socket, so that a rank's memory is near
-    cores_per_rank=  # empty: Slurm's default; with whole nodes, cores of a socket
+    cores_per_rank=1 # with whole nodes (--exclusive) a rank gets its share of all cores
     ;;
 esac
 # One rank for each GPU, and GPUs by node: ranks of a node then see each other's GPUs, which NCCL's
 # fastest ways need. --gpus-per-task works too, and so does a cluster that gives whole nodes unasked.
-sbatch_options=(--ntasks-per-node="$ranks_per_node")
+# Cores by node and no number of tasks: Slurm keeps that of the first start, and a job of --nodes=1-4
+# that was requeued could then never start on fewer nodes.
+sbatch_options=(--mincpus="$((ranks_per_node * cores_per_rank))")
 [ "$gpus_per_node" -eq 0 ] || sbatch_options+=(--gpus-per-node="$gpus_per_node")
-[ -z "$cores_per_rank" ] || sbatch_options+=(--cpus-per-task="$cores_per_rank")
 [ -z "$partition" ] || sbatch_options+=(--partition="$partition")
 [ -z "$account" ] || sbatch_options+=(--account="$account")
 [ -z "$time" ] || sbatch_options+=(--time="$time")

@@ -6,7 +6,7 @@
 # more stops in it than before.
 read_record() { # sets stops, verdict, recorded_code
   local record
-  record=$("$python" - "$run_directory/run.json" <<'PY'
+  record=$("${python[@]}" - "$run_directory/run.json" <<'PY'
 import json, sys
 
 try:
@@ -130,7 +130,7 @@ conclude() {
 train() { # CONFIG OPTIONS...
   local settings log_before checkpoint_before
   check_program
-  settings=$("$python" tools/run_settings.py "$@")
+  settings=$("${python[@]}" tools/run_settings.py "$@")
   { read -r _ && read -r run_directory; } <<<"$settings"
   say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST:-this machine}: $*"
   stripe

@@ -11,7 +11,7 @@ Installs the Debian packages that are missing, and makes .deps/venv with LibTorc
 packages of tools/requirements.txt. Where Debian packages cannot be installed (no Debian, no root)
 it says what is missing, by its Debian and its Spack name, and ends with exit code 3.
 
-  --tests  also what tests/run.sh checks with: clang-format, clang-tidy, shellcheck
+  --tests  also what tests/run.sh checks with: clang-format, clang-tidy, shellcheck, a Slurm
   --cuda   also the libraries that the cuda preset links beside the CUDA toolkit
   --peers  also what tools/compare_peers.py compares with
   PYTHON=/path/to/python3 chooses the Python that makes .deps/venv (3.11 or newer)
@@ -85,6 +85,10 @@ if $with_tests; then
     'clang-tidy | command clang-tidy | llvm'
     'shellcheck | command shellcheck | shellcheck'
     'iproute2 | optional |' # the hosts of tests/network
+    'munge | optional |'    # the cluster of tests/slurm
+    'slurmctld | optional |'
+    'slurmd | optional |'
+    'slurm-client | optional |'
   )
 fi
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What jobs/local.sh and tests/run.sh share. Source it after `total_steps=N`, from the repository's
-# root.
+# What the scripts of jobs/ and tests/run.sh share. Source it from the repository's root; after
+# `total_steps=N`, for `step`.
 steps_begun=0
 
 elapsed() { printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60)); }

@@ -10,4 +10,14 @@ for script in "${scripts[@]}"; do
     exit 1
   }
 done
+
+# The container's recipe: its commands, and what it copies.
+section() { sed -n "/^%$1\$/,/^\$/{/^%/d;p}" jobs/container.def; }
+section post | shellcheck --shell=sh -
+while read -r path _; do
+  [ -z "$path" ] || [ -e "$path" ] || {
+    echo "jobs/container.def copies $path, which isn't there" >&2
+    exit 1
+  }
+done < <(section files)
 echo "${#scripts[@]} scripts are in order"

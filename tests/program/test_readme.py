@@ -48,7 +48,7 @@ def test_every_tool_of_the_usage_has_the_options_it_names():
 
 
 def test_files_that_readme_names_are_there():
-    for path in re.findall(r"(?:jobs|tools|tests|configs)/[a-z_]+\.(?:sh|py|yaml)|\.readme/[a-z_]+\.png", README):
+    for path in re.findall(r"(?:jobs|tools|tests|tests/[a-z]+|configs)/[a-z_]+\.(?:sh|sbatch|def|py|yaml)|\.readme/[a-z_]+\.png", README):
         assert (ROOT / path).is_file(), path
 
 

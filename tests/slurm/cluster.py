@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A real Slurm on this one machine: munged, slurmctld and a slurmd for each of six nodes, on loopback alone.
+"""A real Slurm on this one machine: munged, slurmctld and a slurmd for each of eight nodes, on loopback alone.
 
 `tests/slurm/cluster.py COMMAND...` starts it, runs the command in it, and stops it; for example
 `tests/slurm/cluster.py bash`. It needs root and the packages of tools/setup.sh --tests.
@@ -15,11 +15,12 @@ import sys
 import tempfile
 import time
 
-NODES = tuple(f"node{number}" for number in range(1, 7))
+NODES = tuple(f"node{number}" for number in range(1, 9))
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "unshare", "setpriv")
 
 # Pairs of nodes: `batch` for what shares nodes in peace, `scavenger` whose jobs those of `urgent` displace
-# after a minute, and `fragile` whose nodes may die.
+# after a minute, `fragile` whose nodes may die, `whole` for jobs that want nodes to themselves; `all` is asked
+# whether it would take a job.
 SLURM_CONF = """
 ClusterName=virtual
 SlurmctldHost=localhost(127.0.0.1)
@@ -50,16 +51,18 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
 KillWait=5
-SlurmdTimeout=10
+SlurmdTimeout=20
 MinJobAge=600
 GresTypes=gpu
 PartitionName=batch Nodes=node1,node2 Default=YES MaxTime=60
 PartitionName=scavenger Nodes=node3,node4 MaxTime=60 PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=node3,node4 MaxTime=60 PriorityTier=2 PreemptMode=OFF
 PartitionName=fragile Nodes=node5,node6 MaxTime=60
+PartitionName=whole Nodes=node7,node8 MaxTime=60
+PartitionName=all Nodes=ALL
 """
 # More CPUs than this machine has: jobs wait for each other only where a test wants them to.
-NODE_CONF = "NodeName={node} NodeAddr=127.0.0.1 NodeHostname=localhost Port={port} CPUs=8 Gres=gpu:2\n"
+NODE_CONF = "NodeName={node} NodeAddr=127.0.0.1 NodeHostname=localhost Port={port} CPUs=32 Gres=gpu:2\n"
 # For jobs that ask for GPUs: two devices that every machine has, and that nobody opens.
 GRES_CONF = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
 
@@ -163,6 +166,8 @@ class Cluster:
         for process in self.processes_of(node):
             kill(process)
         self.daemons.pop(node).wait()
+        for socket_file in (self.folder / node / "spool").glob("stepd.slurm.pmix.*"):
+            socket_file.unlink()  # nobody listens any more
 
     def call(self, *command, check=True, **more):
         """Runs a command in the cluster; what it printed."""

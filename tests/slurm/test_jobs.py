@@ -1,15 +1,15 @@
 """The job scripts on a real Slurm of virtual nodes: trainings that are warned, preempted, killed or lose a
 node end as if nothing had happened, and what can't be helped stops with a sentence."""
 import concurrent.futures
-import os
-import pathlib
+import json
+import re
 import signal
 import subprocess
 
 import pytest
 
 from jobs import Job, Place, checkpoint, iterations_recorded, ranks_of_starts, record, same_bits
-from program import ROOT, kill
+from program import PROGRAM, ROOT, kill
 
 import yaml
 
@@ -51,8 +51,9 @@ def goes_on(place, job, starts):
 
 
 def walltime_warning_requeues(cluster, folder):
-    place = Place(cluster, folder)
-    job = place.train(options=[*TWO_NODES, "--ntasks-per-node=1", "--time=10"])
+    # A restart after a new checkpoint isn't fruitless.
+    place = Place(cluster, folder, site="ranks_per_node=1 fruitless_restarts=0")
+    job = place.train(options=[*TWO_NODES, "--time=10"])
     job.reaches(5, place.run)
     cluster.call("scontrol", "update", f"JobId={job.number}", "TimeLimit=3")  # the warning comes 180 s before
     job.is_requeued()
@@ -84,8 +85,8 @@ def killed_rank_requeues_without_its_node(cluster, folder):
 
 
 def lost_node_requeues_on_the_other(cluster, folder):
-    place = Place(cluster, folder)
-    job = place.train(options=["--nodes=1-2", "--ntasks-per-node=1", "--partition=fragile"])
+    place = Place(cluster, folder, site="ranks_per_node=1")
+    job = place.train(options=["--nodes=1-2", "--partition=fragile"])
     job.reaches(5, place.run)
     cluster.lose_node("node6")
     job.is_requeued()
@@ -109,19 +110,23 @@ def chain_goes_on_without_requeueing(cluster, folder):
 
 # --- a sweep --------------------------------------------------------------------------------------------
 def array_tasks_keep_apart(cluster, folder):
-    place = Place(cluster, folder)
-    place.write_config(30)
+    # Their launcher loses the exit code: run.json has it.
+    place = Place(cluster, folder, program=f"bash -c '\"$0\" \"$@\"; exit 143' {PROGRAM}")
+    place.write_config(300)
     table = folder / "rates.csv"
     table.write_text('run.seed,sampler.threshold\n7,{quantile: 0.5}\n8,"0.25"\n')
-    array = place.submit("sweep", place.config, table, options=["--nodes=1", "--array=1-2"])
+    array = place.submit("sweep", place.config, table, options=["--nodes=1", "--array=1-2", f"--output={folder}/%a.log"])
     runs = [folder / "rates" / str(task) for task in (1, 2)]
-    array.wait_for(lambda: all((run / "DONE").exists() for run in runs), "finished tasks")
+    for task in (1, 2):
+        Job(cluster, f"{array.number}_{task}", folder / f"{task}.log").ends("COMPLETED", 0)
     settings = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
     assert [one["run"]["seed"] for one in settings] == [7, 8]
     assert [one["sampler"]["threshold"] for one in settings] == [{"quantile": 0.5}, 0.25]
-    assert all(iterations_recorded(run) == list(range(1, 31)) for run in runs)
+    begun = [record(run)["starts"][0]["time"] for run in runs]
+    assert max(begun) <= min(record(run)["stops"][0]["time"] for run in runs), "not at once"
+    assert all(iterations_recorded(run) == list(range(1, 301)) for run in runs)
     with pytest.raises(AssertionError):
-        same_bits(*(checkpoint(run, 30) for run in runs))
+        same_bits(*(checkpoint(run, 300) for run in runs))
 
 
 # --- stops and tells --------------------------------------------------------------------------------------
@@ -132,20 +137,27 @@ def fruitless_restarts_are_capped(cluster, folder):
     job.starts_now()
     log = job.ends("FAILED", 137)
     assert log.count("start ") == 2 and "1 restarts brought no new checkpoint" in log
-    lost = Place(cluster, folder / "lost", site="fruitless_restarts=0", program="true")
-    assert "the launcher ended, but not the training" in lost.train(options=["--nodes=1"]).ends("FAILED", 1)
+    for program, code, why in (("true", 1, "the launcher ended, but not the training"),
+                               ("bash -c 'exit 6'", 6, "communication failed, or the run hung")):
+        fruitless = Place(cluster, folder / str(code), site="fruitless_restarts=0", program=program)
+        assert f"stops: {why}, and 0 restarts" in fruitless.train(options=["--nodes=1"]).ends("FAILED", code)
 
 
 def what_a_restart_does_not_help_stops(cluster, folder):
     place = Place(cluster, folder)
     unknown = place.train("--set", "run.sede=3", options=["--nodes=1"])
-    gpus = [place.train("--set", "run.device=auto", options=options)
-            for options in (["--nodes=1", "--gpus-per-node=2"], ["--nodes=1", "--ntasks=2", "--gpus-per-task=1"],
-                            ["--nodes=1", "--exclusive"])]
+    gpus = [place.train("--set", "run.device=auto", "--run-directory", folder / name, options=["--nodes=1", *options])
+            for name, options in {"node": ["--gpus-per-node=2"], "task": ["--ntasks=2", "--gpus-per-task=1"],
+                                  "neither": ["--partition=whole", "--exclusive"]}.items()]
+    why = {4: "the training diverged", 5: "input or output failed", 70: "a bug of stanley"}
+    others = {code: Place(cluster, folder / str(code), program=f"bash -c 'exit {code}'").train(options=["--nodes=1"])
+              for code in why}
     assert "run.seed" in unknown.ends("FAILED", 2)
     for job in gpus:
         log = job.ends("FAILED", 3)
         assert "this job was given GPUs" in log and "stops: environment" in log
+    for code, job in others.items():
+        assert f"stops: {why[code]}" in job.ends("FAILED", code)
     assert not list(folder.rglob("restarts.tsv"))
 
 
@@ -154,7 +166,7 @@ def launcher_that_is_not_there_is_told(cluster, folder):
     wrong = Place(cluster, folder / "wrong", site="launcher=aprun").train(options=["--nodes=1"])
     assert "no 'pmix_v1'" in missing.ends("FAILED", 3) and "launcher=mpirun" in missing.log()
     assert "it takes srun or mpirun" in wrong.ends("FAILED", 3)
-    bare = subprocess.run(["srun", "--nodes=1", "--ntasks=2", "--mpi=none", os.environ["STANLEY_PROGRAM"], "train",
+    bare = subprocess.run(["srun", "--nodes=1", "--ntasks=2", "--mpi=none", PROGRAM, "train",
                            folder / "config.yaml"], env=cluster.environment, capture_output=True, text=True, timeout=60)
     assert bare.returncode == 3 and "`srun --mpi=pmix`" in bare.stderr, bare
 
@@ -174,6 +186,12 @@ def scripts_would_be_taken(cluster, folder):
         options = ["--array=1-3"] if script.stem == "sweep" else []
         place.call("sbatch", "--test-only", *options, script, place.config)
         place.call(ROOT / "jobs" / "submit.sh", "--test-only", "--nodes=2", *options, script, place.config)
+    lines = re.findall(r"^(?:jobs/submit.sh|jobs/chain.sh \d|salloc) [^#\n]*", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) == 6
+    for line in lines:  # what README says of four nodes and many hours
+        script = line.index("jobs/", 1)
+        options = [word for word in line[:script].split() if word.startswith("--") and "JOB" not in word]
+        place.call(ROOT / "jobs" / "submit.sh", "--test-only", "--partition=all", *options, *line[script:].split())
 
 
 def debug_tells_all(cluster, folder):
@@ -184,10 +202,24 @@ def debug_tells_all(cluster, folder):
     assert "ended with exit code 0" in said and ranks_of_starts(place.run) == [2]
 
 
+# --- a scaling study --------------------------------------------------------------------------------------
+def a_scaling_study_is_a_job_for_each_size(cluster, folder):
+    place = Place(cluster, folder, site='sbatch_options+=(--partition=whole --output="$STANLEY_LOGS/%j.log")')
+    said = place.call(ROOT / "jobs" / "scaling.sh", "weak", place.config, "--nodes", "1,2", "--repeats", "2",
+                      "--warmup", "1", "--iterations", "3", "--output", folder / "study", STANLEY_LOGS=str(folder))
+    for number in re.findall(r"Submitted batch job (\d+)", said):
+        Job(cluster, number, folder / f"{number}.log").ends("COMPLETED", 0)
+    runs = [json.loads(line) for line in (folder / "study" / "results.jsonl").read_text().splitlines()]
+    assert sorted((run["nodes"], run["ranks"], run["repeat"]) for run in runs) == [
+        (1, 2, 1), (1, 2, 2), (2, 4, 1), (2, 4, 2)]
+    assert "weak scaling; baseline: 2 rank(s), median of 2 runs" in (folder / "study" / "table.txt").read_text()
+    assert (folder / "study" / "scaling.png").exists()
+
+
 SCENARIOS = [walltime_warning_requeues, lost_node_requeues_on_the_other, preemption_requeues,
              killed_rank_requeues_without_its_node, trains_on_two_nodes_and_is_analyzed,
              chain_goes_on_without_requeueing, mpirun_hands_the_warning_on, array_tasks_keep_apart,
-             fruitless_restarts_are_capped, what_a_restart_does_not_help_stops,
+             fruitless_restarts_are_capped, what_a_restart_does_not_help_stops, a_scaling_study_is_a_job_for_each_size,
              launcher_that_is_not_there_is_told, scripts_would_be_taken, debug_tells_all]
 
 
@@ -196,7 +228,7 @@ def scenarios(cluster, tmp_path_factory, request):
     """All that were asked for, some at a time: most of each is waiting for Slurm."""
     folder = tmp_path_factory.mktemp("scenarios")
     asked = {item.callspec.params["scenario"] for item in request.session.items if hasattr(item, "callspec")}
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
         yield {scenario: pool.submit(scenario, cluster, folder / scenario.__name__)
                for scenario in SCENARIOS if scenario in asked}
         pool.shutdown(cancel_futures=True)
