@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
-#include <omp.h>
 
 #include "energy/convnet_pass.hpp"
 #include "energy/gradient_engine.hpp"
+#include "energy/state_blocks.hpp"
 
 namespace stanley {
 namespace {
@@ -14,32 +14,14 @@ class ConvnetEngine : public GradientEngine {
       : elements_(element_count(shape)), pass_(config, shape, false) {}
 
   void load(const std::vector<at::Tensor>& weights) override {
-    std::vector<at::Tensor> flat;
-    std::vector<const float*> data;
-    for (const at::Tensor& weight : weights) {
-      flat.push_back(weight.detach().contiguous());
-      data.push_back(flat.back().const_data_ptr<float>());
-    }
-    pass_.load(data);
+    pass_.load(FlatWeights(weights).data);
   }
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
-    const std::int64_t count = state.size(0);
-    const auto* in = state.const_data_ptr<float>();
-    auto* energies = energy.mutable_data_ptr<float>();
-    auto* gradients = gradient.mutable_data_ptr<float>();
-    const std::int64_t blocks = (count + convnet_block - 1) / convnet_block;
-    const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), blocks));
-    while (workspaces_.size() < static_cast<std::size_t>(threads)) {
-      workspaces_.push_back(pass_.make_workspace());
-    }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const std::int64_t first = block * convnet_block;
-      evaluate_block(workspaces_[static_cast<std::size_t>(omp_get_thread_num())],
-                     std::min(convnet_block, count - first), in + first * elements_,
-                     energies + first, gradients + first * elements_);
-    }
+    evaluate_in_blocks(
+        convnet_block, state, energy, gradient, workspaces_, [&] { return pass_.make_workspace(); },
+        [&](Workspace& workspace, std::int64_t count, const float* states, float* energies,
+            float* gradients) { evaluate_block(workspace, count, states, energies, gradients); });
   }
 
   bool batch_invariant() const override { return true; }

@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include "energy/convnet_pass.hpp"
+#include "energy/state_blocks.hpp"
 #include "energy/weight_gradient.hpp"
 
 namespace stanley {
@@ -29,13 +30,9 @@ class ConvnetWeightGradient : public WeightGradient {
   }
 
   void load(const std::vector<at::Tensor>& weights) override {
-    weights_.clear();
-    std::vector<const float*> data;
-    for (const at::Tensor& weight : weights) {
-      weights_.push_back(weight.detach().contiguous());
-      data.push_back(weights_.back().const_data_ptr<float>());
-    }
-    pass_.load(data);
+    const FlatWeights flat(weights);
+    weights_ = flat.tensors;
+    pass_.load(flat.data);
   }
 
   std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,

@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <omp.h>
 
 #include <algorithm>
 
@@ -7,6 +6,7 @@
 #include "energy/input_convolution.hpp"
 #include "energy/operation_times.hpp"
 #include "energy/residual.hpp"
+#include "energy/state_blocks.hpp"
 
 namespace stanley {
 namespace {
@@ -39,14 +39,9 @@ class ResnetEngine : public GradientEngine {
   }
 
   void load(const std::vector<at::Tensor>& weights) override {
-    std::vector<at::Tensor> flat;
-    std::vector<const float*> data;
-    for (const at::Tensor& weight : weights) {
-      flat.push_back(weight.detach().contiguous());
-      data.push_back(flat.back().const_data_ptr<float>());
-    }
-    input_.load(data[0], data[1]);
-    const float* const* next = data.data() + 2;
+    const FlatWeights flat(weights);
+    input_.load(flat.data[0], flat.data[1]);
+    const float* const* next = flat.data.data() + 2;
     for (Residual& residual : residuals_) next = residual.load(next);
     output_weight_ = AlignedBuffer<float>(layouts_.back().channels);
     std::copy_n(next[0], features_, output_weight_.data());
@@ -54,20 +49,10 @@ class ResnetEngine : public GradientEngine {
   }
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
-    const std::int64_t count = state.size(0), elements = element_count(shape_);
-    const auto* in = state.const_data_ptr<float>();
-    auto* energies = energy.mutable_data_ptr<float>();
-    auto* gradients = gradient.mutable_data_ptr<float>();
-    const std::int64_t blocks = (count + block_size - 1) / block_size;
-    const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), blocks));
-    while (workspaces_.size() < static_cast<std::size_t>(threads)) add_workspace();
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const std::int64_t first = block * block_size;
-      evaluate_block(workspaces_[static_cast<std::size_t>(omp_get_thread_num())],
-                     std::min(block_size, count - first), in + first * elements, energies + first,
-                     gradients + first * elements);
-    }
+    evaluate_in_blocks(
+        block_size, state, energy, gradient, workspaces_, [&] { return make_workspace(); },
+        [&](Workspace& workspace, std::int64_t count, const float* states, float* energies,
+            float* gradients) { evaluate_block(workspace, count, states, energies, gradients); });
   }
 
   bool batch_invariant() const override { return true; }
@@ -88,7 +73,7 @@ class ResnetEngine : public GradientEngine {
     return layouts;
   }
 
-  void add_workspace() {
+  Workspace make_workspace() const {
     Workspace workspace;
     workspace.input = input_.make_workspace();
     for (const ImageLayout& layout : layouts_) {
@@ -104,7 +89,7 @@ class ResnetEngine : public GradientEngine {
     workspace.top_derivative = AlignedBuffer<float>(layouts_.back().size() * block_size);
     workspace.gradient = AlignedBuffer<float>(gradient);
     workspace.scratch = AlignedBuffer<std::byte>(static_cast<std::int64_t>(scratch));
-    workspaces_.push_back(std::move(workspace));
+    return workspace;
   }
 
   /// The first `count` (at most block_size) states; where a group of images is not full, the rest

@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <utility>
 
 #include "config/error.hpp"
@@ -58,16 +60,37 @@ Error failure(const std::string& path, const char* what) {
                       path, what)};
 }
 
+std::vector<std::string> cells(const std::string& line) {
+  std::vector<std::string> result;
+  std::istringstream text(line);
+  for (std::string cell; std::getline(text, cell, ',');) result.push_back(cell);
+  return result;
+}
+
+/// A row under an older release's heading, under this one's: nan where that release had no column.
+std::string rearranged(const std::string& row, const std::vector<std::string>& old_heading) {
+  const std::vector<std::string> old = cells(row);
+  std::string line = old.empty() ? "" : old[0];
+  for (const auto& [name, member] : columns()) {
+    const auto place = static_cast<std::size_t>(
+        std::find(old_heading.begin(), old_heading.end(), name) - old_heading.begin());
+    line += ',' + (place < old.size() ? old[place] : "nan");
+  }
+  return line + '\n';
+}
+
 /// The heading and the rows up to `iteration`; the text of a row that was cut off is dropped.
 std::string rows_up_to(const std::string& path, std::int64_t iteration) {
   std::ifstream old(path);
   std::string kept = metrics_heading();
-  std::string line;
-  std::getline(old, line);
+  std::string heading, line;
+  std::getline(old, heading);
+  const bool same = heading + '\n' == kept;
+  const std::vector<std::string> names = cells(heading);
   while (std::getline(old, line)) {
     if (old.eof()) break;
     if (std::strtoll(line.c_str(), nullptr, 10) > iteration) break;
-    kept += line + '\n';
+    kept += same ? line + '\n' : rearranged(line, names);
   }
   return kept;
 }

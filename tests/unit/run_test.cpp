@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <chrono>
@@ -127,6 +128,23 @@ TEST_F(Run, MetricsGoOnAfterACheckpoint) {
   { MetricsFile file(path, 0); }
   EXPECT_EQ(read_text(path), metrics_heading());
   EXPECT_FALSE(fs::exists(path + ".part"));
+}
+
+TEST_F(Run, MetricsOfAnOlderReleaseGetTheirColumnsByName) {
+  const std::string path = directory_ + "/metrics.csv";
+  std::ofstream(path) << "iteration,gap,energy_data,forgotten\n1,0.5,2.25,7\n2,-1,3,8\n3,4,5,6\n";
+  { MetricsFile file(path, 2); }
+  std::string expected = metrics_heading();
+  for (const std::string row : {"1,2.25,nan,nan,0.5", "2,3,nan,nan,-1"}) {
+    expected += row;
+    const auto columns = std::count(
+        expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(expected.find('\n')), ',');
+    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < columns; ++i) {
+      expected += ",nan";
+    }
+    expected += '\n';
+  }
+  EXPECT_EQ(read_text(path), expected);
 }
 
 TEST_F(Run, MetricsThatCannotBeWrittenAreNamed) {
