@@ -115,7 +115,8 @@ def array_tasks_keep_apart(cluster, folder):
     place.write_config(600)
     table = folder / "rates.csv"
     table.write_text('run.seed,sampler.threshold\n7,{quantile: 0.5}\n8,"0.25"\n')
-    array = place.submit("sweep", place.config, table, options=["--nodes=1", "--array=1-2", f"--output={folder}/%a.log"])
+    array = place.submit("sweep", place.config, table,
+                         options=["--nodes=1", "--array=1-2", f"--output={folder}/%a.log"])
     runs = [folder / "rates" / str(task) for task in (1, 2)]
     # The last task of an array has the array's number for its own.
     first, last = [Job(cluster, f"{array.number}_{task}", folder / f"{task}.log", own=array.number) for task in (1, 2)]
