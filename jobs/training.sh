@@ -2,6 +2,11 @@
 # A training in a job: runs it, reads how it ended, and requeues the job, stops it, or is done.
 . jobs/job.sh
 
+# What Slurm is told about this job. The last task of an array has the array's number as its SLURM_JOB_ID,
+# and with that Slurm would requeue all tasks.
+this_job=${SLURM_JOB_ID:-}
+[ -z "${SLURM_ARRAY_JOB_ID:-}" ] || this_job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+
 # run.json's word comes first, since launchers can lose an exit code. It is this start's if there are
 # more stops in it than before.
 read_record() { # sets stops, verdict, recorded_code
@@ -49,9 +54,9 @@ exclude_failed_node() {
   local node excluded
   node=$(failed_node)
   [ -n "$node" ] || return 0
-  excluded=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%x)
+  excluded=$(squeue --noheader --jobs="$this_job" --format=%x)
   [[ $excluded =~ ^(\(null\)|N/A)?$ ]] || node=$excluded,$node
-  scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="$node" && say "starts again without $node"
+  scontrol update JobId="$this_job" ExcNodeList="$node" && say "starts again without $node"
 }
 
 # Restarts in a row without a new checkpoint, this one included. A chain's jobs count together.
@@ -80,7 +85,7 @@ start_again() { # EXIT_CODE WHY
   fi
   say "$why: requeues the job"
   trap '' TERM # Slurm ends this script as soon as the job is requeued
-  scontrol requeue "$SLURM_JOB_ID" || {
+  scontrol requeue "$this_job" || {
     say "the job can't be requeued here: submit it again, or use jobs/chain.sh"
     exit "$code"
   }

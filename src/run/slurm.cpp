@@ -81,8 +81,13 @@ bool slurm_job_has_ended(const std::string& job) {
 }
 
 std::optional<Clock::time_point> slurm_job_end(const Environment& environment) {
-  const std::string job = value_of(environment, "SLURM_JOB_ID");
+  std::string job = value_of(environment, "SLURM_JOB_ID");
   if (!is_number(job)) return std::nullopt;
+  // The last task of an array has the array's number, by which squeue would tell of other tasks
+  // too.
+  const std::string array = value_of(environment, "SLURM_ARRAY_JOB_ID");
+  const std::string task = value_of(environment, "SLURM_ARRAY_TASK_ID");
+  if (is_number(array) && is_number(task)) job = array + "_" + task;
   const std::string known = value_of(environment, "SLURM_JOB_END_TIME");
   std::int64_t seconds = 0;
   if (is_number(known)) {

@@ -76,8 +76,10 @@ class Place:
 
 
 class Job:
-    def __init__(self, cluster, number, log):
-        self.cluster, self.number, self.log_file = cluster, number, log
+    """A job, or a task of an array: then `number` is ARRAY_TASK, and `own` its SLURM_JOB_ID."""
+
+    def __init__(self, cluster, number, log, own=None):
+        self.cluster, self.number, self.log_file, self.own = cluster, number, log, own or number
 
     def field(self, letter):
         return self.cluster.call("squeue", "--noheader", "--states=all", f"--jobs={self.number}",
@@ -129,12 +131,12 @@ class Job:
         return self.cluster.call("scontrol", "show", "job", self.number)
 
     def processes(self):
-        mark = f"SLURM_JOB_ID={self.number}".encode()
+        mark = f"SLURM_JOB_ID={self.own}".encode()
         return [process for process in self.cluster.processes() if mark in variables_of(process)]
 
     def sockets(self):
         """What PMIx's server still listens to, seconds after its step."""
-        return list(self.cluster.folder.glob(f"node*/spool/stepd.slurm.pmix.{self.number}.*"))
+        return list(self.cluster.folder.glob(f"node*/spool/stepd.slurm.pmix.{self.own}.*"))
 
     def ranks(self):
         """Process numbers of the ranks, by node."""

@@ -111,22 +111,29 @@ def chain_goes_on_without_requeueing(cluster, folder):
 # --- a sweep --------------------------------------------------------------------------------------------
 def array_tasks_keep_apart(cluster, folder):
     # Their launcher loses the exit code: run.json has it.
-    place = Place(cluster, folder, program=f"bash -c '\"$0\" \"$@\"; exit 143' {PROGRAM}")
-    place.write_config(300)
+    place = Place(cluster, folder, program=f"bash -c 'trap : USR1; \"$0\" \"$@\"; exit 143' {PROGRAM}")
+    place.write_config(600)
     table = folder / "rates.csv"
     table.write_text('run.seed,sampler.threshold\n7,{quantile: 0.5}\n8,"0.25"\n')
-    array = place.submit("sweep", place.config, table, options=["--nodes=1", "--array=1-2", f"--output={folder}/%a.log"])
+    array = place.submit("sweep", place.config, table,
+                         options=["--nodes=1", "--array=1-2", f"--output={folder}/%a.log"])
     runs = [folder / "rates" / str(task) for task in (1, 2)]
-    for task in (1, 2):
-        Job(cluster, f"{array.number}_{task}", folder / f"{task}.log").ends("COMPLETED", 0)
+    # The last task of an array has the array's number for its own.
+    first, last = [Job(cluster, f"{array.number}_{task}", folder / f"{task}.log", own=array.number) for task in (1, 2)]
+    for task, run in zip((first, last), runs):
+        task.reaches(5, run)
+    cluster.call("scancel", "--batch", "--signal=USR1", last.number)
+    last.is_requeued()
+    last.starts_now()
+    for task in (first, last):
+        task.ends("COMPLETED", 0)
+    assert [ranks_of_starts(run) for run in runs] == [[2], [2, 2]]
     settings = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
     assert [one["run"]["seed"] for one in settings] == [7, 8]
     assert [one["sampler"]["threshold"] for one in settings] == [{"quantile": 0.5}, 0.25]
-    begun = [record(run)["starts"][0]["time"] for run in runs]
-    assert max(begun) <= min(record(run)["stops"][0]["time"] for run in runs), "not at once"
-    assert all(iterations_recorded(run) == list(range(1, 301)) for run in runs)
+    assert all(iterations_recorded(run) == list(range(1, 601)) for run in runs)
     with pytest.raises(AssertionError):
-        same_bits(*(checkpoint(run, 300) for run in runs))
+        same_bits(*(checkpoint(run, 600) for run in runs))
 
 
 # --- stops and tells --------------------------------------------------------------------------------------

@@ -48,6 +48,16 @@ TEST_F(SlurmJob, AnOlderSlurmIsAsked) {
   EXPECT_EQ(slurm_job_end({{"SLURM_JOB_ID", "7"}}), end_time("2100-01-01T00:00:00", {}));
 }
 
+TEST_F(SlurmJob, ATaskOfAnArrayAsksForItself) {
+  const std::string file = directory_ + "/squeue";
+  std::ofstream(file) << "#!/bin/sh\nfor last; do :; done\n"
+                         "[ \"$last\" = --jobs=7_2 ] && echo 2100-01-01T00:00:00\n";
+  std::filesystem::permissions(file, std::filesystem::perms::owner_all);
+  EXPECT_EQ(slurm_job_end(
+                {{"SLURM_JOB_ID", "7"}, {"SLURM_ARRAY_JOB_ID", "7"}, {"SLURM_ARRAY_TASK_ID", "2"}}),
+            end_time("2100-01-01T00:00:00", {}));
+}
+
 TEST_F(SlurmJob, NoEndWithoutAJobOrALimitOrOnceItHasPassed) {
   squeue_says("2100-01-01T00:00:00");
   EXPECT_EQ(slurm_job_end({}), std::nullopt);
