@@ -4,8 +4,10 @@
 
 # --- kind of node: nvidia or cpu ---------------------------------------------------------------------
 # As it is: nvidia where the preset `cuda` has been built.
-node_kind=cpu
-if [ -x .build/cuda/stanley ]; then node_kind=nvidia; fi
+if [ -z "${node_kind:-}" ]; then
+  node_kind=cpu
+  if [ -x .build/cuda/stanley ]; then node_kind=nvidia; fi
+fi
 
 # --- what the program needs on a node ----------------------------------------------------------------
 # The modules that stanley was built with, in the versions of your cluster, for example

@@ -17,6 +17,7 @@ ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_ME
 
 # The site of the virtual cluster: jobs/site.sh with another program.
 SITE = """
+node_kind=cpu
 . jobs/site.sh
 program=({program})
 {more}
