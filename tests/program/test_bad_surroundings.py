@@ -195,7 +195,7 @@ def test_one_rank_with_a_wrong_command_line(tmp_path, alone):
 @pytest.mark.parametrize("alone", [0, 1])
 def test_one_rank_out_of_memory(tmp_path, alone):
     plain = [PROGRAM, *train(tmp_path / "run", {"energy.hidden": "[5000, 5000]"})]
-    failing = ["sh", "-c", 'ulimit -v 700000; exec "$@"', "sh", *plain]
+    failing = ["sh", "-c", 'ulimit -v 800000; exec "$@"', "sh", *plain]
     result = different_ranks(*((failing, plain) if alone == 0 else (plain, failing)))
     refused(result, ENVIRONMENT, "memory")
     assert not list((tmp_path / "run").rglob("*.part*"))
