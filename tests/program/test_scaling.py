@@ -55,7 +55,8 @@ def test_the_plan_for_more_ranks(tmp_path):
     assert [p["ranks"] for p in model["weak"]] == [1, 8, 4096]
     assert [p["ranks"] for p in model["strong"]] == [1, 8]  # 32 chains find no 4096 shards
     efficiencies = [p["efficiency"] for p in model["weak"]]
-    assert efficiencies[0] == pytest.approx(1) and efficiencies == sorted(efficiencies, reverse=True)
+    assert efficiencies[0] == pytest.approx(1)
+    assert all(more <= fewer * (1 + 1e-9) for fewer, more in zip(efficiencies, efficiencies[1:]))
     for p in model["weak"] + model["strong"]:
         terms = [p[name] for name in ("chains", "gradient", "latency", "bandwidth", "waiting", "files")]
         assert p["iteration_seconds"] == pytest.approx(sum(terms)) and p["bound"]
