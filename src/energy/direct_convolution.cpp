@@ -36,8 +36,8 @@ class DirectConvolution : public Convolution<Bfloat16> {
     weights_forward_ = memory(forward.weights_desc(), engine_);
     scratch_forward_ = forward.scratchpad_desc();
     bias_ = memory(bias, engine_);
-    // Filters that only fill up whole vectors must give zero, not what the memory happens to hold: a
-    // NaN there would reach all others.
+    // Filters that only fill up whole vectors must give zero, not what the memory happens to hold:
+    // a NaN there would reach all others.
     std::fill_n(static_cast<float*>(bias_.get_data_handle()), output.channels, 0.0F);
     const dnnl::convolution_backward_data::primitive_desc backward(
         {dnnl::algorithm::convolution_direct, input_, filter, output_, stride, padding, far},
