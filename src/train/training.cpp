@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <iostream>
 #include <optional>
-#include <set>
 
 #include "config/error.hpp"
 #include "config/time_limit.hpp"
@@ -30,6 +29,7 @@
 #include "train/guard.hpp"
 #include "train/output.hpp"
 #include "train/resume.hpp"
+#include "train/rollback_targets.hpp"
 #include "train/setup.hpp"
 #include "train/trainer.hpp"
 
@@ -163,7 +163,7 @@ class Training {
     output_.emplace(config_, directory_, file_options_, session_, log_, activity_);
     const bool anew = !header || branches();
     take_up(header ? &*header : nullptr, branches() ? Sharding::any : Sharding::same);
-    base_ = anew ? iteration() : oldest_checkpoint();
+    targets_.base = anew ? iteration() : oldest_checkpoint();
     open_run_files(header ? header->path : "");
     last_checkpoint_ = Clock::now();
     if (leader()) find_end();
@@ -373,7 +373,7 @@ class Training {
                        {"device", to_string(setup_->device.kind)},
                        {"versions", fmt::format(R"({{"stanley": "{}", "commit": "{}"}})",
                                                 build_version, build_commit)}};
-      request.keep = targets_from(iteration());
+      request.keep = targets_.from(iteration());
       last_checkpoint_ = Clock::now();
     }
     output_->write(*trainer_, dataset_, request);
@@ -393,34 +393,10 @@ class Training {
 
   // --- divergence -------------------------------------------------------------------------------
 
-  /// A run that diverges goes back to its first iteration or to a multiple of this many: a multiple
-  /// of checkpoint.every, at least a probation long, so that neither a resume nor a signal's extra
-  /// checkpoint changes the targets. 0: to the first alone.
-  std::int64_t target_period() const {
-    const std::int64_t every = config_.checkpoint.every.value_or(0);
-    return every == 0 ? 0 : (config_.guard.probation + every - 1) / every * every;
-  }
-
-  /// The newest target that has passed its probation at `now`.
-  std::int64_t newest_target(std::int64_t now) const {
-    const std::int64_t period = target_period();
-    if (period == 0) return base_;
-    return std::max(base_, (now - config_.guard.probation) / period * period);
-  }
-
-  /// Iterations whose checkpoints a run which is at `now` may go back to, now or later.
-  std::set<std::int64_t> targets_from(std::int64_t now) const {
-    const std::int64_t newest = newest_target(now), period = target_period();
-    std::set<std::int64_t> targets{base_, newest};
-    if (period == 0) return targets;
-    for (std::int64_t at = now / period * period; at > newest; at -= period) targets.insert(at);
-    return targets;
-  }
-
   /// Collective. The newest checkpoint that a run which diverged at `now` may go back to.
   CheckpointHeader find_target(std::int64_t now) {
     std::string reasons;
-    for (std::int64_t at = newest_target(now);; at = newest_target(at)) {
+    for (std::int64_t at = targets_.newest(now);; at = targets_.newest(at)) {
       try {
         return verify_checkpoint(world_, checkpoint_path(directory_.checkpoints(), at),
                                  file_options_);
@@ -428,7 +404,7 @@ class Training {
         if (error.code != ExitCode::input_output) throw;
         reasons += std::string("\n  ") + error.what();
       }
-      if (at == base_) break;
+      if (at == targets_.base) break;
     }
     throw Error(ExitCode::diverged,
                 "the training diverged, and there is no checkpoint to go back to:" + reasons);
@@ -534,8 +510,9 @@ class Training {
   double seconds_guard_ = 0;              // of this start's iterations
   WaitTally waits_, recent_waits_;        // of this start's iterations; since the log's last line
   std::uint32_t attempt_ = 0;             // roll-backs so far
-  std::int64_t base_ = 0;                 // the first iteration of this run's directory
-  std::optional<Output> output_;          // last: its thread uses what stands above
+  RollbackTargets targets_{.every = config_.checkpoint.every.value_or(0),
+                           .probation = config_.guard.probation};
+  std::optional<Output> output_;  // last: its thread uses what stands above
 };
 
 }  // namespace
