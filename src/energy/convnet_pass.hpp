@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "energy/convolution.hpp"
-#include "energy/elementwise.hpp"
+#include "energy/images.hpp"
 #include "energy/input_convolution.hpp"
 #include "energy/network.hpp"
 #include "energy/operation_times.hpp"
@@ -88,13 +88,6 @@ class ConvnetPass {
     return workspace;
   }
 
-  /// Calls visit(offset) for each row of an image.
-  template <typename Visit>
-  void for_each_row(std::size_t level, Visit visit) const {
-    const ImageLayout& layout = layouts()[level];
-    for (std::int64_t y = 0; y < layout.height; ++y) visit(layout.row(y));
-  }
-
   /// Fills the top values with the activations of the block's states at `state`: of the first
   /// `count`; the rest is computed from what the buffers hold.
   void forward(Workspace& workspace, std::int64_t count, const float* state) const {
@@ -106,7 +99,7 @@ class ConvnetPass {
     const Timed timed(Operation::output);
     float sum = last_bias_;
     const float* weight = last_weight_.data();
-    for_each_row(levels(), [&](std::int64_t row) {
+    for_each_row(layouts().back(), 1, [&](std::int64_t row) {
       sum += dot(layouts().back().row_size(), value(workspace, levels(), i) + row, weight);
       weight += layouts().back().row_size();
     });
@@ -118,7 +111,7 @@ class ConvnetPass {
     const Timed timed(Operation::output);
     const std::int64_t size = layouts().back().size();
     const float* weight = last_weight_.data();
-    for_each_row(levels(), [&](std::int64_t row) {
+    for_each_row(layouts().back(), 1, [&](std::int64_t row) {
       multiply(layouts().back().row_size(), weight,
                workspace.derivative.back().data() + i * size + row,
                value(workspace, levels(), i) + row);
@@ -130,13 +123,13 @@ class ConvnetPass {
   /// it adds to `last_weight` [height, width, channel].
   void start_backward(Workspace& workspace, std::int64_t i, float factor,
                       float* last_weight) const {
-    for_each_row(levels(), [&](std::int64_t row) {
+    for_each_row(layouts().back(), 1, [&](std::int64_t row) {
       add_scaled(layouts().back().row_size(), factor, value(workspace, levels(), i) + row,
                  last_weight);
       last_weight += layouts().back().row_size();
     });
     start_backward(workspace, i);
-    for_each_row(levels(), [&](std::int64_t row) {
+    for_each_row(layouts().back(), 1, [&](std::int64_t row) {
       scale(layouts().back().row_size(), factor, value(workspace, levels(), i) + row);
     });
   }
@@ -190,30 +183,8 @@ class ConvnetPass {
         input_.forward(workspace.input, state + i * element_count(shape_),
                        value(workspace, level, i));
       }
-      const Timed timed(Operation::activations);
-      for (std::int64_t k = i; k < i + step; ++k) {
-        Element* derivative = workspace.derivative[level].data() + k * layout.size();
-        for_each_row(level, [&](std::int64_t row) {
-          activate_with_derivative(config_.activation, static_cast<float>(config_.slope),
-                                   layout.row_size(), value(workspace, level, k) + row,
-                                   derivative + row);
-        });
-      }
-    }
-  }
-
-  /// From the gradients of the activations of the group that starts at image `first` to those of
-  /// their convolution's outputs.
-  void multiply_group(Workspace& workspace, std::size_t level, std::int64_t first) const {
-    const Timed timed(Operation::multiplications);
-    const ImageLayout& layout = layouts()[level];
-    for (std::int64_t i = 0; i < group(level); ++i) {
-      const Element* gradient = workspace.gradient[level].data() + i * layout.size();
-      const Element* derivative = workspace.derivative[level].data() + (first + i) * layout.size();
-      for_each_row(level, [&](std::int64_t row) {
-        multiply(layout.row_size(), gradient + row, derivative + row,
-                 value(workspace, level, first + i) + row);
-      });
+      activate_images(config_, layout, step, value(workspace, level, i),
+                      workspace.derivative[level].data() + i * layout.size());
     }
   }
 
@@ -224,11 +195,14 @@ class ConvnetPass {
       for (std::int64_t i = first; i < first + group(0); ++i) bottom(i, value(workspace, 0, i));
       return;
     }
+    const ImageLayout& below = layouts()[level - 1];
+    Element* gradient = workspace.gradient[level - 1].data();
     for (std::int64_t i = first; i < first + group(level); i += group(level - 1)) {
       layer(level - 1, value(workspace, level - 1, i), value(workspace, level, i));
-      strided(level - 1).backward(value(workspace, level, i), workspace.gradient[level - 1].data(),
-                                  workspace.scratch.data());
-      multiply_group(workspace, level - 1, i);
+      strided(level - 1).backward(value(workspace, level, i), gradient, workspace.scratch.data());
+      multiply_images(below, group(level - 1), gradient,
+                      workspace.derivative[level - 1].data() + i * below.size(),
+                      value(workspace, level - 1, i));
       backward(workspace, level - 1, i, layer, bottom);
     }
   }

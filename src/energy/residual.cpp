@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "energy/elementwise.hpp"
+#include "energy/images.hpp"
 #include "energy/operation_times.hpp"
 
 namespace stanley {
@@ -11,20 +11,6 @@ namespace {
 template <typename Visit>
 void for_each_group(const Convolution<float>& convolution, std::int64_t count, Visit visit) {
   for (std::int64_t i = 0; i < count; i += convolution.group()) visit(i);
-}
-
-template <typename Visit>
-void for_each_row(const ImageLayout& layout, std::int64_t count, Visit visit) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    for (std::int64_t y = 0; y < layout.height; ++y) visit(i * layout.size() + layout.row(y));
-  }
-}
-
-void multiply_images(const ImageLayout& layout, std::int64_t count, const float* a, const float* b,
-                     float* out) {
-  const Timed timed(Operation::multiplications);
-  for_each_row(layout, count,
-               [&](std::int64_t row) { multiply(layout.row_size(), a + row, b + row, out + row); });
 }
 
 /// Filters of 4×4 that do, with stride 2, what these of 3×3 and a mean over 2×2 pixels do.
@@ -188,15 +174,6 @@ void Residual::add_skip(const float* out, float* row, float* hidden) const {
     add_to_squares(output_.width, input_.channels, row, hidden + input_.row(2 * y),
                    hidden + input_.row(2 * y + 1));
   }
-}
-
-void activate_images(const EnergyConfig& config, const ImageLayout& layout, std::int64_t count,
-                     float* value, float* derivative) {
-  const Timed timed(Operation::activations);
-  for_each_row(layout, count, [&](std::int64_t row) {
-    activate_with_derivative(config.activation, static_cast<float>(config.slope), layout.row_size(),
-                             value + row, derivative + row);
-  });
 }
 
 }  // namespace stanley

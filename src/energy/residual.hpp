@@ -67,8 +67,4 @@ class Residual {
   AlignedBuffer<float> skip_weight_, skip_adjoint_, skip_bias_;  // [in, out], [out, in], [out]
 };
 
-/// f and f′ of the first `count` images of this layout, in place and at `derivative`.
-void activate_images(const EnergyConfig& config, const ImageLayout& layout, std::int64_t count,
-                     float* value, float* derivative);
-
 }  // namespace stanley

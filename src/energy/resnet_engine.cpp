@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "energy/gradient_engine.hpp"
+#include "energy/images.hpp"
 #include "energy/input_convolution.hpp"
 #include "energy/operation_times.hpp"
 #include "energy/residual.hpp"
