@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "energy/gradient_engine.hpp"
+#include "energy/operation_times.hpp"
 
 namespace stanley {
 namespace {
@@ -26,6 +27,7 @@ class AutogradEngine : public GradientEngine {
   }
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+    const Timed timed(Operation::autograd);
     const c10::AutoGradMode with_gradient(true);
     const auto layout =
         state.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;

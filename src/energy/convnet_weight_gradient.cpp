@@ -45,11 +45,11 @@ class ConvnetWeightGradient : public WeightGradient {
     const std::int64_t slices = std::min<std::int64_t>((blocks + 1) / 2, 8);
     const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), slices));
     while (workspaces_.size() < static_cast<std::size_t>(threads)) add_workspace();
-    std::vector<Sums> sums(static_cast<std::size_t>(slices));
+    while (sums_.size() < static_cast<std::size_t>(slices)) sums_.push_back(make_sums());
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (std::int64_t slice = 0; slice < slices; ++slice) {
-      Sums& sum = sums[static_cast<std::size_t>(slice)];
-      sum = make_sums();
+      Sums& sum = sums_[static_cast<std::size_t>(slice)];
+      clear(sum);
       for (std::int64_t block = slice * blocks / slices; block < (slice + 1) * blocks / slices;
            ++block) {
         const std::int64_t first = block * convnet_block;
@@ -59,9 +59,11 @@ class ConvnetWeightGradient : public WeightGradient {
                   energies.mutable_data_ptr<float>() + first, sum);
       }
     }
-    for (std::size_t slice = 1; slice < sums.size(); ++slice) add_sums(sums[slice], sums[0]);
+    for (std::int64_t slice = 1; slice < slices; ++slice) {
+      add_sums(sums_[static_cast<std::size_t>(slice)], sums_[0]);
+    }
     energy.copy_(energies.narrow(0, 0, state.size(0)));
-    return finish(sums[0]);
+    return finish(sums_[0]);
   }
 
  private:
@@ -95,6 +97,14 @@ class ConvnetWeightGradient : public WeightGradient {
     for (const auto& filter : filters_) sums.strided.emplace_back(filter->sum_size());
     sums.last_weight = AlignedBuffer<float>(last_size());
     return sums;
+  }
+
+  static void clear(Sums& sums) {
+    sums.input_weight.clear();
+    sums.input_bias.clear();
+    for (auto& sum : sums.strided) sum.clear();
+    sums.last_weight.clear();
+    sums.last_bias = 0;
   }
 
   void add_sums(const Sums& from, Sums& to) const {
@@ -162,6 +172,7 @@ class ConvnetWeightGradient : public WeightGradient {
   std::vector<std::unique_ptr<FilterGradient>> filters_;  // of the strided layers
   std::vector<at::Tensor> weights_;                       // as they were loaded
   std::vector<Workspace> workspaces_;                     // one for each thread
+  std::vector<Sums> sums_;                                // one for each slice
 };
 
 }  // namespace

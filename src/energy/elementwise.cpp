@@ -105,63 +105,83 @@ STANLEY_INLINE float dot_pass(std::int64_t count, const Element* a, const float*
   return sums[0];
 }
 
-/// Eight rows at a time share each row of b, so that enough additions are under way.
-template <typename Element>
-STANLEY_INLINE void multiply_rows_pass(std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                                       const Element* a, const float* b, float* out) {
-  constexpr std::int64_t group = 8;
-  for (std::int64_t row = 0; row < rows; row += group) {
-    // Rows past the end repeat the last one.
-    std::int64_t at[group];
-    for (std::int64_t g = 0; g < group; ++g) at[g] = std::min(row + g, rows - 1);
-    for (std::int64_t column = 0; column < columns; column += lanes) {
-      Lanes sums[group] = {};
-      for (std::int64_t k = 0; k < depth; ++k) {
-        Lanes b_row;
-        load(b + k * columns + column, b_row);
+/// `group` pixels of a row from x on, of 16 filters.
+template <std::int64_t group, typename Element>
+STANLEY_INLINE void convolve_pixels(const ImageLayout& layout, std::int64_t channels,
+                                    const float* state, const float* weight, const float* bias,
+                                    Element* out) {
+  const std::int64_t columns = layout.width + 2, plane = (layout.height + 2) * columns;
+  Lanes sums[group];
 #pragma GCC unroll 8
-        for (std::int64_t g = 0; g < group; ++g) {
-          sums[g] += to_float(a[at[g] * depth + k]) * b_row;
-        }
+  for (std::int64_t g = 0; g < group; ++g) load(bias, sums[g]);
+  for (std::int64_t channel = 0; channel < channels; ++channel, state += plane) {
+#pragma GCC unroll 9
+    for (std::int64_t tap = 0; tap < 9; ++tap, weight += layout.channels) {
+      Lanes factors;
+      load(weight, factors);
+#pragma GCC unroll 8
+      for (std::int64_t g = 0; g < group; ++g) {
+        sums[g] += state[tap / 3 * columns + tap % 3 + g] * factors;
       }
-#pragma GCC unroll 8
-      for (std::int64_t g = 0; g < group; ++g) store(sums[g], out + at[g] * columns + column);
     }
   }
+#pragma GCC unroll 8
+  for (std::int64_t g = 0; g < group; ++g) store(sums[g], out + g * layout.channels);
 }
 
-/// Eight pixels of a row at a time.
 template <typename Element>
 STANLEY_INLINE void convolve_first_pass(const ImageLayout& layout, std::int64_t channels,
                                         const float* state, const float* weight, const float* bias,
                                         Element* out) {
   constexpr std::int64_t group = 8;
-  const std::int64_t columns = layout.width + 2, plane = (layout.height + 2) * columns;
   for (std::int64_t y = 0; y < layout.height; ++y) {
-    for (std::int64_t x = 0; x < layout.width; x += group) {
-      // Pixels past the end repeat the last one.
-      std::int64_t at[group];
-      for (std::int64_t g = 0; g < group; ++g) at[g] = std::min(x + g, layout.width - 1);
-      for (std::int64_t filter = 0; filter < layout.channels; filter += lanes) {
-        Lanes sums[group];
-#pragma GCC unroll 8
-        for (std::int64_t g = 0; g < group; ++g) load(bias + filter, sums[g]);
-        const float* row = weight + filter;
-        for (std::int64_t channel = 0; channel < channels; ++channel) {
-          for (std::int64_t tap = 0; tap < 9; ++tap, row += layout.channels) {
-            const float* in = state + channel * plane + (y + tap / 3) * columns + tap % 3;
-            Lanes factors;
-            load(row, factors);
-#pragma GCC unroll 8
-            for (std::int64_t g = 0; g < group; ++g) sums[g] += in[at[g]] * factors;
-          }
-        }
-        Element* target = out + layout.row(y) + filter;
-#pragma GCC unroll 8
-        for (std::int64_t g = 0; g < group; ++g) store(sums[g], target + at[g] * layout.channels);
+    const float* in = state + y * (layout.width + 2);
+    Element* row = out + layout.row(y);
+    for (std::int64_t filter = 0; filter < layout.channels; filter += lanes) {
+      std::int64_t x = 0;
+      for (; x + group <= layout.width; x += group) {
+        convolve_pixels<group>(layout, channels, in + x, weight + filter, bias + filter,
+                               row + x * layout.channels + filter);
+      }
+      for (; x < layout.width; ++x) {
+        convolve_pixels<1>(layout, channels, in + x, weight + filter, bias + filter,
+                           row + x * layout.channels + filter);
       }
     }
   }
+}
+
+template <typename Element>
+STANLEY_INLINE void surround_row_pass(std::int64_t width, std::int64_t channels, const Element* row,
+                                      float* out) {
+  const std::int64_t columns = whole_lanes(width) + 2;
+  for (std::int64_t channel = 0; channel < channels; channel += lanes) {
+    for (std::int64_t x = 0; x < width; ++x) {
+      Lanes value;
+      load(row + x * channels + channel, value);
+      store(value, out + channel * columns + (x + 1) * lanes);
+    }
+  }
+}
+
+/// Lane i of the result is the sum of `a`'s lanes i and i + distance where bit `distance` of i is
+/// 0, and of b's lanes i - distance and i where it is 1.
+template <int distance>
+STANLEY_INLINE void fold(const Lanes& a, const Lanes& b, Lanes& sum) {
+  IntegerLanes first, second;
+  for (int i = 0; i < lanes; ++i) {
+    const bool from_b = (i & distance) != 0;
+    first[i] = from_b ? 16 + i - distance : i;
+    second[i] = from_b ? 16 + i : i + distance;
+  }
+  sum = __builtin_shuffle(a, b, first) + __builtin_shuffle(a, b, second);
+}
+
+/// Folds the sums of pixels `distance` apart into one another.
+template <int distance>
+STANLEY_INLINE void fold_all(Lanes* sums) {
+#pragma GCC unroll 8
+  for (int i = 0; i < distance; ++i) fold<distance>(sums[i], sums[i + distance], sums[i]);
 }
 
 }  // namespace
@@ -253,13 +273,28 @@ STANLEY_VECTORIZED float dot(std::int64_t count, const Bfloat16* a, const float*
   return dot_pass(count, a, b);
 }
 
+/// Eight rows at a time share each row of b, so that enough additions are under way.
 STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns,
                                       const float* a, const float* b, float* out) {
-  multiply_rows_pass(rows, depth, columns, a, b, out);
-}
-STANLEY_VECTORIZED void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                                      const Bfloat16* a, const float* b, float* out) {
-  multiply_rows_pass(rows, depth, columns, a, b, out);
+  constexpr std::int64_t group = 8;
+  for (std::int64_t row = 0; row < rows; row += group) {
+    // Rows past the end repeat the last one.
+    std::int64_t at[group];
+    for (std::int64_t g = 0; g < group; ++g) at[g] = std::min(row + g, rows - 1);
+    for (std::int64_t column = 0; column < columns; column += lanes) {
+      Lanes sums[group] = {};
+      for (std::int64_t k = 0; k < depth; ++k) {
+        Lanes b_row;
+        load(b + k * columns + column, b_row);
+#pragma GCC unroll 8
+        for (std::int64_t g = 0; g < group; ++g) {
+          sums[g] += a[at[g] * depth + k] * b_row;
+        }
+      }
+#pragma GCC unroll 8
+      for (std::int64_t g = 0; g < group; ++g) store(sums[g], out + at[g] * columns + column);
+    }
+  }
 }
 
 STANLEY_VECTORIZED void convolve_first(const ImageLayout& layout, std::int64_t channels,
@@ -271,6 +306,43 @@ STANLEY_VECTORIZED void convolve_first(const ImageLayout& layout, std::int64_t c
                                        const float* state, const float* weight, const float* bias,
                                        Bfloat16* out) {
   convolve_first_pass(layout, channels, state, weight, bias, out);
+}
+
+STANLEY_VECTORIZED void first_gradient_row(std::int64_t width, std::int64_t channels,
+                                           const float* const* rows, const float* weight,
+                                           float* out) {
+  const std::int64_t columns = whole_lanes(width) + 2;
+  for (std::int64_t x = 0; x < width; x += lanes) {
+    Lanes sums[lanes] = {};
+    for (std::int64_t filter = 0; filter < channels; filter += lanes) {
+#pragma GCC unroll 9
+      for (std::int64_t tap = 0; tap < 9; ++tap) {
+        Lanes factors;
+        load(weight + tap * channels + filter, factors);
+        const float* pixel = rows[2 - tap / 3] + filter * columns + (x + 2 - tap % 3) * lanes;
+#pragma GCC unroll 16
+        for (std::int64_t i = 0; i < lanes; ++i) {
+          Lanes value;
+          load(pixel + i * lanes, value);
+          sums[i] += value * factors;
+        }
+      }
+    }
+    fold_all<8>(sums);
+    fold_all<4>(sums);
+    fold_all<2>(sums);
+    fold_all<1>(sums);
+    store(sums[0], out + x);
+  }
+}
+
+STANLEY_VECTORIZED void surround_row(std::int64_t width, std::int64_t channels, const float* row,
+                                     float* out) {
+  surround_row_pass(width, channels, row, out);
+}
+STANLEY_VECTORIZED void surround_row(std::int64_t width, std::int64_t channels, const Bfloat16* row,
+                                     float* out) {
+  surround_row_pass(width, channels, row, out);
 }
 
 STANLEY_VECTORIZED void add_first_weights(const ImageLayout& layout, std::int64_t channels,

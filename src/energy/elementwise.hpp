@@ -70,8 +70,6 @@ float dot(std::int64_t count, const Bfloat16* a, const float* b);
 /// columns is a multiple of 16.
 void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a,
                    const float* b, float* out);
-void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const Bfloat16* a,
-                   const float* b, float* out);
 
 /// A 3×3 convolution of stride 1 over the `channels` of a state [channels, height + 2, width + 2],
 /// whose border is zero, to an image of the layout: weight [channel, y, x, layout.channels], bias
@@ -80,6 +78,17 @@ void convolve_first(const ImageLayout& layout, std::int64_t channels, const floa
                     const float* weight, const float* bias, float* out);
 void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,
                     const float* weight, const float* bias, Bfloat16* out);
+
+/// The adjoint of one state channel and row y of that: out [whole_lanes(width)] from the rows y -
+/// 1, y and y + 1 of an image's gradient, as surround_row() makes them, and weight [y, x,
+/// channels].
+void first_gradient_row(std::int64_t width, std::int64_t channels, const float* const* rows,
+                        const float* weight, float* out);
+
+/// Copies an image's row [width, channels] to out [channels / 16, whole_lanes(width) + 2, 16], from
+/// its second pixel on; what stands around it stays.
+void surround_row(std::int64_t width, std::int64_t channels, const float* row, float* out);
+void surround_row(std::int64_t width, std::int64_t channels, const Bfloat16* row, float* out);
 
 /// Adds to sum [channel, y, x, layout.channels] the gradient of convolve_first()'s weight, from a
 /// state and the gradient of its image.

@@ -18,7 +18,8 @@ class InputConvolution {
   /// What one thread needs.
   struct Workspace {
     AlignedBuffer<float> state;  // [channel, height + 2, width + 2], its border zero
-    AlignedBuffer<float> taps;   // see backward()
+    AlignedBuffer<float> rows;   // three of an image's gradient, see backward()
+    AlignedBuffer<float> sums;   // one of a state's gradient
   };
 
   /// From states of this shape to `filters` channels of images of this layout.
@@ -27,20 +28,18 @@ class InputConvolution {
 
   Workspace make_workspace() const {
     return {AlignedBuffer<float>(shape_[0] * (shape_[1] + 2) * (shape_[2] + 2)),
-            AlignedBuffer<float>(shape_[2] * whole_lanes(taps_))};
+            AlignedBuffer<float>(3 * ring_row_size()),
+            AlignedBuffer<float>(whole_lanes(shape_[2]))};
   }
 
   /// weight [filter, channel, 3, 3], bias [filter].
   void load(const float* weight, const float* bias) {
-    const std::int64_t channels = output_.channels, columns = whole_lanes(taps_);
+    const std::int64_t channels = output_.channels;
     weight_ = AlignedBuffer<float>(taps_ * channels);
     bias_ = AlignedBuffer<float>(channels);
-    tap_weight_ = AlignedBuffer<float>(channels * columns);
     for (std::int64_t filter = 0; filter < filters_; ++filter) {
       for (std::int64_t tap = 0; tap < taps_; ++tap) {
-        const float value = weight[filter * taps_ + tap];
-        weight_.data()[tap * channels + filter] = value;
-        tap_weight_.data()[filter * columns + tap] = value;
+        weight_.data()[tap * channels + filter] = weight[filter * taps_ + tap];
       }
     }
     std::copy_n(bias, filters_, bias_.data());
@@ -53,24 +52,20 @@ class InputConvolution {
     convolve_first(output_, shape_[0], workspace.state.data(), weight_.data(), bias_.data(), image);
   }
 
-  /// From the gradient of an image to that of its state. Multiplies each pixel's gradient with all
-  /// 9·channels kernel columns first, then adds up the shifted results.
+  /// From the gradient of an image to that of its state.
   void backward(Workspace& workspace, const Element* image, float* gradient) const {
     const Timed timed(Operation::input_convolution, flops());
-    const std::int64_t height = shape_[1], width = shape_[2], columns = whole_lanes(taps_);
-    std::fill_n(gradient, element_count(shape_), 0.0F);
+    const std::int64_t height = shape_[1], width = shape_[2];
+    load_row(workspace, image, -1);
+    load_row(workspace, image, 0);
     for (std::int64_t y = 0; y < height; ++y) {
-      multiply_rows(width, output_.channels, columns, image + output_.row(y), tap_weight_.data(),
-                    workspace.taps.data());
-      for (std::int64_t tap = 0; tap < taps_; ++tap) {
-        const std::int64_t channel = tap / 9, dy = tap % 9 / 3 - 1, dx = tap % 3 - 1;
-        // Filter position (dy, dx) took the image's pixel (y + dy, x + dx) to the output's (y, x).
-        if (y + dy < 0 || y + dy >= height) continue;
-        const std::int64_t x_first = std::max<std::int64_t>(0, -dx);
-        const std::int64_t x_last = std::min(width, width - dx);
-        const float* taps = workspace.taps.data() + tap;
-        float* row = gradient + (channel * height + y + dy) * width + dx;
-        for (std::int64_t x = x_first; x < x_last; ++x) row[x] += taps[x * columns];
+      load_row(workspace, image, y + 1);
+      const float* rows[] = {ring_row(workspace, y - 1), ring_row(workspace, y),
+                             ring_row(workspace, y + 1)};
+      for (std::int64_t channel = 0; channel < shape_[0]; ++channel) {
+        first_gradient_row(width, output_.channels, rows,
+                           weight_.data() + channel * 9 * output_.channels, workspace.sums.data());
+        std::copy_n(workspace.sums.data(), width, gradient + (channel * height + y) * width);
       }
     }
   }
@@ -112,11 +107,26 @@ class InputConvolution {
     }
   }
 
+  std::int64_t ring_row_size() const { return (whole_lanes(shape_[2]) + 2) * output_.channels; }
+
+  /// Where row y of three in turn stands.
+  float* ring_row(Workspace& workspace, std::int64_t y) const {
+    return workspace.rows.data() + (y + 3) % 3 * ring_row_size();
+  }
+
+  /// Row y of the image; zeros above and below it.
+  void load_row(Workspace& workspace, const Element* image, std::int64_t y) const {
+    if (y >= 0 && y < output_.height) {
+      surround_row(output_.width, output_.channels, image + output_.row(y), ring_row(workspace, y));
+    } else {
+      std::fill_n(ring_row(workspace, y), ring_row_size(), 0.0F);
+    }
+  }
+
   StateShape shape_;
   ImageLayout output_;
   std::int64_t filters_, taps_;         // a tap: (channel, y, x)
   AlignedBuffer<float> weight_, bias_;  // [tap, filter], [filter]
-  AlignedBuffer<float> tap_weight_;     // [filter, whole_lanes(taps_)]
 };
 
 }  // namespace stanley

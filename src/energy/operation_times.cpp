@@ -21,6 +21,12 @@ std::string name_of(Operation operation) {
       return "multiplications";
     case Operation::output:
       return "output layer";
+    case Operation::autograd:
+      return "gradient by autograd";
+    case Operation::gain:
+      return "gain";
+    case Operation::update:
+      return "noise and update";
   }
   return {};
 }

@@ -7,7 +7,7 @@
 
 namespace stanley {
 
-/// What an engine on the CPU spends its time with.
+/// What a chain step on the CPU spends its time with.
 enum class Operation {
   input_convolution,  ///< the first one, forward and backward
   products,           ///< matrix products, or direct convolutions, of all other layers
@@ -15,8 +15,11 @@ enum class Operation {
   activations,        ///< f and f′
   multiplications,    ///< of gradients with f′
   output,             ///< the last layer
+  autograd,           ///< the whole gradient, where LibTorch makes it
+  gain,               ///< its threshold, from the gradient's quantiles
+  update,             ///< noise, gain, drift and box, in one pass
 };
-constexpr std::size_t operation_count = 6;
+constexpr std::size_t operation_count = 9;
 
 /// In words, for a table.
 std::string name_of(Operation operation);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -28,6 +30,8 @@ class AlignedBuffer {
   explicit AlignedBuffer(std::int64_t count)
       : lines_((static_cast<std::size_t>(count) * sizeof(Element) + sizeof(Line) - 1) /
                sizeof(Line)) {}
+
+  void clear() { std::fill(lines_.begin(), lines_.end(), Line{}); }
 
   Element* data() { return reinterpret_cast<Element*>(lines_.data()); }
   const Element* data() const { return reinterpret_cast<const Element*>(lines_.data()); }

@@ -27,7 +27,7 @@ class LocalCommunicator final : public Communicator {
   }
 
   void all_to_all(std::span<const float> send, std::span<const int>, std::span<float> receive,
-                  std::span<const int>) override {
+                  std::span<const int>, Exchange) override {
     copy(send, receive);
   }
 

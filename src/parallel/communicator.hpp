@@ -61,10 +61,16 @@ class Communicator {
   virtual void all_gather(std::span<const float> mine, std::span<float> all,
                           std::span<const int> counts) = 0;
 
+  /// In which order ranks send when each has something for each other one: to all at once, which
+  /// takes one latency, or to one after the other, so that no two long messages meet at a receiver.
+  enum class Exchange { at_once, pairwise };
+
   /// Collective. Sends send_counts[r] floats to each rank r and receives receive_counts[r] from it,
-  /// both stored in rank order without holes; each sum must stay below 2^31.
+  /// both stored in rank order without holes; each sum must stay below 2^31. `exchange` is the same
+  /// on all ranks.
   virtual void all_to_all(std::span<const float> send, std::span<const int> send_counts,
-                          std::span<float> receive, std::span<const int> receive_counts) = 0;
+                          std::span<float> receive, std::span<const int> receive_counts,
+                          Exchange exchange) = 0;
 
   /// Collective. The same ranks with a message space of their own, for another thread.
   virtual std::unique_ptr<Communicator> duplicate(Waiting waiting) const = 0;

@@ -123,14 +123,26 @@ class MpiCommunicator final : public Communicator {
   }
 
   void all_to_all(std::span<const float> send, std::span<const int> send_counts,
-                  std::span<float> receive, std::span<const int> receive_counts) override {
+                  std::span<float> receive, std::span<const int> receive_counts,
+                  Exchange exchange) override {
     wait_for_all();
     const std::vector<int> send_begins = displacements_of(send_counts);
     const std::vector<int> receive_begins = displacements_of(receive_counts);
-    check_mpi(MPI_Alltoallv(send.data(), send_counts.data(), send_begins.data(), MPI_FLOAT,
-                            receive.data(), receive_counts.data(), receive_begins.data(), MPI_FLOAT,
-                            handle_),
-              "MPI_Alltoallv");
+    if (exchange == Exchange::at_once) {
+      check_mpi(MPI_Alltoallv(send.data(), send_counts.data(), send_begins.data(), MPI_FLOAT,
+                              receive.data(), receive_counts.data(), receive_begins.data(),
+                              MPI_FLOAT, handle_),
+                "MPI_Alltoallv");
+      return;
+    }
+    for (int distance = 0; distance < size_; ++distance) {
+      const int to = (rank_ + distance) % size_, from = (rank_ + size_ - distance) % size_;
+      const auto sent = static_cast<std::size_t>(to), received = static_cast<std::size_t>(from);
+      check_mpi(MPI_Sendrecv(send.data() + send_begins[sent], send_counts[sent], MPI_FLOAT, to, 0,
+                             receive.data() + receive_begins[received], receive_counts[received],
+                             MPI_FLOAT, from, 0, handle_, MPI_STATUS_IGNORE),
+                "MPI_Sendrecv");
+    }
   }
 
   std::unique_ptr<Communicator> duplicate(Waiting waiting) const override {

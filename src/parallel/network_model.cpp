@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "parallel/shard_exchange.hpp"
+
 namespace stanley {
 namespace {
 
@@ -160,15 +162,16 @@ Algorithm choice(const NetworkModel& model, std::int64_t ranks, double bytes) {
              : tree;
 }
 
-/// Each rank has `bytes` for each other one.
+/// Each rank has `bytes` for each other one: long messages pairwise, and short ones where Open MPI
+/// does it.
 CollectiveCost all_to_all_cost(const NetworkModel& model, std::int64_t ranks, double bytes) {
   const double others = static_cast<double>(ranks - 1);
   const double inside = static_cast<double>(std::min(ranks, model.ranks_per_node) - 1);
   const double across = others - inside;
   const double sharing = static_cast<double>(model.ranks_per_node);
-  const bool pairwise =
-      model.library == NetworkModel::Library::open_mpi &&
-      (ranks < 4 || (ranks >= 64 && ranks < 128) || (ranks >= 256 && ranks < 1024));
+  const bool pairwise = model.library == NetworkModel::Library::open_mpi &&
+                        (bytes > static_cast<double>(pairwise_bytes) || ranks < 4 ||
+                         (ranks >= 64 && ranks < 128) || (ranks >= 256 && ranks < 1024));
   CollectiveCost cost = times(inside, message(model, model.node, bytes));
   cost += times(across, message(model, model.network, bytes, sharing));
   if (pairwise) return cost;

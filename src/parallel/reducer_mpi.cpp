@@ -75,7 +75,8 @@ class OrderedReducer final : public Reducer {
       receive_counts_[other] = static_cast<int>(exchange.parts[other] * mine);
       slice_counts_[other] = static_cast<int>(exchange.slice_size(block.size(), other));
     }
-    communicator_.all_to_all(send_, send_counts_, receive_, receive_counts_);
+    communicator_.all_to_all(send_, send_counts_, receive_, receive_counts_,
+                             exchange.order(block.size()));
     sum_.resize(mine);
     ordered_sum(receive_, sum_);
     communicator_.all_gather(sum_, block, slice_counts_);

@@ -14,6 +14,12 @@ std::size_t ShardExchange::slice_size(std::size_t length, std::size_t rank) cons
   return slice_begin(length, rank + 1) - slice_begin(length, rank);
 }
 
+Communicator::Exchange ShardExchange::order(std::size_t length) const {
+  const std::size_t longest = *std::max_element(parts.begin(), parts.end()) * slice(length);
+  return longest * sizeof(float) > pairwise_bytes ? Communicator::Exchange::pairwise
+                                                  : Communicator::Exchange::at_once;
+}
+
 std::size_t count_parts(std::size_t parts_size, std::size_t total_size) {
   if (total_size == 0) return 0;
   if (parts_size % total_size != 0) {

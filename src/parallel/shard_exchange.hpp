@@ -23,7 +23,13 @@ struct ShardExchange {
   /// Where rank's slice of such a block begins, and how many floats it holds (maybe none).
   std::size_t slice_begin(std::size_t length, std::size_t rank) const;
   std::size_t slice_size(std::size_t length, std::size_t rank) const;
+  /// How MPI is to exchange such a block: pairwise where a message may exceed pairwise_bytes.
+  Communicator::Exchange order(std::size_t length) const;
 };
+
+/// Messages up to here go to all ranks at once. Between four hosts of 20 Mbit/s messages of 400 KB
+/// took 1.15 to 1.34 times as long at once as pairwise, of 50 KB over 10 ms 0.8 times.
+constexpr std::size_t pairwise_bytes = 65536;
 
 /// How many parts of `total_size` floats there are in `parts_size`; throws Error(ExitCode::bug) if
 /// they don't divide.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "energy/operation_times.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/order_statistic.hpp"
 
@@ -46,12 +47,13 @@ class LangevinTransition : public Transition {
       engine.evaluate(batch.state, energy_, gradient_);
       const at::Tensor rows = gradient_.view({n, -1});
       if (anisotropic() && (step == 0 || config_.refresh == Refresh::step)) {
+        const Timed timed(Operation::gain);
         threshold_ = thresholds(rows);
         if (config_.refresh == Refresh::iteration) gain_ = gain(rows);
       }
       if (step == 0) record = describe(rows);
       update_.step = first_step + static_cast<std::uint64_t>(step);
-      update_states(update_, batch, rows, gain_, gain_.defined() ? at::Tensor() : threshold_);
+      move(batch, rows);
       if (stepped_) stepped_();
     }
     return record;
@@ -59,6 +61,11 @@ class LangevinTransition : public Transition {
 
  private:
   bool anisotropic() const { return config_.type == TransitionType::stanley; }
+
+  void move(ChainBatch& batch, const at::Tensor& rows) const {
+    const Timed timed(Operation::update);
+    update_states(update_, batch, rows, gain_, gain_.defined() ? at::Tensor() : threshold_);
+  }
 
   void prepare(const at::Tensor& state) {
     gain_ = threshold_ = at::Tensor();

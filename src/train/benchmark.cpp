@@ -120,16 +120,19 @@ class Parts {
                           [&] { reducer_->reduce(mine, total); });
   }
 
-  /// The gradient's time by operation, and what one thread of this machine can do, for the table.
+  /// A chain step's time by operation, and what one thread of this machine can do, for the table.
   void time_operations(std::int64_t count, double budget, BenchmarkResult& result) {
+    if (!setup_.torch_device.is_cpu()) return;  // a GPU works on after the call
     const OneThread one;
     ChainBatch chains = states(count, 0);
     std::int64_t steps = 0;
+    const auto advance = [&] {
+      transition_->advance(*engine_, chains, 0, config_.sampler.steps);
+      steps += config_.sampler.steps;
+    };
     const OperationTimes times;
-    const double step = median_seconds(world_, setup_.torch_device, budget, [&] {
-      transition_->advance(*engine_, chains, 0, 1);
-      ++steps;
-    });
+    const double step = median_seconds(world_, setup_.torch_device, budget, advance) /
+                        static_cast<double>(config_.sampler.steps);
     double known = 0;
     for (std::size_t i = 0; i < operation_count; ++i) {
       const auto operation = static_cast<Operation>(i);
@@ -139,8 +142,9 @@ class Parts {
       result.operations.push_back({name_of(operation), 1e3 * seconds,
                                    times.flops(operation) / times.seconds(operation) / 1e9});
     }
-    if (known == 0) return;
-    result.operations.push_back({"gain, noise, update, rest", 1e3 * std::max(0.0, step - known)});
+    result.operations.push_back({"rest", 1e3 * std::max(0.0, step - known)});
+    result.update_share = (times.seconds(Operation::gain) + times.seconds(Operation::update)) /
+                          (step * static_cast<double>(steps));
     result.operations_milliseconds = 1e3 * std::max(step, known);
     const at::Tensor matrix = at::rand({1024, 1024}), large = at::rand({32 << 20});
     at::Tensor product = at::empty_like(matrix), copy = at::empty_like(large);

@@ -106,9 +106,11 @@ TEST(Communicator, ExchangesUnevenParts) {
     send.insert(send.end(), rank() + b, static_cast<float>(10 * rank() + b));
     expected.insert(expected.end(), rank() + b, static_cast<float>(10 * b + rank()));
   }
-  std::vector<float> receive(expected.size());
-  world().all_to_all(send, counts, receive, counts);
-  EXPECT_EQ(receive, expected);
+  for (const auto exchange : {Communicator::Exchange::at_once, Communicator::Exchange::pairwise}) {
+    std::vector<float> receive(expected.size(), -1);
+    world().all_to_all(send, counts, receive, counts, exchange);
+    EXPECT_EQ(receive, expected);
+  }
 }
 
 TEST(Communicator, GathersUnevenParts) {

@@ -6,6 +6,9 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <tuple>
+
+#include "energy/input_convolution.hpp"
 
 namespace stanley {
 namespace {
@@ -134,7 +137,9 @@ void check_products() {
         }
         for (std::size_t i = 0; i < b.size(); ++i) b[i] = number(static_cast<std::int64_t>(i) + 77);
         multiply(rows * depth, a.data(), derivative.data(), product.data());
-        multiply_rows(rows, depth, columns, a.data(), b.data(), out.data());
+        std::vector<float> wide(size);
+        for (std::size_t i = 0; i < size; ++i) wide[i] = to_float(a[i]);
+        multiply_rows(rows, depth, columns, wide.data(), b.data(), out.data());
         for (std::size_t i = 0; i < size; ++i) {
           ASSERT_EQ(to_float(product[i]),
                     to_float(from_float<Element>(to_float(a[i]) * to_float(derivative[i]))));
@@ -211,6 +216,71 @@ void check_first_convolution() {
     }
   }
 }
+
+/// The gradient of a first convolution's state, against its definition. What surrounds the image,
+/// and what an earlier call left, is NaN and must not be seen.
+template <typename Element>
+void check_first_gradient(const StateShape& shape, std::int64_t filters, std::int64_t border) {
+  SCOPED_TRACE(testing::PrintToString(shape) + ", " + std::to_string(filters) + " filters");
+  const auto number = [](std::int64_t i) {
+    return static_cast<float>((i * 7919) % 1009) / 504.5F - 1.0F;
+  };
+  const auto [channels, height, width] = std::tuple{shape[0], shape[1], shape[2]};
+  const std::int64_t padded = whole_lanes(filters);
+  const ImageLayout layout{height, width, padded, border, height + 2 * border, width + 3 * border};
+  InputConvolution<Element> convolution(shape, filters, layout);
+  std::vector<float> weight(static_cast<std::size_t>(filters * channels * 9)),
+      bias(static_cast<std::size_t>(filters));
+  for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<std::int64_t>(i));
+  convolution.load(weight.data(), bias.data());
+  std::vector<Element> image(static_cast<std::size_t>(layout.size()),
+                             from_float<Element>(std::nanf("")));
+  const auto pixel = [&](std::int64_t y, std::int64_t x, std::int64_t filter) -> Element& {
+    return image[static_cast<std::size_t>(layout.row(y) + x * padded + filter)];
+  };
+  auto workspace = convolution.make_workspace();
+  std::vector<float> gradient(static_cast<std::size_t>(element_count(shape)));
+  convolution.backward(workspace, image.data(), gradient.data());
+  for (std::int64_t i = 0; i < height * width * padded; ++i) {
+    const std::int64_t filter = i % padded;
+    pixel(i / padded / width, i / padded % width, filter) =
+        from_float<Element>(filter < filters ? number(i + 31) : 0);
+  }
+  convolution.backward(workspace, image.data(), gradient.data());
+  for (std::int64_t i = 0; i < element_count(shape); ++i) {
+    const std::int64_t channel = i / width / height, y = i / width % height, x = i % width;
+    double sum = 0, absolute = 0;
+    for (std::int64_t k = 0; k < 9 * filters; ++k) {
+      const std::int64_t filter = k / 9, tap = k % 9;
+      const std::int64_t from_y = y + 1 - tap / 3, from_x = x + 1 - tap % 3;
+      if (from_y < 0 || from_y >= height || from_x < 0 || from_x >= width) continue;
+      const double term =
+          static_cast<double>(to_float(pixel(from_y, from_x, filter))) *
+          static_cast<double>(
+              weight[static_cast<std::size_t>((filter * channels + channel) * 9 + tap)]);
+      sum += term;
+      absolute += std::abs(term);
+    }
+    // Each lane adds up 9 terms for every 16 filters, and four sums of pairs follow.
+    const double additions = static_cast<double>(9 * padded / 16 + 4);
+    ASSERT_NEAR(static_cast<double>(gradient[static_cast<std::size_t>(i)]), sum,
+                1.01 * u * additions * absolute)
+        << i;
+  }
+}
+
+template <typename Element>
+void check_first_gradients() {
+  for (const std::int64_t width : {1, 5, 16, 17, 33}) {
+    for (const std::int64_t height : {1, 2, 7}) {
+      check_first_gradient<Element>({1, height, width}, 16, 1);
+      check_first_gradient<Element>({3, height, width}, 40, 0);
+    }
+  }
+}
+
+TEST(Elementwise, FirstGradientOfFloats) { check_first_gradients<float>(); }
+TEST(Elementwise, FirstGradientOfBfloat16) { check_first_gradients<Bfloat16>(); }
 
 TEST(Elementwise, FirstConvolutionOfFloats) { check_first_convolution<float>(); }
 TEST(Elementwise, FirstConvolutionOfBfloat16) { check_first_convolution<Bfloat16>(); }

@@ -38,7 +38,7 @@ TEST(LocalCommunicator, IsAWorldOfOne) {
   const std::vector<float> sent{1, 2, 3};
   const std::vector<int> counts{3};
   std::vector<float> received(3);
-  local->all_to_all(sent, counts, received, counts);
+  local->all_to_all(sent, counts, received, counts, Communicator::Exchange::pairwise);
   EXPECT_EQ(received, sent);
   EXPECT_EQ(local->duplicate()->size(), 1);
   EXPECT_EQ(mpi_communicator(*local), MPI_COMM_NULL);
