@@ -273,6 +273,21 @@ def test_benchmark_speaks_json(ranks):
     assert all(0 <= share <= 1 for share in shares) and sum(shares) == pytest.approx(1, abs=0.25)
 
 
+@pytest.mark.parametrize("network, parts", [
+    ("mlp", {"gradient by autograd"}),
+    ("convnet", {"input convolution", "matrix products", "activations", "multiplications", "output layer"}),
+])
+def test_benchmark_tells_what_a_chain_step_is_spent_on(network, parts, convnet):
+    config = {"mlp": SMOKE, "convnet": convnet}[network]
+    result = ends(run("benchmark", config, "--json", "--seconds", 0.5), FINISHED)
+    found = json.loads(result.stdout)["one_thread"]
+    milliseconds = {one["name"]: one["milliseconds"] for one in found["operations"]}
+    assert parts | {"gain", "noise and update", "rest"} <= set(milliseconds)
+    assert sum(milliseconds.values()) == pytest.approx(found["milliseconds"])
+    assert all(value > 0 for name, value in milliseconds.items() if name != "rest")
+    assert found["peak_gflops"] > 0 and found["copy_gbytes_per_second"] > 0
+
+
 def test_benchmark_speaks_to_people():
     said = ends(run("benchmark", SMOKE, "--seconds", 1), FINISHED).stdout
     assert all(words in said for words in ("chain steps/s", "GFLOP/s", "chains", "reduction"))
