@@ -58,6 +58,9 @@ analysis_options=(--nodes=1 --ntasks=1)
 launcher=srun
 pmix=pmix          # or a version of it, such as pmix_v4
 launcher_options=() # more for srun or mpirun
+# Nodes that reach each other by TCP alone: Open MPI then sends long messages without asking first, for
+# over a slow link the answer waits behind other messages (reductions took up to 1.5 times as long).
+# export OMPI_MCA_btl_tcp_flags=1 OMPI_MCA_btl_tcp_eager_limit=2097152
 
 # --- files ----------------------------------------------------------------------------------------------
 stripe_count= # Lustre: over how many targets a run's files are striped, such as 8; empty: as the folder is

@@ -27,9 +27,9 @@ struct ShardExchange {
   Communicator::Exchange order(std::size_t length) const;
 };
 
-/// Messages up to here go to all ranks at once. Between four hosts of 20 Mbit/s messages of 400 KB
-/// took 1.15 to 1.34 times as long at once as pairwise, of 50 KB over 10 ms 0.8 times.
-constexpr std::size_t pairwise_bytes = 65536;
+/// Messages up to here go to all ranks at once. Between four hosts of 20 Mbit/s messages of 25 and
+/// 200 KB took 1.1 to 1.3 times as long at once as pairwise (tests/network/reduction.py).
+constexpr std::size_t pairwise_bytes = 16384;
 
 /// How many parts of `total_size` floats there are in `parts_size`; throws Error(ExitCode::bug) if
 /// they don't divide.

@@ -5,9 +5,9 @@
   reduction.py [--hosts 2,4] [--megabits 20,50,100] [--milliseconds 0,2,10] [--kilobytes 100,400,1600]
                [--seconds 8]
 
-It needs root, and STANLEY_PROGRAM or a release build. Open MPI sends (btl_tcp_flags=1); by default its
-TCP transport lets the receiver ask for long messages piece by piece, which two that exchange over
-one slow link get into each other's way with.
+It needs root, and STANLEY_PROGRAM or a release build. Open MPI sends without asking first (TCP below):
+by default the receiver of a long message answers, or asks for it piece by piece, and over a slow link
+its words wait behind what it sends itself.
 """
 import argparse
 import itertools
@@ -23,6 +23,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 CONFIG = HERE.parents[1] / "configs" / "smoke.yaml"
 # Contents in what tbf counts: 1448 bytes of TCP's in a frame of 1514.
 PAYLOAD = 1448 / 1514
+EAGER_KILOBYTES = 2048  # longer than any message here
+TCP = {"btl_tcp_flags": 1, "btl_tcp_eager_limit": 1024 * EAGER_KILOBYTES}
 
 
 def width_of(kilobytes):
@@ -30,16 +32,16 @@ def width_of(kilobytes):
     return max(1, round(-2.5 + math.sqrt(6.25 + 250 * kilobytes)))
 
 
-def compare(hosts, kilobytes, reproducible=False, seconds=2, program=None, environment=None, **settings):
+def compare(hosts, kilobytes, reproducible=False, seconds=2, program=None, environment=None):
     """(bytes, seconds measured, seconds predicted) of the reduction over `hosts`."""
     width = width_of(kilobytes)
     command = [program or os.environ["STANLEY_PROGRAM"], "benchmark", CONFIG, "--json", "--seconds", seconds,
                "--iterations", 1, "--warmup", 0, "--directory", tempfile.gettempdir(), "--model-ranks", hosts.count,
                "--set", f"energy.hidden=[{width}, {width}]", "--set", "run.threads=1", "--set",
                f"run.reproducible={str(reproducible).lower()}", "--network-latency", 1e6 * hosts.link.latency,
-               "--network-bandwidth", hosts.link.megabits / 8000 * PAYLOAD]
+               "--network-bandwidth", hosts.link.megabits / 8000 * PAYLOAD, "--eager-kilobytes", EAGER_KILOBYTES]
     environment = {**(environment or os.environ), **hosts.environment()}
-    result = subprocess.run(hosts.mpirun(command, btl_tcp_flags=1, **settings), capture_output=True, text=True,
+    result = subprocess.run(hosts.mpirun(command, **TCP), capture_output=True, text=True,
                             timeout=150, env=environment)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
