@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include "energy/convnet_pass.hpp"
+#include "energy/one_thread.hpp"
 #include "energy/state_blocks.hpp"
 #include "energy/weight_gradient.hpp"
 
@@ -46,17 +47,22 @@ class ConvnetWeightGradient : public WeightGradient {
     const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), slices));
     while (workspaces_.size() < static_cast<std::size_t>(threads)) add_workspace();
     while (sums_.size() < static_cast<std::size_t>(slices)) sums_.push_back(make_sums());
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t slice = 0; slice < slices; ++slice) {
-      Sums& sum = sums_[static_cast<std::size_t>(slice)];
-      clear(sum);
-      for (std::int64_t block = slice * blocks / slices; block < (slice + 1) * blocks / slices;
-           ++block) {
-        const std::int64_t first = block * convnet_block;
-        add_block(workspaces_[static_cast<std::size_t>(omp_get_thread_num())],
-                  states.const_data_ptr<float>() + first * elements_,
-                  constants.const_data_ptr<float>() + first, slopes.const_data_ptr<float>() + first,
-                  energies.mutable_data_ptr<float>() + first, sum);
+#pragma omp parallel num_threads(threads)
+    {
+      const OneThread one_thread;
+#pragma omp for schedule(static)
+      for (std::int64_t slice = 0; slice < slices; ++slice) {
+        Workspace& workspace = workspaces_[static_cast<std::size_t>(omp_get_thread_num())];
+        Sums& sum = sums_[static_cast<std::size_t>(slice)];
+        clear(sum);
+        for (std::int64_t block = slice * blocks / slices; block < (slice + 1) * blocks / slices;
+             ++block) {
+          const std::int64_t first = block * convnet_block;
+          add_block(workspace, states.const_data_ptr<float>() + first * elements_,
+                    constants.const_data_ptr<float>() + first,
+                    slopes.const_data_ptr<float>() + first,
+                    energies.mutable_data_ptr<float>() + first, sum);
+        }
       }
     }
     for (std::int64_t slice = 1; slice < slices; ++slice) {

@@ -1,6 +1,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "energy/convolution.hpp"
+#include "energy/one_thread.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/winograd.hpp"
 
@@ -23,6 +24,7 @@ class WinogradFilterGradient : public FilterGradient {
         columns_(tiles.output.channels),
         engine_(dnnl::engine::kind::cpu, 0) {
     constexpr memory::data_type f32 = memory::data_type::f32;
+    const OneThread one_thread;  // oneDNN shares work out for the threads of this moment
     const std::int64_t points = tiles.points();
     input_ = {{points, depth_, rows()}, f32, memory::dims{input_stride(), 1, depth_}};
     output_ = {{points, rows(), columns_}, f32, memory::dims{output_stride(), columns_, 1}};
