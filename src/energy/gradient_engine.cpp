@@ -5,28 +5,36 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 namespace stanley {
+namespace {
+
+bool processor_has(dnnl::cpu_isa wanted) {
+  const auto bits = static_cast<unsigned>(wanted);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & bits) == bits;
+}
+
+/// The convnet's own engine has oneDNN's direct convolutions in bfloat16, which need AVX-512.
+bool convnet_engine_serves(Precision precision) {
+  return precision == Precision::float32 || processor_has(dnnl::cpu_isa::avx512_core);
+}
+
+}  // namespace
 
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
-  if (config.type == EnergyType::convnet && device.is_cpu()) {
+  if (config.type == EnergyType::convnet && device.is_cpu() && convnet_engine_serves(precision)) {
     return make_convnet_engine(config, network.state_shape(), precision);
   }
   if (config.type == EnergyType::resnet && device.is_cpu() && precision == Precision::float32) {
     return make_resnet_engine(config, network.state_shape());
   }
-  return make_autograd_engine(network, precision, device);
+  return make_layerwise_engine(config, network.state_shape(), precision, device);
 }
 
 Precision resolve_precision(Precision requested, at::Device device) {
   if (requested != Precision::automatic) return requested;
   if (device.is_cuda()) return Precision::bfloat16;
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::avx512_core_amx:
-      return Precision::bfloat16;
-    default:
-      return Precision::float32;
-  }
+  return processor_has(dnnl::cpu_isa::avx512_core_amx) ? Precision::bfloat16 : Precision::float32;
 }
 
 }  // namespace stanley

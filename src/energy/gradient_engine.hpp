@@ -28,6 +28,11 @@ class GradientEngine {
 
   virtual bool batch_invariant() const = 0;
 
+  /// Whether evaluate() queues the same work on the same memory each time that it gets the same
+  /// tensors, whatever was loaded, and waits for nothing: such work can be recorded as a CUDA
+  /// graph.
+  virtual bool repeatable() const { return false; }
+
   /// In words, for the log: "Winograd float32" or "autograd bfloat16".
   virtual std::string description() const = 0;
 };
@@ -36,6 +41,12 @@ class GradientEngine {
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device);
+
+/// Any built-in network on any device, layer by layer without autograd: LibTorch's products and
+/// convolutions, channels last, and one fused pass over memory between them.
+std::unique_ptr<GradientEngine> make_layerwise_engine(const EnergyConfig& config,
+                                                      const StateShape& shape, Precision precision,
+                                                      at::Device device);
 
 /// Any network on any device through LibTorch's autograd, with frozen weights and channels-last
 /// layout. `network` must outlive the engine.

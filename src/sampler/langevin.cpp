@@ -9,20 +9,12 @@
 #include "energy/operation_times.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/order_statistic.hpp"
+#include "sampler/replay.hpp"
 
 namespace stanley {
 namespace {
 
 constexpr double recorded_quantiles[3] = {0.1, 0.5, 0.9};
-
-/// Sum of a value per chain, in chain order: the same for every number of threads.
-double sum_of(const at::Tensor& per_chain) {
-  const at::Tensor host = per_chain.to(at::kCPU, at::kDouble).contiguous();
-  const auto* values = host.const_data_ptr<double>();
-  double sum = 0;
-  for (std::int64_t i = 0; i < host.numel(); ++i) sum += values[i];
-  return sum;
-}
 
 class LangevinTransition : public Transition {
  public:
@@ -37,12 +29,29 @@ class LangevinTransition : public Transition {
     }
   }
 
-  ChainRecord advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
-                      std::int64_t steps) override {
+  ChainStatistics advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
+                          std::int64_t steps) override {
     const c10::NoGradGuard no_gradient;
+    prepare(engine, batch, steps);
+    first_step_.fill_(static_cast<std::int64_t>(first_step));
+    if (!engine.repeatable()) {
+      take_steps(engine, batch, steps);
+      return {statistics_};
+    }
+    own_.state.copy_(batch.state);
+    own_.ids.copy_(batch.ids);
+    replay_.run(batch.state.device(), [&] { take_steps(engine, own_, steps); });
+    batch.state.copy_(own_.state);
+    if (stepped_) stepped_();
+    return {statistics_.clone()};  // the next call writes there
+  }
+
+ private:
+  bool anisotropic() const { return config_.type == TransitionType::stanley; }
+
+  void take_steps(GradientEngine& engine, ChainBatch& batch, std::int64_t steps) {
+    gain_ = threshold_ = at::Tensor();
     const std::int64_t n = batch.state.size(0);
-    prepare(batch.state);
-    ChainRecord record;
     for (std::int64_t step = 0; step < steps; ++step) {
       engine.evaluate(batch.state, energy_, gradient_);
       const at::Tensor rows = gradient_.view({n, -1});
@@ -51,27 +60,31 @@ class LangevinTransition : public Transition {
         threshold_ = thresholds(rows);
         if (config_.refresh == Refresh::iteration) gain_ = gain(rows);
       }
-      if (step == 0) record = describe(rows);
-      update_.step = first_step + static_cast<std::uint64_t>(step);
+      if (step == 0) statistics_ = describe(rows);
+      update_.step = static_cast<std::uint64_t>(step);
       move(batch, rows);
       if (stepped_) stepped_();
     }
-    return record;
   }
-
- private:
-  bool anisotropic() const { return config_.type == TransitionType::stanley; }
 
   void move(ChainBatch& batch, const at::Tensor& rows) const {
     const Timed timed(Operation::update);
     update_states(update_, batch, rows, gain_, gain_.defined() ? at::Tensor() : threshold_);
   }
 
-  void prepare(const at::Tensor& state) {
-    gain_ = threshold_ = at::Tensor();
-    if (gradient_.defined() && gradient_.sizes() == state.sizes()) return;
-    gradient_ = at::empty_like(state);
-    energy_ = at::empty({state.size(0)}, state.options());
+  /// Buffers for this engine and batch, which a recorded graph goes on using.
+  void prepare(const GradientEngine& engine, const ChainBatch& batch, std::int64_t steps) {
+    const bool same = engine_ == &engine && steps_ == steps && gradient_.defined() &&
+                      gradient_.sizes() == batch.state.sizes();
+    if (same) return;
+    engine_ = &engine;
+    steps_ = steps;
+    replay_ = {};
+    gradient_ = at::empty_like(batch.state);
+    energy_ = at::empty({batch.state.size(0)}, batch.state.options());
+    first_step_ = at::zeros({1}, batch.ids.options());
+    update_.first_step = first_step_.const_data_ptr<std::int64_t>();
+    if (engine.repeatable()) own_ = {at::empty_like(batch.state), at::empty_like(batch.ids)};
   }
 
   /// [n, d] -> th for each chain, [n].
@@ -88,39 +101,40 @@ class LangevinTransition : public Transition {
     return at::where(th == 0, at::ones({}, rows.options()), th / at::maximum(th, rows.abs()));
   }
 
-  ChainRecord describe(const at::Tensor& rows) const {
-    ChainRecord record;
-    record.chains = static_cast<double>(rows.size(0));
-    record.energy = sum_of(energy_);
-    record.acceptance = record.chains;
-    const at::Tensor magnitude = rows.abs();
+  /// [10, n]: see ChainStatistics.
+  at::Tensor describe(const at::Tensor& rows) const {
+    const at::Tensor magnitude = rows.abs(), size = magnitude.sum(1);
     at::Tensor quantiles[3];
     for (std::size_t i = 0; i < 3; ++i) {
       quantiles[i] =
           absolute_order_statistic(rows, quantile_rank(recorded_quantiles[i], rows.size(1)));
-      record.gradient_quantile[i] = sum_of(quantiles[i]);
     }
-    record.gradient = sum_of(magnitude.sum(1));
     if (!anisotropic()) {
-      for (double& quantile : record.gain_quantile) quantile = record.chains;
-      record.drift = record.gradient;
-      return record;
+      const at::Tensor one = at::ones_like(energy_), none = at::zeros_like(energy_);
+      return at::stack(
+          {energy_, quantiles[0], quantiles[1], quantiles[2], one, one, one, none, size, size});
     }
     const at::Tensor current = gain(rows);
-    record.drift = sum_of((current * magnitude).sum(1));
-    record.gain_below_one = sum_of((current < 1).to(at::kFloat).mean(1));
     // γ falls as |∇E| rises: its quantiles are the gains of the mirrored quantiles of |∇E|.
-    for (std::size_t i = 0; i < 3; ++i) {
-      record.gain_quantile[i] = sum_of(gain(quantiles[2 - i].unsqueeze(1)));
-    }
-    return record;
+    const auto gain_at = [&](std::size_t i) { return gain(quantiles[i].unsqueeze(1)).squeeze(1); };
+    return at::stack({energy_, quantiles[0], quantiles[1], quantiles[2], gain_at(2), gain_at(1),
+                      gain_at(0), (current < 1).to(at::kFloat).mean(1),
+                      (current * magnitude).sum(1), size});
   }
 
   SamplerConfig config_;
   std::function<void()> stepped_;
   Update update_;
   at::Tensor energy_, gradient_;  // buffers, [n] and [n, state shape]
+  at::Tensor first_step_;         // [1] int64, on the chains' device
   at::Tensor threshold_, gain_;   // [n] and [n, d]; undefined where not in use
+  at::Tensor statistics_;         // of the last call
+
+  // Where the work can be recorded: what it was recorded for, and the chains that it moves.
+  Replay replay_;
+  const GradientEngine* engine_ = nullptr;
+  std::int64_t steps_ = 0;
+  ChainBatch own_;
 };
 
 }  // namespace

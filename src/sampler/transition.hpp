@@ -19,8 +19,7 @@ struct ChainBatch {
 };
 
 /// What the chains looked like at the first of the steps: sums over chains, to be added up over
-/// batches and ranks and divided by `chains` at the end. Quantiles are those of each chain's own
-/// elements.
+/// ranks and divided by `chains` at the end. Quantiles are those of each chain's own elements.
 struct ChainRecord {
   double chains = 0;
   double energy = 0;
@@ -29,8 +28,14 @@ struct ChainRecord {
   double gain_below_one = 0;         ///< share of γ < 1
   double drift = 0, gradient = 0;  ///< ‖γ∘∇E‖₁ and ‖∇E‖₁: their ratio is the weighted share
   double acceptance = 0;  ///< share of accepted moves; 1 without Metropolis
+};
 
-  ChainRecord& operator+=(const ChainRecord& other);
+/// The same before the sums, on the chains' device, where it may still be in the making.
+struct ChainStatistics {
+  at::Tensor of_chains;  ///< [10, n] float32: from `energy` to `gradient` in order
+
+  /// Waits for the device. The sums are in the chains' order.
+  ChainRecord sum() const;
 };
 
 /// A family of Markov transitions. One object serves one rank; it keeps its buffers between calls.
@@ -39,9 +44,9 @@ class Transition {
   virtual ~Transition() = default;
 
   /// Moves every chain of the batch by `steps` chain steps. Step k draws its random numbers at
-  /// first_step + k.
-  virtual ChainRecord advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
-                              std::int64_t steps) = 0;
+  /// first_step + k. On a GPU the work is queued and not waited for.
+  virtual ChainStatistics advance(GradientEngine& engine, ChainBatch& batch,
+                                  std::uint64_t first_step, std::int64_t steps) = 0;
 };
 
 /// The transition that the configuration names; `key` selects the chains' random numbers; `stepped`

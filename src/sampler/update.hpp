@@ -23,6 +23,9 @@ struct Update {
   float high{std::numeric_limits<float>::infinity()};
   random::Key key{};
   std::uint64_t step{0};
+  /// Added to step where the update runs, so that a recorded GPU graph takes other steps each time;
+  /// null: 0.
+  const std::int64_t* first_step{nullptr};
 };
 
 /// In place on `state` [n, d]. `gradient` [n, d], or null: no drift. The gain γ is at most one of

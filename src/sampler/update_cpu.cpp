@@ -94,10 +94,11 @@ STANLEY_INLINE void update_group(const Update& update, const Chain& chain, std::
 
 template <bool has_gradient, Gain kind, bool has_noise>
 STANLEY_INLINE void update_groups(const Update& update, const Chain& chain) {
+  const std::uint64_t step = detail::step_of(update);
   alignas(64) float xi[group];
   for (std::int64_t first = 0; first < chain.dimension; first += group) {
     if constexpr (has_noise) {
-      normal_group(update.key, chain.id, update.step, first, xi);
+      normal_group(update.key, chain.id, step, first, xi);
     }
     const std::int64_t count = std::min(group, chain.dimension - first);
     update_group<has_gradient, kind, has_noise>(update, chain, first, count, xi);

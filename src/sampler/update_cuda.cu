@@ -15,57 +15,81 @@ namespace {
 
 using random::block_elements;
 
-constexpr int threads_per_block = 256;
-constexpr std::int64_t most_blocks = 65536;  // the kernels stride over what is beyond
+constexpr unsigned threads_per_block = 256;
+constexpr std::int64_t most_rows = 65535;  // of a grid; the kernels stride over what is beyond
 
 std::int64_t __host__ __device__ blocks_of(std::int64_t dimension) {
   return (dimension + block_elements - 1) / block_elements;
 }
 
-/// Calls work(row, block) for each random block of each chain, one thread each.
+/// Calls work(row, block) for each random block of each chain, one thread each: a chain's blocks
+/// lie along x, chains along y.
 template <class Work>
 __device__ void for_each_block(std::int64_t n, std::int64_t dimension, const Work& work) {
-  const std::int64_t per_chain = blocks_of(dimension);
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-       i < n * per_chain; i += stride) {
-    work(i / per_chain, static_cast<std::uint32_t>(i % per_chain));
+  const std::int64_t block = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (block >= blocks_of(dimension)) return;
+  for (std::int64_t row = blockIdx.y; row < n; row += gridDim.y) {
+    work(row, static_cast<std::uint32_t>(block));
   }
 }
 
-/// The elements of a block that exist: the last one of a chain may be partly used.
-__device__ int elements_in(std::uint32_t block, std::int64_t dimension) {
-  const std::int64_t left = dimension - static_cast<std::int64_t>(block) * block_elements;
-  return left < block_elements ? static_cast<int>(left) : block_elements;
+/// One random block's elements of an array: four consecutive ones, loaded and stored at once where
+/// rows are made of whole blocks; else those that the row still has.
+struct Quad {
+  float value[block_elements];
+};
+
+__device__ Quad load(const float* row, std::uint32_t block, std::int64_t dimension) {
+  const std::int64_t first = std::int64_t{block} * block_elements;
+  if (dimension % block_elements == 0) {
+    const float4 all = *reinterpret_cast<const float4*>(row + first);
+    return {{all.x, all.y, all.z, all.w}};
+  }
+  Quad quad{};
+#pragma unroll
+  for (int i = 0; i < block_elements; ++i) {
+    if (first + i < dimension) quad.value[i] = row[first + i];
+  }
+  return quad;
+}
+
+__device__ void store(const Quad& quad, float* row, std::uint32_t block, std::int64_t dimension) {
+  const std::int64_t first = std::int64_t{block} * block_elements;
+  if (dimension % block_elements == 0) {
+    *reinterpret_cast<float4*>(row + first) =
+        make_float4(quad.value[0], quad.value[1], quad.value[2], quad.value[3]);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < block_elements; ++i) {
+    if (first + i < dimension) row[first + i] = quad.value[i];
+  }
 }
 
 __global__ void update_kernel(Update update, const std::int64_t* ids, std::int64_t n,
-                              std::int64_t dimension, const float* gradient, const float* gain,
-                              const float* threshold, float* state) {
+                              std::int64_t dimension, const float* gradients, const float* gains,
+                              const float* threshold, float* states) {
   for_each_block(n, dimension, [=](std::int64_t row, std::uint32_t block) {
     random::Normals xi{};
     if (update.sigma != 0.0F) {
-      xi = random::normals(update.key, static_cast<std::uint32_t>(ids[row]), update.step, block);
+      xi = random::normals(update.key, static_cast<std::uint32_t>(ids[row]),
+                           detail::step_of(update), block);
     }
     const float th = threshold != nullptr ? threshold[row] : 0.0F;
-    const std::int64_t first = row * dimension + static_cast<std::int64_t>(block) * block_elements;
-    const int count = elements_in(block, dimension);
+    const std::int64_t begin = row * dimension;
+    Quad state = load(states + begin, block, dimension), gradient{}, gain{{1, 1, 1, 1}};
+    if (gradients != nullptr) gradient = load(gradients + begin, block, dimension);
+    if (gains != nullptr) gain = load(gains + begin, block, dimension);
 #pragma unroll
     for (int i = 0; i < block_elements; ++i) {
-      if (i < count) {
-        float gamma = gain != nullptr ? gain[first + i] : 1.0F;
-        float z = state[first + i];
-        if (gradient != nullptr) {
-          const float g = gradient[first + i];
-          gamma = th != 0.0F ? detail::gain_of(th, g) : gamma;
-          z = detail::drifted(z, update.half_step, gamma, g);
-        }
-        if (update.sigma != 0.0F) {
-          z = detail::diffused(z, update.sigma, gamma, xi.value[i]);
-        }
-        state[first + i] = detail::into_box(z, update.low, update.high);
-      }
+      const float g = gradient.value[i];
+      const float gamma = th != 0.0F ? detail::gain_of(th, g) : gain.value[i];
+      float z = state.value[i];
+      if (gradients != nullptr) z = detail::drifted(z, update.half_step, gamma, g);
+      if (update.sigma != 0.0F) z = detail::diffused(z, update.sigma, gamma, xi.value[i]);
+      state.value[i] = detail::into_box(z, update.low, update.high);
     }
+    store(state, states + begin, block, dimension);
   });
 }
 
@@ -75,14 +99,10 @@ __global__ void fill_normal_kernel(random::Key key, const std::int64_t* ids, std
   for_each_block(n, dimension, [=](std::int64_t row, std::uint32_t block) {
     const random::Normals xi =
         random::normals(key, static_cast<std::uint32_t>(ids[row]), step, block);
-    const std::int64_t first = row * dimension + static_cast<std::int64_t>(block) * block_elements;
-    const int count = elements_in(block, dimension);
+    Quad quad;
 #pragma unroll
-    for (int i = 0; i < block_elements; ++i) {
-      if (i < count) {
-        out[first + i] = scale * xi.value[i];
-      }
-    }
+    for (int i = 0; i < block_elements; ++i) quad.value[i] = scale * xi.value[i];
+    store(quad, out + row * dimension, block, dimension);
   });
 }
 
@@ -92,25 +112,23 @@ __global__ void fill_uniform_kernel(random::Key key, const std::int64_t* ids, st
   for_each_block(n, dimension, [=](std::int64_t row, std::uint32_t block) {
     const random::Words words =
         random::block(key, static_cast<std::uint32_t>(ids[row]), step, block);
-    const std::int64_t first = row * dimension + static_cast<std::int64_t>(block) * block_elements;
-    const int count = elements_in(block, dimension);
+    Quad quad;
 #pragma unroll
     for (int i = 0; i < block_elements; ++i) {
-      if (i < count) {
-        out[first + i] = detail::between(low, high, random::to_uniform(words.value[i]));
-      }
+      quad.value[i] = detail::between(low, high, random::to_uniform(words.value[i]));
     }
+    store(quad, out + row * dimension, block, dimension);
   });
 }
 
-/// Grid for n chains; 0 blocks if there is nothing to do (a launch of none is an error).
-unsigned grid_of(std::int64_t n, std::int64_t dimension) {
-  const std::int64_t work = n * blocks_of(dimension);
-  return static_cast<unsigned>(
-      std::min(most_blocks, (work + threads_per_block - 1) / threads_per_block));
-}
-
-void check_launch(const char* what) {
+/// Starts the kernel for n chains of this dimension.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* what, void (*kernel)(Parameters...), std::int64_t n, std::int64_t dimension,
+            cudaStream_t stream, Arguments... arguments) {
+  if (n == 0) return;  // a launch of no blocks is an error
+  const std::int64_t blocks = (blocks_of(dimension) + threads_per_block - 1) / threads_per_block;
+  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(std::min(n, most_rows)));
+  kernel<<<grid, threads_per_block, 0, stream>>>(arguments...);
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) {
     throw Error(ExitCode::environment, std::string("the GPU refused to start ") + what + ": " +
@@ -125,30 +143,21 @@ void update_cuda(const Update& update, const std::int64_t* ids, std::int64_t n,
                  std::int64_t dimension, const float* gradient, const float* gain,
                  const float* threshold, float* state, CUstream_st* stream) {
   detail::check_gains(gradient, gain, threshold);
-  if (const unsigned grid = grid_of(n, dimension); grid > 0) {
-    update_kernel<<<grid, threads_per_block, 0, stream>>>(update, ids, n, dimension, gradient, gain,
-                                                          threshold, state);
-    check_launch("the update of the chains");
-  }
+  launch("the update of the chains", update_kernel, n, dimension, stream, update, ids, n, dimension,
+         gradient, gain, threshold, state);
 }
 
 void fill_normal_cuda(random::Key key, const std::int64_t* ids, std::int64_t n, std::uint64_t step,
                       std::int64_t dimension, float scale, float* out, CUstream_st* stream) {
-  if (const unsigned grid = grid_of(n, dimension); grid > 0) {
-    fill_normal_kernel<<<grid, threads_per_block, 0, stream>>>(key, ids, n, step, dimension, scale,
-                                                               out);
-    check_launch("the normal random numbers");
-  }
+  launch("the normal random numbers", fill_normal_kernel, n, dimension, stream, key, ids, n, step,
+         dimension, scale, out);
 }
 
 void fill_uniform_cuda(random::Key key, const std::int64_t* ids, std::int64_t n, std::uint64_t step,
                        std::int64_t dimension, float low, float high, float* out,
                        CUstream_st* stream) {
-  if (const unsigned grid = grid_of(n, dimension); grid > 0) {
-    fill_uniform_kernel<<<grid, threads_per_block, 0, stream>>>(key, ids, n, step, dimension, low,
-                                                                high, out);
-    check_launch("the uniform random numbers");
-  }
+  launch("the uniform random numbers", fill_uniform_kernel, n, dimension, stream, key, ids, n, step,
+         dimension, low, high, out);
 }
 
 }  // namespace stanley

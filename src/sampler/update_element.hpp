@@ -40,6 +40,12 @@ STANLEY_HOST_DEVICE float between(float low, float high, float u) {
   return random::detail::fused(high - low, u, low);
 }
 
+/// The step whose random numbers an update takes.
+STANLEY_HOST_DEVICE std::uint64_t step_of(const Update& update) {
+  const std::int64_t* const first = update.first_step;
+  return update.step + (first == nullptr ? 0 : static_cast<std::uint64_t>(*first));
+}
+
 inline void check_gains(const float* gradient, const float* gain, const float* threshold) {
   if (gain != nullptr && threshold != nullptr) {
     throw Error(ExitCode::bug, "a chain update was given both a gain and a threshold");

@@ -7,9 +7,7 @@
 namespace stanley {
 namespace {
 
-double sum_of(const at::Tensor& values) {
-  return values.detach().to(at::kCPU, at::kDouble).sum().item<double>();
-}
+double sum_of(const at::Tensor& values) { return values.sum().item<double>(); }
 
 }  // namespace
 
@@ -54,8 +52,9 @@ EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor
     gradient.narrow(0, offset, part.numel()).copy_(part.flatten());
     offset += part.numel();
   }
-  const at::Tensor of_data = energy.narrow(0, 0, data.size(0));
-  const at::Tensor of_chains = energy.narrow(0, data.size(0), chains.size(0));
+  const at::Tensor energies = energy.to(at::kCPU, at::kDouble);
+  const at::Tensor of_data = energies.narrow(0, 0, data.size(0));
+  const at::Tensor of_chains = energies.narrow(0, data.size(0), chains.size(0));
   return {sum_of(of_data), sum_of(of_chains), sum_of(of_data.square()), sum_of(of_chains.square())};
 }
 

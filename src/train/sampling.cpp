@@ -140,7 +140,7 @@ class Sampling {
       const std::int64_t steps =
           std::min(config_.sampler.write_every, config_.sampler.steps - done);
       const ChainRecord record =
-          transition->advance(*engine_, chains_, static_cast<std::uint64_t>(done), steps);
+          transition->advance(*engine_, chains_, static_cast<std::uint64_t>(done), steps).sum();
       done += steps;
       keep(done, record.acceptance / record.chains);
       std::int64_t stop[1] = {take_request().stop ? 1 : 0};

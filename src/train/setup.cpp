@@ -32,6 +32,8 @@ ComputeSetup set_up(const Config& config, Session& session) {
   // The order of additions inside LibTorch depends on the threads.
   at::set_num_threads(config.run.reproducible ? 1 : threads);
   omp_set_num_threads(threads);
+  // Of a GPU's convolutions only those that give the same bits each time: what a resumed run needs.
+  at::globalContext().setDeterministicCuDNN(true);
   return {device, torch_device, resolve_precision(config.run.precision, torch_device), threads};
 }
 

@@ -55,13 +55,15 @@ IterationRecord Trainer::iterate() {
       config_.chains.restart_probability.at(iteration_, config_.run.iterations);
   ChainBatch chains = bank_.visit(iteration_, restart_probability, start_);
   const at::Tensor before = chains.state.clone();
-  const ChainRecord moved = move_chains(chains);
+  const ChainStatistics statistics = move_chains(chains);
   bank_.put_back(chains, config_.sampler.steps);
+  const at::Tensor data = data_batch();  // made while a GPU moves the chains
+  const ChainRecord moved = statistics.sum();
   wait_for(context_.device);
   record.seconds_chains = phase.lap();
 
   context_.activity.enter("weight gradient");
-  const EnergySums energies = weight_gradient(data_batch(), chains.state);
+  const EnergySums energies = weight_gradient(data, chains.state);
   const double noise = noise_energy();
   record.seconds_gradient = phase.lap();
 
@@ -95,20 +97,21 @@ IterationRecord Trainer::iterate() {
   return record;
 }
 
-ChainRecord Trainer::move_chains(ChainBatch& chains) {
+ChainStatistics Trainer::move_chains(ChainBatch& chains) {
   const auto first_step = static_cast<std::uint64_t>(iteration_ * config_.sampler.steps);
   if (!config_.run.reproducible || engine_->batch_invariant()) {
     return transition_->advance(*engine_, chains, first_step, config_.sampler.steps);
   }
   // Shard by shard: every batch has the same shape whatever the number of ranks.
-  ChainRecord record;
+  std::vector<at::Tensor> statistics;
   const std::int64_t size = bank_.active_per_shard();
   for (std::int64_t shard = 0; shard < shards_.count; ++shard) {
     ChainBatch part{chains.state.narrow(0, shard * size, size),
                     chains.ids.narrow(0, shard * size, size)};
-    record += transition_->advance(*engine_, part, first_step, config_.sampler.steps);
+    statistics.push_back(
+        transition_->advance(*engine_, part, first_step, config_.sampler.steps).of_chains);
   }
-  return record;
+  return {at::cat(statistics, 1)};
 }
 
 std::int64_t Trainer::gradient_parts() const {

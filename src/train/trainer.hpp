@@ -62,7 +62,7 @@ class Trainer {
   at::Tensor chain_energies(std::int64_t count);
 
  private:
-  ChainRecord move_chains(ChainBatch& chains);
+  ChainStatistics move_chains(ChainBatch& chains);
   EnergySums weight_gradient(const at::Tensor& data, const at::Tensor& chains);
   at::Tensor data_batch() const;
   double noise_energy() const;

@@ -108,6 +108,24 @@ bool same_bits(const Floats& a, const Floats& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+TEST(Update, AFirstStepInMemoryIsAddedToTheStep) {
+  const Batch batch = make_batch(3, 21);
+  const auto moved = [&](std::uint64_t step, const std::int64_t* first) {
+    Update update = usual_update();
+    update.step = step;
+    update.first_step = first;
+    Floats state = batch.state;
+    update_cpu(update, batch.ids, batch.d, batch.gradient.data(), nullptr, batch.threshold.data(),
+               state.data());
+    return state;
+  };
+  std::int64_t first = (std::int64_t{1} << 40) + 12;
+  EXPECT_EQ(moved(3, &first), moved((std::uint64_t{1} << 40) + 15, nullptr));
+  first += 1;
+  EXPECT_EQ(moved(2, &first), moved((std::uint64_t{1} << 40) + 15, nullptr));
+  EXPECT_NE(moved(3, &first), moved((std::uint64_t{1} << 40) + 15, nullptr));
+}
+
 TEST(Update, VectorsGiveTheBitsOfSingleElements) {
   // Dimensions on both sides of a block (4) and of a group of blocks (64).
   for (const std::int64_t d : {1, 2, 3, 4, 5, 7, 31, 63, 64, 65, 127, 129, 784, 1024, 3072}) {
