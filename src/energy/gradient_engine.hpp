@@ -28,7 +28,7 @@ class GradientEngine {
 
   virtual bool batch_invariant() const = 0;
 
-  /// In words, for the log: "Winograd float32" or "autograd bfloat16".
+  /// In words, for the log: "Winograd float32" or "autograd bfloat16, TorchScript energy.pt".
   virtual std::string description() const = 0;
 };
 
