@@ -91,13 +91,14 @@ inline torch::jit::Module script_module(const std::string& kind) {
        "False).square().sum(1))\n"},
       {"dropout",
        "    return torch.flatten(energy * torch.dropout(hidden, 0.5, True).sum(1, True))\n"},
+      {"noisy", "    return torch.flatten(energy) + 1e-6 * torch.rand(x.size(0))\n"},
+      {"of positive states", "    return torch.flatten(energy) + torch.log(x).sum(1)\n"},
       {"detached", "    return torch.flatten(energy).detach()\n"},
       {"stateless", "    return self.second.bias.expand(x.size(0))\n"},
       {"times zero", "    return torch.flatten(energy) * 0\n"},
       {"without weights", "    return (x * x).sum(1)\n"},
       {"asserts", "    assert x.size(1) == 7, 'seven wanted'\n    return torch.flatten(energy)\n"},
-      {"single precision",
-       "    return torch.flatten(energy) + x @ torch.ones(2, dtype=6)\n"},
+      {"single precision", "    return torch.flatten(energy) + x @ torch.ones(2, dtype=6)\n"},
   };
   for (const auto& [name, result] : results) {
     if (name == kind) return script_mlp(result);

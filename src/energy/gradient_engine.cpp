@@ -12,6 +12,9 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
   if (config.type == EnergyType::convnet && device.is_cpu()) {
     return make_convnet_engine(config, network.state_shape(), precision);
   }
+  if (config.type == EnergyType::torchscript) {
+    return make_autograd_engine(network, precision, device);
+  }
   if (config.type == EnergyType::resnet && device.is_cpu() && precision == Precision::float32) {
     return make_resnet_engine(config, network.state_shape());
   }

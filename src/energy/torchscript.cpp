@@ -93,8 +93,12 @@ ScriptModule load_module(const std::string& path, std::string_view file) {
     module.eval();
     return module;
   } catch (const std::exception& error) {
-    const std::string reason = reason_of(error);
+    std::string reason = reason_of(error);
     throw_if_out_of_memory(reason);
+    // LibTorch calls such a file damaged.
+    if (reason.find("locating file constants.pkl") != std::string::npos) {
+      reason = "it holds no code: torch.save writes such files";
+    }
     throw Error(ExitCode::input_output,
                 "energy.path: expected a TorchScript module with a method forward, but " + path +
                     " can't be read as one (" + reason +
@@ -216,15 +220,17 @@ class TorchScriptNetwork : public Network {
   void check(std::uint32_t seed) {
     std::vector<std::int64_t> sizes{2};
     sizes.insert(sizes.end(), state_shape().begin(), state_shape().end());
-    const at::Tensor states = numbers({seed, random::Stream::initial_parameters, 2}, 0, sizes);
+    // No number below 0, as not every energy takes them.
+    const at::Tensor states = uniform({seed, random::Stream::initial_parameters, 2}, 0, sizes);
     const c10::AutoGradMode with_gradient(true);
     std::vector<at::Tensor> values = weights(parameter_values());
     check_finite(states, values);
     if (!check_dependence(states, values)) {
       // A last layer that starts at zero hides all that the energy will depend on.
       for (std::size_t i = 0; i < values.size(); ++i) {
-        values[i] = values[i] + 0.1 * numbers({seed, random::Stream::initial_parameters, 3},
-                                              static_cast<std::uint32_t>(i), values[i].sizes());
+        const at::Tensor change = uniform({seed, random::Stream::initial_parameters, 3},
+                                          static_cast<std::uint32_t>(i), values[i].sizes());
+        values[i] = values[i] + 0.2 * (change - 0.5);
       }
       if (!check_dependence(states, values)) {
         fail("its output does not depend on the state, so that chains have no gradient to follow");
@@ -233,12 +239,12 @@ class TorchScriptNetwork : public Network {
     try_channels_last(states, weights(parameter_values()));
   }
 
-  /// Uniform in [−1, 1).
-  static at::Tensor numbers(const random::Key& key, std::uint32_t id, at::IntArrayRef sizes) {
+  /// Numbers in [0, 1).
+  static at::Tensor uniform(const random::Key& key, std::uint32_t id, at::IntArrayRef sizes) {
     at::Tensor values = at::empty(sizes, at::kFloat);
     auto* data = values.mutable_data_ptr<float>();
     for (std::int64_t i = 0; i < values.numel(); ++i) {
-      data[i] = 2.0F * random::uniform(key, id, 0, static_cast<std::uint32_t>(i)) - 1.0F;
+      data[i] = random::uniform(key, id, 0, static_cast<std::uint32_t>(i));
     }
     return values;
   }
@@ -249,7 +255,7 @@ class TorchScriptNetwork : public Network {
     for (std::int64_t i = 0; i < energy.size(0); ++i) {
       const auto value = energy[i].item<float>();
       if (std::isfinite(value)) continue;
-      fail("the energy of a state of numbers in [-1, 1) is " + std::to_string(value) +
+      fail("the energy of a state of numbers in [0, 1) is " + std::to_string(value) +
            ": expected a finite number; look at its parameters' values");
     }
   }
@@ -266,10 +272,11 @@ class TorchScriptNetwork : public Network {
     const std::vector<std::int64_t> before = versions();
     const at::Tensor states = probes.clone().set_requires_grad(true);
     const at::Tensor energy = forward(states, values);
-    if (versions() != before || !agrees(energy, forward(states, values))) {
+    if (versions() != before || !at::allclose(energy, forward(states, values), 0, 0, true)) {
       fail(
           "its output for the same states changes from call to call: expected a function of states "
-          "and parameters alone, without random numbers (dropout) or a memory");
+          "and parameters alone; do without random numbers and memory, and call module.eval() "
+          "before torch.jit.trace if the module has dropout");
     }
     const at::Tensor first = forward(states.narrow(0, 0, 1), values);
     const at::Tensor second = forward(states.narrow(0, 1, 1), values);

@@ -27,8 +27,8 @@ std::string read_file(const std::string& path) {
   const bool readable = file && (file.peek() != std::ifstream::traits_type::eof() || file.eof());
   if (!readable) {
     throw Error(ExitCode::input_output,
-                fmt::format("energy.path: expected a TorchScript file that can be read, but {} "
-                            "can't ({}); give the path of one that module.save() has written",
+                fmt::format("energy.path: {} can't be read ({}): expected a TorchScript file, "
+                            "which torch.jit.script(module).save() makes",
                             path, std::strerror(errno)));
   }
   file.clear();

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/jit/serialization/pickle.h>
 
 #include <sstream>
 
@@ -292,8 +293,11 @@ TEST(TorchScript, ImagesComeInTheLayoutThatTheModuleTakes) {
   EXPECT_LT(relative_error(found.gradient[2].flatten(), script_weights({60}).detach()), 1e-6);
 }
 
-// --- what is no energy
-// ------------------------------------------------------------------------------
+TEST(TorchScript, EnergiesOfPositiveStatesAreTaken) {
+  EXPECT_NO_THROW(network_of(script_module("of positive states"), {2}));
+}
+
+// --- what is no energy ---------------------------------------------------------------------------
 
 struct Refusal {
   std::string kind;
@@ -334,7 +338,8 @@ TEST(TorchScriptRefusal, OfModulesThatAreNoEnergy) {
       {"centred", file, {"depends on the others in the batch"}},
       {"by batch size", file, {"depends on the others in the batch"}},
       {"batch norm", file, {"depends on the others in the batch", "batch normalisation"}},
-      {"dropout", file, {"changes from call to call"}},
+      {"dropout", file, {"changes from call to call", "module.eval()"}},
+      {"noisy", file, {"changes from call to call"}},
       {"counting", file, {"changes from call to call"}},
       {"detached", file, {"no gradient"}},
       {"stateless", file, {"does not depend on the state"}},
@@ -357,6 +362,12 @@ TEST(TorchScriptRefusal, OfFilesThatAreNoModule) {
                            ExitCode::input_output,
                            {"energy.pt", "TorchScript module", ".save("}});
   }
+}
+
+TEST(TorchScriptRefusal, OfFilesThatTorchSaveWrote) {
+  const std::vector<char> bytes = torch::jit::pickle_save(script_weights({2, 3}).detach());
+  expect_refused({bytes.begin(), bytes.end()},
+                 {"torch.save", ExitCode::input_output, {"holds no code", "torch.save", ".save("}});
 }
 
 /// Known only when it is first asked for it.
