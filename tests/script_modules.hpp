@@ -92,6 +92,8 @@ inline torch::jit::Module script_module(const std::string& kind) {
       {"dropout",
        "    return torch.flatten(energy * torch.dropout(hidden, 0.5, True).sum(1, True))\n"},
       {"noisy", "    return torch.flatten(energy) + 1e-6 * torch.rand(x.size(0))\n"},
+      {"greedy",
+       "    return torch.flatten(energy) + torch.zeros([1000000, 1000000, 1000]).sum()\n"},
       {"of positive states", "    return torch.flatten(energy) + torch.log(x).sum(1)\n"},
       {"detached", "    return torch.flatten(energy).detach()\n"},
       {"stateless", "    return self.second.bias.expand(x.size(0))\n"},

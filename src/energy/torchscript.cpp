@@ -24,9 +24,15 @@ std::string shape_text(at::IntArrayRef shape) {
   return text.str();
 }
 
+void throw_if_out_of_memory(const std::exception& error) {
+  const Error told = as_error(error);
+  if (told.code == ExitCode::environment) throw told;
+}
+
 /// What LibTorch says went wrong, in one line: below a failed operation of a module stands its
-/// traceback, and then what happened.
+/// traceback, and then what happened. Lack of memory is thrown as such.
 std::string reason_of(const std::exception& error) {
+  throw_if_out_of_memory(error);
   const auto* with_stack = dynamic_cast<const c10::Error*>(&error);
   std::string text = with_stack == nullptr ? error.what() : with_stack->what_without_backtrace();
   const std::string last = "\nRuntimeError: ";
@@ -41,14 +47,9 @@ std::string reason_of(const std::exception& error) {
   }
   text.erase(0, text.find_first_not_of("\n "));
   text = text.substr(0, text.find('\n'));
+  throw_if_out_of_memory(std::runtime_error(text));
   while (text.ends_with('.') || text.ends_with(' ')) text.pop_back();
   return text;
-}
-
-/// Lack of memory is told as such, wherever it happens.
-void throw_if_out_of_memory(const std::string& reason) {
-  const Error error = as_error(std::runtime_error(reason));
-  if (error.code == ExitCode::environment) throw error;
 }
 
 /// The same numbers in the same memory: weights that two layers share.
@@ -94,7 +95,6 @@ ScriptModule load_module(const std::string& path, std::string_view file) {
     return module;
   } catch (const std::exception& error) {
     std::string reason = reason_of(error);
-    throw_if_out_of_memory(reason);
     // LibTorch calls such a file damaged.
     if (reason.find("locating file constants.pkl") != std::string::npos) {
       reason = "it holds no code: torch.save writes such files";
@@ -184,7 +184,6 @@ class TorchScriptNetwork : public Network {
   }
 
   [[noreturn]] void refuse_states(const at::Tensor& state, const std::string& reason) const {
-    throw_if_out_of_memory(reason);
     const bool plain = state.scalar_type() == at::kFloat;
     throw Error(ExitCode::configuration,
                 "energy.path: " + path_ + " can't compute energies of states of shape " +

@@ -370,6 +370,15 @@ TEST(TorchScriptRefusal, OfFilesThatTorchSaveWrote) {
                  {"torch.save", ExitCode::input_output, {"holds no code", "torch.save", ".save("}});
 }
 
+TEST(TorchScriptRefusal, LackOfMemoryIsToldAsSuch) {
+  try {
+    network_of(script_module("greedy"), {2});
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ExitCode::environment) << error.what();
+  }
+}
+
 /// Known only when it is first asked for it.
 TEST(TorchScriptRefusal, OfATypeThatTheModuleCannotTake) {
   const auto network = network_of(script_module("single precision"), {2});
