@@ -85,6 +85,7 @@ inline torch::jit::Module script_module(const std::string& kind) {
       {"two results", "    return (torch.flatten(energy), hidden)\n"},
       {"infinite", "    return torch.flatten(energy) / 0.0\n"},
       {"centred", "    return torch.flatten(energy - energy.mean())\n"},
+      {"faintly centred", "    return torch.flatten(energy - 1e-5 * energy.mean())\n"},
       {"by batch size", "    return torch.flatten(energy) / x.size(0)\n"},
       {"batch norm",
        "    return torch.flatten(torch.batch_norm(hidden, None, None, None, None, True, 0.1, 1e-5, "

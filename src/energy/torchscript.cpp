@@ -173,6 +173,8 @@ class TorchScriptNetwork : public Network {
 
   c10::IValue run(const at::Tensor& state, const std::vector<at::Tensor>& weights) const {
     const std::lock_guard lock(mutex_);
+    // What TorchScript's optimiser makes of the code, and so the rounding, depends on earlier
+    // calls.
     const torch::jit::GraphOptimizerEnabledGuard not_optimized(false);
     learned_.put(weights);
     constants_.put(constants_like(weights.front()));
@@ -249,7 +251,6 @@ class TorchScriptNetwork : public Network {
   }
 
   void check_finite(const at::Tensor& states, const std::vector<at::Tensor>& values) const {
-    const c10::NoGradGuard no_gradient;
     const at::Tensor energy = forward(states, values);
     for (std::int64_t i = 0; i < energy.size(0); ++i) {
       const auto value = energy[i].item<float>();

@@ -167,6 +167,7 @@ TEST(TorchScript, IsExactButForRounding) {
   }
 }
 
+/// Its optimiser, which TorchScript would set to work after the first call, rounds otherwise.
 TEST(TorchScript, WeightGradientIsThatOfTheSameNetworkOfOurs) {
   for (const Twins& pair : {mlps(), convnets()}) {
     const at::Tensor state = states(6, pair.module->state_shape());
@@ -193,8 +194,6 @@ TEST(TorchScript, ForwardIsAFunctionOfStateAndWeights) {
   EXPECT_FALSE(at::equal(first, second));
   EXPECT_TRUE(at::equal(network->forward(state, own), first));
   expect_equal(network->parameter_values(), own);
-  // TorchScript's optimiser would begin to work here, and round otherwise.
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(at::equal(network->forward(state, others), second));
 }
 
 TEST(TorchScript, SpectralNormalizationIsThatOfOurs) {
@@ -297,6 +296,17 @@ TEST(TorchScript, EnergiesOfPositiveStatesAreTaken) {
   EXPECT_NO_THROW(network_of(script_module("of positive states"), {2}));
 }
 
+/// One channel is contiguous in both layouts, but only one of them has views.
+TEST(TorchScript, ImagesOfOneChannelAreTaken) {
+  const auto network = network_of(script_module("image"), {1, 8, 8});
+  const at::Tensor state = states(3, {1, 8, 8});
+  EXPECT_NO_THROW(evaluate(*network, state, Precision::float32));
+  const auto gradient = make_autograd_weight_gradient(*network);
+  gradient->load(network->parameter_values());
+  at::Tensor energy = at::empty({3});
+  EXPECT_NO_THROW(gradient->evaluate(state, at::ones({3}), at::zeros({3}), energy));
+}
+
 // --- what is no energy ---------------------------------------------------------------------------
 
 struct Refusal {
@@ -336,6 +346,7 @@ TEST(TorchScriptRefusal, OfModulesThatAreNoEnergy) {
       {"two results", file, {"Tuple"}},
       {"infinite", file, {"inf", "finite"}},
       {"centred", file, {"depends on the others in the batch"}},
+      {"faintly centred", file, {"depends on the others in the batch"}},
       {"by batch size", file, {"depends on the others in the batch"}},
       {"batch norm", file, {"depends on the others in the batch", "batch normalisation"}},
       {"dropout", file, {"changes from call to call", "module.eval()"}},
