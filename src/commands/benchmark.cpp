@@ -59,7 +59,7 @@ nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
           {"chain_steps_per_second", r.chain_steps_per_second},
           {"chain_steps_per_second_per_rank", r.chain_steps_per_second_per_rank},
           {"milliseconds_per_step", r.milliseconds_per_step},
-          {"gflops", r.gflops},
+          {"gflops", r.gflops ? nlohmann::ordered_json(*r.gflops) : nullptr},
           {"iteration_seconds", r.iteration_seconds},
           {"split",
            {{"update_of_step", r.update_share},
@@ -105,11 +105,12 @@ std::string as_text(const BenchmarkResult& r) {
       "{} rank(s), {} thread(s) each, {}, {}\n"
       "chain steps/s        {:.0f} in all, {:.0f} per rank\n"
       "one chain step       {:.3f} ms for a rank's active chains, {:.1f} % gain, noise and update\n"
-      "gradient             {:.1f} GFLOP/s per rank\n"
+      "{}"
       "one iteration        {:.3f} s: chains {:.1f} %, weight gradient {:.1f} %, reduction {:.1f} "
       "%",
       r.ranks, r.threads, r.device, r.engine, r.chain_steps_per_second,
-      r.chain_steps_per_second_per_rank, r.milliseconds_per_step, 100 * r.update_share, r.gflops,
+      r.chain_steps_per_second_per_rank, r.milliseconds_per_step, 100 * r.update_share,
+      r.gflops ? fmt::format("gradient             {:.1f} GFLOP/s per rank\n", *r.gflops) : "",
       r.iteration_seconds, 100 * r.chains_share, 100 * r.gradient_share, 100 * r.reduction_share);
 }
 

@@ -86,6 +86,17 @@ void check_sampler(const Config& config, Checker& checker) {
                   "the corrected transition is not part of this release: set it to false");
 }
 
+void check_energy(const Config& config, Checker& checker) {
+  const EnergyConfig& energy = config.energy;
+  const bool from_file = energy.type == EnergyType::torchscript;
+  checker.require(!from_file || !energy.path.empty(), {"energy.path", "energy.type"},
+                  "energy.path must name a TorchScript file, as energy.type is torchscript");
+  checker.require(from_file || energy.path.empty(), {"energy.path", "energy.type"},
+                  fmt::format("energy.path names a TorchScript file, but energy.type is {}: set it "
+                              "to torchscript, or leave energy.path out",
+                              to_string(energy.type)));
+}
+
 void check_data(const Config& config, Checker& checker) {
   const DataConfig& data = config.data;
   const bool from_file = data.type == DataType::file;
@@ -142,6 +153,7 @@ void check_checkpoints(const Config& config, Checker& checker) {
 void check_relations(const Config& config, const Value& document, Problems& problems) {
   Checker checker(document, problems);
   check_chains(config, checker);
+  check_energy(config, checker);
   check_sampler(config, checker);
   check_data(config, checker);
   check_optimizer(config, checker);

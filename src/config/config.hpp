@@ -15,7 +15,7 @@ namespace stanley {
 
 enum class DeviceKind { automatic, cpu, cuda };
 enum class Precision { automatic, float32, bfloat16 };
-enum class EnergyType { mlp, convnet, resnet };
+enum class EnergyType { mlp, convnet, resnet, torchscript };
 enum class Activation { silu, leaky_relu };
 enum class DataType { file, eight_gaussians, pinwheel, checkerboard, rings };
 enum class StartType { uniform, normal, data, data_gaussian, bank };
@@ -54,6 +54,7 @@ struct RunConfig {
 
 struct EnergyConfig {
   EnergyType type{EnergyType::convnet};
+  std::string path;
   std::int64_t channels{16};
   Activation activation{Activation::silu};
   double slope{0.2};

@@ -21,7 +21,7 @@ struct EnumNames<Precision> {
 };
 template <>
 struct EnumNames<EnergyType> {
-  static constexpr std::array<std::string_view, 3> names{"mlp", "convnet", "resnet"};
+  static constexpr std::array<std::string_view, 4> names{"mlp", "convnet", "resnet", "torchscript"};
 };
 template <>
 struct EnumNames<Activation> {

@@ -60,7 +60,9 @@ std::vector<Key> keys_of(RunConfig& run) {
 
 std::vector<Key> keys_of(EnergyConfig& energy) {
   return {
-      {"energy.type", "the network", choice(energy.type)},
+      {"energy.type", "the network; torchscript: your own, from a file", choice(energy.type)},
+      {"energy.path", "the file that torch.jit.script(module).save() makes (torchscript)",
+       &energy.path},
       {"energy.channels", "channels of the first convolution (convnet, resnet)", &energy.channels,
        between(1, 65536)},
       {"energy.activation", "between all layers", choice(energy.activation)},

@@ -19,19 +19,16 @@ class AutogradEngine : public GradientEngine {
     const c10::NoGradGuard no_gradient;
     weights_.clear();
     for (const at::Tensor& weight : weights) {
-      const auto layout =
-          weight.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
       // A copy always: the optimiser updates the parameters in place.
-      weights_.push_back(weight.detach().to(device_, type_, false, true, layout));
+      weights_.push_back(
+          weight.detach().to(device_, type_, false, true, network_.layout(weight.dim())));
     }
   }
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
     const Timed timed(Operation::autograd);
     const c10::AutoGradMode with_gradient(true);
-    const auto layout =
-        state.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-    at::Tensor input = state.detach().to(device_, type_, false, true, layout);
+    at::Tensor input = state.detach().to(device_, type_, false, true, network_.layout(state.dim()));
     input.set_requires_grad(true);
     const at::Tensor values = network_.forward(input, weights_);
     const auto gradients = torch::autograd::grad({values.sum()}, {input});
@@ -43,7 +40,9 @@ class AutogradEngine : public GradientEngine {
   bool batch_invariant() const override { return false; }
 
   std::string description() const override {
-    return std::string("autograd ") + (type_ == at::kBFloat16 ? "bfloat16" : "float32");
+    const std::string network = network_.description();
+    return std::string("autograd ") + (type_ == at::kBFloat16 ? "bfloat16" : "float32") +
+           (network.empty() ? "" : ", " + network);
   }
 
  private:

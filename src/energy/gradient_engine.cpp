@@ -22,6 +22,9 @@ bool convnet_engine_serves(Precision precision) {
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
+  if (config.type == EnergyType::torchscript) {
+    return make_autograd_engine(network, precision, device);
+  }
   if (config.type == EnergyType::convnet && device.is_cpu() && convnet_engine_serves(precision)) {
     return make_convnet_engine(config, network.state_shape(), precision);
   }

@@ -33,7 +33,7 @@ class GradientEngine {
   /// graph.
   virtual bool repeatable() const { return false; }
 
-  /// In words, for the log: "Winograd float32" or "autograd bfloat16".
+  /// In words, for the log: "Winograd float32" or "autograd bfloat16, TorchScript energy.pt".
   virtual std::string description() const = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "config/error.hpp"
 #include "energy/networks.hpp"
+#include "energy/torchscript.hpp"
 #include "random/random.hpp"
 
 namespace stanley {
@@ -89,9 +90,10 @@ void Network::normalize_spectrally(std::uint32_t seed) {
 }
 
 std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
-                                      std::uint32_t seed) {
+                                      std::uint32_t seed, std::string_view file) {
   const bool image = shape.size() == 3;
-  if (config.type != EnergyType::mlp && !image) {
+  const bool only_images = config.type == EnergyType::convnet || config.type == EnergyType::resnet;
+  if (only_images && !image) {
     throw Error(ExitCode::configuration,
                 "energy.type: " + std::string(to_string(config.type)) +
                     " needs images (channel, height, width), and the data has " +
@@ -102,6 +104,8 @@ std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateSha
       return make_convnet(config, shape, seed);
     case EnergyType::resnet:
       return make_resnet(config, shape, seed);
+    case EnergyType::torchscript:
+      return make_torchscript(config, shape, seed, file);
     case EnergyType::mlp:
       break;
   }

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/config.hpp"
@@ -57,15 +59,27 @@ class Network {
                              const std::vector<at::Tensor>& weights) const = 0;
 
   /// Arithmetic of forward() for one state: two operations for each multiply-add of the linear and
-  /// convolution layers.
-  double forward_flops() const { return forward_flops_; }
+  /// convolution layers. None: not known.
+  std::optional<double> forward_flops() const { return forward_flops_; }
+
+  /// Whether forward() also takes images and filters in channels-last layout.
+  virtual bool channels_last() const { return true; }
+  /// The layout in which forward() is best given tensors of so many dimensions.
+  at::MemoryFormat layout(std::int64_t dimensions) const {
+    return dimensions == 4 && channels_last() ? at::MemoryFormat::ChannelsLast
+                                              : at::MemoryFormat::Contiguous;
+  }
+
+  /// In words, for the log, where the type does not say all: "TorchScript energy.pt". Else empty.
+  virtual std::string description() const { return ""; }
 
  protected:
   explicit Network(StateShape shape) : state_shape_(std::move(shape)) {}
 
   /// Counts the layer of this weight, applied at so many positions of the image.
   void count_flops(std::int64_t weights, std::int64_t positions) {
-    forward_flops_ += 2.0 * static_cast<double>(weights) * static_cast<double>(positions);
+    forward_flops_ = forward_flops_.value_or(0) +
+                     2.0 * static_cast<double>(weights) * static_cast<double>(positions);
   }
 
   /// Appends a parameter drawn from U(−1/√fan_in, 1/√fan_in), PyTorch's default for linear and
@@ -78,16 +92,18 @@ class Network {
 
  private:
   StateShape state_shape_;
-  double forward_flops_ = 0;
+  std::optional<double> forward_flops_;
   std::vector<NamedTensor> parameters_;
   std::vector<NamedTensor> buffers_;
   std::vector<std::int64_t> normalized_;  // index into buffers_ for each parameter, -1: none
 };
 
-/// Builds the network that the configuration names, on the CPU, initialised from `seed`.
-/// Errors: configuration, where the network does not fit the state's shape.
+/// Builds the network that the configuration names, on the CPU, initialised from `seed`; one of
+/// type torchscript from the bytes of its `file`.
+/// Errors: configuration, where the network does not fit the state's shape; input_output, where the
+/// file is no energy.
 std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
-                                      std::uint32_t seed);
+                                      std::uint32_t seed, std::string_view file = {});
 
 /// One convolution of the convnet: `out` filters over `in` channels.
 struct ConvolutionLayer {

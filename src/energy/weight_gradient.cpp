@@ -14,21 +14,23 @@ class AutogradWeightGradient : public WeightGradient {
   void load(const std::vector<at::Tensor>& weights) override {
     weights_.clear();
     for (const at::Tensor& weight : weights) {
-      const auto layout =
-          weight.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-      weights_.push_back(weight.detach().contiguous(layout).set_requires_grad(true));
+      weights_.push_back(
+          weight.detach().contiguous(network_.layout(weight.dim())).set_requires_grad(true));
     }
   }
 
   std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,
                                    const at::Tensor& slope, at::Tensor& energy) override {
     const c10::AutoGradMode with_gradient(true);
-    const auto layout =
-        state.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-    const at::Tensor values = network_.forward(state.contiguous(layout), weights_);
-    const auto gradients =
-        torch::autograd::grad({(values * (constant + slope / 2 * values)).sum()}, weights_);
+    const at::Tensor values =
+        network_.forward(state.contiguous(network_.layout(state.dim())), weights_);
+    auto gradients = torch::autograd::grad({(values * (constant + slope / 2 * values)).sum()},
+                                           weights_, {}, std::nullopt, false, true);
     const c10::NoGradGuard no_gradient;
+    // A user's network may have weights that it does not use.
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      if (!gradients[i].defined()) gradients[i] = at::zeros_like(weights_[i]);
+    }
     energy.copy_(values);
     return gradients;
   }

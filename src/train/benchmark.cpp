@@ -65,7 +65,7 @@ class Parts {
         shape_(shape),
         world_(session.world()),
         setup_(set_up(config, session)),
-        network_(make_network(config.energy, shape, config.run.seed)),
+        network_(make_network_on_all(config, shape, setup_.energy_file.bytes, world_)),
         optimizer_(config.optimizer, *network_, setup_.torch_device),
         engine_(
             make_gradient_engine(*network_, config.energy, setup_.precision, setup_.torch_device)),
@@ -80,7 +80,7 @@ class Parts {
   const GradientEngine& engine() const { return *engine_; }
   const Reducer& reducer() const { return *reducer_; }
   double message_bytes() const { return static_cast<double>(gradient_.nbytes()); }
-  double forward_flops() const { return network_->forward_flops(); }
+  std::optional<double> forward_flops() const { return network_->forward_flops(); }
 
   /// Collective, as all that follows. The energy's gradient at `count` states.
   double gradient_seconds(std::int64_t count, double budget) {
@@ -216,7 +216,9 @@ BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, dou
   result.chain_steps_per_second_per_rank = static_cast<double>(count) / step;
   result.milliseconds_per_step = 1e3 * step;
   // Backward through the state costs what forward costs.
-  result.gflops = 2 * parts.forward_flops() * static_cast<double>(count) / gradient_only / 1e9;
+  if (const auto flops = parts.forward_flops()) {
+    result.gflops = 2 * *flops * static_cast<double>(count) / gradient_only / 1e9;
+  }
   result.update_share = std::max(0.0, 1 - gradient_only / step);
   result.iteration_seconds = chain_time + weights + reduction;
   result.chains_share = chain_time / result.iteration_seconds;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,7 @@ struct BenchmarkResult {
   double chain_steps_per_second = 0;  ///< chain steps alone
   double chain_steps_per_second_per_rank = 0;
   double milliseconds_per_step = 0;  ///< one step of one rank's active chains
-  double gflops = 0;                 ///< arithmetic of the gradient, per rank
+  std::optional<double> gflops;      ///< arithmetic of the gradient, per rank; none: not known
   double iteration_seconds = 0;
   double update_share = 0;  ///< of a chain step: gain, noise, update
   double chains_share = 0, gradient_share = 0, reduction_share = 0;  ///< of an iteration

@@ -76,7 +76,8 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   const auto reducer = reducer_for(config, setup, session);
   Activity activity;
   Trainer trainer(config, dataset,
-                  {session.world(), *reducer, setup.torch_device, setup.precision, activity});
+                  {session.world(), *reducer, setup.torch_device, setup.precision, activity,
+                   setup.energy_file.bytes});
   trainer.iterate();  // the first one also allocates
   const IterationRecord record = trainer.iterate();
   const std::vector<ArrayView> arrays = trainer.arrays();

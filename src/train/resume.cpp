@@ -15,6 +15,7 @@ namespace {
 /// but the network.
 bool may_change(const std::string& path, bool branch) {
   const auto below = [&](const std::string& section) { return path.starts_with(section + "."); };
+  if (path == "energy.path") return true;  // see check_energy_file()
   if (branch) return !below("energy");
   if (below("run")) return path != "run.seed" && path != "run.reproducible";
   if (below("log") || below("samples") || below("checkpoint") || below("guard") ||
@@ -77,6 +78,22 @@ void check_resume(const CheckpointHeader& header, const Config& config, bool bra
                           branch ? "a checkpoint of the same network"
                                  : "branch with --resume CHECKPOINT into another directory "
                                    "(--run-directory)"));
+}
+
+void check_energy_file(const CheckpointHeader& header, const Config& config,
+                       const std::string& digest) {
+  const auto found = header.texts.find(energy_digest);
+  const std::string stored = found == header.texts.end() ? "" : found->second;
+  if (stored == digest) return;
+  const auto named = [](const std::string& text) { return text.empty() ? "none" : text; };
+  throw Error(
+      ExitCode::configuration,
+      fmt::format("{} was written with another energy: the digest (XXH3) of its TorchScript "
+                  "file is {} there and {} here ({}); give the file of that time as "
+                  "energy.path, or train the other one from its start with --resume never "
+                  "in another directory (--run-directory)",
+                  header.path, named(stored), named(digest),
+                  config.energy.path.empty() ? "energy.path is not set" : config.energy.path));
 }
 
 }  // namespace stanley

@@ -28,4 +28,12 @@ std::optional<CheckpointHeader> find_start(Communicator& communicator, const std
 /// chains, sampler, objective, optimiser, seed. A branch may change all but the network.
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch);
 
+/// The text of a checkpoint that holds the digest of the energy's file; only where there is one.
+inline constexpr const char* energy_digest = "energy_digest";
+
+/// Throws Error(configuration), naming both digests, if the energy's file (none: an empty digest)
+/// is not the one that the checkpoint was written under: its code is part of the network.
+void check_energy_file(const CheckpointHeader& header, const Config& config,
+                       const std::string& digest);
+
 }  // namespace stanley

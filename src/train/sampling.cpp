@@ -49,6 +49,7 @@ class Sampling {
     const CheckpointHeader header = verify_checkpoint(world_, request_.checkpoint, {});
     config_ = sampling_config(header, request_.overrides);
     const ComputeSetup setup = set_up(config_, session_);
+    check_energy_file(header, config_, setup.energy_file.digest);
     shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
     per_shard_ = config_.chains.total / config_.chains.shards;
     read_network(header, setup);
@@ -72,8 +73,8 @@ class Sampling {
       throw Error(ExitCode::input_output,
                   header.path + " holds no chains; it was not written by a training");
     }
-    network_ = make_network(config_.energy, {bank->shape.begin() + 1, bank->shape.end()},
-                            config_.run.seed);
+    network_ = make_network_on_all(config_, {bank->shape.begin() + 1, bank->shape.end()},
+                                   setup.energy_file.bytes, world_);
     const c10::NoGradGuard no_gradient;
     std::vector<ArrayView> arrays;
     const auto add = [&](const std::string& name, const at::Tensor& tensor) {

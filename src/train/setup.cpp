@@ -5,13 +5,51 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <fstream>
+#include <span>
+#include <sstream>
 
 #include "config/error.hpp"
 #include "energy/gradient_engine.hpp"
+#include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
+#include "storage/digest.hpp"
 
 namespace stanley {
+namespace {
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  // Opening a folder succeeds: only reading from it fails.
+  const bool readable = file && (file.peek() != std::ifstream::traits_type::eof() || file.eof());
+  if (!readable) {
+    throw Error(ExitCode::input_output,
+                fmt::format("energy.path: {} can't be read ({}): expected a TorchScript file, "
+                            "which torch.jit.script(module).save() makes",
+                            path, std::strerror(errno)));
+  }
+  file.clear();
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return std::move(bytes).str();
+}
+
+/// Collective.
+EnergyFile read_energy_file(const EnergyConfig& config, Communicator& communicator) {
+  if (config.type != EnergyType::torchscript) return {};
+  EnergyFile file;
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) file.bytes = read_file(config.path);
+  });
+  file.bytes = communicator.broadcast(std::move(file.bytes), 0);
+  file.digest = fmt::format("{:016x}", digest(std::as_bytes(std::span(file.bytes))));
+  return file;
+}
+
+}  // namespace
 
 void require_shards(const Config& config, const Session& session) {
   if (session.size() <= config.chains.shards) return;
@@ -34,7 +72,8 @@ ComputeSetup set_up(const Config& config, Session& session) {
   omp_set_num_threads(threads);
   // Of a GPU's convolutions only those that give the same bits each time: what a resumed run needs.
   at::globalContext().setDeterministicCuDNN(true);
-  return {device, torch_device, resolve_precision(config.run.precision, torch_device), threads};
+  return {device, torch_device, resolve_precision(config.run.precision, torch_device), threads,
+          read_energy_file(config.energy, session.world())};
 }
 
 std::unique_ptr<Reducer> reducer_for(const Config& config, const ComputeSetup& setup,
@@ -42,6 +81,15 @@ std::unique_ptr<Reducer> reducer_for(const Config& config, const ComputeSetup& s
   const auto deadline = std::chrono::seconds(static_cast<std::int64_t>(config.watchdog.seconds));
   return make_reducer(session.world(), transport_for(setup.device),
                       config.run.reproducible ? Summation::by_shard : Summation::plain, deadline);
+}
+
+std::unique_ptr<Network> make_network_on_all(const Config& config, const StateShape& shape,
+                                             std::string_view energy_file,
+                                             Communicator& communicator) {
+  std::unique_ptr<Network> network;
+  agree(communicator,
+        [&] { network = make_network(config.energy, shape, config.run.seed, energy_file); });
+  return network;
 }
 
 }  // namespace stanley

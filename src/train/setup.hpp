@@ -3,13 +3,22 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "config/config.hpp"
+#include "energy/network.hpp"
 #include "parallel/device.hpp"
 #include "parallel/reducer.hpp"
 #include "parallel/session.hpp"
 
 namespace stanley {
+
+/// The file of `energy.type: torchscript`, the same on all ranks; empty for other types.
+struct EnergyFile {
+  std::string bytes;
+  std::string digest;  ///< XXH3 of the bytes in hexadecimal digits
+};
 
 /// What a rank computes with, decided from the configuration.
 struct ComputeSetup {
@@ -17,17 +26,24 @@ struct ComputeSetup {
   at::Device torch_device;
   Precision precision;
   int threads;
+  EnergyFile energy_file;
 };
 
 /// Throws Error(configuration) where there are more ranks than shards.
 void require_shards(const Config& config, const Session& session);
 
-/// Collective. Chooses the device, the chains' precision and the threads, and tells LibTorch.
-/// Errors: environment; as require_shards().
+/// Collective. Chooses the device, the chains' precision and the threads, and tells LibTorch; rank
+/// 0 reads the energy's file, if there is one, for all. Errors: environment; input_output for that
+/// file; as require_shards().
 ComputeSetup set_up(const Config& config, Session& session);
 
 /// Collective. Sums gradients over the session's ranks, in shard order if `run.reproducible`.
 std::unique_ptr<Reducer> reducer_for(const Config& config, const ComputeSetup& setup,
                                      Session& session);
+
+/// Collective. make_network(), which fails on all ranks together.
+std::unique_ptr<Network> make_network_on_all(const Config& config, const StateShape& shape,
+                                             std::string_view energy_file,
+                                             Communicator& communicator);
 
 }  // namespace stanley

@@ -10,6 +10,7 @@
 #include "config/schedule.hpp"
 #include "run/stopwatch.hpp"
 #include "sampler/device_update.hpp"
+#include "train/setup.hpp"
 #include "train/start_states.hpp"
 
 namespace stanley {
@@ -31,7 +32,8 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       attempt_(attempt),
       shards_(deal_shards(config.chains.shards, context.communicator.rank(),
                           context.communicator.size())),
-      network_(make_network(config.energy, dataset.shape(), config.run.seed)),
+      network_(
+          make_network_on_all(config, dataset.shape(), context.energy_file, context.communicator)),
       optimizer_(config.optimizer, *network_, context.device),
       objective_(config, *network_, context.device),
       batches_(dataset, config, attempt),

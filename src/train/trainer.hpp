@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,8 +30,9 @@ struct TrainerContext {
   Communicator& communicator;
   Reducer& reducer;
   at::Device device;
-  Precision precision;  ///< of the chains' network, resolved
-  Activity& activity;   ///< told which phase this rank is in
+  Precision precision;             ///< of the chains' network, resolved
+  Activity& activity;              ///< told which phase this rank is in
+  std::string_view energy_file{};  ///< bytes of the file of energy.type torchscript
 };
 
 /// The algorithm (design §3): persistent chains, data, one network, one optimiser. It knows nothing

@@ -158,6 +158,7 @@ class Training {
     const auto header = find_start(world_, resume_, directory_.checkpoints(), file_options_, log_);
     if (header) adopt(*header);
     setup_.emplace(set_up(config_, session_));
+    if (header) check_energy_file(*header, config_, setup_->energy_file.digest);
     dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
     reducer_ = reducer_for(config_, *setup_, session_);
     output_.emplace(config_, directory_, file_options_, session_, log_, activity_);
@@ -222,7 +223,8 @@ class Training {
   void take_up(const CheckpointHeader* header, Sharding sharding) {
     trainer_ = std::make_unique<Trainer>(
         config_, dataset_,
-        TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision, activity_},
+        TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision, activity_,
+                       setup_->energy_file.bytes},
         attempt_);
     guard_.emplace(config_.guard, dataset_.spread());
     if (header == nullptr) return;
@@ -373,6 +375,9 @@ class Training {
                        {"device", to_string(setup_->device.kind)},
                        {"versions", fmt::format(R"({{"stanley": "{}", "commit": "{}"}})",
                                                 build_version, build_commit)}};
+      if (!setup_->energy_file.digest.empty()) {
+        request.texts[energy_digest] = setup_->energy_file.digest;
+      }
       request.keep = targets_.from(iteration());
       last_checkpoint_ = Clock::now();
     }

@@ -118,7 +118,8 @@ TrainingMeasure measure_training(const Config& config, const Dataset& dataset, s
   const auto reducer = reducer_for(config, setup, session);
   Activity activity;
   Trainer trainer(config, dataset,
-                  {session.world(), *reducer, setup.torch_device, setup.precision, activity});
+                  {session.world(), *reducer, setup.torch_device, setup.precision, activity,
+                   setup.energy_file.bytes});
   for (std::int64_t i = 0; i < warmup; ++i) trainer.iterate();
   TrainingMeasure result{.warmup = warmup, .iterations = iterations};
   measure_iterations(trainer, session, result);

@@ -71,12 +71,24 @@ def test_the_first_command_trains_and_says_where_the_results_are(local_run):
 
 def test_the_python_lines_read_a_run(local_run):
     directory, _ = local_run
-    (code,) = blocks("python")
+    (code,) = [block for block in blocks("python") if "arviz" in block]
     names = {}
     exec(code.replace("runs/fashion_mnist", str(directory)).replace("00001600", "00000030"), names)
     assert names["draws"].posterior["x"].sizes["draw"] == 1
     assert names["bank"].shape[0] == 64
     assert "layers.0.weight" in names["weights"]
+
+
+def test_the_energy_of_ones_own_trains(tmp_path):
+    if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode != 0:
+        pytest.skip("this Python has no torch that it can import")
+    (code,) = [block for block in blocks("python") if "torch.jit" in block]
+    (line,) = [line for block in blocks("sh") for line in block.splitlines() if "energy.type=torchscript" in line]
+    (tmp_path / "make_energy.py").write_text(code)  # torch.jit.script reads the source
+    subprocess.run([sys.executable, "make_energy.py"], cwd=tmp_path, check=True)
+    words = line.replace("energy.pt", str(tmp_path / "energy.pt")).split()[1:]
+    result = ends(run(*words, "--set", "run.iterations=2", "--run-directory", tmp_path / "run"), FINISHED)
+    assert f"TorchScript {tmp_path}/energy.pt" in result.stdout
 
 
 def test_exit_codes_are_those_of_the_help():

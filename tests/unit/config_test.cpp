@@ -370,6 +370,8 @@ TEST(Config, KeysThatContradictAreBothNamed) {
       {{"sampler.metropolis=true", "sampler.refresh=iteration"},
        "sampler.metropolis",
        "sampler.refresh iteration"},
+      {{"energy.type=torchscript"}, "energy.path must name", "energy.type is torchscript"},
+      {{"energy.path=energy.pt", "energy.type=mlp"}, "energy.path names", "energy.type is mlp"},
       {{"data.path=\"\""}, "data.path", "data.type is file"},
       {{"data.type=rings", "data.flip=true"}, "data.flip", "data.type rings"},
       {{"data.type=rings", "data.samples=64"}, "data.batch 128", "data.samples 64"},
@@ -440,7 +442,7 @@ TEST(Config, RoundTripOfEveryName) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> names{
       {"run.device", {"auto", "cpu", "cuda"}},
       {"run.precision", {"auto", "float32", "bfloat16"}},
-      {"energy.type", {"mlp", "convnet", "resnet"}},
+      {"energy.type", {"mlp", "convnet", "resnet", "torchscript"}},
       {"energy.activation", {"silu", "leaky_relu"}},
       {"data.type", {"file", "eight_gaussians", "pinwheel", "checkerboard", "rings"}},
       {"chains.start", {"uniform", "normal", "data", "data_gaussian", "bank"}},
@@ -451,7 +453,9 @@ TEST(Config, RoundTripOfEveryName) {
       {"optimizer.schedule.type", {"constant", "linear_warmup", "exponential", "cosine"}}};
   for (const auto& [path, values] : names) {
     for (const std::string& value : values) {
-      const Config config = parse(good, {path + "=" + value, "optimizer.schedule.warmup=5"});
+      std::vector<std::string> overrides{path + "=" + value, "optimizer.schedule.warmup=5"};
+      if (value == "torchscript") overrides.emplace_back("energy.path=energy.pt");
+      const Config config = parse(good, overrides);
       expect_round_trip(config);
       const std::string last = path.substr(path.rfind('.') + 1);
       EXPECT_TRUE(contains(to_yaml(config), last + ": " + value + "\n")) << path;

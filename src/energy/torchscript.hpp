@@ -1,0 +1,23 @@
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "energy/network.hpp"
+
+namespace stanley {
+
+/// An energy of the user's own (`energy.type: torchscript`): a TorchScript module that maps states
+/// [n, state shape] to energies [n] or [n, 1], given by the bytes of its `file`. Its parameters
+/// that require gradients are learned, from the file's values; all its other tensors stay as they
+/// are. It runs in eval mode, on any device and in any floating type that its code takes, and
+/// without TorchScript's optimiser, which would change its rounding after the first calls.
+/// `seed` is for spectral normalisation and for the states that the module is tried on.
+/// Errors: input_output for a file that holds no module or one that is no energy: without
+/// parameters in float32, of another output, not finite, not a function of each state alone;
+/// configuration for a module that can't take states of this shape (or, from forward(), of this
+/// type or device).
+std::unique_ptr<Network> make_torchscript(const EnergyConfig& config, const StateShape& shape,
+                                          std::uint32_t seed, std::string_view file);
+
+}  // namespace stanley
