@@ -3,18 +3,68 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 // A kernel is compiled for three instruction sets, and the widest one that the processor has is
-// taken at run time. The first two fuse multiplications with additions, and give the same bits.
+// taken at run time. The first two fuse multiplications with additions. What is a loop is left to
+// the compiler, with this before the function:
 #define STANLEY_VECTORIZED \
   __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
-#define STANLEY_INLINE inline __attribute__((always_inline))
+// and what is written in vectors goes through with_vectors() below.
+#define STANLEY_ALWAYS_INLINE __attribute__((always_inline))
+#define STANLEY_INLINE inline STANLEY_ALWAYS_INLINE
 
 namespace stanley {
 
-/// Sixteen floats; the compiler splits them where registers are narrower.
-typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
+/// Vectors of as many floats as one of the processor's registers holds: a compiler that has to
+/// split a longer one keeps it in memory.
+template <int floats>
+struct Vectors;
+template <>
+struct Vectors<16> {
+  typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
+  typedef std::int32_t Integers __attribute__((vector_size(64)));
+};
+template <>
+struct Vectors<8> {
+  typedef float Lanes __attribute__((vector_size(32), aligned(4), may_alias));
+  typedef std::int32_t Integers __attribute__((vector_size(32)));
+};
+template <int floats>
+using Lanes = typename Vectors<floats>::Lanes;
+
+/// The length of a vector as a function's argument.
+template <int floats>
+using Floats = std::integral_constant<int, floats>;
+
+namespace detail {
+
+template <typename Kernel>
+__attribute__((target("arch=x86-64-v4"), optimize("O3"))) void run_v4(const Kernel& kernel) {
+  kernel(Floats<16>());
+}
+template <typename Kernel>
+__attribute__((target("arch=x86-64-v3"), optimize("O3"))) void run_v3(const Kernel& kernel) {
+  kernel(Floats<8>());
+}
+template <typename Kernel>
+__attribute__((optimize("O3"))) void run_plain(const Kernel& kernel) {
+  kernel(Floats<8>());
+}
+
+}  // namespace detail
+
+/// Calls kernel(floats) with the length of the processor's vectors, a constant. `kernel` is a
+/// lambda marked STANLEY_ALWAYS_INLINE, and so are the functions that it calls.
+template <typename Kernel>
+void with_vectors(const Kernel& kernel) {
+  if (__builtin_cpu_supports("x86-64-v4")) return detail::run_v4(kernel);
+  if (__builtin_cpu_supports("x86-64-v3")) return detail::run_v3(kernel);
+  detail::run_plain(kernel);
+}
+
+/// What an image's channels are filled up to a multiple of: whole vectors of any length.
 constexpr std::int64_t lanes = 16;
 
 /// `count` rounded up to whole vectors.

@@ -74,18 +74,18 @@ struct Transforms<4, 3> {
 };
 
 /// out[row] = Σ matrix[row][column]·in[column]; the loops unroll, and zeros and ones cost nothing.
-template <int rows, int columns>
-STANLEY_INLINE void multiply_vector(const Matrix<rows, columns>& matrix, const Lanes* in,
-                                    int in_stride, Lanes* out, int out_stride) {
+template <int floats, int rows, int columns>
+STANLEY_INLINE void multiply_vector(const Matrix<rows, columns>& matrix, const Lanes<floats>* in,
+                                    int in_stride, Lanes<floats>* out, int out_stride) {
 #pragma GCC unroll 6
   for (int row = 0; row < rows; ++row) {
-    Lanes sum = {};
+    Lanes<floats> sum = {};
     bool empty = true;
 #pragma GCC unroll 6
     for (int column = 0; column < columns; ++column) {
       const float factor = matrix.at[row][column];
       if (factor == 0) continue;
-      const Lanes& value = in[column * in_stride];
+      const Lanes<floats>& value = in[column * in_stride];
       if (empty) {
         sum = factor == 1 ? value : factor == -1 ? -value : factor * value;
       } else if (factor == 1) {
@@ -102,28 +102,32 @@ STANLEY_INLINE void multiply_vector(const Matrix<rows, columns>& matrix, const L
 }
 
 /// out [rows, rows] = matrix · in [columns, columns] · matrixᵀ.
-template <int rows, int columns>
-STANLEY_INLINE void multiply_both_sides(const Matrix<rows, columns>& matrix, const Lanes* in,
-                                        Lanes* out) {
-  Lanes half[rows * columns];
+template <int floats, int rows, int columns>
+STANLEY_INLINE void multiply_both_sides(const Matrix<rows, columns>& matrix,
+                                        const Lanes<floats>* in, Lanes<floats>* out) {
+  Lanes<floats> half[rows * columns];
 #pragma GCC unroll 6
   for (int column = 0; column < columns; ++column) {
-    multiply_vector(matrix, in + column, columns, half + column, columns);
+    multiply_vector<floats>(matrix, in + column, columns, half + column, columns);
   }
 #pragma GCC unroll 6
   for (int row = 0; row < rows; ++row) {
-    multiply_vector(matrix, half + row * columns, 1, out + row * rows, 1);
+    multiply_vector<floats>(matrix, half + row * columns, 1, out + row * rows, 1);
   }
 }
 
-STANLEY_INLINE const Lanes& at(const float* address) {
-  return *reinterpret_cast<const Lanes*>(address);
+template <int floats>
+STANLEY_INLINE const Lanes<floats>& at(const float* address) {
+  return *reinterpret_cast<const Lanes<floats>*>(address);
 }
-STANLEY_INLINE Lanes& at(float* address) { return *reinterpret_cast<Lanes*>(address); }
+template <int floats>
+STANLEY_INLINE Lanes<floats>& at(float* address) {
+  return *reinterpret_cast<Lanes<floats>*>(address);
+}
 
-template <int m, int r>
-STANLEY_INLINE void input_pass(const WinogradTiles& tiles, const float* image, std::int64_t stride,
-                               float* transformed) {
+template <int m, int r, int floats>
+STANLEY_INLINE void input_pass(Floats<floats>, const WinogradTiles& tiles, const float* image,
+                               std::int64_t stride, float* transformed) {
   constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step;
   const ImageLayout& layout = tiles.input;
   const std::int64_t channels = layout.channels;
@@ -133,23 +137,24 @@ STANLEY_INLINE void input_pass(const WinogradTiles& tiles, const float* image, s
       const std::int64_t row = step * y + phase / step, column = step * x + phase % step;
       const float* source = image + (row * layout.columns + column) * channels;
       float* target = transformed + (tile * phases + phase) * channels;
-      for (std::int64_t channel = 0; channel < channels; channel += lanes) {
-        Lanes in[n * n], out[n * n];
+      for (std::int64_t channel = 0; channel < channels; channel += floats) {
+        Lanes<floats> in[n * n], out[n * n];
 #pragma GCC unroll 36
         for (int i = 0; i < n * n; ++i) {
-          in[i] = at(source + step * (i / n * layout.columns + i % n) * channels + channel);
+          in[i] = at<floats>(source + step * (i / n * layout.columns + i % n) * channels + channel);
         }
-        multiply_both_sides(Transforms<m, r>::input, in, out);
+        multiply_both_sides<floats>(Transforms<m, r>::input, in, out);
 #pragma GCC unroll 36
-        for (int i = 0; i < n * n; ++i) at(target + i * stride + channel) = out[i];
+        for (int i = 0; i < n * n; ++i) at<floats>(target + i * stride + channel) = out[i];
       }
     }
   }
 }
 
-template <int m, int r>
-STANLEY_INLINE void input_adjoint_pass(const WinogradTiles& tiles, const float* transformed,
-                                       std::int64_t stride, float* image) {
+template <int m, int r, int floats>
+STANLEY_INLINE void input_adjoint_pass(Floats<floats>, const WinogradTiles& tiles,
+                                       const float* transformed, std::int64_t stride,
+                                       float* image) {
   constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step;
   const ImageLayout& layout = tiles.input;
   const std::int64_t channels = layout.channels;
@@ -160,24 +165,25 @@ STANLEY_INLINE void input_adjoint_pass(const WinogradTiles& tiles, const float* 
       const std::int64_t row = step * y + phase / step, column = step * x + phase % step;
       const float* source = transformed + (tile * phases + phase) * channels;
       float* target = image + (row * layout.columns + column) * channels;
-      for (std::int64_t channel = 0; channel < channels; channel += lanes) {
-        Lanes in[n * n], out[n * n];
+      for (std::int64_t channel = 0; channel < channels; channel += floats) {
+        Lanes<floats> in[n * n], out[n * n];
 #pragma GCC unroll 36
-        for (int i = 0; i < n * n; ++i) in[i] = at(source + i * stride + channel);
+        for (int i = 0; i < n * n; ++i) in[i] = at<floats>(source + i * stride + channel);
         constexpr auto adjoint = transposed(Transforms<m, r>::input);
-        multiply_both_sides(adjoint, in, out);
+        multiply_both_sides<floats>(adjoint, in, out);
         // Neighbouring tiles share a row or a column of their windows.
 #pragma GCC unroll 36
         for (int i = 0; i < n * n; ++i) {
-          at(target + step * (i / n * layout.columns + i % n) * channels + channel) += out[i];
+          at<floats>(target + step * (i / n * layout.columns + i % n) * channels + channel) +=
+              out[i];
         }
       }
     }
   }
 }
 
-template <int m, int r>
-STANLEY_INLINE void output_pass(const WinogradTiles& tiles, const float* products,
+template <int m, int r, int floats>
+STANLEY_INLINE void output_pass(Floats<floats>, const WinogradTiles& tiles, const float* products,
                                 std::int64_t stride, const float* bias, float* image) {
   constexpr int n = m + r - 1;
   const ImageLayout& layout = tiles.output;
@@ -187,43 +193,43 @@ STANLEY_INLINE void output_pass(const WinogradTiles& tiles, const float* product
     const std::int64_t rows = std::min<std::int64_t>(m, layout.height - y);
     const std::int64_t columns = std::min<std::int64_t>(m, layout.width - x);
     float* target = image + layout.row(y) + x * channels;
-    for (std::int64_t channel = 0; channel < channels; channel += lanes) {
-      Lanes in[n * n], out[m * m];
+    for (std::int64_t channel = 0; channel < channels; channel += floats) {
+      Lanes<floats> in[n * n], out[m * m];
 #pragma GCC unroll 36
       for (int i = 0; i < n * n; ++i) {
-        in[i] = at(products + i * stride + tile * channels + channel);
+        in[i] = at<floats>(products + i * stride + tile * channels + channel);
       }
-      multiply_both_sides(Transforms<m, r>::output, in, out);
+      multiply_both_sides<floats>(Transforms<m, r>::output, in, out);
       for (std::int64_t row = 0; row < rows; ++row) {
         for (std::int64_t column = 0; column < columns; ++column) {
-          at(target + (row * layout.columns + column) * channels + channel) =
-              out[row * m + column] + at(bias + channel);
+          at<floats>(target + (row * layout.columns + column) * channels + channel) =
+              out[row * m + column] + at<floats>(bias + channel);
         }
       }
     }
   }
 }
 
-template <int m, int r>
-STANLEY_INLINE void output_adjoint_pass(const WinogradTiles& tiles, const float* image,
-                                        std::int64_t stride, float* products) {
+template <int m, int r, int floats>
+STANLEY_INLINE void output_adjoint_pass(Floats<floats>, const WinogradTiles& tiles,
+                                        const float* image, std::int64_t stride, float* products) {
   constexpr int n = m + r - 1;
   const ImageLayout& layout = tiles.output;
   const std::int64_t channels = layout.channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
     const float* source = image + layout.row(y) + x * channels;
-    for (std::int64_t channel = 0; channel < channels; channel += lanes) {
-      Lanes in[m * m], out[n * n];
+    for (std::int64_t channel = 0; channel < channels; channel += floats) {
+      Lanes<floats> in[m * m], out[n * n];
 #pragma GCC unroll 16
       for (int i = 0; i < m * m; ++i) {
-        in[i] = at(source + (i / m * layout.columns + i % m) * channels + channel);
+        in[i] = at<floats>(source + (i / m * layout.columns + i % m) * channels + channel);
       }
       constexpr auto adjoint = transposed(Transforms<m, r>::output);
-      multiply_both_sides(adjoint, in, out);
+      multiply_both_sides<floats>(adjoint, in, out);
 #pragma GCC unroll 36
       for (int i = 0; i < n * n; ++i) {
-        at(products + i * stride + tile * channels + channel) = out[i];
+        at<floats>(products + i * stride + tile * channels + channel) = out[i];
       }
     }
   }
@@ -333,24 +339,32 @@ void winograd_filter_adjoint(const WinogradTiles& tiles, std::int64_t out, std::
   STANLEY_WINOGRAD_PASS(filter_adjoint_pass, tiles, out, in, transformed, weight);
 }
 
-STANLEY_VECTORIZED void winograd_input(const WinogradTiles& tiles, const float* image,
-                                       std::int64_t stride, float* transformed) {
-  STANLEY_WINOGRAD_PASS(input_pass, tiles, image, stride, transformed);
+void winograd_input(const WinogradTiles& tiles, const float* image, std::int64_t stride,
+                    float* transformed) {
+  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
+    STANLEY_WINOGRAD_PASS(input_pass, floats, tiles, image, stride, transformed);
+  });
 }
 
-STANLEY_VECTORIZED void winograd_output(const WinogradTiles& tiles, const float* products,
-                                        std::int64_t stride, const float* bias, float* image) {
-  STANLEY_WINOGRAD_PASS(output_pass, tiles, products, stride, bias, image);
+void winograd_output(const WinogradTiles& tiles, const float* products, std::int64_t stride,
+                     const float* bias, float* image) {
+  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
+    STANLEY_WINOGRAD_PASS(output_pass, floats, tiles, products, stride, bias, image);
+  });
 }
 
-STANLEY_VECTORIZED void winograd_output_adjoint(const WinogradTiles& tiles, const float* image,
-                                                std::int64_t stride, float* products) {
-  STANLEY_WINOGRAD_PASS(output_adjoint_pass, tiles, image, stride, products);
+void winograd_output_adjoint(const WinogradTiles& tiles, const float* image, std::int64_t stride,
+                             float* products) {
+  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
+    STANLEY_WINOGRAD_PASS(output_adjoint_pass, floats, tiles, image, stride, products);
+  });
 }
 
-STANLEY_VECTORIZED void winograd_input_adjoint(const WinogradTiles& tiles, const float* transformed,
-                                               std::int64_t stride, float* image) {
-  STANLEY_WINOGRAD_PASS(input_adjoint_pass, tiles, transformed, stride, image);
+void winograd_input_adjoint(const WinogradTiles& tiles, const float* transformed,
+                            std::int64_t stride, float* image) {
+  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
+    STANLEY_WINOGRAD_PASS(input_adjoint_pass, floats, tiles, transformed, stride, image);
+  });
 }
 
 }  // namespace stanley
