@@ -30,8 +30,10 @@ template <int floats>
 STANLEY_INLINE void exponential(Lanes<floats>& x) {
   using Integers = typename Vectors<floats>::Integers;
   constexpr float limit = 87.0F;
-  x = x > limit ? limit - Lanes<floats>{} : x;
-  x = x < -limit ? -limit - Lanes<floats>{} : x;
+  for (int lane = 0; lane < floats; ++lane) {
+    const float below = x[lane] < limit ? x[lane] : limit;
+    x[lane] = below > -limit ? below : -limit;
+  }
   constexpr float round = 12582912.0F;  // 1.5·2²³: adding it rounds to an integer
   const Lanes<floats> n = (x * 1.44269504F + round) - round;
   const Lanes<floats> r = x - n * 0.693359375F + n * 2.12194440e-4F;
@@ -59,18 +61,31 @@ STANLEY_INLINE void reciprocal(Lanes<floats>& x) {
 }
 
 template <int floats, typename Element>
+STANLEY_INLINE void silu_vector(Element* value, Element* derivative) {
+  Lanes<floats> z;
+  load<floats>(value, z);
+  Lanes<floats> s = -z;
+  exponential<floats>(s);
+  s += 1.0F;
+  reciprocal<floats>(s);
+  const Lanes<floats> y = z * s;
+  store<floats>(y, value);
+  store<floats>(y * (1.0F - s) + s, derivative);
+}
+
+/// Four registers go through the arithmetic together: each step waits for the one before it, and
+/// the processor works on the others meanwhile.
+template <int floats, typename Element>
 STANLEY_INLINE void silu(std::int64_t count, Element* value, Element* derivative) {
-  for (std::int64_t i = 0; i < count; i += floats) {
-    Lanes<floats> z;
-    load<floats>(value + i, z);
-    Lanes<floats> s = -z;
-    exponential<floats>(s);
-    s += 1.0F;
-    reciprocal<floats>(s);
-    const Lanes<floats> y = z * s;
-    store<floats>(y, value + i);
-    store<floats>(y * (1.0F - s) + s, derivative + i);
-  }
+  constexpr int size = 4 * floats;
+  std::int64_t i = 0;
+  for (; i + size <= count; i += size) silu_vector<size>(value + i, derivative + i);
+  if (i == count) return;
+  Element rest[size] = {}, slopes[size];
+  std::copy_n(value + i, count - i, rest);
+  silu_vector<size>(rest, slopes);
+  std::copy_n(rest, count - i, value + i);
+  std::copy_n(slopes, count - i, derivative + i);
 }
 
 template <typename Element>

@@ -33,8 +33,7 @@ inline Bfloat16 from_float<Bfloat16>(float value) {
 }
 
 /// In one pass over a convolution's output z: value <- f(z) and derivative <- f′(z), for f the
-/// SiLU z·s(z) with s the logistic function, or the leaky ReLU of the given slope. `count` is a
-/// multiple of 16.
+/// SiLU z·s(z) with s the logistic function, or the leaky ReLU of the given slope.
 void activate_with_derivative(Activation activation, float slope, std::int64_t count, float* value,
                               float* derivative);
 void activate_with_derivative(Activation activation, float slope, std::int64_t count,

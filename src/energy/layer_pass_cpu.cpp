@@ -57,20 +57,6 @@ STANLEY_VECTORIZED void multiply_add(std::int64_t count, const Bfloat16* a, cons
   multiply_add_pass(count, a, b, factor, c, out);
 }
 
-/// Any `count`: what does not fill a vector goes through one that is full.
-template <typename Element>
-void activate(const ActivationPass<Element>& pass, std::int64_t count, Element* value,
-              Element* derivative) {
-  const std::int64_t whole = count / lanes * lanes;
-  activate_with_derivative(pass.activation, pass.slope, whole, value, derivative);
-  if (whole == count) return;
-  Element rest[lanes] = {}, slopes[lanes];
-  std::copy_n(value + whole, count - whole, rest);
-  activate_with_derivative(pass.activation, pass.slope, lanes, rest, slopes);
-  std::copy_n(rest, count - whole, value + whole);
-  std::copy_n(slopes, count - whole, derivative + whole);
-}
-
 template <typename Element>
 void activate_pixels(const ActivationPass<Element>& pass, std::int64_t first, std::int64_t pixels) {
   const std::int64_t begin = first * pass.channels, count = pixels * pass.channels;
@@ -79,7 +65,7 @@ void activate_pixels(const ActivationPass<Element>& pass, std::int64_t first, st
   add_bias(pixels, pass.channels, pass.z + begin, pass.bias,
            pass.skip == nullptr ? nullptr : pass.skip + begin, hidden);
   if (hidden != value) std::copy_n(hidden, count, value);
-  activate(pass, count, value, pass.derivative + begin);
+  activate_with_derivative(pass.activation, pass.slope, count, value, pass.derivative + begin);
 }
 
 template <typename Element>

@@ -17,20 +17,23 @@
 
 namespace stanley {
 
-/// Vectors of as many floats as one of the processor's registers holds: a compiler that has to
-/// split a longer one keeps it in memory.
+/// Vectors of `floats` floats, and of as many integers. Best as many as one of the processor's
+/// registers holds: a compiler that has to split longer ones keeps them in memory, but for plain
+/// arithmetic.
 template <int floats>
 struct Vectors;
-template <>
-struct Vectors<16> {
-  typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
-  typedef std::int32_t Integers __attribute__((vector_size(64)));
-};
-template <>
-struct Vectors<8> {
-  typedef float Lanes __attribute__((vector_size(32), aligned(4), may_alias));
-  typedef std::int32_t Integers __attribute__((vector_size(32)));
-};
+// Attributes that depend on a template's parameter get lost, so each length is written out.
+#define STANLEY_VECTORS(floats)                                                                    \
+  template <>                                                                                      \
+  struct Vectors<floats> {                                                                         \
+    typedef float Lanes __attribute__((vector_size(4 * floats), aligned(4), may_alias));           \
+    typedef std::int32_t Integers __attribute__((vector_size(4 * floats), aligned(4), may_alias)); \
+  };
+STANLEY_VECTORS(8)
+STANLEY_VECTORS(16)
+STANLEY_VECTORS(32)
+STANLEY_VECTORS(64)
+#undef STANLEY_VECTORS
 template <int floats>
 using Lanes = typename Vectors<floats>::Lanes;
 

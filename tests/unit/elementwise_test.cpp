@@ -25,7 +25,7 @@ std::vector<float> all_kinds() {
   for (int i = -20000; i <= 20000; ++i) values.push_back(static_cast<float>(i) * 1e-3F);
   const float infinity = std::numeric_limits<float>::infinity();
   values.insert(values.end(), {std::nanf(""), -std::nanf(""), infinity, -infinity});
-  values.resize((values.size() + 15) / 16 * 16);
+  values.resize(values.size() / 64 * 64 + 65 + 23);  // not of whole vectors
   return values;
 }
 
