@@ -10,22 +10,13 @@
 
 #include "random/normal.hpp"
 #include "sampler/update.hpp"
+#include "unit/evaluated.hpp"
 #include "unit/rounding_analysis.hpp"
 
 namespace stanley {
 namespace {
 
 constexpr at::DeviceType cpu = at::kCPU;
-
-struct Result {
-  at::Tensor energy, gradient;
-};
-
-Result evaluate(GradientEngine& engine, const at::Tensor& state) {
-  Result result{at::empty({state.size(0)}), at::empty_like(state)};
-  engine.evaluate(state, result.energy, result.gradient);
-  return result;
-}
 
 /// n states, normal with standard deviation 0.5.
 at::Tensor states(std::int64_t n, const StateShape& shape, std::uint32_t seed = 1) {

@@ -9,9 +9,9 @@
 #include <sstream>
 
 #include "config/error.hpp"
-#include "energy/gradient_engine.hpp"
 #include "energy/weight_gradient.hpp"
 #include "script_modules.hpp"
+#include "unit/evaluated.hpp"
 
 namespace stanley {
 namespace {
@@ -28,16 +28,6 @@ std::unique_ptr<Network> network_of(const torch::jit::Module& module, const Stat
                        .path = "energy.pt",
                        .spectral_normalization = spectral_normalization},
                       shape, 1, saved(module));
-}
-
-struct Result {
-  at::Tensor energy, gradient;
-};
-
-Result evaluate(GradientEngine& engine, const at::Tensor& state) {
-  Result result{at::empty({state.size(0)}), at::empty_like(state)};
-  engine.evaluate(state, result.energy, result.gradient);
-  return result;
 }
 
 Result evaluate(const Network& network, const at::Tensor& state, Precision precision) {
