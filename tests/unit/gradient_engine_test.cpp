@@ -8,6 +8,7 @@
 
 #include <cmath>
 
+#include "energy/frozen_layer.hpp"
 #include "random/normal.hpp"
 #include "sampler/update.hpp"
 #include "unit/evaluated.hpp"
@@ -262,6 +263,20 @@ TEST(GradientEngine, LayerwiseKeepsItsNumbersAndTakesNewWeightsInPlace) {
       EXPECT_TRUE(at::equal(after.gradient, expected.gradient));
       EXPECT_TRUE(at::equal(after.energy, expected.energy));
     }
+  }
+}
+
+TEST(GradientEngine, LayerwiseWeightsStayWhereTheyAre) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor first = states(5, {3, 4, 4}), second = states(5, {3, 4, 4}, 2);
+    at::Tensor held;
+    copy_to(held, first, at::TensorOptions(type));
+    const void* const memory = held.const_data_ptr();
+    EXPECT_TRUE(at::equal(held, first.to(type)));
+    copy_to(held, second, at::TensorOptions(type));
+    EXPECT_EQ(held.const_data_ptr(), memory);
+    EXPECT_TRUE(at::equal(held, second.to(type)));
+    EXPECT_TRUE(held.is_contiguous(at::MemoryFormat::ChannelsLast));
   }
 }
 
