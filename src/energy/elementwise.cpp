@@ -47,8 +47,9 @@ STANLEY_INLINE void exponential(Lanes<floats>& x) {
   x = q * reinterpret_cast<const Lanes<floats>&>(exponent);
 }
 
-/// x <- 1/x for positive normal x, to about one unit in the last place. Three of Newton's steps
-/// from a guess by the exponent cost half of a division, one of the slowest instructions.
+/// x <- 1/x for positive normal x, to about one unit in the last place, by three of Newton's steps
+/// from a guess by the exponent. With AVX-512 they cost half of a division; on a first EPYC, with
+/// AVX2, the whole SiLU would take 0.9 of its time with one, and have other bits.
 template <int floats>
 STANLEY_INLINE void reciprocal(Lanes<floats>& x) {
   using Integers = typename Vectors<floats>::Integers;
