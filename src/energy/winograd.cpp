@@ -3,118 +3,10 @@
 #include <algorithm>
 
 #include "energy/vectorized.hpp"
+#include "energy/winograd_matrices.hpp"
 
 namespace stanley {
 namespace {
-
-template <int rows, int columns>
-struct Matrix {
-  float at[rows][columns];
-};
-
-template <int rows, int columns>
-constexpr Matrix<columns, rows> transposed(const Matrix<rows, columns>& matrix) {
-  Matrix<columns, rows> result = {};
-  for (int row = 0; row < rows; ++row) {
-    for (int column = 0; column < columns; ++column)
-      result.at[column][row] = matrix.at[row][column];
-  }
-  return result;
-}
-
-/// The matrices for tiles of m outputs and filters of r taps, by Toom and Cook's interpolation at
-/// infinity and at the first of 0, 1, −1, 2 and −2 (for m = r = 2 at 0 and 1).
-template <int m, int r>
-struct Transforms;
-
-template <>
-struct Transforms<2, 2> {
-  static constexpr double filter[3][2] = {{-1, 0}, {1, 1}, {0, 1}};             // G
-  static constexpr Matrix<3, 3> input = {{{-1, 1, 0}, {0, 1, 0}, {0, -1, 1}}};  // Bᵀ
-  static constexpr Matrix<2, 3> output = {{{1, 1, 0}, {0, 1, 1}}};              // Aᵀ
-};
-
-template <>
-struct Transforms<4, 2> {
-  static constexpr double filter[5][2] = {
-      {1.0 / 2, 0}, {-1.0 / 2, -1.0 / 2}, {-1.0 / 6, 1.0 / 6}, {1.0 / 6, 1.0 / 3}, {0, 1}};
-  static constexpr Matrix<5, 5> input = {{{2, -1, -2, 1, 0},
-                                          {0, -2, -1, 1, 0},
-                                          {0, 2, -3, 1, 0},
-                                          {0, -1, 0, 1, 0},
-                                          {0, 2, -1, -2, 1}}};
-  static constexpr Matrix<4, 5> output = {
-      {{1, 1, 1, 1, 0}, {0, 1, -1, 2, 0}, {0, 1, 1, 4, 0}, {0, 1, -1, 8, 1}}};
-};
-
-template <>
-struct Transforms<2, 3> {
-  static constexpr double filter[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-  static constexpr Matrix<4, 4> input = {
-      {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}}};
-  static constexpr Matrix<2, 4> output = {{{1, 1, 1, 0}, {0, 1, -1, 1}}};
-};
-
-template <>
-struct Transforms<4, 3> {
-  static constexpr double filter[6][3] = {{1.0 / 4, 0, 0},
-                                          {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                          {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                          {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                          {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                          {0, 0, 1}};
-  static constexpr Matrix<6, 6> input = {{{4, 0, -5, 0, 1, 0},
-                                          {0, -4, -4, 1, 1, 0},
-                                          {0, 4, -4, -1, 1, 0},
-                                          {0, -2, -1, 2, 1, 0},
-                                          {0, 2, -1, -2, 1, 0},
-                                          {0, 4, 0, -5, 0, 1}}};
-  static constexpr Matrix<4, 6> output = {
-      {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}}};
-};
-
-/// out[row] = Σ matrix[row][column]·in[column]; the loops unroll, and zeros and ones cost nothing.
-template <int floats, int rows, int columns>
-STANLEY_INLINE void multiply_vector(const Matrix<rows, columns>& matrix, const Lanes<floats>* in,
-                                    int in_stride, Lanes<floats>* out, int out_stride) {
-#pragma GCC unroll 6
-  for (int row = 0; row < rows; ++row) {
-    Lanes<floats> sum = {};
-    bool empty = true;
-#pragma GCC unroll 6
-    for (int column = 0; column < columns; ++column) {
-      const float factor = matrix.at[row][column];
-      if (factor == 0) continue;
-      const Lanes<floats>& value = in[column * in_stride];
-      if (empty) {
-        sum = factor == 1 ? value : factor == -1 ? -value : factor * value;
-      } else if (factor == 1) {
-        sum += value;
-      } else if (factor == -1) {
-        sum -= value;
-      } else {
-        sum += factor * value;
-      }
-      empty = false;
-    }
-    out[row * out_stride] = sum;
-  }
-}
-
-/// out [rows, rows] = matrix · in [columns, columns] · matrixᵀ.
-template <int floats, int rows, int columns>
-STANLEY_INLINE void multiply_both_sides(const Matrix<rows, columns>& matrix,
-                                        const Lanes<floats>* in, Lanes<floats>* out) {
-  Lanes<floats> half[rows * columns];
-#pragma GCC unroll 6
-  for (int column = 0; column < columns; ++column) {
-    multiply_vector<floats>(matrix, in + column, columns, half + column, columns);
-  }
-#pragma GCC unroll 6
-  for (int row = 0; row < rows; ++row) {
-    multiply_vector<floats>(matrix, half + row * columns, 1, out + row * rows, 1);
-  }
-}
 
 template <int floats>
 STANLEY_INLINE const Lanes<floats>& at(const float* address) {
@@ -129,23 +21,22 @@ template <int m, int r, int floats>
 STANLEY_INLINE void input_pass(Floats<floats>, const WinogradTiles& tiles, const float* image,
                                std::int64_t stride, float* transformed) {
   constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step;
-  const ImageLayout& layout = tiles.input;
-  const std::int64_t channels = layout.channels;
+  const std::int64_t channels = tiles.input.channels, row_size = tiles.input.columns * channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
     for (std::int64_t phase = 0; phase < phases; ++phase) {
-      const std::int64_t row = step * y + phase / step, column = step * x + phase % step;
-      const float* source = image + (row * layout.columns + column) * channels;
+      const float* source =
+          image + (step * y + phase / step) * row_size + (step * x + phase % step) * channels;
       float* target = transformed + (tile * phases + phase) * channels;
       for (std::int64_t channel = 0; channel < channels; channel += floats) {
-        Lanes<floats> in[n * n], out[n * n];
-#pragma GCC unroll 36
-        for (int i = 0; i < n * n; ++i) {
-          in[i] = at<floats>(source + step * (i / n * layout.columns + i % n) * channels + channel);
-        }
-        multiply_both_sides<floats>(Transforms<m, r>::input, in, out);
-#pragma GCC unroll 36
-        for (int i = 0; i < n * n; ++i) at<floats>(target + i * stride + channel) = out[i];
+        multiply_both_sides<floats>(
+            WinogradMatrices<m, r>::input,
+            [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+              value = at<floats>(source + i * step * row_size + j * step * channels + channel);
+            },
+            [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+              at<floats>(target + (i * n + j) * stride + channel) = value;
+            });
       }
     }
   }
@@ -156,27 +47,26 @@ STANLEY_INLINE void input_adjoint_pass(Floats<floats>, const WinogradTiles& tile
                                        const float* transformed, std::int64_t stride,
                                        float* image) {
   constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step;
-  const ImageLayout& layout = tiles.input;
-  const std::int64_t channels = layout.channels;
-  std::fill_n(image, layout.size(), 0.0F);
+  const std::int64_t channels = tiles.input.channels, row_size = tiles.input.columns * channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
     for (std::int64_t phase = 0; phase < phases; ++phase) {
-      const std::int64_t row = step * y + phase / step, column = step * x + phase % step;
       const float* source = transformed + (tile * phases + phase) * channels;
-      float* target = image + (row * layout.columns + column) * channels;
+      float* target =
+          image + (step * y + phase / step) * row_size + (step * x + phase % step) * channels;
       for (std::int64_t channel = 0; channel < channels; channel += floats) {
-        Lanes<floats> in[n * n], out[n * n];
-#pragma GCC unroll 36
-        for (int i = 0; i < n * n; ++i) in[i] = at<floats>(source + i * stride + channel);
-        constexpr auto adjoint = transposed(Transforms<m, r>::input);
-        multiply_both_sides<floats>(adjoint, in, out);
-        // Neighbouring tiles share a row or a column of their windows.
-#pragma GCC unroll 36
-        for (int i = 0; i < n * n; ++i) {
-          at<floats>(target + step * (i / n * layout.columns + i % n) * channels + channel) +=
-              out[i];
-        }
+        multiply_both_sides<floats>(
+            transposed(WinogradMatrices<m, r>::input),
+            [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+              value = at<floats>(source + (i * n + j) * stride + channel);
+            },
+            [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+              Lanes<floats>& sum =
+                  at<floats>(target + i * step * row_size + j * step * channels + channel);
+              // Neighbouring tiles share rows and columns: the earlier ones have begun their sums.
+              const bool begun = (i < n - m && y > 0) || (j < n - m && x > 0);
+              sum = begun ? sum + value : value;
+            });
       }
     }
   }
@@ -187,25 +77,24 @@ STANLEY_INLINE void output_pass(Floats<floats>, const WinogradTiles& tiles, cons
                                 std::int64_t stride, const float* bias, float* image) {
   constexpr int n = m + r - 1;
   const ImageLayout& layout = tiles.output;
-  const std::int64_t channels = layout.channels;
+  const std::int64_t channels = layout.channels, row_size = layout.columns * channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
-    const std::int64_t rows = std::min<std::int64_t>(m, layout.height - y);
-    const std::int64_t columns = std::min<std::int64_t>(m, layout.width - x);
+    const std::int64_t rows = layout.height - y, columns = layout.width - x;
+    const bool whole = rows >= m && columns >= m;
+    const float* source = products + tile * channels;
     float* target = image + layout.row(y) + x * channels;
     for (std::int64_t channel = 0; channel < channels; channel += floats) {
-      Lanes<floats> in[n * n], out[m * m];
-#pragma GCC unroll 36
-      for (int i = 0; i < n * n; ++i) {
-        in[i] = at<floats>(products + i * stride + tile * channels + channel);
-      }
-      multiply_both_sides<floats>(Transforms<m, r>::output, in, out);
-      for (std::int64_t row = 0; row < rows; ++row) {
-        for (std::int64_t column = 0; column < columns; ++column) {
-          at<floats>(target + (row * layout.columns + column) * channels + channel) =
-              out[row * m + column] + at<floats>(bias + channel);
-        }
-      }
+      const Lanes<floats> constant = at<floats>(bias + channel);
+      multiply_both_sides<floats>(
+          WinogradMatrices<m, r>::output,
+          [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+            value = at<floats>(source + (i * n + j) * stride + channel);
+          },
+          [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+            if (!whole && (i >= rows || j >= columns)) return;
+            at<floats>(target + i * row_size + j * channels + channel) = value + constant;
+          });
     }
   }
 }
@@ -215,22 +104,20 @@ STANLEY_INLINE void output_adjoint_pass(Floats<floats>, const WinogradTiles& til
                                         const float* image, std::int64_t stride, float* products) {
   constexpr int n = m + r - 1;
   const ImageLayout& layout = tiles.output;
-  const std::int64_t channels = layout.channels;
+  const std::int64_t channels = layout.channels, row_size = layout.columns * channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
     const float* source = image + layout.row(y) + x * channels;
+    float* target = products + tile * channels;
     for (std::int64_t channel = 0; channel < channels; channel += floats) {
-      Lanes<floats> in[m * m], out[n * n];
-#pragma GCC unroll 16
-      for (int i = 0; i < m * m; ++i) {
-        in[i] = at<floats>(source + (i / m * layout.columns + i % m) * channels + channel);
-      }
-      constexpr auto adjoint = transposed(Transforms<m, r>::output);
-      multiply_both_sides<floats>(adjoint, in, out);
-#pragma GCC unroll 36
-      for (int i = 0; i < n * n; ++i) {
-        at<floats>(products + i * stride + tile * channels + channel) = out[i];
-      }
+      multiply_both_sides<floats>(
+          transposed(WinogradMatrices<m, r>::output),
+          [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+            value = at<floats>(source + i * row_size + j * channels + channel);
+          },
+          [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
+            at<floats>(target + (i * n + j) * stride + channel) = value;
+          });
     }
   }
 }
@@ -239,7 +126,7 @@ template <int m, int r>
 std::vector<float> filter_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                const float* weight) {
   constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step, kernel = r * step;
-  const auto& g = Transforms<m, r>::filter;
+  const auto& g = WinogradMatrices<m, r>::filter;
   const std::int64_t out_channels = tiles.output.channels, in_channels = tiles.input.channels;
   std::vector<float> result(static_cast<std::size_t>(n * n * phases * in_channels * out_channels));
   for (std::int64_t phase = 0; phase < phases; ++phase) {
@@ -271,7 +158,7 @@ template <int m, int r>
 void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                          const float* transformed, float* weight) {
   constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step, kernel = r * step;
-  const auto& g = Transforms<m, r>::filter;
+  const auto& g = WinogradMatrices<m, r>::filter;
   const std::int64_t out_channels = tiles.output.channels, in_channels = tiles.input.channels;
   std::vector<double> sums(static_cast<std::size_t>(r * r * out));
   for (std::int64_t phase = 0; phase < phases; ++phase) {

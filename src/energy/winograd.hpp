@@ -58,8 +58,8 @@ void winograd_output(const WinogradTiles& tiles, const float* products, std::int
 void winograd_output_adjoint(const WinogradTiles& tiles, const float* image, std::int64_t stride,
                              float* products);
 
-/// The adjoint of winograd_input(). Overwrites the image, its surroundings too, which then hold
-/// what flows out of the picture.
+/// The adjoint of winograd_input(). Overwrites the image; around it stands what flows out of the
+/// picture, as far as the tiles reach.
 void winograd_input_adjoint(const WinogradTiles& tiles, const float* transformed,
                             std::int64_t stride, float* image);
 
