@@ -37,7 +37,6 @@ class ConvnetPass {
   struct Workspace {
     typename InputConvolution<Element>::Workspace input;
     std::vector<AlignedBuffer<Element>> value;       // one group, or the block
-    std::vector<AlignedBuffer<Element>> gradient;    // one group, of the activation
     std::vector<AlignedBuffer<Element>> derivative;  // f′ at each activation of the block
     AlignedBuffer<std::byte> scratch;
   };
@@ -77,7 +76,6 @@ class ConvnetPass {
     for (std::size_t level = 0; level < layouts().size(); ++level) {
       const std::int64_t size = layouts()[level].size();
       workspace.value.emplace_back(size * (keeps_values_ ? convnet_block : group(level)));
-      workspace.gradient.emplace_back(level < levels() ? size * group(level) : 0);
       workspace.derivative.emplace_back(size * convnet_block);
     }
     std::size_t scratch = 0;
@@ -196,13 +194,11 @@ class ConvnetPass {
       return;
     }
     const ImageLayout& below = layouts()[level - 1];
-    Element* gradient = workspace.gradient[level - 1].data();
     for (std::int64_t i = first; i < first + group(level); i += group(level - 1)) {
       layer(level - 1, value(workspace, level - 1, i), value(workspace, level, i));
-      strided(level - 1).backward(value(workspace, level, i), gradient, workspace.scratch.data());
-      multiply_images(below, group(level - 1), gradient,
-                      workspace.derivative[level - 1].data() + i * below.size(),
-                      value(workspace, level - 1, i));
+      strided(level - 1).backward(value(workspace, level, i),
+                                  workspace.derivative[level - 1].data() + i * below.size(),
+                                  value(workspace, level - 1, i), workspace.scratch.data());
       backward(workspace, level - 1, i, layer, bottom);
     }
   }

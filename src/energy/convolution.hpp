@@ -24,8 +24,10 @@ class Convolution {
   /// From one group's input to its output, bias included. Surroundings are not written.
   virtual void forward(const Element* input, Element* output, std::byte* scratch) const = 0;
 
-  /// From the gradient of one group's output to that of its input, whose surroundings it spoils.
-  virtual void backward(const Element* output, Element* input, std::byte* scratch) const = 0;
+  /// From the gradient of one group's output to that of its input, times `derivative`: f′ where the
+  /// input is f of another convolution's output. Surroundings stay zero.
+  virtual void backward(const Element* output, const Element* derivative, Element* input,
+                        std::byte* scratch) const = 0;
 
   /// Images in a group.
   virtual std::int64_t group() const = 0;

@@ -15,7 +15,7 @@ class DirectConvolution : public Convolution<Bfloat16> {
  public:
   DirectConvolution(const ConvolutionLayer& layer, const ImageLayout& input,
                     const ImageLayout& output, std::int64_t block)
-      : layer_(layer), block_(block), engine_(dnnl::engine::kind::cpu, 0) {
+      : layer_(layer), image_(input), block_(block), engine_(dnnl::engine::kind::cpu, 0) {
     using tag = memory::format_tag;
     constexpr memory::data_type element = memory::data_type::bf16;
     const memory::dims stride{2, 2}, padding{1, 1};
@@ -71,19 +71,28 @@ class DirectConvolution : public Convolution<Bfloat16> {
                    {DNNL_ARG_SCRATCHPAD, view(scratch_forward_, scratch)}});
   }
 
-  void backward(const Bfloat16* output, Bfloat16* input, std::byte* scratch) const override {
+  void backward(const Bfloat16* output, const Bfloat16* derivative, Bfloat16* input,
+                std::byte* scratch) const override {
+    std::byte* rest = scratch + gradient_size();
     run(backward_, {{DNNL_ARG_DIFF_DST, view(output_, output)},
                     {DNNL_ARG_WEIGHTS, weights_backward_},
-                    {DNNL_ARG_DIFF_SRC, view(input_, input)},
-                    {DNNL_ARG_SCRATCHPAD, view(scratch_backward_, scratch)}});
+                    {DNNL_ARG_DIFF_SRC, view(input_, scratch)},
+                    {DNNL_ARG_SCRATCHPAD, view(scratch_backward_, rest)}});
+    const Timed timed(Operation::multiplications);
+    multiply(block_ * image_.size(), reinterpret_cast<const Bfloat16*>(scratch), derivative, input);
   }
 
   std::int64_t group() const override { return block_; }
   std::size_t scratch_size() const override {
-    return std::max(scratch_forward_.get_size(), scratch_backward_.get_size());
+    return std::max(scratch_forward_.get_size(), gradient_size() + scratch_backward_.get_size());
   }
 
  private:
+  /// Bytes of the inputs' gradient, in whole cache lines.
+  std::size_t gradient_size() const {
+    return static_cast<std::size_t>(block_ * image_.size()) * sizeof(Bfloat16);
+  }
+
   /// oneDNN takes its constant inputs by pointers to what could be written.
   memory view(const memory::desc& layout, const void* data) const {
     return {layout, engine_, const_cast<void*>(data)};
@@ -98,6 +107,7 @@ class DirectConvolution : public Convolution<Bfloat16> {
   }
 
   ConvolutionLayer layer_;
+  ImageLayout image_;  // of the input
   std::int64_t block_;
   dnnl::engine engine_;
   dnnl::convolution_forward forward_;

@@ -25,14 +25,4 @@ void activate_images(const EnergyConfig& config, const ImageLayout& layout, std:
   });
 }
 
-/// out <- gradient · derivative of `count` images of this layout.
-template <typename Element>
-void multiply_images(const ImageLayout& layout, std::int64_t count, const Element* gradient,
-                     const Element* derivative, Element* out) {
-  const Timed timed(Operation::multiplications);
-  for_each_row(layout, count, [&](std::int64_t row) {
-    multiply(layout.row_size(), gradient + row, derivative + row, out + row);
-  });
-}
-
 }  // namespace stanley

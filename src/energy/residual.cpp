@@ -66,10 +66,7 @@ Residual::Workspace Residual::make_workspace() const {
       AlignedBuffer<float>(middle_.size() * block_), AlignedBuffer<float>(skip_size() * block_)};
 }
 
-std::int64_t Residual::gradient_size() const {
-  return std::max({input_.size() * first_->group(), middle_.size() * second_->group(),
-                   input_.channels * output_.width});
-}
+std::int64_t Residual::row_size() const { return input_.channels * output_.width; }
 
 std::size_t Residual::scratch_size() const {
   return std::max(first_->scratch_size(), second_->scratch_size());
@@ -105,7 +102,7 @@ void Residual::forward(Workspace& workspace, const EnergyConfig& config, std::in
                        float* hidden, float* out, Scratch scratch) const {
   float *middle = workspace.middle.data(), *skip = workspace.skip.data();
   for (std::int64_t i = 0; i < count; ++i) {
-    keep_skip(hidden + i * input_.size(), scratch.gradient, skip + i * skip_size());
+    keep_skip(hidden + i * input_.size(), scratch.row, skip + i * skip_size());
   }
   activate_images(config, input_, count, hidden, workspace.input_derivative.data());
   for_each_group(*first_, count, [&](std::int64_t i) {
@@ -125,19 +122,17 @@ void Residual::backward(Workspace& workspace, std::int64_t count, const float* o
                         Scratch scratch) const {
   float* middle = workspace.middle.data();
   for_each_group(*second_, count, [&](std::int64_t i) {
-    second_->backward(out + i * output_.size(), scratch.gradient, scratch.bytes);
-    multiply_images(middle_, std::min(second_->group(), count - i), scratch.gradient,
-                    workspace.middle_derivative.data() + i * middle_.size(),
-                    middle + i * middle_.size());
+    second_->backward(out + i * output_.size(),
+                      workspace.middle_derivative.data() + i * middle_.size(),
+                      middle + i * middle_.size(), scratch.bytes);
   });
   for_each_group(*first_, count, [&](std::int64_t i) {
-    first_->backward(middle + i * middle_.size(), scratch.gradient, scratch.bytes);
-    multiply_images(input_, std::min(first_->group(), count - i), scratch.gradient,
-                    workspace.input_derivative.data() + i * input_.size(),
-                    hidden + i * input_.size());
+    first_->backward(middle + i * middle_.size(),
+                     workspace.input_derivative.data() + i * input_.size(),
+                     hidden + i * input_.size(), scratch.bytes);
   });
   for (std::int64_t i = 0; i < count; ++i) {
-    add_skip(out + i * output_.size(), scratch.gradient, hidden + i * input_.size());
+    add_skip(out + i * output_.size(), scratch.row, hidden + i * input_.size());
   }
 }
 

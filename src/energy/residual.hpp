@@ -23,7 +23,7 @@ class Residual {
 
   /// What one thread needs during a call.
   struct Scratch {
-    float* gradient;   ///< gradient_size() elements
+    float* row;        ///< row_size() elements
     std::byte* bytes;  ///< scratch_size() bytes
   };
 
@@ -36,7 +36,7 @@ class Residual {
   static ConvolutionLayer second_layer(const ResidualBlock& shape);
 
   Workspace make_workspace() const;
-  std::int64_t gradient_size() const;
+  std::int64_t row_size() const;
   std::size_t scratch_size() const;
 
   /// The block's weights, as the network lists them from `weight` on; the first that is not its

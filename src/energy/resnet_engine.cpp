@@ -20,7 +20,7 @@ struct Workspace {
   InputConvolution<float>::Workspace input;
   std::vector<AlignedBuffer<float>> hidden;  // before each residual and after the last, a block
   std::vector<Residual::Workspace> residual;
-  AlignedBuffer<float> top_derivative, gradient;
+  AlignedBuffer<float> top_derivative, row;
   AlignedBuffer<std::byte> scratch;
 };
 
@@ -80,15 +80,15 @@ class ResnetEngine : public GradientEngine {
     for (const ImageLayout& layout : layouts_) {
       workspace.hidden.emplace_back(layout.size() * block_size);
     }
-    std::int64_t gradient = 0;
+    std::int64_t row = 0;
     std::size_t scratch = 0;
     for (const Residual& residual : residuals_) {
       workspace.residual.push_back(residual.make_workspace());
-      gradient = std::max(gradient, residual.gradient_size());
+      row = std::max(row, residual.row_size());
       scratch = std::max(scratch, residual.scratch_size());
     }
     workspace.top_derivative = AlignedBuffer<float>(layouts_.back().size() * block_size);
-    workspace.gradient = AlignedBuffer<float>(gradient);
+    workspace.row = AlignedBuffer<float>(row);
     workspace.scratch = AlignedBuffer<std::byte>(static_cast<std::int64_t>(scratch));
     return workspace;
   }
@@ -97,7 +97,7 @@ class ResnetEngine : public GradientEngine {
   /// is computed from what the buffers hold, and dropped.
   void evaluate_block(Workspace& workspace, std::int64_t count, const float* state, float* energy,
                       float* gradient) {
-    const Residual::Scratch scratch{workspace.gradient.data(), workspace.scratch.data()};
+    const Residual::Scratch scratch{workspace.row.data(), workspace.scratch.data()};
     const std::int64_t elements = element_count(shape_), size = layouts_[0].size();
     float* bottom = workspace.hidden[0].data();
     for (std::int64_t i = 0; i < count; ++i) {

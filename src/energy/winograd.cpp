@@ -45,15 +45,19 @@ STANLEY_INLINE void input_pass(Floats<floats>, const WinogradTiles& tiles, const
 template <int m, int r, int floats>
 STANLEY_INLINE void input_adjoint_pass(Floats<floats>, const WinogradTiles& tiles,
                                        const float* transformed, std::int64_t stride,
-                                       float* image) {
+                                       const float* factor, float* image) {
   constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step;
   const std::int64_t channels = tiles.input.channels, row_size = tiles.input.columns * channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
-    const std::int64_t y = tile / tiles.width * m, x = tile % tiles.width * m;
+    const std::int64_t y = tile / tiles.width, x = tile % tiles.width;
+    // Neighbouring tiles share rows and columns: the earlier one begins sums, the later one ends
+    // them.
+    const bool top = y == 0, left = x == 0;
+    const bool bottom = y + 1 == tiles.height, right = x + 1 == tiles.width;
     for (std::int64_t phase = 0; phase < phases; ++phase) {
       const float* source = transformed + (tile * phases + phase) * channels;
-      float* target =
-          image + (step * y + phase / step) * row_size + (step * x + phase % step) * channels;
+      const std::int64_t origin =
+          (step * m * y + phase / step) * row_size + (step * m * x + phase % step) * channels;
       for (std::int64_t channel = 0; channel < channels; channel += floats) {
         multiply_both_sides<floats>(
             transposed(WinogradMatrices<m, r>::input),
@@ -61,15 +65,28 @@ STANLEY_INLINE void input_adjoint_pass(Floats<floats>, const WinogradTiles& tile
               value = at<floats>(source + (i * n + j) * stride + channel);
             },
             [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-              Lanes<floats>& sum =
-                  at<floats>(target + i * step * row_size + j * step * channels + channel);
-              // Neighbouring tiles share rows and columns: the earlier ones have begun their sums.
-              const bool begun = (i < n - m && y > 0) || (j < n - m && x > 0);
-              sum = begun ? sum + value : value;
+              const std::int64_t pixel =
+                  origin + i * step * row_size + j * step * channels + channel;
+              const bool begun = (i < n - m && !top) || (j < n - m && !left);
+              const bool finished = (i < m || bottom) && (j < m || right);
+              Lanes<floats> sum = value;
+              if (begun) sum += at<floats>(image + pixel);
+              if (finished) sum *= at<floats>(factor + pixel);
+              at<floats>(image + pixel) = sum;
             });
       }
     }
   }
+}
+
+/// Zeros around the picture.
+void clear_surroundings(const ImageLayout& layout, float* image) {
+  std::int64_t from = 0;
+  for (std::int64_t y = 0; y < layout.height; ++y) {
+    std::fill(image + from, image + layout.row(y), 0.0F);
+    from = layout.row(y) + layout.row_size();
+  }
+  std::fill(image + from, image + layout.size(), 0.0F);
 }
 
 template <int m, int r, int floats>
@@ -248,10 +265,11 @@ void winograd_output_adjoint(const WinogradTiles& tiles, const float* image, std
 }
 
 void winograd_input_adjoint(const WinogradTiles& tiles, const float* transformed,
-                            std::int64_t stride, float* image) {
+                            std::int64_t stride, const float* factor, float* image) {
   with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
-    STANLEY_WINOGRAD_PASS(input_adjoint_pass, floats, tiles, transformed, stride, image);
+    STANLEY_WINOGRAD_PASS(input_adjoint_pass, floats, tiles, transformed, stride, factor, image);
   });
+  clear_surroundings(tiles.input, image);
 }
 
 }  // namespace stanley

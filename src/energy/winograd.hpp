@@ -58,9 +58,9 @@ void winograd_output(const WinogradTiles& tiles, const float* products, std::int
 void winograd_output_adjoint(const WinogradTiles& tiles, const float* image, std::int64_t stride,
                              float* products);
 
-/// The adjoint of winograd_input(). Overwrites the image; around it stands what flows out of the
-/// picture, as far as the tiles reach.
+/// The adjoint of winograd_input(), times `factor` [layout of the input] pixel by pixel. Overwrites
+/// the image, and zeroes its surroundings.
 void winograd_input_adjoint(const WinogradTiles& tiles, const float* transformed,
-                            std::int64_t stride, float* image);
+                            std::int64_t stride, const float* factor, float* image);
 
 }  // namespace stanley

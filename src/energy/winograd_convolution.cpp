@@ -159,7 +159,8 @@ class WinogradConvolution : public Convolution<float> {
     });
   }
 
-  void backward(const float* output, float* input, std::byte* scratch) const override {
+  void backward(const float* output, const float* derivative, float* input,
+                std::byte* scratch) const override {
     const Parts part = parts(scratch);
     for_each_image([&](std::int64_t i) {
       winograd_output_adjoint(tiles_, output + i * tiles_.output.size(), output_stride(),
@@ -168,7 +169,7 @@ class WinogradConvolution : public Convolution<float> {
     backward_.multiply(part.output, part.input, part.rest);
     for_each_image([&](std::int64_t i) {
       winograd_input_adjoint(tiles_, part.input + i * tiles_.count() * depth_, input_stride(),
-                             input + i * tiles_.input.size());
+                             derivative + i * tiles_.input.size(), input + i * tiles_.input.size());
     });
   }
 

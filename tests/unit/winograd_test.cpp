@@ -145,11 +145,18 @@ TEST_P(Winograd, BackwardIsTheAdjoint) {
   const std::int64_t stride = tiles.count() * tiles.phases() * tiles.input.channels;
   const std::vector<float> image = image_of(tiles.input, tiles.input.channels, 3);
   const std::vector<float> gradient = numbers(tiles.points() * stride, 11);
+  const std::vector<float> factor = image_of(tiles.input, tiles.input.channels, 29);
+  std::vector<float> scaled = image;
+  for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] *= factor[i];
   std::vector<float> transformed(gradient.size()), image_gradient(image.size(), 5.0F);
-  winograd_input(tiles, image.data(), stride, transformed.data());
-  winograd_input_adjoint(tiles, gradient.data(), stride, image_gradient.data());
+  winograd_input(tiles, scaled.data(), stride, transformed.data());
+  winograd_input_adjoint(tiles, gradient.data(), stride, factor.data(), image_gradient.data());
   EXPECT_NEAR(inner(transformed, gradient), inner(image, image_gradient),
               1e-5 * std::sqrt(inner(transformed, transformed) * inner(gradient, gradient)));
+  for (std::size_t i = 0; i < image.size(); ++i) {
+    const bool outside = image[i] == 0 && factor[i] == 0;
+    ASSERT_TRUE(!outside || image_gradient[i] == 0) << "surroundings";
+  }
 
   const std::int64_t out_stride = tiles.count() * tiles.output.channels;
   const std::vector<float> products = numbers(tiles.points() * out_stride, 17);
