@@ -13,7 +13,7 @@ enum class Operation {
   products,           ///< matrix products, or direct convolutions, of all other layers
   transformations,    ///< Winograd's, of inputs and outputs and their adjoints
   activations,        ///< f and f′
-  multiplications,    ///< of gradients with f′
+  multiplications,    ///< of gradients with f′, where Winograd's adjoint doesn't make them
   output,             ///< the last layer
   autograd,           ///< the whole gradient, where LibTorch makes it
   gain,               ///< its threshold, from the gradient's quantiles
