@@ -205,15 +205,18 @@ void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t out, std::int6
 }  // namespace
 
 WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width) {
-  // Large tiles save arithmetic; small ones fit small images, and make matrix products of more rows
-  // and fewer weights of them.
-  const std::int64_t side = std::min(out_height, out_width) >= 8 ? 4 : 2;
-  return {.stride = stride,
-          .side = side,
-          .height = (out_height + side - 1) / side,
-          .width = (out_width + side - 1) / side,
-          .input = {},
-          .output = {}};
+  const auto of_side = [&](std::int64_t side) {
+    return WinogradTiles{.stride = stride,
+                         .side = side,
+                         .height = (out_height + side - 1) / side,
+                         .width = (out_width + side - 1) / side,
+                         .input = {},
+                         .output = {}};
+  };
+  // Large tiles save products where the image fills them.
+  const WinogradTiles small = of_side(2), large = of_side(4);
+  const bool saves = large.count() * large.points() < small.count() * small.points();
+  return saves ? large : small;
 }
 
 std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles) {

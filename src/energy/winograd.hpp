@@ -27,7 +27,7 @@ struct WinogradTiles {
   std::int64_t count() const { return height * width; }
 };
 
-/// The tiles for an output of this size.
+/// The tiles for an output of this size, of the side that takes fewer products.
 WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width);
 
 /// Rows and columns of an input's layout that whole tiles reach, and of an output's.
