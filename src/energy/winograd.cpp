@@ -17,6 +17,13 @@ STANLEY_INLINE Lanes<floats>& at(float* address) {
   return *reinterpret_cast<Lanes<floats>*>(address);
 }
 
+/// A number that the compiler knows nothing of: it would compute the addresses of all elements of a
+/// tile before the loop over channels, and keep them in memory.
+STANLEY_INLINE std::int64_t opaque(std::int64_t number) {
+  asm("" : "+r"(number));
+  return number;
+}
+
 template <int m, int r, int floats>
 STANLEY_INLINE void input_pass(Floats<floats>, const WinogradTiles& tiles, const float* image,
                                std::int64_t stride, float* transformed) {
@@ -29,13 +36,15 @@ STANLEY_INLINE void input_pass(Floats<floats>, const WinogradTiles& tiles, const
           image + (step * y + phase / step) * row_size + (step * x + phase % step) * channels;
       float* target = transformed + (tile * phases + phase) * channels;
       for (std::int64_t channel = 0; channel < channels; channel += floats) {
+        const std::int64_t down = opaque(step * row_size), right = opaque(step * channels);
+        const std::int64_t point = opaque(stride), row = opaque(n * stride);
         multiply_both_sides<floats>(
             WinogradMatrices<m, r>::input,
             [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-              value = at<floats>(source + i * step * row_size + j * step * channels + channel);
+              value = at<floats>(source + channel + i * down + j * right);
             },
             [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-              at<floats>(target + (i * n + j) * stride + channel) = value;
+              at<floats>(target + channel + i * row + j * point) = value;
             });
       }
     }
@@ -50,28 +59,25 @@ STANLEY_INLINE void input_adjoint_pass(Floats<floats>, const WinogradTiles& tile
   const std::int64_t channels = tiles.input.channels, row_size = tiles.input.columns * channels;
   for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
     const std::int64_t y = tile / tiles.width, x = tile % tiles.width;
-    // Neighbouring tiles share rows and columns: the earlier one begins sums, the later one ends
-    // them.
+    // Neighbouring tiles share rows and columns: the later one adds to them.
     const bool top = y == 0, left = x == 0;
-    const bool bottom = y + 1 == tiles.height, right = x + 1 == tiles.width;
     for (std::int64_t phase = 0; phase < phases; ++phase) {
       const float* source = transformed + (tile * phases + phase) * channels;
       const std::int64_t origin =
           (step * m * y + phase / step) * row_size + (step * m * x + phase % step) * channels;
       for (std::int64_t channel = 0; channel < channels; channel += floats) {
+        const std::int64_t down = opaque(step * row_size), right = opaque(step * channels);
+        const std::int64_t point = opaque(stride), row = opaque(n * stride);
         multiply_both_sides<floats>(
             transposed(WinogradMatrices<m, r>::input),
             [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-              value = at<floats>(source + (i * n + j) * stride + channel);
+              value = at<floats>(source + channel + i * row + j * point);
             },
             [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-              const std::int64_t pixel =
-                  origin + i * step * row_size + j * step * channels + channel;
+              const std::int64_t pixel = origin + channel + i * down + j * right;
               const bool begun = (i < n - m && !top) || (j < n - m && !left);
-              const bool finished = (i < m || bottom) && (j < m || right);
-              Lanes<floats> sum = value;
+              Lanes<floats> sum = value * at<floats>(factor + pixel);
               if (begun) sum += at<floats>(image + pixel);
-              if (finished) sum *= at<floats>(factor + pixel);
               at<floats>(image + pixel) = sum;
             });
       }
@@ -102,15 +108,16 @@ STANLEY_INLINE void output_pass(Floats<floats>, const WinogradTiles& tiles, cons
     const float* source = products + tile * channels;
     float* target = image + layout.row(y) + x * channels;
     for (std::int64_t channel = 0; channel < channels; channel += floats) {
+      const std::int64_t down = opaque(row_size), right = opaque(channels);
+      const std::int64_t point = opaque(stride), row = opaque(n * stride);
       const Lanes<floats> constant = at<floats>(bias + channel);
       multiply_both_sides<floats>(
           WinogradMatrices<m, r>::output,
-          [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-            value = at<floats>(source + (i * n + j) * stride + channel);
-          },
+          [&](int i, int j, Lanes<floats>& value)
+              STANLEY_ALWAYS_INLINE { value = at<floats>(source + channel + i * row + j * point); },
           [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
             if (!whole && (i >= rows || j >= columns)) return;
-            at<floats>(target + i * row_size + j * channels + channel) = value + constant;
+            at<floats>(target + channel + i * down + j * right) = value + constant;
           });
     }
   }
@@ -127,13 +134,15 @@ STANLEY_INLINE void output_adjoint_pass(Floats<floats>, const WinogradTiles& til
     const float* source = image + layout.row(y) + x * channels;
     float* target = products + tile * channels;
     for (std::int64_t channel = 0; channel < channels; channel += floats) {
+      const std::int64_t down = opaque(row_size), right = opaque(channels);
+      const std::int64_t point = opaque(stride), row = opaque(n * stride);
       multiply_both_sides<floats>(
           transposed(WinogradMatrices<m, r>::output),
           [&](int i, int j, Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-            value = at<floats>(source + i * row_size + j * channels + channel);
+            value = at<floats>(source + channel + i * down + j * right);
           },
           [&](int i, int j, const Lanes<floats>& value) STANLEY_ALWAYS_INLINE {
-            at<floats>(target + (i * n + j) * stride + channel) = value;
+            at<floats>(target + channel + i * row + j * point) = value;
           });
     }
   }

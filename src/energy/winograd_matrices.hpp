@@ -113,27 +113,25 @@ struct WinogradMatrices<4, 3> {
 template <int floats, int rows, int columns>
 STANLEY_INLINE void multiply_vector(const Matrix<rows, columns>& matrix, const Lanes<floats>* in,
                                     Lanes<floats>* out) {
+  // Ones go first: then no sign has to be changed, and other products are fused with additions.
+  const auto turn = [](float factor) STANLEY_ALWAYS_INLINE {
+    return factor == 1 ? 0 : factor == -1 ? 1 : factor != 0 ? 2 : 3;
+  };
 #pragma GCC unroll 6
   for (int row = 0; row < rows; ++row) {
     Lanes<floats> sum = {};
     bool empty = true;
-    // Ones first: the other products are then fused with their addition.
-#pragma GCC unroll 6
-    for (int column = 0; column < columns; ++column) {
+#pragma GCC unroll 18
+    for (int term = 0; term < 3 * columns; ++term) {
+      const int column = term % columns;
       const float factor = matrix.at[row][column];
-      if (factor != 1 && factor != -1) continue;
+      if (turn(factor) != term / columns) continue;
+      const Lanes<floats>& value = in[column];
       if (empty) {
-        sum = factor == 1 ? in[column] : -in[column];
+        sum = factor == 1 ? value : factor == -1 ? -value : factor * value;
       } else {
-        sum = factor == 1 ? sum + in[column] : sum - in[column];
+        sum = factor == 1 ? sum + value : factor == -1 ? sum - value : sum + factor * value;
       }
-      empty = false;
-    }
-#pragma GCC unroll 6
-    for (int column = 0; column < columns; ++column) {
-      const float factor = matrix.at[row][column];
-      if (factor == 0 || factor == 1 || factor == -1) continue;
-      sum = empty ? factor * in[column] : sum + factor * in[column];
       empty = false;
     }
     out[row] = sum;
