@@ -40,4 +40,12 @@ Precision resolve_precision(Precision requested, at::Device device) {
   return processor_has(dnnl::cpu_isa::avx512_core_amx) ? Precision::bfloat16 : Precision::float32;
 }
 
+void choose_gpu_arithmetic() {
+  at::globalContext().setDeterministicCuDNN(true);
+  for (const at::Float32Op operation : {at::Float32Op::CONV, at::Float32Op::MATMUL}) {
+    at::globalContext().setFloat32Precision(at::Float32Backend::CUDA, operation,
+                                            at::Float32Precision::IEEE);
+  }
+}
+
 }  // namespace stanley

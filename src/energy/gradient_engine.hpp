@@ -68,4 +68,8 @@ std::unique_ptr<GradientEngine> make_resnet_engine(const EnergyConfig& config,
 /// faster than float32's.
 Precision resolve_precision(Precision requested, at::Device device);
 
+/// Tells LibTorch to take, of a GPU's convolutions, only those that give the same bits each time,
+/// which a resumed run needs, and to compute in float32 where that is asked for, not in TF32.
+void choose_gpu_arithmetic();
+
 }  // namespace stanley

@@ -70,13 +70,7 @@ ComputeSetup set_up(const Config& config, Session& session) {
   // The order of additions inside LibTorch depends on the threads.
   at::set_num_threads(config.run.reproducible ? 1 : threads);
   omp_set_num_threads(threads);
-  // Of a GPU's convolutions only those that give the same bits each time, which a resumed run
-  // needs, and float32 is what it says: LibTorch would round the factors to TF32.
-  at::globalContext().setDeterministicCuDNN(true);
-  for (const at::Float32Op operation : {at::Float32Op::CONV, at::Float32Op::MATMUL}) {
-    at::globalContext().setFloat32Precision(at::Float32Backend::CUDA, operation,
-                                            at::Float32Precision::IEEE);
-  }
+  choose_gpu_arithmetic();
   return {device, torch_device, resolve_precision(config.run.precision, torch_device), threads,
           read_energy_file(config.energy, session.world())};
 }

@@ -11,10 +11,13 @@ struct Result {
   at::Tensor energy, gradient;
 };
 
-inline Result evaluate(GradientEngine& engine, const at::Tensor& state) {
-  Result result{at::empty({state.size(0)}), at::empty_like(state)};
-  engine.evaluate(state, result.energy, result.gradient);
-  return result;
+/// On the engine's device; the state and the result are on the host.
+inline Result evaluate(GradientEngine& engine, const at::Tensor& state,
+                       at::Device device = at::kCPU) {
+  const at::Tensor there = state.to(device);
+  Result result{at::empty({state.size(0)}, there.options()), at::empty_like(there)};
+  engine.evaluate(there, result.energy, result.gradient);
+  return {result.energy.cpu(), result.gradient.cpu()};
 }
 
 }  // namespace stanley

@@ -17,7 +17,7 @@
 namespace stanley {
 namespace {
 
-constexpr at::DeviceType cpu = at::kCPU;
+constexpr at::DeviceType cpu = at::kCPU, gpu = at::kCUDA;
 
 /// n states, normal with standard deviation 0.5.
 at::Tensor states(std::int64_t n, const StateShape& shape, std::uint32_t seed = 1) {
@@ -81,22 +81,22 @@ std::unique_ptr<Network> network_of(const Case& one) {
 }
 
 using MakeEngine = std::unique_ptr<GradientEngine> (*)(const Network&, const EnergyConfig&,
-                                                       Precision);
+                                                       Precision, at::Device);
 
 /// The network's own engine.
 std::unique_ptr<GradientEngine> own(const Network& network, const EnergyConfig& config,
-                                    Precision precision) {
-  return make_gradient_engine(network, config, precision, cpu);
+                                    Precision precision, at::Device device) {
+  return make_gradient_engine(network, config, precision, device);
 }
 
 std::unique_ptr<GradientEngine> autograd(const Network& network, const EnergyConfig&,
-                                         Precision precision) {
-  return make_autograd_engine(network, precision, cpu);
+                                         Precision precision, at::Device device) {
+  return make_autograd_engine(network, precision, device);
 }
 
 std::unique_ptr<GradientEngine> layerwise(const Network& network, const EnergyConfig& config,
-                                          Precision precision) {
-  return make_layerwise_engine(config, network.state_shape(), precision, cpu);
+                                          Precision precision, at::Device device) {
+  return make_layerwise_engine(config, network.state_shape(), precision, device);
 }
 
 double root_mean_square(const at::Tensor& values) {
@@ -121,16 +121,16 @@ void expect_within(const Analysis& bound, const Result& found, const Result& exp
   EXPECT_LT(root_mean_square(gradient_errors), 1) << name;
 }
 
-void expect_within_rounding(MakeEngine make, Precision precision) {
+void expect_within_rounding(MakeEngine make, Precision precision, at::Device device = cpu) {
   const double stored = precision == Precision::bfloat16 ? 0x1p-8 : 0x1p-24;
   for (const Case& one : cases()) {
     const auto network = network_of(one);
     const EnergyConfig config = config_of(one);
-    const auto engine = make(*network, config, precision);
+    const auto engine = make(*network, config, precision, device);
     engine->load(network->parameter_values());
     const at::Tensor state = states(one.batch, one.shape);
     expect_within(analyse(config, one.shape, to_double(network->parameter_values()), state, stored),
-                  evaluate(*engine, state), exact(*network, state),
+                  evaluate(*engine, state, device), exact(*network, state),
                   precision == Precision::bfloat16 ? 0.2 : 2e-5,
                   engine->description() + ' ' + testing::PrintToString(one.shape));
   }
@@ -156,21 +156,22 @@ TEST(GradientEngine, LayerwiseBfloat16IsExactButForRounding) {
   expect_within_rounding(layerwise, Precision::bfloat16);
 }
 
-void expect_resnet_within_rounding(MakeEngine make, Precision precision, double silu_bound) {
+void expect_resnet_within_rounding(MakeEngine make, Precision precision, double silu_bound,
+                                   at::Device device = cpu) {
   const double stored = precision == Precision::bfloat16 ? 0x1p-8 : 0x1p-24;
   for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
     for (const Case& one :
          {Case{{1, 8, 8}, 4, 1, activation, 1}, Case{{3, 16, 32}, 8, 5, activation, 1},
           Case{{2, 9, 14}, 5, 19, activation, 2}, Case{{3, 35, 11}, 16, 3, activation, 3}}) {
       const auto network = network_of(one);
-      const auto engine = make(*network, config_of(one), precision);
+      const auto engine = make(*network, config_of(one), precision, device);
       engine->load(network->parameter_values());
       const at::Tensor state = states(one.batch, one.shape);
       // A derivative that may jump makes most of the leaky ReLU's bound.
       const double largest = activation == Activation::silu ? silu_bound : 100 * silu_bound;
       expect_within(analyse_resnet(config_of(one), one.shape,
                                    to_double(network->parameter_values()), state, stored),
-                    evaluate(*engine, state), exact(*network, state), largest,
+                    evaluate(*engine, state, device), exact(*network, state), largest,
                     engine->description() + " resnet " + testing::PrintToString(one.shape));
     }
   }
@@ -189,18 +190,18 @@ TEST(GradientEngine, LayerwiseResnetBfloat16IsExactButForRounding) {
 /// The mlp's errors over sixteen networks at once: a network has few rounded weights, which all of
 /// its states share, so that its own mean says little.
 void expect_mlp_within_rounding(const EnergyConfig& config, const StateShape& shape,
-                                std::int64_t batch, Precision precision) {
+                                std::int64_t batch, Precision precision, at::Device device) {
   const bool rounds = precision == Precision::bfloat16;
   std::vector<at::Tensor> of[8];
   std::string name;
   for (std::uint32_t seed = 1; seed <= 16; ++seed) {
     const auto network = make_network(config, shape, seed);
-    const auto engine = own(*network, config, precision);
+    const auto engine = own(*network, config, precision, device);
     engine->load(network->parameter_values());
     const at::Tensor state = states(batch, shape, seed);
     const Analysis bound = analyse_mlp(config, to_double(network->parameter_values()), state,
                                        rounds ? 0x1p-8 : 0x1p-24);
-    const Result found = evaluate(*engine, state), expected = exact(*network, state);
+    const Result found = evaluate(*engine, state, device), expected = exact(*network, state);
     const at::Tensor all[] = {
         bound.energy, bound.gradient, bound.energy_variance, bound.gradient_variance,
         found.energy, found.gradient, expected.energy,       expected.gradient};
@@ -212,7 +213,7 @@ void expect_mlp_within_rounding(const EnergyConfig& config, const StateShape& sh
                 {joined(6), joined(7)}, rounds ? 0.2 : 2e-5, name);
 }
 
-TEST(GradientEngine, LayerwiseMlpIsExactButForRounding) {
+void expect_mlps_within_rounding(at::Device device) {
   for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
     for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
       for (const auto& [shape, hidden] :
@@ -222,17 +223,19 @@ TEST(GradientEngine, LayerwiseMlpIsExactButForRounding) {
         const EnergyConfig config{
             .type = EnergyType::mlp, .activation = activation, .slope = 0.2, .hidden = hidden};
         for (const std::int64_t batch : {1, 19}) {
-          expect_mlp_within_rounding(config, shape, batch, precision);
+          expect_mlp_within_rounding(config, shape, batch, precision, device);
         }
       }
     }
   }
 }
 
+TEST(GradientEngine, LayerwiseMlpIsExactButForRounding) { expect_mlps_within_rounding(cpu); }
+
 TEST(GradientEngine, AnMlpWithoutHiddenLayersIsLinear) {
   const EnergyConfig config{.type = EnergyType::mlp, .hidden = {}};
   const auto network = make_network(config, {3}, 3);
-  const auto engine = own(*network, config, Precision::float32);
+  const auto engine = own(*network, config, Precision::float32, cpu);
   engine->load(network->parameter_values());
   const at::Tensor weight = network->parameters()[0].value.detach();
   const Result found = evaluate(*engine, states(4, {3}));
@@ -245,8 +248,8 @@ TEST(GradientEngine, LayerwiseKeepsItsNumbersAndTakesNewWeightsInPlace) {
        {Case{{1, 9, 9}, 4, 8, Activation::silu}, Case{{3, 9, 14}, 8, 8, Activation::silu, 2}}) {
     for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
       const auto network = network_of(one);
-      const auto engine = layerwise(*network, config_of(one), precision),
-                 fresh = layerwise(*network, config_of(one), precision);
+      const auto engine = layerwise(*network, config_of(one), precision, cpu),
+                 fresh = layerwise(*network, config_of(one), precision, cpu);
       EXPECT_TRUE(engine->repeatable());
       engine->load(network->parameter_values());
       const at::Tensor state = states(8, one.shape);
@@ -326,7 +329,7 @@ TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
                             Case{{3, 9, 14}, 8, 64, Activation::leaky_relu},
                             Case{{3, 9, 14}, 8, 64, Activation::silu, 2}}) {
       const auto network = network_of(one);
-      const auto engine = own(*network, config_of(one), precision);
+      const auto engine = own(*network, config_of(one), precision, cpu);
       if (engine->description() == "layer by layer bfloat16") continue;  // LibTorch's convolutions
       ASSERT_TRUE(engine->batch_invariant());
       engine->load(network->parameter_values());
@@ -358,7 +361,7 @@ TEST(GradientEngine, ANeighbourThatIsNotANumberChangesNothing) {
        {std::pair{convnet, Precision::float32}, std::pair{convnet, Precision::bfloat16},
         std::pair{resnet, Precision::float32}}) {
     const auto network = network_of(one);
-    const auto engine = own(*network, config_of(one), precision);
+    const auto engine = own(*network, config_of(one), precision, cpu);
     engine->load(network->parameter_values());
     at::Tensor state = states(9, one.shape);
     const Result before = evaluate(*engine, state);
@@ -377,7 +380,7 @@ std::vector<std::pair<std::unique_ptr<GradientEngine>, std::unique_ptr<Network>>
   for (const MakeEngine make : {own, layerwise, autograd}) {
     for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
       auto network = network_of(one);
-      auto engine = make(*network, config_of(one), precision);
+      auto engine = make(*network, config_of(one), precision, cpu);
       result.emplace_back(std::move(engine), std::move(network));
     }
   }
@@ -417,6 +420,49 @@ TEST(GradientEngine, LoadTakesACopy) {
     EXPECT_TRUE(at::equal(same.gradient, before.gradient)) << engine->description();
     engine->load(network->parameter_values());
     EXPECT_FALSE(at::equal(evaluate(*engine, state).gradient, before.gradient));
+  }
+}
+
+/// Where there is a GPU.
+class GpuGradientEngine : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (at::getNumGPUs() == 0) GTEST_SKIP() << "no GPU";
+    choose_gpu_arithmetic();
+  }
+};
+
+TEST_F(GpuGradientEngine, ConvnetFloat32IsExactButForRounding) {
+  expect_within_rounding(own, Precision::float32, gpu);
+}
+TEST_F(GpuGradientEngine, ConvnetBfloat16IsExactButForRounding) {
+  expect_within_rounding(own, Precision::bfloat16, gpu);
+}
+TEST_F(GpuGradientEngine, ResnetFloat32IsExactButForRounding) {
+  expect_resnet_within_rounding(own, Precision::float32, 2e-3, gpu);
+}
+TEST_F(GpuGradientEngine, ResnetBfloat16IsExactButForRounding) {
+  expect_resnet_within_rounding(own, Precision::bfloat16, 0.3, gpu);
+}
+TEST_F(GpuGradientEngine, MlpIsExactButForRounding) { expect_mlps_within_rounding(gpu); }
+
+TEST_F(GpuGradientEngine, RepeatsItsBits) {
+  for (const Case& one : {Case{{3, 32, 32}, 32, 128, Activation::silu},
+                          Case{{3, 32, 32}, 16, 64, Activation::silu, 2}}) {
+    for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
+      const auto network = network_of(one);
+      const auto engine = own(*network, config_of(one), precision, gpu),
+                 other = own(*network, config_of(one), precision, gpu);
+      engine->load(network->parameter_values());
+      other->load(network->parameter_values());
+      const at::Tensor state = states(one.batch, one.shape);
+      const Result first = evaluate(*engine, state, gpu);
+      for (GradientEngine* again : {engine.get(), other.get()}) {
+        const Result found = evaluate(*again, state, gpu);
+        EXPECT_TRUE(at::equal(found.gradient, first.gradient));
+        EXPECT_TRUE(at::equal(found.energy, first.energy));
+      }
+    }
   }
 }
 
