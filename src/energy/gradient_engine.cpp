@@ -31,6 +31,12 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
   if (config.type == EnergyType::resnet && device.is_cpu() && precision == Precision::float32) {
     return make_resnet_engine(config, network.state_shape());
   }
+#ifdef STANLEY_CUDA
+  if (config.type == EnergyType::convnet && device.is_cuda() && precision == Precision::bfloat16 &&
+      convnet_cuda_engine_serves(config, network.state_shape())) {
+    return make_convnet_cuda_engine(config, network.state_shape(), device);
+  }
+#endif
   return make_layerwise_engine(config, network.state_shape(), precision, device);
 }
 

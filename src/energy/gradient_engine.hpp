@@ -59,6 +59,13 @@ std::unique_ptr<GradientEngine> make_autograd_engine(const Network& network, Pre
 std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
                                                     const StateShape& shape, Precision precision);
 
+/// The convnet on a GPU in bfloat16, with one kernel for each layer and direction: of channels in
+/// multiples of 8, for states of at most 8. Only in a build with STANLEY_CUDA.
+bool convnet_cuda_engine_serves(const EnergyConfig& config, const StateShape& shape);
+std::unique_ptr<GradientEngine> make_convnet_cuda_engine(const EnergyConfig& config,
+                                                         const StateShape& shape,
+                                                         at::Device device);
+
 /// The resnet on the CPU in float32, with Winograd's minimal filtering for all convolutions of 3×3.
 std::unique_ptr<GradientEngine> make_resnet_engine(const EnergyConfig& config,
                                                    const StateShape& shape);

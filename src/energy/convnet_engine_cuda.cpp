@@ -1,0 +1,137 @@
+#ifdef STANLEY_CUDA
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "energy/frozen_layer.hpp"
+#include "energy/fused_convolution.hpp"
+#include "energy/gradient_engine.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr std::int64_t input_channels = 8;  // those that a state lacks are zero
+
+Bfloat16* pointer(const at::Tensor& tensor) {
+  return static_cast<Bfloat16*>(tensor.mutable_data_ptr());
+}
+
+/// Each layer is one kernel on the way forward and one on the way back; buffers come anew from
+/// LibTorch's cache, or from a recorded graph's own.
+class ConvnetCudaEngine : public GradientEngine {
+ public:
+  ConvnetCudaEngine(const EnergyConfig& config, const StateShape& shape, at::Device device)
+      : config_(config), shape_(shape), options_(at::TensorOptions(device).dtype(at::kBFloat16)) {
+    const std::vector<ConvolutionLayer> layers = convnet_layers(config.channels, shape);
+    for (std::size_t i = 0; i + 1 < layers.size(); ++i) {
+      const ConvolutionLayer& layer = layers[i];
+      layers_.push_back({{.images = 0,
+                          .height = layer.in_height,
+                          .width = layer.in_width,
+                          .channels = i == 0 ? input_channels : layer.in,
+                          .filters = layer.out,
+                          .kernel = layer.kernel_height,
+                          .stride = layer.stride,
+                          .padding = layer.padding}});
+    }
+  }
+
+  void load(const std::vector<at::Tensor>& weights) override {
+    const c10::NoGradGuard no_gradient;
+    const at::TensorOptions floats = options_.dtype(at::kFloat);
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      Layer& layer = layers_[i];
+      const std::int64_t lacking = layer.shape.channels - weights[2 * i].size(1);
+      const at::Tensor filters = at::constant_pad_nd(weights[2 * i], {0, 0, 0, 0, 0, lacking});
+      copy_to(layer.forward, filters, options_);  // channels last
+      copy_to(layer.backward, backward_weight(filters, layer.shape.stride), options_);
+      copy_to(layer.bias, weights[2 * i + 1], floats);
+    }
+    copy_to(top_, weights[2 * layers_.size()], floats);
+    copy_to(top_bias_, weights.back(), floats);
+  }
+
+  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+    const c10::NoGradGuard no_gradient;
+    const c10::cuda::CUDAGuard guard(options_.device());
+    CUstream_st* const stream = c10::cuda::getCurrentCUDAStream().stream();
+    const std::int64_t images = state.size(0), pixels = shape_[1] * shape_[2];
+    at::Tensor value = at::empty({images, pixels, input_channels}, options_);
+    load_states_cuda(state.const_data_ptr<float>(), images, shape_[0], pixels, pointer(value),
+                     stream);
+    std::vector<at::Tensor> derivatives;
+    for (const Layer& layer : layers_) {
+      const ConvolutionShape shape = layer.of(images);
+      const at::Tensor out =
+          at::empty({images, shape.output_height(), shape.output_width(), shape.filters}, options_);
+      derivatives.push_back(at::empty_like(out));
+      convolve_cuda({.shape = shape,
+                     .activation = config_.activation,
+                     .slope = static_cast<float>(config_.slope),
+                     .input = pointer(value),
+                     .weight = pointer(layer.forward),
+                     .bias = layer.bias.const_data_ptr<float>(),
+                     .value = pointer(out),
+                     .derivative = pointer(derivatives.back())},
+                    stream);
+      value = out;
+    }
+    evaluate_top_cuda(pointer(value), top_.const_data_ptr<float>(),
+                      top_bias_.const_data_ptr<float>(), images, top_.numel(),
+                      pointer(derivatives.back()), energy.mutable_data_ptr<float>(), stream);
+    at::Tensor from = derivatives.back();
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+      const Layer& layer = layers_[i];
+      const at::Tensor to = i > 0 ? at::empty_like(derivatives[i - 1]) : at::Tensor();
+      convolve_cuda({.shape = layer.of(images),
+                     .gradient = pointer(from),
+                     .weight = pointer(layer.backward),
+                     .derivative = i > 0 ? pointer(derivatives[i - 1]) : nullptr,
+                     .out = i > 0 ? pointer(to) : nullptr,
+                     .state_gradient = i > 0 ? nullptr : gradient.mutable_data_ptr<float>(),
+                     .state_channels = shape_[0]},
+                    stream);
+      from = to;
+    }
+  }
+
+  bool batch_invariant() const override { return true; }
+  bool repeatable() const override { return true; }
+  std::string description() const override { return "fused convolutions bfloat16"; }
+
+ private:
+  struct Layer {
+    ConvolutionShape shape;  // without the number of images
+    at::Tensor forward, backward, bias;
+
+    ConvolutionShape of(std::int64_t images) const {
+      ConvolutionShape whole = shape;
+      whole.images = images;
+      return whole;
+    }
+  };
+
+  EnergyConfig config_;
+  StateShape shape_;
+  at::TensorOptions options_;
+  std::vector<Layer> layers_;  // all but the last
+  at::Tensor top_, top_bias_;  // of the last one: [1, channels, height, width] and [1] float32
+};
+
+}  // namespace
+
+bool convnet_cuda_engine_serves(const EnergyConfig& config, const StateShape& shape) {
+  return config.channels % 8 == 0 && shape[0] <= input_channels;
+}
+
+std::unique_ptr<GradientEngine> make_convnet_cuda_engine(const EnergyConfig& config,
+                                                         const StateShape& shape,
+                                                         at::Device device) {
+  return std::make_unique<ConvnetCudaEngine>(config, shape, device);
+}
+
+}  // namespace stanley
+
+#endif

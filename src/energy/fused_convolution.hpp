@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+
+#include "energy/elementwise.hpp"
+
+struct CUstream_st;  // cudaStream_t is a pointer to it
+namespace at {
+class Tensor;
+}
+
+/// The convnet's layers on a CUDA device in bfloat16, each one kernel: a convolution as a product
+/// of matrices on the tensor cores, its sums in float32, and what follows it before anything is
+/// stored. Arrays are images with their channels last, [image, y, x, channel]; all pointers are
+/// device memory that starts at a multiple of 16 bytes. The numbers of one image do not depend on
+/// the others. The work is queued on `stream`; a launch that fails throws Error(environment). Only
+/// in a build with STANLEY_CUDA.
+namespace stanley {
+
+/// A square convolution of images height × width with zeros around them: of kernel 3, stride 1 and
+/// padding 1, or 4, 2 and 1. Both numbers of channels are multiples of 8.
+struct ConvolutionShape {
+  std::int64_t images, height, width, channels, filters;
+  std::int64_t kernel, stride, padding;
+
+  std::int64_t output_height() const { return (height + 2 * padding - kernel) / stride + 1; }
+  std::int64_t output_width() const { return (width + 2 * padding - kernel) / stride + 1; }
+};
+
+/// value ← f(z), derivative ← f′(z), for z the convolution of `input` plus bias.
+struct ForwardConvolution {
+  ConvolutionShape shape;
+  Activation activation;
+  float slope;             ///< of the leaky ReLU
+  const Bfloat16* input;   ///< [images, height, width, channels]
+  const Bfloat16* weight;  ///< [filters, kernel, kernel, channels]
+  const float* bias;       ///< [filters]
+  Bfloat16* value;         ///< [images, output height, output width, filters], as `derivative`
+  Bfloat16* derivative;
+};
+
+/// The way back: the convolution's adjoint, times `derivative` or into the gradient of the states.
+struct BackwardConvolution {
+  ConvolutionShape shape;
+  const Bfloat16* gradient;  ///< [images, output height, output width, filters]
+  /// [stride, stride, channels, kernel / stride, kernel / stride, filters]: for input pixels whose
+  /// y and x leave these remainders, the weights of the outputs that they reach.
+  const Bfloat16* weight;
+  const Bfloat16* derivative;  ///< [images, height, width, channels], as `out`; null for the states
+  Bfloat16* out;
+  float* state_gradient;  ///< [images, state_channels, height, width]; null where `out` is not
+  std::int64_t state_channels;  ///< at most 8, as `channels` is then
+};
+
+/// Input rows q·stride + remainder are reached by kernel / stride output rows from q + first_tap
+/// on, with the filter's rows in falling order.
+std::int64_t first_tap(const ConvolutionShape& shape, std::int64_t remainder);
+
+/// The adjoint's weights, in BackwardConvolution's order, of filters [filters, channels, kernel,
+/// kernel].
+at::Tensor backward_weight(const at::Tensor& filters, std::int64_t stride);
+
+void convolve_cuda(const ForwardConvolution& pass, CUstream_st* stream);
+void convolve_cuda(const BackwardConvolution& pass, CUstream_st* stream);
+
+/// States [images, channels, height, width] as images in bfloat16 whose pixels are filled up to
+/// eight channels with zeros.
+void load_states_cuda(const float* state, std::int64_t images, std::int64_t channels,
+                      std::int64_t pixels, Bfloat16* out, CUstream_st* stream);
+
+/// The last layer, for `size` top values of each image: energy ← value·weight + bias, and
+/// derivative ← derivative ∘ weight, the gradient of what was activated to them.
+void evaluate_top_cuda(const Bfloat16* value, const float* weight, const float* bias,
+                       std::int64_t images, std::int64_t size, Bfloat16* derivative, float* energy,
+                       CUstream_st* stream);
+
+}  // namespace stanley
