@@ -31,22 +31,24 @@ __device__ float logistic(float z) {
   if constexpr (sizeof(Element) == sizeof(float)) {
     return 1.0F / (1.0F + expf(-z));
   } else {
-    return __fdividef(1.0F, 1.0F + __expf(-z));
+    float power, s;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-1.44269504F * z));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(s) : "f"(1.0F + power));
+    return s;
   }
 }
 
-/// f(z) and f′(z).
+/// f(z) and f′(z), for results that are stored as Elements.
 template <typename Element>
-__device__ void activate(Activation activation, float slope, float z, Element& value,
-                         Element& derivative) {
+__device__ void activate(Activation activation, float slope, float z, float& value,
+                         float& derivative) {
   if (activation == Activation::silu) {
-    const float s = logistic<Element>(z), y = z * s;
-    value = narrowed<Element>(y);
-    derivative = narrowed<Element>(fmaf(y, 1.0F - s, s));
+    const float s = logistic<Element>(z);
+    value = z * s;
+    derivative = fmaf(-value, s, value + s);
   } else {
-    const float factor = z > 0.0F ? 1.0F : slope;
-    value = narrowed<Element>(z * factor);
-    derivative = narrowed<Element>(factor);
+    derivative = z > 0.0F ? 1.0F : slope;
+    value = z * derivative;
   }
 }
 

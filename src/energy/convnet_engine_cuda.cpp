@@ -81,19 +81,18 @@ class ConvnetCudaEngine : public GradientEngine {
     evaluate_top_cuda(pointer(value), top_.const_data_ptr<float>(),
                       top_bias_.const_data_ptr<float>(), images, top_.numel(),
                       pointer(derivatives.back()), energy.mutable_data_ptr<float>(), stream);
-    at::Tensor from = derivatives.back();
     for (std::size_t i = layers_.size(); i-- > 0;) {
       const Layer& layer = layers_[i];
-      const at::Tensor to = i > 0 ? at::empty_like(derivatives[i - 1]) : at::Tensor();
+      // A layer's gradient takes the place of the derivatives that it is multiplied with.
+      Bfloat16* const below = i > 0 ? pointer(derivatives[i - 1]) : nullptr;
       convolve_cuda({.shape = layer.of(images),
-                     .gradient = pointer(from),
+                     .gradient = pointer(derivatives[i]),
                      .weight = pointer(layer.backward),
-                     .derivative = i > 0 ? pointer(derivatives[i - 1]) : nullptr,
-                     .out = i > 0 ? pointer(to) : nullptr,
+                     .derivative = below,
+                     .out = below,
                      .state_gradient = i > 0 ? nullptr : gradient.mutable_data_ptr<float>(),
                      .state_channels = shape_[0]},
                     stream);
-      from = to;
     }
   }
 

@@ -64,6 +64,11 @@ void FrozenLayer::load(const at::Tensor& weight, const at::TensorOptions& option
 at::Tensor FrozenLayer::forward(const at::Tensor& input) const {
   const Timed timed(Operation::products);
   if (stride_ == 0) return at::mm(input, weight_.t());
+  if (input.is_cpu() && input.scalar_type() == at::kBFloat16 && input.size(3) < 4) {
+    // LibTorch 2.11's bfloat16 convolutions of 4×4 on AMX read beyond images of two columns.
+    return at::conv2d(input.to(at::kFloat), weight_.to(at::kFloat), {}, stride_, padding_)
+        .to(at::kBFloat16, false, false, layout_of(input));
+  }
   return at::conv2d(input, weight_, {}, stride_, padding_).contiguous(layout_of(input));
 }
 

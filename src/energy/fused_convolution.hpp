@@ -47,8 +47,8 @@ struct BackwardConvolution {
   /// y and x leave these remainders, the weights of the outputs that they reach.
   const Bfloat16* weight;
   const Bfloat16* derivative;  ///< [images, height, width, channels], as `out`; null for the states
-  Bfloat16* out;
-  float* state_gradient;  ///< [images, state_channels, height, width]; null where `out` is not
+  Bfloat16* out;               ///< may be derivative
+  float* state_gradient;       ///< [images, state_channels, height, width]; null where `out` is not
   std::int64_t state_channels;  ///< at most 8, as `channels` is then
 };
 

@@ -69,11 +69,14 @@ struct Product {
 };
 
 /// The tile of one block of threads: rows × columns outputs, of which a warp has warp_rows ×
-/// warp_columns; `depth` terms of the sums at a time, in `stages` buffers.
-template <int rows_, int columns_, int warp_rows_, int warp_columns_, int depth_, int stages_>
+/// warp_columns; `depth` terms of the sums at a time, in `stages` buffers. A multiprocessor has
+/// registers for `blocks` of them.
+template <int rows_, int columns_, int warp_rows_, int warp_columns_, int depth_, int stages_,
+          int blocks_>
 struct Tile {
   static constexpr int rows = rows_, columns = columns_, warp_rows = warp_rows_,
-                       warp_columns = warp_columns_, depth = depth_, stages = stages_;
+                       warp_columns = warp_columns_, depth = depth_, stages = stages_,
+                       blocks = blocks_;
   static constexpr int warps_down = rows / warp_rows;
   static constexpr int threads = 32 * warps_down * (columns / warp_columns);
   static constexpr int pitch = depth + piece;  // so that eight rows are in different banks
@@ -297,7 +300,7 @@ struct alignas(16) Eight {
 };
 
 template <typename Tile, typename Finish>
-__global__ void __launch_bounds__(Tile::threads)
+__global__ void __launch_bounds__(Tile::threads, Tile::blocks)
     convolve(const __grid_constant__ Product product, const __grid_constant__ Finish finish) {
   extern __shared__ __align__(16) float tile[];
   const SharedAddress stages = shared_address(tile);
@@ -332,14 +335,14 @@ __global__ void __launch_bounds__(Tile::threads)
   __syncthreads();
 
   constexpr int groups = Tile::columns / piece, rows_at_once = Tile::threads / groups;
-  static_assert(Tile::threads % groups == 0 && Tile::rows % rows_at_once == 0);
+  static_assert(Tile::threads % groups == 0);
   const int column = static_cast<int>(threadIdx.x) % groups * piece;
   if (first_column + column >= product.columns) return;
   const auto finish_group = finish.at_channel(first_column + column);
 #pragma unroll
-  for (int i = 0; i < Tile::rows / rows_at_once; ++i) {
-    const int row = static_cast<int>(threadIdx.x) / groups + i * rows_at_once;
-    if (first_row + row >= phase.pixels) break;
+  for (int first = 0; first < Tile::rows; first += rows_at_once) {
+    const int row = first + static_cast<int>(threadIdx.x) / groups;
+    if (row >= Tile::rows || first_row + row >= phase.pixels) break;
     const Pixel pixel = pixel_of(phase, first_row + row);
     finish_group(*reinterpret_cast<const Eight*>(tile + row * Tile::sums_pitch + column),
                  pixel.image, product.stride * pixel.y + phase.y,
@@ -351,6 +354,16 @@ __global__ void __launch_bounds__(Tile::threads)
 struct alignas(16) Piece {
   Bfloat16 at[piece];
 };
+
+__device__ Piece packed(const Eight& numbers) {
+  Piece result;
+#pragma unroll
+  for (int k = 0; k < piece; k += 2) {
+    reinterpret_cast<__nv_bfloat162&>(result.at[k]) =
+        __floats2bfloat162_rn(numbers.at[k], numbers.at[k + 1]);
+  }
+  return result;
+}
 
 /// What is done with eight channels of a pixel: bias, activation and derivative.
 struct Activate {
@@ -366,16 +379,16 @@ struct Activate {
     Eight bias;
 
     __device__ void operator()(const Eight& sums, int image, int y, int x) const {
-      Piece of_value, of_derivative;
+      Eight of_value, of_derivative;
 #pragma unroll
       for (int k = 0; k < piece; ++k) {
-        activate(pass.activation, pass.slope, sums.at[k] + bias.at[k], of_value.at[k],
-                 of_derivative.at[k]);
+        activate<Bfloat16>(pass.activation, pass.slope, sums.at[k] + bias.at[k], of_value.at[k],
+                           of_derivative.at[k]);
       }
       const std::int64_t at =
           ((std::int64_t{image} * pass.height + y) * pass.width + x) * pass.filters + channel;
-      *reinterpret_cast<Piece*>(pass.value + at) = of_value;
-      *reinterpret_cast<Piece*>(pass.derivative + at) = of_derivative;
+      *reinterpret_cast<Piece*>(pass.value + at) = packed(of_value);
+      *reinterpret_cast<Piece*>(pass.derivative + at) = packed(of_derivative);
     }
   };
   __device__ AtChannel at_channel(int channel) const {
@@ -397,12 +410,10 @@ struct Multiply {
       const std::int64_t at =
           ((std::int64_t{image} * pass.height + y) * pass.width + x) * pass.channels + channel;
       const Piece factor = *reinterpret_cast<const Piece*>(pass.derivative + at);
-      Piece product;
+      Eight product;
 #pragma unroll
-      for (int k = 0; k < piece; ++k) {
-        product.at[k] = narrowed<Bfloat16>(sums.at[k] * widened(factor.at[k]));
-      }
-      *reinterpret_cast<Piece*>(pass.out + at) = product;
+      for (int k = 0; k < piece; ++k) product.at[k] = sums.at[k] * widened(factor.at[k]);
+      *reinterpret_cast<Piece*>(pass.out + at) = packed(product);
     }
   };
   __device__ AtChannel at_channel(int channel) const { return {*this, channel}; }
@@ -512,12 +523,15 @@ template <typename Finish>
 void launch(const Product& product, const Finish& finish, cudaStream_t stream) {
   const std::int64_t outputs =
       std::int64_t{product.phase[0].pixels} * product.phases * product.columns;
-  if (product.columns <= 8) return launch<Tile<256, 8, 32, 8, 32, 3>>(product, finish, stream);
-  if (product.columns <= 32) return launch<Tile<128, 32, 32, 32, 32, 3>>(product, finish, stream);
-  if (outputs >= 128 * 64 * 100) {
-    return launch<Tile<128, 64, 32, 32, 64, 3>>(product, finish, stream);
+  if (product.columns <= 8) return launch<Tile<256, 8, 32, 8, 32, 2, 4>>(product, finish, stream);
+  if (product.columns <= 32) {
+    return product.channels < 64 ? launch<Tile<128, 32, 32, 32, 32, 2, 4>>(product, finish, stream)
+                                 : launch<Tile<128, 32, 32, 32, 64, 2, 4>>(product, finish, stream);
   }
-  launch<Tile<64, 64, 32, 32, 64, 3>>(product, finish, stream);
+  if (outputs >= 128 * 64 * 100) {
+    return launch<Tile<128, 64, 32, 32, 64, 2, 2>>(product, finish, stream);
+  }
+  launch<Tile<64, 64, 32, 32, 64, 4, 2>>(product, finish, stream);
 }
 
 __global__ void load_states(const float* state, std::int64_t count, int channels, int pixels,

@@ -43,7 +43,10 @@ __global__ void activation_kernel(ActivationPass<Element> pass, std::uint32_t pa
       float sum = widened(z.at[k]) + pass.bias[channel + k];
       if (pass.skip != nullptr) sum += widened(skip.at[k]);
       hidden.at[k] = narrowed<Element>(sum);
-      activate(pass.activation, pass.slope, sum, value.at[k], derivative.at[k]);
+      float f, slope;
+      activate<Element>(pass.activation, pass.slope, sum, f, slope);
+      value.at[k] = narrowed<Element>(f);
+      derivative.at[k] = narrowed<Element>(slope);
     }
     if (pass.hidden != nullptr) reinterpret_cast<Group*>(pass.hidden)[i] = hidden;
     reinterpret_cast<Group*>(pass.value)[i] = value;

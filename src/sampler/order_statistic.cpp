@@ -2,6 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#ifdef STANLEY_CUDA
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "sampler/order_statistic_cuda.hpp"
+#endif
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -29,11 +36,17 @@ order_statistic_of_row(const float* row, std::int64_t d, std::int64_t k) {
 }  // namespace
 
 at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k) {
-  if (!values.is_cpu()) return std::get<0>(at::kthvalue(values.abs(), k, 1));
   const std::int64_t n = values.size(0), d = values.size(1);
   at::Tensor result = at::empty({n}, values.options());
   const auto* in = values.const_data_ptr<float>();
   auto* out = result.mutable_data_ptr<float>();
+#ifdef STANLEY_CUDA
+  if (values.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(values.device());
+    order_statistic_cuda(in, n, d, k, out, c10::cuda::getCurrentCUDAStream().stream());
+    return result;
+  }
+#endif
   for (std::int64_t i = 0; i < n; ++i) out[i] = order_statistic_of_row(in + i * d, d, k);
   return result;
 }
