@@ -26,12 +26,17 @@ class WeightGradient {
                                            const at::Tensor& slope, at::Tensor& energy) = 0;
 };
 
-/// The fastest one for the network and device. `network` must outlive it.
+/// The fastest one for the network, the chains' precision (resolved) and the device. With chains in
+/// bfloat16, a built-in network's products on a GPU are so too, with sums in float32; all else is
+/// in float32. `network` must outlive it.
 std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
-                                                     const EnergyConfig& config, at::Device device);
+                                                     const EnergyConfig& config,
+                                                     Precision precision, at::Device device);
 
-/// Any network on any device through LibTorch's autograd.
-std::unique_ptr<WeightGradient> make_autograd_weight_gradient(const Network& network);
+/// Any network on any device through LibTorch's autograd, with activations and products in
+/// `precision`.
+std::unique_ptr<WeightGradient> make_autograd_weight_gradient(
+    const Network& network, Precision precision = Precision::float32);
 
 /// The convnet on the CPU: by Winograd's minimal filtering, like the chains' engine.
 std::unique_ptr<WeightGradient> make_convnet_weight_gradient(const EnergyConfig& config,

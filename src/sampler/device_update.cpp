@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #ifdef STANLEY_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
@@ -62,6 +63,16 @@ void wait_for(at::Device device) {
   if (device.is_cpu()) return;
 #ifdef STANLEY_CUDA
   c10::cuda::getCurrentCUDAStream(device.index()).synchronize();
+#endif
+}
+
+std::optional<double> peak_memory(at::Device device) {
+  if (device.is_cpu()) return std::nullopt;
+#ifdef STANLEY_CUDA
+  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+  return static_cast<double>(stats.allocated_bytes[0].peak);  // 0: of all pools
+#else
+  throw Error(ExitCode::bug, "a state is on a GPU, but this binary was built without CUDA");
 #endif
 }
 

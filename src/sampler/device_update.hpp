@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 #include "sampler/transition.hpp"
 #include "sampler/update.hpp"
 
@@ -14,6 +16,9 @@ void update_states(const Update& update, const ChainBatch& batch, const at::Tens
 
 /// Returns when all work queued on the device is done: before a clock is read.
 void wait_for(at::Device device);
+
+/// The most memory that LibTorch has held on a GPU so far, in bytes; none for the CPU.
+std::optional<double> peak_memory(at::Device device);
 
 /// batch.state ← scale·ξ.
 void fill_normal(random::Key key, std::uint64_t step, float scale, const ChainBatch& batch);

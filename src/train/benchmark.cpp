@@ -70,7 +70,7 @@ class Parts {
         engine_(
             make_gradient_engine(*network_, config.energy, setup_.precision, setup_.torch_device)),
         transition_(make_transition(config.sampler, {config.run.seed})),
-        objective_(config, *network_, setup_.torch_device),
+        objective_(config, *network_, setup_.precision, setup_.torch_device),
         reducer_(reducer_for(config, setup_, session)),
         gradient_(at::zeros({optimizer_.size()}, floats())) {
     load_weights();

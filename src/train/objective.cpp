@@ -20,9 +20,9 @@ EnergySums& EnergySums::operator+=(const EnergySums& other) {
 }
 
 ContrastiveObjective::ContrastiveObjective(const Config& config, const Network& network,
-                                           at::Device device)
+                                           Precision precision, at::Device device)
     : network_(network),
-      gradient_(make_weight_gradient(network, config.energy, device)),
+      gradient_(make_weight_gradient(network, config.energy, precision, device)),
       penalty_(config.objective.energy_penalty),
       batch_(static_cast<double>(config.data.batch)),
       active_(static_cast<double>(config.chains.active)) {}

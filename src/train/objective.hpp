@@ -23,7 +23,8 @@ struct EnergySums {
 class ContrastiveObjective {
  public:
   /// `network`, which must outlive it, on `device`.
-  ContrastiveObjective(const Config& config, const Network& network, at::Device device);
+  ContrastiveObjective(const Config& config, const Network& network, Precision precision,
+                       at::Device device);
 
   /// Takes over the network's parameters: once for each weight update, before add_up().
   void load();

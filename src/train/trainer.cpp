@@ -35,7 +35,7 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       network_(
           make_network_on_all(config, dataset.shape(), context.energy_file, context.communicator)),
       optimizer_(config.optimizer, *network_, context.device),
-      objective_(config, *network_, context.device),
+      objective_(config, *network_, context.precision, context.device),
       batches_(dataset, config, attempt),
       bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device),
       start_(make_start_state(config, dataset, attempt)),

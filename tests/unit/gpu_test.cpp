@@ -99,7 +99,7 @@ TEST_F(Gpu, UpdatesHaveTheBitsOfTheHost) {
 }
 
 TEST_F(Gpu, OrderStatisticsAreThoseOfTheHost) {
-  for (const auto& [n, d] : {std::tuple{1, 1}, {3, 4}, {64, 3072}}) {
+  for (const auto& [n, d] : {std::tuple{1, 1}, {3, 4}, {64, 1024}, {7, 3072}, {3, 5000}}) {
     at::Tensor values = normals({n, d}, 1);
     if (n > 1) values[1].fill_(0.25);
     for (const double q : {0.1, 0.5, 0.9, 1.0}) {
@@ -183,7 +183,8 @@ TEST_F(Gpu, MultipliesAndAddsInOnePass) {
           // The last row and the last column of an odd size are in no square.
           added.narrow(2, 0, 2 * of_skip[2])
               .narrow(3, 0, 2 * of_skip[3])
-              .copy_(at::kron(skip.to(at::kDouble).contiguous(), at::full({1, 1, 2, 2}, 0.25, at::kDouble)));
+              .copy_(at::kron(skip.to(at::kDouble).contiguous(),
+                              at::full({1, 1, 2, 2}, 0.25, at::kDouble)));
         }
         expect_near(there, product + added, product.abs() + added.abs() + 1e-30);
       }

@@ -127,7 +127,7 @@ at::Tensor points(std::int64_t n, double shift) {
 TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
   for (const double penalty : {0.0, 0.01, 2.0}) {
     const auto network = mlp();
-    ContrastiveObjective objective(objective_config(penalty), *network, at::kCPU);
+    ContrastiveObjective objective(objective_config(penalty), *network, Precision::float32, at::kCPU);
     objective.load();
     const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
     at::Tensor gradient = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1});
@@ -160,7 +160,7 @@ TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
 TEST(TrainObjective, FollowsFiniteDifferences) {
   const auto network = mlp();
   const Config config = objective_config(0.3);
-  ContrastiveObjective objective(config, *network, at::kCPU);
+  ContrastiveObjective objective(config, *network, Precision::float32, at::kCPU);
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor gradient = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), unused = gradient.clone();
   objective.load();
@@ -187,7 +187,7 @@ TEST(TrainObjective, FollowsFiniteDifferences) {
 
 TEST(TrainObjective, PartsAddUpToTheWhole) {
   const auto network = mlp();
-  ContrastiveObjective objective(objective_config(0.5), *network, at::kCPU);
+  ContrastiveObjective objective(objective_config(0.5), *network, Precision::float32, at::kCPU);
   objective.load();
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor whole = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), sum = whole.clone();

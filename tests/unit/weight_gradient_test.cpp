@@ -6,6 +6,8 @@
 #include <omp.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "energy/gradient_engine.hpp"
+
 namespace stanley {
 namespace {
 
@@ -58,10 +60,13 @@ struct Result {
   std::vector<at::Tensor> gradients;
 };
 
-Result evaluate(WeightGradient& gradient, const Batch& batch) {
-  at::Tensor energy = at::empty({batch.state.size(0)});
-  auto gradients = gradient.evaluate(batch.state, batch.constant, batch.slope, energy);
-  return {energy, gradients};
+/// On the network's device; the batch and the result are on the host.
+Result evaluate(WeightGradient& gradient, const Batch& batch, at::Device device = at::kCPU) {
+  at::Tensor energy = at::empty({batch.state.size(0)}, device);
+  auto gradients = gradient.evaluate(batch.state.to(device), batch.constant.to(device),
+                                     batch.slope.to(device), energy);
+  for (at::Tensor& one : gradients) one = one.cpu();
+  return {energy.cpu(), gradients};
 }
 
 /// By autograd in double precision: the gradients, and the roots of their states' summed squares.
@@ -104,7 +109,7 @@ TEST(WeightGradient, IsExactButForRounding) {
     const Batch batch = batch_of(one);
     const Exact expected = exact(*network, batch);
     for (const bool own : {true, false}) {
-      const auto gradient = own ? make_weight_gradient(*network, config_of(one), at::kCPU)
+      const auto gradient = own ? make_weight_gradient(*network, config_of(one), Precision::float32, at::kCPU)
                                 : make_autograd_weight_gradient(*network);
       gradient->load(network->parameter_values());
       const Result found = evaluate(*gradient, batch);
@@ -126,7 +131,7 @@ TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
   const int threads_before = omp_get_max_threads();
   const Case one{{1, 16, 16}, 8, 90, Activation::silu};
   const auto network = network_of(one);
-  const auto gradient = make_weight_gradient(*network, config_of(one), at::kCPU);
+  const auto gradient = make_weight_gradient(*network, config_of(one), Precision::float32, at::kCPU);
   gradient->load(network->parameter_values());
   const Batch batch = batch_of(one);
   omp_set_num_threads(1);
@@ -143,6 +148,35 @@ TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
     }
   }
   omp_set_num_threads(threads_before);
+}
+
+/// With errors of 2e-5 and of a fifth in each share, as in the first test and as in those of the
+/// engines in bfloat16.
+TEST(WeightGradient, IsExactButForRoundingOnAGpu) {
+  if (at::getNumGPUs() == 0) GTEST_SKIP() << "no GPU";
+  choose_gpu_arithmetic();
+  for (const Case& one : cases()) {
+    const auto network = network_of(one);
+    const Batch batch = batch_of(one);
+    const Exact expected = exact(*network, batch);
+    std::vector<at::Tensor> weights;
+    for (const at::Tensor& value : network->parameter_values()) {
+      weights.push_back(value.detach().to(at::kCUDA));
+    }
+    for (const auto& [precision, error] :
+         {std::pair{Precision::float32, 2e-5}, {Precision::bfloat16, 0.2}}) {
+      const auto gradient =
+          make_weight_gradient(*network, config_of(one), precision, at::Device(at::kCUDA));
+      gradient->load(weights);
+      const Result found = evaluate(*gradient, batch, at::kCUDA);
+      for (std::size_t k = 0; k < found.gradients.size(); ++k) {
+        EXPECT_EQ(found.gradients[k].scalar_type(), at::kFloat);
+        EXPECT_LT(root_mean_square(found.gradients[k] - expected.gradients[k]),
+                  2 * error * root_mean_square(expected.sizes[k]))
+            << network->parameters()[k].name << ' ' << testing::PrintToString(one.shape);
+      }
+    }
+  }
 }
 
 }  // namespace
