@@ -112,7 +112,7 @@ class StanleyContender:
             split = found["split"]
             weights = found["iteration_seconds"] * (split["gradient"] + split["reduction"])
             return {peers_table.SPEED: float(found["chain_steps_per_second"]), peers_table.WEIGHTS: weights,
-                    peers_table.MEMORY: None if self.on_gpu else usage.ru_maxrss * 1024 / 1e6}
+                    peers_table.MEMORY: (found["gpu_memory_bytes"] if self.on_gpu else usage.ru_maxrss * 1024) / 1e6}
         except (ValueError, KeyError, TypeError):
             raise FailedError(f"{called} printed no JSON with chain_steps_per_second, iteration_seconds and split.")
 

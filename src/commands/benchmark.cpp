@@ -68,7 +68,8 @@ nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
             {"reduction", r.reduction_share}}},
           {"reduction_bytes", r.reduction_bytes},
           {"reduction_seconds", r.reduction_seconds},
-          {"one_thread", operations_json(r)}};
+          {"by_operation", operations_json(r)},
+          {"gpu_memory_bytes", r.peak_memory ? nlohmann::ordered_json(*r.peak_memory) : nullptr}};
 }
 
 nlohmann::ordered_json as_json(const TrainingMeasure& t) {
@@ -117,9 +118,10 @@ std::string as_text(const BenchmarkResult& r) {
 std::string operations_text(const BenchmarkResult& r) {
   if (r.operations.empty()) return "";
   std::string text = fmt::format(
-      "\none chain step on one thread, {:.3f} ms; a large matrix product reaches {:.0f} GFLOP/s, a "
-      "copy {:.1f} GB/s",
-      r.operations_milliseconds, r.peak_gflops, r.copy_gbytes);
+      "\none chain step on {}, {:.3f} ms; a large matrix product reaches {:.0f} GFLOP/s, a copy "
+      "{:.1f} GB/s",
+      r.peak_memory ? "the GPU" : "one thread", r.operations_milliseconds, r.peak_gflops,
+      r.copy_gbytes);
   for (const OperationShare& one : r.operations) {
     text += fmt::format("\n  {:<26}{:>9.3f} ms {:>5.1f} %", one.name, one.milliseconds,
                         100 * one.milliseconds / r.operations_milliseconds);

@@ -8,6 +8,7 @@
 #include "energy/frozen_layer.hpp"
 #include "energy/fused_convolution.hpp"
 #include "energy/gradient_engine.hpp"
+#include "energy/operation_times.hpp"
 
 namespace stanley {
 namespace {
@@ -57,32 +58,22 @@ class ConvnetCudaEngine : public GradientEngine {
     const c10::NoGradGuard no_gradient;
     const c10::cuda::CUDAGuard guard(options_.device());
     CUstream_st* const stream = c10::cuda::getCurrentCUDAStream().stream();
-    const std::int64_t images = state.size(0), pixels = shape_[1] * shape_[2];
-    at::Tensor value = at::empty({images, pixels, input_channels}, options_);
-    load_states_cuda(state.const_data_ptr<float>(), images, shape_[0], pixels, pointer(value),
-                     stream);
+    const std::int64_t images = state.size(0);
+    at::Tensor value = load(state, stream);
     std::vector<at::Tensor> derivatives;
     for (const Layer& layer : layers_) {
-      const ConvolutionShape shape = layer.of(images);
-      const at::Tensor out =
-          at::empty({images, shape.output_height(), shape.output_width(), shape.filters}, options_);
-      derivatives.push_back(at::empty_like(out));
-      convolve_cuda({.shape = shape,
-                     .activation = config_.activation,
-                     .slope = static_cast<float>(config_.slope),
-                     .input = pointer(value),
-                     .weight = pointer(layer.forward),
-                     .bias = layer.bias.const_data_ptr<float>(),
-                     .value = pointer(out),
-                     .derivative = pointer(derivatives.back())},
-                    stream);
-      value = out;
+      derivatives.emplace_back();
+      value = forward(layer, images, value, derivatives.back(), stream);
     }
-    evaluate_top_cuda(pointer(value), top_.const_data_ptr<float>(),
-                      top_bias_.const_data_ptr<float>(), images, top_.numel(),
-                      pointer(derivatives.back()), energy.mutable_data_ptr<float>(), stream);
+    {
+      const Timed timed(Operation::output);
+      evaluate_top_cuda(pointer(value), top_.const_data_ptr<float>(),
+                        top_bias_.const_data_ptr<float>(), images, top_.numel(),
+                        pointer(derivatives.back()), energy.mutable_data_ptr<float>(), stream);
+    }
     for (std::size_t i = layers_.size(); i-- > 0;) {
       const Layer& layer = layers_[i];
+      const Timed timed(layer.operation(), layer.flops(images));
       // A layer's gradient takes the place of the derivatives that it is multiplied with.
       Bfloat16* const below = i > 0 ? pointer(derivatives[i - 1]) : nullptr;
       convolve_cuda({.shape = layer.of(images),
@@ -110,7 +101,48 @@ class ConvnetCudaEngine : public GradientEngine {
       whole.images = images;
       return whole;
     }
+
+    Operation operation() const {
+      return shape.channels == input_channels && shape.stride == 1 ? Operation::input_convolution
+                                                                   : Operation::products;
+    }
+
+    /// Of either way.
+    double flops(std::int64_t images) const {
+      return 2.0 * static_cast<double>(images * shape.output_height() * shape.output_width()) *
+             static_cast<double>(forward.numel());
+    }
   };
+
+  /// The states as images in bfloat16.
+  at::Tensor load(const at::Tensor& state, CUstream_st* stream) const {
+    const Timed timed(Operation::input_convolution);
+    const std::int64_t pixels = shape_[1] * shape_[2];
+    const at::Tensor images = at::empty({state.size(0), pixels, input_channels}, options_);
+    load_states_cuda(state.const_data_ptr<float>(), state.size(0), shape_[0], pixels,
+                     pointer(images), stream);
+    return images;
+  }
+
+  /// The layer's values, and their derivatives.
+  at::Tensor forward(const Layer& layer, std::int64_t images, const at::Tensor& input,
+                     at::Tensor& derivative, CUstream_st* stream) const {
+    const Timed timed(layer.operation(), layer.flops(images));
+    const ConvolutionShape shape = layer.of(images);
+    const at::Tensor value =
+        at::empty({images, shape.output_height(), shape.output_width(), shape.filters}, options_);
+    derivative = at::empty_like(value);
+    convolve_cuda({.shape = shape,
+                   .activation = config_.activation,
+                   .slope = static_cast<float>(config_.slope),
+                   .input = pointer(input),
+                   .weight = pointer(layer.forward),
+                   .bias = layer.bias.const_data_ptr<float>(),
+                   .value = pointer(value),
+                   .derivative = pointer(derivative)},
+                  stream);
+    return value;
+  }
 
   EnergyConfig config_;
   StateShape shape_;

@@ -61,8 +61,16 @@ void FrozenLayer::load(const at::Tensor& weight, const at::TensorOptions& option
   copy_to(weight_, weight, options);
 }
 
+double FrozenLayer::flops(std::int64_t positions) const {
+  return 2.0 * static_cast<double>(positions) * static_cast<double>(weight_.numel());
+}
+
 at::Tensor FrozenLayer::forward(const at::Tensor& input) const {
-  const Timed timed(Operation::products);
+  const auto side = [&](std::int64_t dimension) {
+    return stride_ == 0 ? 1
+                        : (input.size(dimension) + 2 * padding_ - weight_.size(2)) / stride_ + 1;
+  };
+  const Timed timed(Operation::products, flops(input.size(0) * side(-2) * side(-1)));
   if (stride_ == 0) return at::mm(input, weight_.t());
   if (input.is_cpu() && input.scalar_type() == at::kBFloat16 && input.size(3) < 4) {
     // LibTorch 2.11's bfloat16 convolutions of 4×4 on AMX read beyond images of two columns.
@@ -73,7 +81,7 @@ at::Tensor FrozenLayer::forward(const at::Tensor& input) const {
 }
 
 at::Tensor FrozenLayer::backward(const at::Tensor& gradient, const at::Tensor& like) const {
-  const Timed timed(Operation::products);
+  const Timed timed(Operation::products, flops(gradient.numel() / weight_.size(0)));
   if (stride_ == 0) return at::mm(gradient, weight_);
   const std::int64_t stride[] = {stride_, stride_}, padding[] = {padding_, padding_};
   const std::int64_t one[] = {1, 1}, zero[] = {0, 0};

@@ -31,6 +31,9 @@ class FrozenLayer {
  private:
   FrozenLayer(std::int64_t stride, std::int64_t padding) : stride_(stride), padding_(padding) {}
 
+  /// Of either way, for so many outputs of each filter.
+  double flops(std::int64_t positions) const;
+
   std::int64_t stride_, padding_;  // 0: a linear layer
   at::Tensor weight_;
 };

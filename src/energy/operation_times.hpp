@@ -4,10 +4,13 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <vector>
+
+struct CUevent_st;  // cudaEvent_t is a pointer to it
 
 namespace stanley {
 
-/// What a chain step on the CPU spends its time with.
+/// What a chain step spends its time with.
 enum class Operation {
   input_convolution,  ///< the first one, forward and backward
   products,           ///< matrix products, or direct convolutions, of all other layers
@@ -28,10 +31,15 @@ std::string name_of(Operation operation);
 /// There is one at a time for each thread.
 class OperationTimes {
  public:
-  OperationTimes();
+  /// The host's time; or that of what is queued on the current GPU stream meanwhile, which finish()
+  /// waits for.
+  explicit OperationTimes(bool on_gpu = false);
   ~OperationTimes();
   OperationTimes(const OperationTimes&) = delete;
   OperationTimes& operator=(const OperationTimes&) = delete;
+
+  /// On a GPU: adds up the times of all that was queued. Throws Error(environment) if that fails.
+  void finish();
 
   double seconds(Operation operation) const {
     return seconds_[static_cast<std::size_t>(operation)];
@@ -41,6 +49,13 @@ class OperationTimes {
 
  private:
   friend class Timed;
+  /// Two events on a GPU's stream.
+  struct Span {
+    Operation operation;
+    CUevent_st *begin, *end;
+  };
+  bool on_gpu_;
+  std::vector<Span> spans_;
   std::array<double, operation_count> seconds_{}, flops_{};
 };
 
@@ -56,6 +71,7 @@ class Timed {
   OperationTimes* times_;
   Operation operation_;
   double flops_;
+  CUevent_st* begin_ = nullptr;
   std::chrono::steady_clock::time_point start_;
 };
 

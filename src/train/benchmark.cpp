@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <numeric>
 
@@ -120,10 +121,22 @@ class Parts {
                           [&] { reducer_->reduce(mine, total); });
   }
 
-  /// A chain step's time by operation, and what one thread of this machine can do, for the table.
+  /// A chain step's time by operation, and what the GPU, or one thread of this machine, can do.
   void time_operations(std::int64_t count, double budget, BenchmarkResult& result) {
-    if (!setup_.torch_device.is_cpu()) return;  // a GPU works on after the call
-    const OneThread one;
+    if (setup_.torch_device.is_cpu()) {
+      const OneThread one;
+      time_host_operations(count, budget, result);
+      measure_limits(1024, at::kFloat, budget, result);
+    } else {
+      result.peak_memory = peak_memory(setup_.torch_device);  // without what comes now
+      measure_limits(8192, setup_.precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat,
+                     budget, result);
+      time_gpu_operations(count, result);
+    }
+  }
+
+ private:
+  void time_host_operations(std::int64_t count, double budget, BenchmarkResult& result) {
     ChainBatch chains = states(count, 0);
     std::int64_t steps = 0;
     const auto advance = [&] {
@@ -133,6 +146,30 @@ class Parts {
     const OperationTimes times;
     const double step = median_seconds(world_, setup_.torch_device, budget, advance) /
                         static_cast<double>(config_.sampler.steps);
+    report(times, steps, step, result);
+  }
+
+  /// The first call of a transition records no graph, in which operations could not be told apart.
+  void time_gpu_operations(std::int64_t count, BenchmarkResult& result) {
+    ChainBatch chains = states(count, 0);
+    const auto advance = [&] {
+      make_transition(config_.sampler, {config_.run.seed})
+          ->advance(*engine_, chains, 0, config_.sampler.steps);
+    };
+    advance();
+    wait_for(setup_.torch_device);
+    // The GPU is kept busy until all is queued: it would wait for the host between operations.
+    const at::Tensor matrix = at::rand({8192, 8192}, floats());
+    for (int i = 0; i < 4; ++i) at::mm(matrix, matrix);
+    OperationTimes times(true);
+    advance();
+    times.finish();
+    report(times, config_.sampler.steps, 1e-3 * result.milliseconds_per_step, result);
+  }
+
+  /// `times` are of so many steps, of `step` seconds each.
+  static void report(const OperationTimes& times, std::int64_t steps, double step,
+                     BenchmarkResult& result) {
     double known = 0;
     for (std::size_t i = 0; i < operation_count; ++i) {
       const auto operation = static_cast<Operation>(i);
@@ -146,18 +183,23 @@ class Parts {
     result.update_share = (times.seconds(Operation::gain) + times.seconds(Operation::update)) /
                           (step * static_cast<double>(steps));
     result.operations_milliseconds = 1e3 * std::max(step, known);
-    const at::Tensor matrix = at::rand({1024, 1024}), large = at::rand({32 << 20});
+  }
+
+  /// By a product of matrices side × side and a copy of 128 MB.
+  void measure_limits(std::int64_t side, at::ScalarType type, double budget,
+                      BenchmarkResult& result) {
+    const at::Tensor matrix = at::rand({side, side}, floats()).to(type);
+    const at::Tensor large = at::rand({32 << 20}, floats());
     at::Tensor product = at::empty_like(matrix), copy = at::empty_like(large);
     const auto seconds = [&](const std::function<void()>& work) {
-      return median_seconds(world_, at::kCPU, budget / 4, work);
+      return median_seconds(world_, setup_.torch_device, budget / 4, work);
     };
-    result.peak_gflops =
-        2e-9 * 1024 * 1024 * 1024 / seconds([&] { at::mm_out(product, matrix, matrix); });
+    result.peak_gflops = 2e-9 * std::pow(static_cast<double>(side), 3) /
+                         seconds([&] { at::mm_out(product, matrix, matrix); });
     result.copy_gbytes =
         2e-9 * static_cast<double>(large.nbytes()) / seconds([&] { copy.copy_(large); });
   }
 
- private:
   at::TensorOptions floats() const {
     return at::TensorOptions(at::kFloat).device(setup_.torch_device);
   }

@@ -11,7 +11,7 @@
 
 namespace stanley {
 
-/// One line of a chain step's time on one thread.
+/// One line of a chain step's time on one thread or on a GPU.
 struct OperationShare {
   std::string name;
   double milliseconds = 0;
@@ -34,8 +34,10 @@ struct BenchmarkResult {
   double reduction_seconds = 0, reduction_bytes = 0;                 ///< of the weight gradient
   std::vector<OperationShare> operations;  ///< one step of the rank's chains; empty: not known
   double operations_milliseconds = 0;      ///< the whole step
-  double peak_gflops = 0;                  ///< of one thread, by a large matrix product in float32
-  double copy_gbytes = 0;  ///< a second that one thread reads and writes, copying 128 MB
+  /// Of one thread in float32, or of a GPU in the chains' precision, by a large matrix product.
+  double peak_gflops = 0;
+  double copy_gbytes = 0;             ///< a second that these read and write, copying 128 MB
+  std::optional<double> peak_memory;  ///< of a GPU, in bytes, as LibTorch counts it
 };
 
 /// Collective. Measures for about `seconds`. The median over repeats is reported.

@@ -148,7 +148,7 @@ def test_benchmark_does_not_pretend_to_know_the_arithmetic(energy):
     found = json.loads(ends(run("benchmark", SMOKE, *values, "--json", "--seconds", 0.5), FINISHED).stdout)
     assert found["engine"] == f"autograd float32, TorchScript {energy}"
     assert found["gflops"] is None and found["chain_steps_per_second"] > 0
-    assert "gradient by autograd" in {one["name"] for one in found["one_thread"]["operations"]}
+    assert "gradient by autograd" in {one["name"] for one in found["by_operation"]["operations"]}
     said = ends(run("benchmark", SMOKE, *values, "--seconds", 0.5, "--iterations", 2), FINISHED).stdout
     assert "GFLOP/s per rank" not in said and "one iteration" in said and f"TorchScript {energy}" in said
     said = ends(run("benchmark", SMOKE, "--seconds", 0.5), FINISHED).stdout

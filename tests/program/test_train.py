@@ -280,7 +280,7 @@ def test_benchmark_speaks_json(ranks):
 def test_benchmark_tells_what_a_chain_step_is_spent_on(network, parts, convnet):
     config = {"mlp": SMOKE, "convnet": convnet}[network]
     result = ends(run("benchmark", config, "--json", "--seconds", 0.5), FINISHED)
-    found = json.loads(result.stdout)["one_thread"]
+    found = json.loads(result.stdout)["by_operation"]
     milliseconds = {one["name"]: one["milliseconds"] for one in found["operations"]}
     assert parts | {"gain", "noise and update", "rest"} <= set(milliseconds)
     assert sum(milliseconds.values()) == pytest.approx(found["milliseconds"])
