@@ -10,8 +10,7 @@ namespace {
 class AutogradWeightGradient : public WeightGradient {
  public:
   AutogradWeightGradient(const Network& network, Precision precision)
-      : network_(network),
-        type_(precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat) {}
+      : network_(network), type_(precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat) {}
 
   void load(const std::vector<at::Tensor>& weights) override {
     weights_.clear();

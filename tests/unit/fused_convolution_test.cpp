@@ -13,7 +13,8 @@ at::Tensor numbers(std::vector<std::int64_t> shape, double step) {
   return at::sin(index * index * step).view(shape);
 }
 
-/// What a GPU's kernel adds up: for input pixels of each pair of remainders, taps from first_tap on.
+/// What a GPU's kernel adds up: for input pixels of each pair of remainders, taps from first_tap
+/// on.
 at::Tensor by_taps(const ConvolutionShape& shape, const at::Tensor& gradient,
                    const at::Tensor& weight) {
   at::Tensor out =
@@ -40,7 +41,8 @@ at::Tensor by_taps(const ConvolutionShape& shape, const at::Tensor& gradient,
 
 TEST(FusedConvolution, TheWayBackIsTheAdjoint) {
   for (const auto& [kernel, stride] : {std::pair<std::int64_t, std::int64_t>{3, 1}, {4, 2}}) {
-    for (const auto& [height, width] : {std::pair<std::int64_t, std::int64_t>{2, 2}, {8, 5}, {7, 6}}) {
+    for (const auto& [height, width] :
+         {std::pair<std::int64_t, std::int64_t>{2, 2}, {8, 5}, {7, 6}}) {
       const ConvolutionShape shape{.images = 2,
                                    .height = height,
                                    .width = width,

@@ -127,7 +127,8 @@ at::Tensor points(std::int64_t n, double shift) {
 TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
   for (const double penalty : {0.0, 0.01, 2.0}) {
     const auto network = mlp();
-    ContrastiveObjective objective(objective_config(penalty), *network, Precision::float32, at::kCPU);
+    ContrastiveObjective objective(objective_config(penalty), *network, Precision::float32,
+                                   at::kCPU);
     objective.load();
     const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
     at::Tensor gradient = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1});

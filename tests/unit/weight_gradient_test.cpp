@@ -109,8 +109,9 @@ TEST(WeightGradient, IsExactButForRounding) {
     const Batch batch = batch_of(one);
     const Exact expected = exact(*network, batch);
     for (const bool own : {true, false}) {
-      const auto gradient = own ? make_weight_gradient(*network, config_of(one), Precision::float32, at::kCPU)
-                                : make_autograd_weight_gradient(*network);
+      const auto gradient =
+          own ? make_weight_gradient(*network, config_of(one), Precision::float32, at::kCPU)
+              : make_autograd_weight_gradient(*network);
       gradient->load(network->parameter_values());
       const Result found = evaluate(*gradient, batch);
       ASSERT_EQ(found.gradients.size(), expected.gradients.size());
@@ -131,7 +132,8 @@ TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
   const int threads_before = omp_get_max_threads();
   const Case one{{1, 16, 16}, 8, 90, Activation::silu};
   const auto network = network_of(one);
-  const auto gradient = make_weight_gradient(*network, config_of(one), Precision::float32, at::kCPU);
+  const auto gradient =
+      make_weight_gradient(*network, config_of(one), Precision::float32, at::kCPU);
   gradient->load(network->parameter_values());
   const Batch batch = batch_of(one);
   omp_set_num_threads(1);
