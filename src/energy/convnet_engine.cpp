@@ -57,10 +57,7 @@ class ConvnetEngine : public GradientEngine {
 }  // namespace
 
 std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
-                                                    const StateShape& shape, Precision precision) {
-  if (precision == Precision::bfloat16) {
-    return std::make_unique<ConvnetEngine<Bfloat16>>(config, shape);
-  }
+                                                    const StateShape& shape) {
   return std::make_unique<ConvnetEngine<float>>(config, shape);
 }
 

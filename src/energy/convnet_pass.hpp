@@ -17,15 +17,6 @@ namespace stanley {
 /// States of one pass through the network: so few that all activations stay in a core's cache.
 constexpr std::int64_t convnet_block = 16;
 
-template <typename Element>
-ConvolutionChain<Element> make_convnet_chain(const std::vector<ConvolutionLayer>& layers) {
-  if constexpr (std::is_same_v<Element, float>) {
-    return make_winograd_chain(layers, convnet_block);
-  } else {
-    return make_direct_chain(layers, convnet_block);
-  }
-}
-
 /// One forward and one backward pass of the convnet for a block of states: what its engines share.
 /// Activations are stored as Element, channels last. Hidden image i's value is replaced by the
 /// gradient of its convolution's output on the way back.
@@ -49,7 +40,7 @@ class ConvnetPass {
         shape_(shape),
         layers_(convnet_layers(config.channels, shape)),
         // The first layer has few input channels, the last one is a scalar product for each state.
-        strided_(make_convnet_chain<Element>({layers_.begin() + 1, layers_.end() - 1})),
+        strided_(make_winograd_chain({layers_.begin() + 1, layers_.end() - 1}, convnet_block)),
         input_(shape, config.channels, layouts()[0]) {}
 
   /// The network's weights and biases in order.

@@ -43,10 +43,6 @@ struct ConvolutionChain {
   std::vector<ImageLayout> layouts;
 };
 
-/// By oneDNN's direct convolutions, which use AMX.
-ConvolutionChain<Bfloat16> make_direct_chain(const std::vector<ConvolutionLayer>& layers,
-                                             std::int64_t block);
-
 /// By Winograd's minimal filtering (energy/winograd.hpp) and oneDNN's matrix products, for layers
 /// of 3×3 and stride 1, and of 4×4 and stride 2, padding 1. `block` images are worked on together:
 /// a multiple of each group.

@@ -2,34 +2,24 @@
 
 #include <ATen/ATen.h>
 
-#include <oneapi/dnnl/dnnl.hpp>
+#include "energy/tile_product.hpp"
 
 namespace stanley {
-namespace {
-
-bool processor_has(dnnl::cpu_isa wanted) {
-  const auto bits = static_cast<unsigned>(wanted);
-  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & bits) == bits;
-}
-
-/// The convnet's own engine has oneDNN's direct convolutions in bfloat16, which need AVX-512.
-bool convnet_engine_serves(Precision precision) {
-  return precision == Precision::float32 || processor_has(dnnl::cpu_isa::avx512_core);
-}
-
-}  // namespace
-
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
   if (config.type == EnergyType::torchscript) {
     return make_autograd_engine(network, precision, device);
   }
-  if (config.type == EnergyType::convnet && device.is_cpu() && convnet_engine_serves(precision)) {
-    return make_convnet_engine(config, network.state_shape(), precision);
+  if (config.type == EnergyType::convnet && device.is_cpu()) {
+    return precision == Precision::bfloat16
+               ? make_convnet_tile_engine(config, network.state_shape())
+               : make_convnet_engine(config, network.state_shape());
   }
-  if (config.type == EnergyType::resnet && device.is_cpu() && precision == Precision::float32) {
-    return make_resnet_engine(config, network.state_shape());
+  if (config.type == EnergyType::resnet && device.is_cpu()) {
+    return precision == Precision::bfloat16
+               ? make_resnet_tile_engine(config, network.state_shape())
+               : make_resnet_engine(config, network.state_shape());
   }
 #ifdef STANLEY_CUDA
   if (config.type == EnergyType::convnet && device.is_cuda() && precision == Precision::bfloat16 &&
@@ -43,7 +33,7 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
 Precision resolve_precision(Precision requested, at::Device device) {
   if (requested != Precision::automatic) return requested;
   if (device.is_cuda()) return Precision::bfloat16;
-  return processor_has(dnnl::cpu_isa::avx512_core_amx) ? Precision::bfloat16 : Precision::float32;
+  return processor_has_tiles() ? Precision::bfloat16 : Precision::float32;
 }
 
 void choose_gpu_arithmetic() {

@@ -53,11 +53,13 @@ std::unique_ptr<GradientEngine> make_layerwise_engine(const EnergyConfig& config
 std::unique_ptr<GradientEngine> make_autograd_engine(const Network& network, Precision precision,
                                                      at::Device device);
 
-/// The convnet on the CPU, with the activation and its derivative in one pass and buffers that are
-/// allocated once: by Winograd's minimal filtering in float32, by oneDNN's direct convolutions in
-/// bfloat16.
+/// The convnet on the CPU in float32, by Winograd's minimal filtering.
 std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
-                                                    const StateShape& shape, Precision precision);
+                                                    const StateShape& shape);
+
+/// The convnet on the CPU in bfloat16, by the tiles of AMX, or by vectors where there are none.
+std::unique_ptr<GradientEngine> make_convnet_tile_engine(const EnergyConfig& config,
+                                                         const StateShape& shape);
 
 /// The convnet on a GPU in bfloat16, with one kernel for each layer and direction: of channels in
 /// multiples of 8, for states of at most 8. Only in a build with STANLEY_CUDA.
@@ -69,6 +71,10 @@ std::unique_ptr<GradientEngine> make_convnet_cuda_engine(const EnergyConfig& con
 /// The resnet on the CPU in float32, with Winograd's minimal filtering for all convolutions of 3×3.
 std::unique_ptr<GradientEngine> make_resnet_engine(const EnergyConfig& config,
                                                    const StateShape& shape);
+
+/// The resnet on the CPU in bfloat16, in the same way as the convnet.
+std::unique_ptr<GradientEngine> make_resnet_tile_engine(const EnergyConfig& config,
+                                                        const StateShape& shape);
 
 /// What `precision: auto` means: bfloat16 on GPUs and on processors with AMX, else float32. The
 /// bfloat16 instructions of AVX-512 alone do not count: on the processors measured they are no

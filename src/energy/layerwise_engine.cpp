@@ -4,6 +4,7 @@
 #include "energy/frozen_layer.hpp"
 #include "energy/gradient_engine.hpp"
 #include "energy/operation_times.hpp"
+#include "energy/residual.hpp"
 
 namespace stanley {
 namespace {
@@ -231,15 +232,6 @@ class ResnetEngine : public LayerwiseEngine {
 
   static at::Tensor mean_of_squares(const at::Tensor& hidden) {
     return at::avg_pool2d(hidden, 2).contiguous(layout_of(hidden));
-  }
-
-  /// Filters of 4×4 that do, with stride 2, what these of 3×3 and a mean over 2×2 pixels do.
-  static at::Tensor with_mean(const at::Tensor& weight) {
-    at::Tensor sum = at::zeros({weight.size(0), weight.size(1), 4, 4}, weight.options());
-    for (std::int64_t y = 0; y < 2; ++y) {
-      for (std::int64_t x = 0; x < 2; ++x) sum.narrow(2, y, 3).narrow(3, x, 3).add_(weight, 0.25);
-    }
-    return sum;
   }
 
   /// From the gradient of a block's output to that of its input.

@@ -1,5 +1,7 @@
 #include "energy/residual.hpp"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
 #include "energy/images.hpp"
@@ -13,19 +15,15 @@ void for_each_group(const Convolution<float>& convolution, std::int64_t count, V
   for (std::int64_t i = 0; i < count; i += convolution.group()) visit(i);
 }
 
-/// Filters of 4×4 that do, with stride 2, what these of 3×3 and a mean over 2×2 pixels do.
-std::vector<float> with_mean(const float* weight, std::int64_t filters) {
-  std::vector<float> result(static_cast<std::size_t>(filters * 16));
-  for (std::int64_t filter = 0; filter < filters; ++filter) {
-    for (std::int64_t tap = 0; tap < 36; ++tap) {
-      const std::int64_t pixel = tap / 9, y = tap % 9 / 3 + pixel / 2, x = tap % 3 + pixel % 2;
-      result[static_cast<std::size_t>(filter * 16 + y * 4 + x)] += weight[filter * 9 + tap % 9] / 4;
-    }
-  }
-  return result;
-}
-
 }  // namespace
+
+at::Tensor with_mean(const at::Tensor& weight) {
+  at::Tensor sum = at::zeros({weight.size(0), weight.size(1), 4, 4}, weight.options());
+  for (std::int64_t y = 0; y < 2; ++y) {
+    for (std::int64_t x = 0; x < 2; ++x) sum.narrow(2, y, 3).narrow(3, x, 3).add_(weight, 0.25);
+  }
+  return sum;
+}
 
 Residual::Residual(const ResidualBlock& shape, const ImageLayout& input, const ImageLayout& output,
                    std::int64_t block)
@@ -78,7 +76,9 @@ const float* const* Residual::load(const float* const* weight) {
     second_->load(weight[2], weight[3]);
     return weight + 4;
   }
-  second_->load(with_mean(weight[2], shape_.out * shape_.out).data(), weight[3]);
+  const at::Tensor filters =
+      at::from_blob(const_cast<float*>(weight[2]), {shape_.out, shape_.out, 3, 3});
+  second_->load(with_mean(filters).const_data_ptr<float>(), weight[3]);
   load_skip(weight[4], weight[5]);
   return weight + 6;
 }

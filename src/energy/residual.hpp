@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstddef>
 #include <memory>
 
@@ -9,6 +11,9 @@
 #include "energy/vectorized.hpp"
 
 namespace stanley {
+
+/// Filters of 4×4 that do, with stride 2, what these of 3×3 and a mean over 2×2 pixels do.
+at::Tensor with_mean(const at::Tensor& weight);
 
 /// A residual block of the resnet with its gradient with respect to the input, in float32, for
 /// blocks of images. Its halving needs no step of its own: a mean over 2×2 pixels after a 3×3

@@ -67,6 +67,17 @@ void with_vectors(const Kernel& kernel) {
   detail::run_plain(kernel);
 }
 
+/// The same for kernel(floats, converts), where `converts` says, as a constant, whether the
+/// processor has AVX-512's instructions that round floats to bfloat16.
+template <typename Kernel>
+void with_bfloat16_vectors(const Kernel& kernel) {
+  if (__builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16")) {
+    return detail::run_v4(
+        [&](auto floats) STANLEY_ALWAYS_INLINE { kernel(floats, std::true_type()); });
+  }
+  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE { kernel(floats, std::false_type()); });
+}
+
 /// What an image's channels are filled up to a multiple of: whole vectors of any length.
 constexpr std::int64_t lanes = 16;
 

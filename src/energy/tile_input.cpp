@@ -1,0 +1,85 @@
+#include "energy/tile_input.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+namespace stanley {
+
+TileInput::TileInput(const StateShape& shape, std::int64_t filters)
+    : channels_(shape[0]),
+      height_(shape[1]),
+      width_(shape[2]),
+      filters_(whole_tiles(filters)),
+      forward_blocks_((3 * pairs() + tile_depth / 2 - 1) / (tile_depth / 2)) {}
+
+void TileInput::load(const at::Tensor& weight, const at::Tensor& bias) {
+  const c10::NoGradGuard no_gradient;
+  const std::int64_t filters = weight.size(0);
+  // [filter, y, x · channel]: as a row of pixels stands in memory.
+  const at::Tensor taps =
+      weight.permute({0, 2, 3, 1}).reshape({filters, 3, 3 * channels_});
+  forward_.load(
+      at::constant_pad_nd(taps, {0, 2 * pairs() - 3 * channels_}).reshape({filters, 1, -1}));
+  forward_.load_bias(bias);
+  backward_.load(at::constant_pad_nd(taps, {0, 0, 0, 0, 0, filters_ - filters})
+                     .permute({1, 2, 0})
+                     .reshape({9 * channels_, 1, filters_}));
+}
+
+TileInput::Workspace TileInput::make_workspace() const {
+  Workspace workspace;
+  workspace.scratch = AlignedBuffer<float>((entries() + 1) * tile_images);
+  workspace.rows = AlignedBuffer<Bfloat16>(5 * row_size());
+  workspace.gathered = AlignedBuffer<Bfloat16>(span_pixels * gathered_size());
+  workspace.gradient = AlignedBuffer<float>(3 * gradient_row_size());
+  return workspace;
+}
+
+void TileInput::start(Workspace& workspace, std::int64_t count, const float* states) const {
+  workspace.count = count;
+  workspace.states = states;
+  workspace.loaded = 0;
+}
+
+void TileInput::load_rows(Workspace& workspace, std::int64_t end) const {
+  const Timed timed(Operation::input_convolution);
+  for (; workspace.loaded < end; ++workspace.loaded) {
+    load_state_row(workspace.count, channels_, height_, width_, workspace.loaded, workspace.states,
+                   workspace.scratch.data(),
+                   workspace.rows.data() + workspace.loaded % 4 * row_size());
+  }
+}
+
+void TileInput::backward(const Tiles& tiles, Workspace& workspace, std::int64_t y,
+                         const TileRows& gradient, float* sums, float* state_gradients) const {
+  float* const rows[] = {gradient_row(workspace, y - 1), gradient_row(workspace, y),
+                         gradient_row(workspace, y + 1)};
+  for (std::int64_t x = 0; x < width_; x += span_pixels) {
+    const TileSpan span{.first_row = 0,
+                        .end_row = 1,
+                        .source = {gradient.row(y) + x * gradient.pixel_size()},
+                        .pixels = std::min(span_pixels, width_ - x)};
+    multiply_spans(Operation::input_convolution, Operation::input_convolution, tiles, backward_, &span, 1, gradient.pixel_size(), sums,
+                   [&](std::int64_t, std::int64_t i, std::int64_t tap, std::int64_t taps,
+                       const float* sum) {
+                     const std::int64_t left = (x + i) * channels_ * tile_images;
+                     float* const at[] = {rows[0] + left, rows[1] + left, rows[2] + left};
+                     add_taps(channels_, tap, std::min(tap + taps, 9 * channels_), sum, at);
+                   });
+  }
+  finish_row(workspace, y - 1, state_gradients);
+  if (y < height_ - 1) return;
+  finish_row(workspace, y, state_gradients);
+  finish_row(workspace, y + 1, state_gradients);
+}
+
+void TileInput::finish_row(Workspace& workspace, std::int64_t y, float* state_gradients) const {
+  float* row = gradient_row(workspace, y);
+  if (y >= 0 && y < height_) {
+    store_state_row(workspace.count, channels_, height_, width_, y,
+                    row + channels_ * tile_images, state_gradients);
+  }
+  std::fill_n(row, gradient_row_size(), 0.0F);
+}
+
+}  // namespace stanley

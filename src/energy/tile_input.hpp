@@ -1,0 +1,96 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "energy/network.hpp"
+#include "energy/tile_convolution.hpp"
+#include "energy/tile_passes.hpp"
+
+namespace stanley {
+
+/// The first convolution of the image networks by tile products, 3×3 of stride 1 and padding 1 over
+/// the few channels of a state, and its gradient with respect to the state, row by row.
+class TileInput {
+ public:
+  /// What one thread needs for its sixteen states.
+  struct Workspace {
+    std::int64_t count = 0;
+    const float* states = nullptr;
+    std::int64_t loaded = 0;  // rows of the states
+    AlignedBuffer<float> scratch;
+    AlignedBuffer<Bfloat16> rows;      // four of the states in turn, and one of zeros
+    AlignedBuffer<Bfloat16> gathered;  // the taps of some pixels
+    AlignedBuffer<float> gradient;     // three rows of the states' gradient in turn
+  };
+
+  /// Of states of this shape to so many filters.
+  TileInput(const StateShape& shape, std::int64_t filters);
+
+  /// weight [filters, channels, 3, 3] and bias [filters], float32, of the network.
+  void load(const at::Tensor& weight, const at::Tensor& bias);
+
+  Workspace make_workspace() const;
+
+  /// The first `count` states [channels, height, width] at `states` are the next.
+  void start(Workspace& workspace, std::int64_t count, const float* states) const;
+
+  /// Row y, which follows the last one. Calls finish(x, filter, filters, sums) with z.
+  template <typename Finish>
+  void forward(const Tiles& tiles, Workspace& workspace, std::int64_t y, float* sums,
+               const Finish& finish) const {
+    load_rows(workspace, std::min(y + 2, height_));
+    for (std::int64_t x = 0; x < width_; x += span_pixels) {
+      const TileSpan span{.first_row = 0,
+                          .end_row = 1,
+                          .source = {workspace.gathered.data()},
+                          .pixels = std::min(span_pixels, width_ - x)};
+      for (std::int64_t i = 0; i < span.pixels; ++i) gather(workspace, y, x + i, i);
+      multiply_spans(
+          Operation::input_convolution, Operation::activations, tiles, forward_, &span, 1, gathered_size(), sums,
+          [&](std::int64_t, std::int64_t i, std::int64_t filter, std::int64_t filters,
+              const float* sum) { finish(x + i, filter, filters, sum); });
+    }
+  }
+
+  /// Row y of the gradient of z, which follows the last one. Row y - 1 of the states' gradients is
+  /// then done, and after the last row also that.
+  void backward(const Tiles& tiles, Workspace& workspace, std::int64_t y, const TileRows& gradient,
+                float* sums, float* state_gradients) const;
+
+ private:
+  /// Entries of a row of states, of which each stands for itself and the next.
+  std::int64_t entries() const { return (width_ + 2) * channels_; }
+  std::int64_t row_size() const { return entries() * 2 * tile_images; }
+  /// Entries that hold a row of a pixel's taps.
+  std::int64_t pairs() const { return (3 * channels_ + 1) / 2; }
+  std::int64_t gathered_size() const { return forward_blocks_ * tile_size; }
+  std::int64_t gradient_row_size() const { return entries() * tile_images; }
+
+  void load_rows(Workspace& workspace, std::int64_t end) const;
+  const Bfloat16* row(const Workspace& workspace, std::int64_t y) const {
+    const bool inside = y >= 0 && y < height_;
+    return workspace.rows.data() + (inside ? y % 4 : 4) * row_size();
+  }
+  /// Pixel x of row y as a tile of sources.
+  void gather(Workspace& workspace, std::int64_t y, std::int64_t x, std::int64_t place) const {
+    Bfloat16* to = workspace.gathered.data() + place * gathered_size();
+    for (std::int64_t tap = 0; tap < 3; ++tap) {
+      const Bfloat16* from = row(workspace, y + tap - 1) + x * channels_ * 2 * tile_images;
+      for (std::int64_t i = 0; i < pairs(); ++i, to += 2 * tile_images) {
+        std::copy_n(from + i * 4 * tile_images, 2 * tile_images, to);
+      }
+    }
+  }
+  float* gradient_row(Workspace& workspace, std::int64_t y) const {
+    return workspace.gradient.data() + (y + 3) % 3 * gradient_row_size();
+  }
+  /// Stores row y of the states' gradients, where it is not one of those around them, and clears
+  /// its place.
+  void finish_row(Workspace& workspace, std::int64_t y, float* state_gradients) const;
+
+  std::int64_t channels_, height_, width_, filters_, forward_blocks_;
+  TileWeights forward_, backward_;
+};
+
+}  // namespace stanley

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+
+#include "energy/tile_product.hpp"
+
+/// What stands between a network's tile products (energy/tile_product.hpp): one pass over a few
+/// pixels of sixteen images each, in float32 inside. A pixel of them stands in memory as [channel /
+/// 2, image, 2] in bfloat16: a source of the next product.
+namespace stanley {
+
+/// hidden ← z + skip, value ← f(hidden), derivative ← f′(hidden), for some channels of one pixel.
+struct TileActivation {
+  Activation activation;
+  float slope;            ///< of the leaky ReLU
+  std::int64_t channels;  ///< a multiple of 16
+  const float* z;         ///< [channel, image]: a product's sums
+  const Bfloat16* skip;   ///< or null: none
+  Bfloat16* hidden;       ///< or null: not kept
+  Bfloat16* value;        ///< or null: not wanted
+  Bfloat16* derivative;
+};
+void activate_tiles(const TileActivation& pass);
+
+/// out ← gradient · derivative + factor · skip, for some channels of one pixel.
+struct TileDerivative {
+  std::int64_t channels;  ///< a multiple of 16
+  const float* gradient;  ///< [channel, image]: a product's sums
+  const Bfloat16* derivative;
+  const Bfloat16* skip;  ///< or null: none
+  float factor;
+  Bfloat16* out;
+};
+void multiply_tiles(const TileDerivative& pass);
+
+/// The sums as they are: out ← sums.
+void store_tiles(std::int64_t channels, const float* sums, Bfloat16* out);
+
+/// The last layer at one pixel: energies [image] grow by weight · value, and out ← weight ·
+/// derivative, the gradient of what was activated to `value`.
+void add_energies(std::int64_t channels, const float* weight, const Bfloat16* value,
+                  float* energies);
+void start_gradient(std::int64_t channels, const float* weight, const Bfloat16* derivative,
+                    Bfloat16* out);
+
+/// The mean of four pixels.
+void mean_of_pixels(std::int64_t channels, const Bfloat16* const* pixels, Bfloat16* out);
+
+/// Row y of `count` (at most 16) states [channel, height, width], one behind the other, with zeros
+/// left and right of it: to out [(width + 2) · channels, image, 2], where entry (x, channel) has
+/// this number and the entry's behind it, and to `scratch` [(width + 2) · channels + 1, image],
+/// whose first and last pixel and last entry are zero. Images beyond `count` repeat the last one.
+void load_state_row(std::int64_t count, std::int64_t channels, std::int64_t height,
+                    std::int64_t width, std::int64_t y, const float* states, float* scratch,
+                    Bfloat16* out);
+
+/// Adds the gradients of a pixel's taps (y, x, channel) from `first` to before `end`, [tap, image],
+/// to three rows of states [pixel, channel, image], from the pixel left of it on.
+void add_taps(std::int64_t channels, std::int64_t first, std::int64_t end, const float* taps,
+              float* const* rows);
+
+/// A row of states [width, channel, image] to row y of the first `count` states [channel, height,
+/// width].
+void store_state_row(std::int64_t count, std::int64_t channels, std::int64_t height,
+                     std::int64_t width, std::int64_t y, const float* row, float* states);
+
+}  // namespace stanley
