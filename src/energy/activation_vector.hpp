@@ -86,9 +86,10 @@ STANLEY_INLINE void rough_silu_with_derivative(Lanes<floats>& z, Lanes<floats>& 
   clamp<floats>(t, 126.0F);
   constexpr float round = 12582912.0F;  // 1.5·2²³: adding it leaves n in the lowest bits
   const Lanes<floats> shifted = t + round, f = t - (shifted - round);
-  const Lanes<floats> p = ((5.51716690e-02F * f + 2.42611122e-01F) * f + 6.93260985e-01F) * f + 9.99928074e-01F;
-  const Integers scaled = reinterpret_cast<const Integers&>(p) +
-                          (reinterpret_cast<const Integers&>(shifted) << 23);
+  const Lanes<floats> p =
+      ((5.51716690e-02F * f + 2.42611122e-01F) * f + 6.93260985e-01F) * f + 9.99928074e-01F;
+  const Integers scaled =
+      reinterpret_cast<const Integers&>(p) + (reinterpret_cast<const Integers&>(shifted) << 23);
   Lanes<floats> s = 1.0F + reinterpret_cast<const Lanes<floats>&>(scaled);
   rough_reciprocal<floats>(s);
   const Lanes<floats> y = z * s;

@@ -7,7 +7,6 @@
 namespace stanley {
 namespace {
 
-template <typename Element>
 class ConvnetEngine : public GradientEngine {
  public:
   ConvnetEngine(const EnergyConfig& config, const StateShape& shape)
@@ -26,12 +25,10 @@ class ConvnetEngine : public GradientEngine {
 
   bool batch_invariant() const override { return true; }
 
-  std::string description() const override {
-    return std::is_same_v<Element, float> ? "Winograd float32" : "oneDNN bfloat16";
-  }
+  std::string description() const override { return "Winograd float32"; }
 
  private:
-  using Workspace = typename ConvnetPass<Element>::Workspace;
+  using Workspace = ConvnetPass::Workspace;
 
   /// The first `count` (at most convnet_block) states; the rest of the block is computed from what
   /// the buffers hold, and dropped.
@@ -43,14 +40,14 @@ class ConvnetEngine : public GradientEngine {
       pass_.start_backward(workspace, i);
     }
     pass_.backward(
-        workspace, [](std::size_t, const Element*, const Element*) {},
-        [&](std::int64_t i, const Element* image) {
+        workspace, [](std::size_t, const float*, const float*) {},
+        [&](std::int64_t i, const float* image) {
           if (i < count) pass_.input().backward(workspace.input, image, gradient + i * elements_);
         });
   }
 
   std::int64_t elements_;
-  ConvnetPass<Element> pass_;
+  ConvnetPass pass_;
   std::vector<Workspace> workspaces_;  // one for each thread
 };
 
@@ -58,7 +55,7 @@ class ConvnetEngine : public GradientEngine {
 
 std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
                                                     const StateShape& shape) {
-  return std::make_unique<ConvnetEngine<float>>(config, shape);
+  return std::make_unique<ConvnetEngine>(config, shape);
 }
 
 }  // namespace stanley

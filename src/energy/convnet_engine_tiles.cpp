@@ -61,13 +61,15 @@ class ConvnetTileEngine : public GradientEngine {
     /// Rows that are made at a time, so that products have pixels enough: on the way up,
     std::int64_t rows_up() const { return std::max<std::int64_t>(1, span_pixels / width); }
     /// and on the way down, where each pixel of a square of 2×2 has weights of its own.
-    std::int64_t rows_down() const { return 2 * std::max<std::int64_t>(1, 2 * span_pixels / width); }
+    std::int64_t rows_down() const {
+      return 2 * std::max<std::int64_t>(1, 2 * span_pixels / width);
+    }
   };
 
   /// What a level holds of one block of states.
   struct Images {
     TileRows values, gradients;
-    AlignedBuffer<Bfloat16> derivatives;  // [height, width, channel / 2, image, 2]
+    AlignedBuffer<Bfloat16> derivatives;               // [height, width, channel / 2, image, 2]
     std::int64_t values_made = 0, gradients_made = 0;  // rows
   };
 
@@ -84,10 +86,10 @@ class ConvnetTileEngine : public GradientEngine {
   /// none.
   void load_last(const at::Tensor& weight, const at::Tensor& bias) {
     const Level& level = levels_.back();
-    const at::Tensor whole = at::constant_pad_nd(weight[0].detach(),
-                                                 {0, 0, 0, 0, 0, level.channels - weight.size(1)})
-                                 .permute({1, 2, 0})
-                                 .contiguous();
+    const at::Tensor whole =
+        at::constant_pad_nd(weight[0].detach(), {0, 0, 0, 0, 0, level.channels - weight.size(1)})
+            .permute({1, 2, 0})
+            .contiguous();
     last_weight_ = AlignedBuffer<float>(whole.numel());
     std::copy_n(whole.const_data_ptr<float>(), whole.numel(), last_weight_.data());
     last_bias_ = bias.item<float>();
@@ -106,12 +108,11 @@ class ConvnetTileEngine : public GradientEngine {
       const std::int64_t up = i == top() ? 0 : 2 * levels_[i + 1].rows_up() + 2,
                          down = i == 0 ? 0 : levels_[i - 1].rows_down() / 2 + 2;
       Images images;
-      images.values = TileRows(std::min(level.height, up + level.rows_up()), level.width,
-                               level.channels);
-      images.gradients = TileRows(std::min(level.height, down + level.rows_down()), level.width,
-                                  level.channels);
-      images.derivatives =
-          AlignedBuffer<Bfloat16>(level.height * level.width * level.pixel_size());
+      images.values =
+          TileRows(std::min(level.height, up + level.rows_up()), level.width, level.channels);
+      images.gradients =
+          TileRows(std::min(level.height, down + level.rows_down()), level.width, level.channels);
+      images.derivatives = AlignedBuffer<Bfloat16>(level.height * level.width * level.pixel_size());
       workspace.images.push_back(std::move(images));
     }
     return workspace;

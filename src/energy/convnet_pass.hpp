@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <type_traits>
 #include <vector>
 
 #include "energy/convolution.hpp"
@@ -18,17 +17,16 @@ namespace stanley {
 constexpr std::int64_t convnet_block = 16;
 
 /// One forward and one backward pass of the convnet for a block of states: what its engines share.
-/// Activations are stored as Element, channels last. Hidden image i's value is replaced by the
+/// Activations are stored channels last. Hidden image i's value is replaced by the
 /// gradient of its convolution's output on the way back.
-template <typename Element>
 class ConvnetPass {
  public:
   /// What one thread needs for one block; allocated once. A hidden image is the input of a strided
   /// layer, or of the last layer, in groups of as many as that takes at a time.
   struct Workspace {
-    typename InputConvolution<Element>::Workspace input;
-    std::vector<AlignedBuffer<Element>> value;       // one group, or the block
-    std::vector<AlignedBuffer<Element>> derivative;  // f′ at each activation of the block
+    InputConvolution::Workspace input;
+    std::vector<AlignedBuffer<float>> value;       // one group, or the block
+    std::vector<AlignedBuffer<float>> derivative;  // f′ at each activation of the block
     AlignedBuffer<std::byte> scratch;
   };
 
@@ -55,11 +53,9 @@ class ConvnetPass {
   std::size_t levels() const { return strided_.convolutions.size(); }
   const std::vector<ConvolutionLayer>& layers() const { return layers_; }
   const std::vector<ImageLayout>& layouts() const { return strided_.layouts; }
-  const InputConvolution<Element>& input() const { return input_; }
-  Convolution<Element>& strided(std::size_t level) { return *strided_.convolutions[level]; }
-  const Convolution<Element>& strided(std::size_t level) const {
-    return *strided_.convolutions[level];
-  }
+  const InputConvolution& input() const { return input_; }
+  Convolution& strided(std::size_t level) { return *strided_.convolutions[level]; }
+  const Convolution& strided(std::size_t level) const { return *strided_.convolutions[level]; }
 
   Workspace make_workspace() const {
     Workspace workspace;
@@ -152,7 +148,7 @@ class ConvnetPass {
   }
 
   /// The image of this level and place in the block.
-  Element* value(Workspace& workspace, std::size_t level, std::int64_t i) const {
+  float* value(Workspace& workspace, std::size_t level, std::int64_t i) const {
     return workspace.value[level].data() +
            (keeps_values_ ? i : i % group(level)) * layouts()[level].size();
   }
@@ -198,8 +194,8 @@ class ConvnetPass {
   bool keeps_values_;
   StateShape shape_;
   std::vector<ConvolutionLayer> layers_;
-  ConvolutionChain<Element> strided_;  // and the layouts of the hidden images
-  InputConvolution<Element> input_;
+  ConvolutionChain strided_;  // and the layouts of the hidden images
+  InputConvolution input_;
   AlignedBuffer<float> last_weight_;  // [height, width, channel]
   float last_bias_ = 0;
 };

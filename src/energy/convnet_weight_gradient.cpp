@@ -9,7 +9,7 @@
 namespace stanley {
 namespace {
 
-using Pass = ConvnetPass<float>;
+using Pass = ConvnetPass;
 
 /// Sums over states, one for each layer, in the form in which the layer adds up.
 struct Sums {

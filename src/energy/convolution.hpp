@@ -13,7 +13,6 @@ namespace stanley {
 
 /// A convolution with its gradient with respect to the input, for groups of images that stand one
 /// behind the other.
-template <typename Element>
 class Convolution {
  public:
   virtual ~Convolution() = default;
@@ -22,11 +21,11 @@ class Convolution {
   virtual void load(const float* weight, const float* bias) = 0;
 
   /// From one group's input to its output, bias included. Surroundings are not written.
-  virtual void forward(const Element* input, Element* output, std::byte* scratch) const = 0;
+  virtual void forward(const float* input, float* output, std::byte* scratch) const = 0;
 
   /// From the gradient of one group's output to that of its input, times `derivative`: f′ where the
   /// input is f of another convolution's output. Surroundings stay zero.
-  virtual void backward(const Element* output, const Element* derivative, Element* input,
+  virtual void backward(const float* output, const float* derivative, float* input,
                         std::byte* scratch) const = 0;
 
   /// Images in a group.
@@ -37,17 +36,16 @@ class Convolution {
 
 /// Convolutions of which each reads what the one before it wrote, and the layouts of the images
 /// between them, the first one's input first. Each one's group is a multiple of the one before.
-template <typename Element>
 struct ConvolutionChain {
-  std::vector<std::unique_ptr<Convolution<Element>>> convolutions;
+  std::vector<std::unique_ptr<Convolution>> convolutions;
   std::vector<ImageLayout> layouts;
 };
 
 /// By Winograd's minimal filtering (energy/winograd.hpp) and oneDNN's matrix products, for layers
 /// of 3×3 and stride 1, and of 4×4 and stride 2, padding 1. `block` images are worked on together:
 /// a multiple of each group.
-ConvolutionChain<float> make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
-                                            std::int64_t block);
+ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
+                                     std::int64_t block);
 
 /// The gradient of a convolution's weights, added up over images in sums of its own form.
 class FilterGradient {
@@ -77,10 +75,10 @@ ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLay
 
 /// One such layer, between images of these layouts, in groups that are a multiple of `least_group`
 /// and divide `block`.
-std::unique_ptr<Convolution<float>> make_winograd_convolution(const ConvolutionLayer& layer,
-                                                              const ImageLayout& input,
-                                                              const ImageLayout& output,
-                                                              std::int64_t least_group,
-                                                              std::int64_t block);
+std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionLayer& layer,
+                                                       const ImageLayout& input,
+                                                       const ImageLayout& output,
+                                                       std::int64_t least_group,
+                                                       std::int64_t block);
 
 }  // namespace stanley

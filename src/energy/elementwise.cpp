@@ -71,8 +71,8 @@ void activate_pass(Activation activation, float slope, std::int64_t count, Eleme
   });
 }
 
-template <typename Left, typename Element>
-STANLEY_INLINE void multiply_pass(std::int64_t count, const Left* a, const Element* b,
+template <typename Element>
+STANLEY_INLINE void multiply_pass(std::int64_t count, const Element* a, const Element* b,
                                   Element* out) {
 #pragma GCC ivdep
   for (std::int64_t i = 0; i < count; ++i) {
@@ -80,30 +80,11 @@ STANLEY_INLINE void multiply_pass(std::int64_t count, const Left* a, const Eleme
   }
 }
 
-template <typename Element>
-STANLEY_INLINE float dot_pass(std::int64_t count, const Element* a, const float* b) {
-  constexpr std::int64_t width = 64;
-  float sums[width] = {};
-  std::int64_t i = 0;
-  for (; i + width <= count; i += width) {
-    for (std::int64_t lane = 0; lane < width; ++lane) {
-      sums[lane] += to_float(a[i + lane]) * b[i + lane];
-    }
-  }
-  for (std::int64_t lane = 0; i < count; ++i, ++lane) {
-    sums[lane] += to_float(a[i]) * b[i];
-  }
-  for (std::int64_t half = width / 2; half > 0; half /= 2) {
-    for (std::int64_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-  }
-  return sums[0];
-}
-
 /// `group` pixels of a row from x on, of a vector of filters.
-template <int floats, std::int64_t group, typename Element>
+template <int floats, std::int64_t group>
 STANLEY_INLINE void convolve_pixels(const ImageLayout& layout, std::int64_t channels,
                                     const float* state, const float* weight, const float* bias,
-                                    Element* out) {
+                                    float* out) {
   const std::int64_t columns = layout.width + 2, plane = (layout.height + 2) * columns;
   Lanes<floats> sums[group];
 #pragma GCC unroll 8
@@ -123,14 +104,14 @@ STANLEY_INLINE void convolve_pixels(const ImageLayout& layout, std::int64_t chan
   for (std::int64_t g = 0; g < group; ++g) store<floats>(sums[g], out + g * layout.channels);
 }
 
-template <int floats, typename Element>
+template <int floats>
 STANLEY_INLINE void convolve_first_pass(const ImageLayout& layout, std::int64_t channels,
                                         const float* state, const float* weight, const float* bias,
-                                        Element* out) {
+                                        float* out) {
   constexpr std::int64_t group = 8;
   for (std::int64_t y = 0; y < layout.height; ++y) {
     const float* in = state + y * (layout.width + 2);
-    Element* row = out + layout.row(y);
+    float* row = out + layout.row(y);
     for (std::int64_t filter = 0; filter < layout.channels; filter += floats) {
       std::int64_t x = 0;
       for (; x + group <= layout.width; x += group) {
@@ -145,8 +126,8 @@ STANLEY_INLINE void convolve_first_pass(const ImageLayout& layout, std::int64_t 
   }
 }
 
-template <int floats, typename Element>
-STANLEY_INLINE void surround_row_pass(std::int64_t width, std::int64_t channels, const Element* row,
+template <int floats>
+STANLEY_INLINE void surround_row_pass(std::int64_t width, std::int64_t channels, const float* row,
                                       float* out) {
   const std::int64_t columns = whole_lanes(width) + 2;
   for (std::int64_t channel = 0; channel < channels; channel += floats) {
@@ -276,10 +257,6 @@ void activate_with_derivative(Activation activation, float slope, std::int64_t c
 STANLEY_VECTORIZED void multiply(std::int64_t count, const float* a, const float* b, float* out) {
   multiply_pass(count, a, b, out);
 }
-STANLEY_VECTORIZED void multiply(std::int64_t count, const float* a, const Bfloat16* b,
-                                 Bfloat16* out) {
-  multiply_pass(count, a, b, out);
-}
 STANLEY_VECTORIZED void multiply(std::int64_t count, const Bfloat16* a, const Bfloat16* b,
                                  Bfloat16* out) {
   multiply_pass(count, a, b, out);
@@ -342,10 +319,21 @@ STANLEY_VECTORIZED void add_to_squares(std::int64_t width, std::int64_t channels
 }
 
 STANLEY_VECTORIZED float dot(std::int64_t count, const float* a, const float* b) {
-  return dot_pass(count, a, b);
-}
-STANLEY_VECTORIZED float dot(std::int64_t count, const Bfloat16* a, const float* b) {
-  return dot_pass(count, a, b);
+  constexpr std::int64_t width = 64;
+  float sums[width] = {};
+  std::int64_t i = 0;
+  for (; i + width <= count; i += width) {
+    for (std::int64_t lane = 0; lane < width; ++lane) {
+      sums[lane] += a[i + lane] * b[i + lane];
+    }
+  }
+  for (std::int64_t lane = 0; i < count; ++i, ++lane) {
+    sums[lane] += a[i] * b[i];
+  }
+  for (std::int64_t half = width / 2; half > 0; half /= 2) {
+    for (std::int64_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  }
+  return sums[0];
 }
 
 void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a,
@@ -361,12 +349,6 @@ void convolve_first(const ImageLayout& layout, std::int64_t channels, const floa
     convolve_first_pass<floats()>(layout, channels, state, weight, bias, out);
   });
 }
-void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,
-                    const float* weight, const float* bias, Bfloat16* out) {
-  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
-    convolve_first_pass<floats()>(layout, channels, state, weight, bias, out);
-  });
-}
 
 void first_gradient_row(std::int64_t width, std::int64_t channels, const float* const* rows,
                         const float* weight, float* out) {
@@ -376,11 +358,6 @@ void first_gradient_row(std::int64_t width, std::int64_t channels, const float* 
 }
 
 void surround_row(std::int64_t width, std::int64_t channels, const float* row, float* out) {
-  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
-    surround_row_pass<floats()>(width, channels, row, out);
-  });
-}
-void surround_row(std::int64_t width, std::int64_t channels, const Bfloat16* row, float* out) {
   with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
     surround_row_pass<floats()>(width, channels, row, out);
   });

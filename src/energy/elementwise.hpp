@@ -8,7 +8,7 @@
 
 namespace stanley {
 
-/// A bfloat16 number as stored by oneDNN: the upper half of a float.
+/// A bfloat16 number: the upper half of a float.
 struct Bfloat16 {
   std::uint16_t bits;
 };
@@ -41,7 +41,6 @@ void activate_with_derivative(Activation activation, float slope, std::int64_t c
 
 /// out <- a · b, elementwise.
 void multiply(std::int64_t count, const float* a, const float* b, float* out);
-void multiply(std::int64_t count, const float* a, const Bfloat16* b, Bfloat16* out);
 void multiply(std::int64_t count, const Bfloat16* a, const Bfloat16* b, Bfloat16* out);
 
 /// out <- out + a, elementwise.
@@ -63,7 +62,6 @@ void add_to_squares(std::int64_t width, std::int64_t channels, const float* row,
 
 /// Sum of a·b over `count` elements, in an order fixed by `count` alone.
 float dot(std::int64_t count, const float* a, const float* b);
-float dot(std::int64_t count, const Bfloat16* a, const float* b);
 
 /// out[i, j] = Σ_k a[i, k]·b[k, j] for a [rows, depth], b [depth, columns], out [rows, columns];
 /// columns is a multiple of 16.
@@ -75,8 +73,6 @@ void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, 
 /// [layout.channels].
 void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,
                     const float* weight, const float* bias, float* out);
-void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,
-                    const float* weight, const float* bias, Bfloat16* out);
 
 /// The adjoint of one state channel and row y of that: out [whole_lanes(width)] from the rows y -
 /// 1, y and y + 1 of an image's gradient, as surround_row() makes them, and weight [y, x,
@@ -87,7 +83,6 @@ void first_gradient_row(std::int64_t width, std::int64_t channels, const float* 
 /// Copies an image's row [width, channels] to out [channels / 16, whole_lanes(width) + 2, 16], from
 /// its second pixel on; what stands around it stays.
 void surround_row(std::int64_t width, std::int64_t channels, const float* row, float* out);
-void surround_row(std::int64_t width, std::int64_t channels, const Bfloat16* row, float* out);
 
 /// Adds to sum [channel, y, x, layout.channels] the gradient of convolve_first()'s weight, from a
 /// state and the gradient of its image.

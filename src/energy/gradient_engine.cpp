@@ -17,9 +17,8 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                : make_convnet_engine(config, network.state_shape());
   }
   if (config.type == EnergyType::resnet && device.is_cpu()) {
-    return precision == Precision::bfloat16
-               ? make_resnet_tile_engine(config, network.state_shape())
-               : make_resnet_engine(config, network.state_shape());
+    return precision == Precision::bfloat16 ? make_resnet_tile_engine(config, network.state_shape())
+                                            : make_resnet_engine(config, network.state_shape());
   }
 #ifdef STANLEY_CUDA
   if (config.type == EnergyType::convnet && device.is_cuda() && precision == Precision::bfloat16 &&

@@ -15,9 +15,8 @@ void for_each_row(const ImageLayout& layout, std::int64_t count, Visit visit) {
 }
 
 /// f and f′ of `count` images of this layout, in place and at `derivative`.
-template <typename Element>
-void activate_images(const EnergyConfig& config, const ImageLayout& layout, std::int64_t count,
-                     Element* value, Element* derivative) {
+inline void activate_images(const EnergyConfig& config, const ImageLayout& layout,
+                            std::int64_t count, float* value, float* derivative) {
   const Timed timed(Operation::activations);
   for_each_row(layout, count, [&](std::int64_t row) {
     activate_with_derivative(config.activation, static_cast<float>(config.slope), layout.row_size(),

@@ -12,7 +12,6 @@ namespace stanley {
 
 /// The first convolution of the image networks, 3×3 of stride 1 and padding 1 over the few channels
 /// of a state, and its gradient with respect to the state, one state at a time.
-template <typename Element>
 class InputConvolution {
  public:
   /// What one thread needs.
@@ -46,14 +45,14 @@ class InputConvolution {
   }
 
   /// From a state [channel, height, width] to an image.
-  void forward(Workspace& workspace, const float* state, Element* image) const {
+  void forward(Workspace& workspace, const float* state, float* image) const {
     const Timed timed(Operation::input_convolution, flops());
     pad(workspace, state);
     convolve_first(output_, shape_[0], workspace.state.data(), weight_.data(), bias_.data(), image);
   }
 
   /// From the gradient of an image to that of its state.
-  void backward(Workspace& workspace, const Element* image, float* gradient) const {
+  void backward(Workspace& workspace, const float* image, float* gradient) const {
     const Timed timed(Operation::input_convolution, flops());
     const std::int64_t height = shape_[1], width = shape_[2];
     load_row(workspace, image, -1);
@@ -115,7 +114,7 @@ class InputConvolution {
   }
 
   /// Row y of the image; zeros above and below it.
-  void load_row(Workspace& workspace, const Element* image, std::int64_t y) const {
+  void load_row(Workspace& workspace, const float* image, std::int64_t y) const {
     if (y >= 0 && y < output_.height) {
       surround_row(output_.width, output_.channels, image + output_.row(y), ring_row(workspace, y));
     } else {

@@ -11,7 +11,7 @@ namespace stanley {
 namespace {
 
 template <typename Visit>
-void for_each_group(const Convolution<float>& convolution, std::int64_t count, Visit visit) {
+void for_each_group(const Convolution& convolution, std::int64_t count, Visit visit) {
   for (std::int64_t i = 0; i < count; i += convolution.group()) visit(i);
 }
 

@@ -68,7 +68,7 @@ class Residual {
   ResidualBlock shape_;
   ImageLayout input_, middle_, output_;
   std::int64_t block_;
-  std::unique_ptr<Convolution<float>> first_, second_;
+  std::unique_ptr<Convolution> first_, second_;
   AlignedBuffer<float> skip_weight_, skip_adjoint_, skip_bias_;  // [in, out], [out, in], [out]
 };
 

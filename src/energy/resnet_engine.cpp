@@ -17,7 +17,7 @@ constexpr std::int64_t block_size = 16;
 
 /// What one thread needs; allocated once.
 struct Workspace {
-  InputConvolution<float>::Workspace input;
+  InputConvolution::Workspace input;
   std::vector<AlignedBuffer<float>> hidden;  // before each residual and after the last, a block
   std::vector<Residual::Workspace> residual;
   AlignedBuffer<float> top_derivative, row;
@@ -139,7 +139,7 @@ class ResnetEngine : public GradientEngine {
   EnergyConfig config_;
   StateShape shape_;
   std::vector<ImageLayout> layouts_;  // of the images before each residual and after the last
-  InputConvolution<float> input_;
+  InputConvolution input_;
   std::vector<Residual> residuals_;
   std::vector<Workspace> workspaces_;  // one for each thread
   std::int64_t features_ = 0;          // channels of the top image

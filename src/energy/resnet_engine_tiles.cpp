@@ -77,7 +77,8 @@ class ResnetTileEngine : public GradientEngine {
                                   .in_height = block.height / 2,
                                   .in_width = block.width / 2};
       residuals_.push_back({block, make_convolution(Residual::first_layer(block)),
-                            make_convolution(Residual::second_layer(block)), make_convolution(skip)});
+                            make_convolution(Residual::second_layer(block)),
+                            make_convolution(skip)});
     }
   }
 
@@ -164,12 +165,13 @@ class ResnetTileEngine : public GradientEngine {
     Kept& kept = workspace.kept.front();
     input_.start(workspace.input, count, state);
     for (std::int64_t y = 0; y < kept.hidden.height; ++y) {
-      input_.forward(tiles, workspace.input, y, workspace.sums.data(),
-                     [&](std::int64_t x, std::int64_t filter, std::int64_t filters, const float* z) {
-                       activate_tiles(activation(filters, z, nullptr, kept.hidden.at(y, x, filter),
-                                                 kept.value.at(y, x, filter),
-                                                 kept.derivative.at(y, x, filter)));
-                     });
+      input_.forward(
+          tiles, workspace.input, y, workspace.sums.data(),
+          [&](std::int64_t x, std::int64_t filter, std::int64_t filters, const float* z) {
+            activate_tiles(activation(filters, z, nullptr, kept.hidden.at(y, x, filter),
+                                      kept.value.at(y, x, filter),
+                                      kept.derivative.at(y, x, filter)));
+          });
     }
   }
 
@@ -223,11 +225,10 @@ class ResnetTileEngine : public GradientEngine {
         mean_of_pixels(kept.mean.channels, pixels, kept.mean.at(y, x));
       }
     }
-    residual.skip.forward(tiles, 0, kept.mean.height, kept.mean.rows, sums,
-                          [&](std::int64_t y, std::int64_t x, std::int64_t filter,
-                              std::int64_t filters, const float* z) {
-                            store_tiles(filters, z, kept.skip.at(y, x, filter));
-                          });
+    residual.skip.forward(
+        tiles, 0, kept.mean.height, kept.mean.rows, sums,
+        [&](std::int64_t y, std::int64_t x, std::int64_t filter, std::int64_t filters,
+            const float* z) { store_tiles(filters, z, kept.skip.at(y, x, filter)); });
   }
 
   /// Energies, and the gradients of the top images in their place.
@@ -250,17 +251,16 @@ class ResnetTileEngine : public GradientEngine {
     const bool halves = residual.shape.halves;
     Kept& kept = workspace.kept[i];
     float* const sums = workspace.sums.data();
-    TileImages& out =
-        i + 1 == residuals_.size() ? workspace.top : workspace.kept[i + 1].hidden;
-    residual.second.backward(tiles, 0, kept.middle.height, out.rows, sums,
-                             [&](std::int64_t y, std::int64_t x, std::int64_t channel,
-                                 std::int64_t channels, const float* gradient) {
-                               multiply_tiles(
-                                   {.channels = channels,
-                                    .gradient = gradient,
-                                    .derivative = kept.middle_derivative.at(y, x, channel),
-                                    .out = kept.middle.at(y, x, channel)});
-                             });
+    TileImages& out = i + 1 == residuals_.size() ? workspace.top : workspace.kept[i + 1].hidden;
+    residual.second.backward(
+        tiles, 0, kept.middle.height, out.rows, sums,
+        [&](std::int64_t y, std::int64_t x, std::int64_t channel, std::int64_t channels,
+            const float* gradient) {
+          multiply_tiles({.channels = channels,
+                          .gradient = gradient,
+                          .derivative = kept.middle_derivative.at(y, x, channel),
+                          .out = kept.middle.at(y, x, channel)});
+        });
     if (halves) {
       residual.skip.backward(tiles, 0, kept.mean.height, out.rows, sums,
                              [&](std::int64_t y, std::int64_t x, std::int64_t channel,

@@ -25,11 +25,10 @@ void TileWeights::load(const at::Tensor& weight) {
 
 void TileWeights::load_bias(const at::Tensor& bias) {
   const c10::NoGradGuard no_gradient;
-  const at::Tensor whole =
-      at::constant_pad_nd(bias, {0, whole_tiles(bias.size(0)) - bias.size(0)})
-          .unsqueeze(1)
-          .expand({whole_tiles(bias.size(0)), tile_images})
-          .contiguous();
+  const at::Tensor whole = at::constant_pad_nd(bias, {0, whole_tiles(bias.size(0)) - bias.size(0)})
+                               .unsqueeze(1)
+                               .expand({whole_tiles(bias.size(0)), tile_images})
+                               .contiguous();
   bias_ = AlignedBuffer<float>(whole.numel());
   std::memcpy(bias_.data(), whole.const_data_ptr(), whole.nbytes());
 }
@@ -41,12 +40,12 @@ TileConvolution::TileConvolution(const ConvolutionShape& shape) : shape_(shape) 
 
 void TileConvolution::load(const at::Tensor& weight, const at::Tensor& bias) {
   const c10::NoGradGuard no_gradient;
-  const at::Tensor filters =
-      at::constant_pad_nd(weight, {0, 0, 0, 0, 0, shape_.channels - weight.size(1), 0,
-                                   shape_.filters - weight.size(0)});
+  const at::Tensor filters = at::constant_pad_nd(
+      weight,
+      {0, 0, 0, 0, 0, shape_.channels - weight.size(1), 0, shape_.filters - weight.size(0)});
   // A row's taps and their channels in the order in which the pixels stand in memory.
-  forward_.load(filters.permute({0, 2, 3, 1}).reshape(
-      {shape_.filters, shape_.kernel, shape_.kernel * shape_.channels}));
+  forward_.load(filters.permute({0, 2, 3, 1})
+                    .reshape({shape_.filters, shape_.kernel, shape_.kernel * shape_.channels}));
   if (bias.defined()) forward_.load_bias(bias);
   const at::Tensor adjoint = backward_weight(filters, shape_.stride);
   const std::int64_t taps = shape_.kernel / shape_.stride;

@@ -32,9 +32,7 @@ class TileRows {
         memory_(rows * row_ + tile_size) {}
 
   Bfloat16* row(std::int64_t y) { return memory_.data() + y % rows_ * row_ + pixel_; }
-  const Bfloat16* row(std::int64_t y) const {
-    return memory_.data() + y % rows_ * row_ + pixel_;
-  }
+  const Bfloat16* row(std::int64_t y) const { return memory_.data() + y % rows_ * row_ + pixel_; }
   /// Elements of a pixel.
   std::int64_t pixel_size() const { return pixel_; }
 
@@ -96,13 +94,15 @@ void multiply_spans(Operation of, Operation after, const Tiles& tiles, const Til
   const int rows_at_once =
       static_cast<int>(std::max<std::int64_t>(1, cached / (2 * weights.blocks())));
   for (std::int64_t tile = 0; tile < weights.filter_tiles(); tile += 2) {
-    const int filter_tiles = static_cast<int>(std::min<std::int64_t>(2, weights.filter_tiles() - tile));
+    const int filter_tiles =
+        static_cast<int>(std::min<std::int64_t>(2, weights.filter_tiles() - tile));
     const std::int64_t step = filter_tiles * tile_sums;
     const float* const bias = weights.bias(tile);
     double flops = 0;
     for (const TileSpan* span = spans; span < spans + count; ++span) {
-      flops += 2.0 * tile_depth * static_cast<double>(step * weights.blocks() * span->pixels *
-                                                      (span->end_row - span->first_row));
+      flops += 2.0 * tile_depth *
+               static_cast<double>(step * weights.blocks() * span->pixels *
+                                   (span->end_row - span->first_row));
     }
     std::optional<Timed> timed(std::in_place, of, flops);
     for (int row = 0; row < weights.rows(); row += rows_at_once) {
@@ -166,15 +166,15 @@ class TileConvolution {
     for_each_group(first, end, shape_.output_width(), [&](const Group& group) {
       TileSpan spans[span_pixels];
       for (std::int64_t i = 0; i < group.rows; ++i) {
-        spans[i] = span_of((group.y + i) * shape_.stride - shape_.padding,
-                           static_cast<int>(shape_.kernel), shape_.height,
-                           group.x * shape_.stride - shape_.padding, group.pixels, input);
+        spans[i] =
+            span_of((group.y + i) * shape_.stride - shape_.padding, static_cast<int>(shape_.kernel),
+                    shape_.height, group.x * shape_.stride - shape_.padding, group.pixels, input);
       }
-      multiply_spans(Operation::products, Operation::activations, tiles, forward_, spans, group.rows, shape_.stride * input.pixel_size(), sums,
-                     [&](std::int64_t span, std::int64_t x, std::int64_t filter,
-                         std::int64_t filters, const float* sum) {
-                       finish(group.y + span, group.x + x, filter, filters, sum);
-                     });
+      multiply_spans(
+          Operation::products, Operation::activations, tiles, forward_, spans, group.rows,
+          shape_.stride * input.pixel_size(), sums,
+          [&](std::int64_t span, std::int64_t x, std::int64_t filter, std::int64_t filters,
+              const float* sum) { finish(group.y + span, group.x + x, filter, filters, sum); });
     });
   }
 
@@ -190,25 +190,23 @@ class TileConvolution {
       const auto quotients = [&](std::int64_t until, std::int64_t remainder) {
         return (until - remainder + stride - 1) / stride;
       };
-      for_each_group(quotients(first, of_y), quotients(end, of_y), quotients(shape_.width, of_x),
-                     [&](const Group& group) {
-                       TileSpan spans[span_pixels];
-                       for (std::int64_t i = 0; i < group.rows; ++i) {
-                         spans[i] = span_of(group.y + i + first_tap(shape_, of_y),
-                                            static_cast<int>(shape_.kernel / stride),
-                                            shape_.output_height(),
-                                            group.x + first_tap(shape_, of_x), group.pixels,
-                                            gradient);
-                       }
-                       multiply_spans(Operation::products, Operation::multiplications, tiles, backward_[part], spans, group.rows,
-                                      gradient.pixel_size(), sums,
-                                      [&](std::int64_t span, std::int64_t x, std::int64_t channel,
-                                          std::int64_t channels, const float* sum) {
-                                        finish((group.y + span) * stride + of_y,
-                                               (group.x + x) * stride + of_x, channel, channels,
-                                               sum);
-                                      });
-                     });
+      for_each_group(
+          quotients(first, of_y), quotients(end, of_y), quotients(shape_.width, of_x),
+          [&](const Group& group) {
+            TileSpan spans[span_pixels];
+            for (std::int64_t i = 0; i < group.rows; ++i) {
+              spans[i] = span_of(group.y + i + first_tap(shape_, of_y),
+                                 static_cast<int>(shape_.kernel / stride), shape_.output_height(),
+                                 group.x + first_tap(shape_, of_x), group.pixels, gradient);
+            }
+            multiply_spans(Operation::products, Operation::multiplications, tiles, backward_[part],
+                           spans, group.rows, gradient.pixel_size(), sums,
+                           [&](std::int64_t span, std::int64_t x, std::int64_t channel,
+                               std::int64_t channels, const float* sum) {
+                             finish((group.y + span) * stride + of_y, (group.x + x) * stride + of_x,
+                                    channel, channels, sum);
+                           });
+          });
     }
   }
 

@@ -16,8 +16,7 @@ void TileInput::load(const at::Tensor& weight, const at::Tensor& bias) {
   const c10::NoGradGuard no_gradient;
   const std::int64_t filters = weight.size(0);
   // [filter, y, x · channel]: as a row of pixels stands in memory.
-  const at::Tensor taps =
-      weight.permute({0, 2, 3, 1}).reshape({filters, 3, 3 * channels_});
+  const at::Tensor taps = weight.permute({0, 2, 3, 1}).reshape({filters, 3, 3 * channels_});
   forward_.load(
       at::constant_pad_nd(taps, {0, 2 * pairs() - 3 * channels_}).reshape({filters, 1, -1}));
   forward_.load_bias(bias);
@@ -59,13 +58,14 @@ void TileInput::backward(const Tiles& tiles, Workspace& workspace, std::int64_t 
                         .end_row = 1,
                         .source = {gradient.row(y) + x * gradient.pixel_size()},
                         .pixels = std::min(span_pixels, width_ - x)};
-    multiply_spans(Operation::input_convolution, Operation::input_convolution, tiles, backward_, &span, 1, gradient.pixel_size(), sums,
-                   [&](std::int64_t, std::int64_t i, std::int64_t tap, std::int64_t taps,
-                       const float* sum) {
-                     const std::int64_t left = (x + i) * channels_ * tile_images;
-                     float* const at[] = {rows[0] + left, rows[1] + left, rows[2] + left};
-                     add_taps(channels_, tap, std::min(tap + taps, 9 * channels_), sum, at);
-                   });
+    multiply_spans(
+        Operation::input_convolution, Operation::input_convolution, tiles, backward_, &span, 1,
+        gradient.pixel_size(), sums,
+        [&](std::int64_t, std::int64_t i, std::int64_t tap, std::int64_t taps, const float* sum) {
+          const std::int64_t left = (x + i) * channels_ * tile_images;
+          float* const at[] = {rows[0] + left, rows[1] + left, rows[2] + left};
+          add_taps(channels_, tap, std::min(tap + taps, 9 * channels_), sum, at);
+        });
   }
   finish_row(workspace, y - 1, state_gradients);
   if (y < height_ - 1) return;
@@ -76,8 +76,8 @@ void TileInput::backward(const Tiles& tiles, Workspace& workspace, std::int64_t 
 void TileInput::finish_row(Workspace& workspace, std::int64_t y, float* state_gradients) const {
   float* row = gradient_row(workspace, y);
   if (y >= 0 && y < height_) {
-    store_state_row(workspace.count, channels_, height_, width_, y,
-                    row + channels_ * tile_images, state_gradients);
+    store_state_row(workspace.count, channels_, height_, width_, y, row + channels_ * tile_images,
+                    state_gradients);
   }
   std::fill_n(row, gradient_row_size(), 0.0F);
 }

@@ -46,10 +46,10 @@ class TileInput {
                           .source = {workspace.gathered.data()},
                           .pixels = std::min(span_pixels, width_ - x)};
       for (std::int64_t i = 0; i < span.pixels; ++i) gather(workspace, y, x + i, i);
-      multiply_spans(
-          Operation::input_convolution, Operation::activations, tiles, forward_, &span, 1, gathered_size(), sums,
-          [&](std::int64_t, std::int64_t i, std::int64_t filter, std::int64_t filters,
-              const float* sum) { finish(x + i, filter, filters, sum); });
+      multiply_spans(Operation::input_convolution, Operation::activations, tiles, forward_, &span,
+                     1, gathered_size(), sums,
+                     [&](std::int64_t, std::int64_t i, std::int64_t filter, std::int64_t filters,
+                         const float* sum) { finish(x + i, filter, filters, sum); });
     }
   }
 

@@ -121,7 +121,8 @@ STANLEY_INLINE void store_pass(std::int64_t channels, const float* sums, Bfloat1
   for (std::int64_t pair = 0; pair < channels / 2; ++pair) {
     for (int v = 0; v < vectors<floats>; ++v) {
       const float* row = sums + pair * pair_size;
-      pack<floats, converts>(at<floats>(row, v), at<floats>(row + tile_images, v), out + pair * pair_size, v);
+      pack<floats, converts>(at<floats>(row, v), at<floats>(row + tile_images, v),
+                             out + pair * pair_size, v);
     }
   }
 }
@@ -148,8 +149,8 @@ STANLEY_INLINE void start_gradient_pass(std::int64_t channels, const float* weig
     for (int v = 0; v < vectors<floats>; ++v) {
       Lanes<floats> first, second;
       unpack<floats>(derivative + pair * pair_size, v, first, second);
-      pack<floats, converts>(first * weight[2 * pair], second * weight[2 * pair + 1], out + pair * pair_size,
-                   v);
+      pack<floats, converts>(first * weight[2 * pair], second * weight[2 * pair + 1],
+                             out + pair * pair_size, v);
     }
   }
 }
@@ -163,8 +164,72 @@ STANLEY_INLINE void mean_pass(std::int64_t channels, const Bfloat16* const* pixe
         unpack<floats>(pixels[i] + pair * pair_size, v, first[i], second[i]);
       }
       pack<floats, converts>(0.25F * ((first[0] + first[1]) + (first[2] + first[3])),
-                   0.25F * ((second[0] + second[1]) + (second[2] + second[3])),
-                   out + pair * pair_size, v);
+                             0.25F * ((second[0] + second[1]) + (second[2] + second[3])),
+                             out + pair * pair_size, v);
+    }
+  }
+}
+
+/// Turns as many vectors as they have lanes: lane i of vector j becomes lane j of vector i. Swaps
+/// squares of `distance` that stand off the diagonal, then those within the squares.
+template <int floats, int distance = floats / 2>
+STANLEY_INLINE void transpose(Lanes<floats>* rows) {
+  typename Vectors<floats>::Integers upper, lower;
+  for (int lane = 0; lane < floats; ++lane) {
+    const bool right = (lane & distance) != 0;
+    upper[lane] = right ? floats + lane - distance : lane;
+    lower[lane] = right ? floats + lane : lane + distance;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < floats; ++i) {
+    if ((i & distance) != 0) continue;
+    const Lanes<floats> a = rows[i], b = rows[i + distance];
+    rows[i] = __builtin_shuffle(a, b, upper);
+    rows[i + distance] = __builtin_shuffle(a, b, lower);
+  }
+  if constexpr (distance > 1) transpose<floats, distance / 2>(rows);
+}
+
+/// From so many columns of sixteen images' rows to [column, image], with columns `step` apart.
+template <int floats>
+STANLEY_INLINE void gather_columns(std::int64_t columns, const float* const* images, float* out,
+                                   std::int64_t step) {
+  for (std::int64_t image = 0; image < tile_images; image += floats) {
+    std::int64_t x = 0;
+    for (; x + floats <= columns; x += floats) {
+      Lanes<floats> rows[floats];
+#pragma GCC unroll 16
+      for (int i = 0; i < floats; ++i) rows[i] = at<floats>(images[image + i] + x, 0);
+      transpose<floats>(rows);
+#pragma GCC unroll 16
+      for (int i = 0; i < floats; ++i) {
+        reinterpret_cast<Lanes<floats>&>(out[(x + i) * step + image]) = rows[i];
+      }
+    }
+    for (; x < columns; ++x) {
+      for (int i = 0; i < floats; ++i) out[x * step + image + i] = images[image + i][x];
+    }
+  }
+}
+
+/// The other way, for the first `count` images.
+template <int floats>
+STANLEY_INLINE void scatter_columns(std::int64_t columns, const float* in, std::int64_t step,
+                                    std::int64_t count, float* const* images) {
+  for (std::int64_t image = 0; image < count; image += floats) {
+    const int here = static_cast<int>(std::min<std::int64_t>(floats, count - image));
+    std::int64_t x = 0;
+    for (; x + floats <= columns; x += floats) {
+      Lanes<floats> rows[floats];
+#pragma GCC unroll 16
+      for (int i = 0; i < floats; ++i) rows[i] = at<floats>(in + (x + i) * step + image, 0);
+      transpose<floats>(rows);
+      for (int i = 0; i < here; ++i) {
+        reinterpret_cast<Lanes<floats>&>(images[image + i][x]) = rows[i];
+      }
+    }
+    for (; x < columns; ++x) {
+      for (int i = 0; i < here; ++i) images[image + i][x] = in[x * step + image + i];
     }
   }
 }
@@ -174,7 +239,8 @@ STANLEY_INLINE void pair_pass(std::int64_t entries, const float* rows, Bfloat16*
   for (std::int64_t i = 0; i < entries; ++i) {
     const float* row = rows + i * tile_images;
     for (int v = 0; v < vectors<floats>; ++v) {
-      pack<floats, converts>(at<floats>(row, v), at<floats>(row + tile_images, v), out + i * pair_size, v);
+      pack<floats, converts>(at<floats>(row, v), at<floats>(row + tile_images, v),
+                             out + i * pair_size, v);
     }
   }
 }
@@ -197,15 +263,19 @@ STANLEY_INLINE void add_taps_pass(std::int64_t channels, std::int64_t first, std
 }  // namespace
 
 void activate_tiles(const TileActivation& pass) {
-  with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE { activate_pass<floats(), converts()>(pass); });
+  with_bfloat16_vectors([&](auto floats, auto converts)
+                            STANLEY_ALWAYS_INLINE { activate_pass<floats(), converts()>(pass); });
 }
 
 void multiply_tiles(const TileDerivative& pass) {
-  with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE { multiply_pass<floats(), converts()>(pass); });
+  with_bfloat16_vectors([&](auto floats, auto converts)
+                            STANLEY_ALWAYS_INLINE { multiply_pass<floats(), converts()>(pass); });
 }
 
 void store_tiles(std::int64_t channels, const float* sums, Bfloat16* out) {
-  with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE { store_pass<floats(), converts()>(channels, sums, out); });
+  with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE {
+    store_pass<floats(), converts()>(channels, sums, out);
+  });
 }
 
 void add_energies(std::int64_t channels, const float* weight, const Bfloat16* value,
@@ -223,26 +293,25 @@ void start_gradient(std::int64_t channels, const float* weight, const Bfloat16* 
 }
 
 void mean_of_pixels(std::int64_t channels, const Bfloat16* const* pixels, Bfloat16* out) {
-  with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE { mean_pass<floats(), converts()>(channels, pixels, out); });
+  with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE {
+    mean_pass<floats(), converts()>(channels, pixels, out);
+  });
 }
 
 void load_state_row(std::int64_t count, std::int64_t channels, std::int64_t height,
                     std::int64_t width, std::int64_t y, const float* states, float* scratch,
                     Bfloat16* out) {
-  const std::int64_t size = channels * height * width;
+  const std::int64_t plane = height * width, size = channels * plane;
   const float* from[tile_images];
   for (std::int64_t image = 0; image < tile_images; ++image) {
     from[image] = states + std::min(image, count - 1) * size + y * width;
   }
-  for (std::int64_t channel = 0; channel < channels; ++channel) {
-    for (std::int64_t x = 0; x < width; ++x) {
-      float* entry = scratch + ((x + 1) * channels + channel) * tile_images;
-      for (std::int64_t image = 0; image < tile_images; ++image) {
-        entry[image] = from[image][channel * height * width + x];
-      }
-    }
-  }
   with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE {
+    for (std::int64_t channel = 0; channel < channels; ++channel) {
+      gather_columns<floats()>(width, from, scratch + (channels + channel) * tile_images,
+                               channels * tile_images);
+      for (const float*& image : from) image += plane;
+    }
     pair_pass<floats(), converts()>((width + 2) * channels, scratch, out);
   });
 }
@@ -256,14 +325,17 @@ void add_taps(std::int64_t channels, std::int64_t first, std::int64_t end, const
 
 void store_state_row(std::int64_t count, std::int64_t channels, std::int64_t height,
                      std::int64_t width, std::int64_t y, const float* row, float* states) {
-  for (std::int64_t image = 0; image < count; ++image) {
+  const std::int64_t plane = height * width, size = channels * plane;
+  float* to[tile_images];
+  for (std::int64_t image = 0; image < count; ++image)
+    to[image] = states + image * size + y * width;
+  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
     for (std::int64_t channel = 0; channel < channels; ++channel) {
-      float* to = states + ((image * channels + channel) * height + y) * width;
-      for (std::int64_t x = 0; x < width; ++x) {
-        to[x] = row[(x * channels + channel) * tile_images + image];
-      }
+      scatter_columns<floats()>(width, row + channel * tile_images, channels * tile_images, count,
+                                to);
+      for (std::int64_t image = 0; image < count; ++image) to[image] += plane;
     }
-  }
+  });
 }
 
 }  // namespace stanley

@@ -72,8 +72,8 @@ void with_vectors(const Kernel& kernel) {
 template <typename Kernel>
 void with_bfloat16_vectors(const Kernel& kernel) {
   if (__builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16")) {
-    return detail::run_v4(
-        [&](auto floats) STANLEY_ALWAYS_INLINE { kernel(floats, std::true_type()); });
+    return detail::run_v4([&](auto floats)
+                              STANLEY_ALWAYS_INLINE { kernel(floats, std::true_type()); });
   }
   with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE { kernel(floats, std::false_type()); });
 }

@@ -4,6 +4,10 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
+#include "energy/tile_product.hpp"
+
 namespace stanley {
 namespace {
 
@@ -22,23 +26,46 @@ class AutogradWeightGradient : public WeightGradient {
 
   std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,
                                    const at::Tensor& slope, at::Tensor& energy) override {
+    // What autograd keeps for the way back grows with the states that go together.
+    const std::int64_t count = state.size(0),
+                       parts = (state.numel() + most_elements - 1) / most_elements,
+                       size = parts == 0 ? count : (count + parts - 1) / parts;
+    std::vector<at::Tensor> sums =
+        evaluate_part(state, constant, slope, energy, 0, std::min(size, count));
+    for (std::int64_t first = size; first < count; first += size) {
+      const std::vector<at::Tensor> part =
+          evaluate_part(state, constant, slope, energy, first, std::min(size, count - first));
+      for (std::size_t i = 0; i < sums.size(); ++i) sums[i].add_(part[i]);
+    }
+    return sums;
+  }
+
+ private:
+  /// Elements of the states that go together: 85 of 3×32×32.
+  static constexpr std::int64_t most_elements = 1 << 18;
+
+  std::vector<at::Tensor> evaluate_part(const at::Tensor& states, const at::Tensor& constants,
+                                        const at::Tensor& slopes, at::Tensor& energies,
+                                        std::int64_t first, std::int64_t count) const {
+    const auto part = [&](const at::Tensor& whole) { return whole.narrow(0, first, count); };
     const c10::AutoGradMode with_gradient(true);
     std::vector<at::Tensor> weights;
     for (const at::Tensor& weight : weights_) weights.push_back(weight.to(type_));
+    const at::Tensor state = part(states);
     const at::Tensor values =
         network_.forward(state.to(type_).contiguous(network_.layout(state.dim())), weights);
-    auto gradients = torch::autograd::grad({(values * (constant + slope / 2 * values)).sum()},
-                                           weights_, {}, std::nullopt, false, true);
+    auto gradients =
+        torch::autograd::grad({(values * (part(constants) + part(slopes) / 2 * values)).sum()},
+                              weights_, {}, std::nullopt, false, true);
     const c10::NoGradGuard no_gradient;
     // A user's network may have weights that it does not use.
     for (std::size_t i = 0; i < gradients.size(); ++i) {
       if (!gradients[i].defined()) gradients[i] = at::zeros_like(weights_[i]);
     }
-    energy.copy_(values);
+    part(energies).copy_(values);
     return gradients;
   }
 
- private:
   const Network& network_;
   at::ScalarType type_;
   std::vector<at::Tensor> weights_;  // leaves of their own, float32
@@ -57,7 +84,8 @@ std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
   if (config.type == EnergyType::convnet && device.is_cpu()) {
     return make_convnet_weight_gradient(config, network.state_shape());
   }
-  const bool in_products = device.is_cuda() && config.type != EnergyType::torchscript;
+  const bool is_fast = device.is_cuda() || processor_has_tiles();
+  const bool in_products = is_fast && config.type != EnergyType::torchscript;
   return make_autograd_weight_gradient(network, in_products ? precision : Precision::float32);
 }
 

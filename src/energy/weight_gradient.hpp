@@ -27,8 +27,8 @@ class WeightGradient {
 };
 
 /// The fastest one for the network, the chains' precision (resolved) and the device. With chains in
-/// bfloat16, a built-in network's products on a GPU are so too, with sums in float32; all else is
-/// in float32. `network` must outlive it.
+/// bfloat16, the products of a built-in network on a GPU, and of an mlp or a resnet on a processor
+/// with AMX, are so too, with sums in float32; all else is in float32. `network` must outlive it.
 std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device);

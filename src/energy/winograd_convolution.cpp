@@ -125,7 +125,7 @@ std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64
   return group;
 }
 
-class WinogradConvolution : public Convolution<float> {
+class WinogradConvolution : public Convolution {
  public:
   WinogradConvolution(const ConvolutionLayer& layer, const WinogradTiles& tiles, std::int64_t group,
                       const dnnl::engine& engine)
@@ -238,11 +238,11 @@ ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLay
   return layout;
 }
 
-std::unique_ptr<Convolution<float>> make_winograd_convolution(const ConvolutionLayer& layer,
-                                                              const ImageLayout& input,
-                                                              const ImageLayout& output,
-                                                              std::int64_t least_group,
-                                                              std::int64_t block) {
+std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionLayer& layer,
+                                                       const ImageLayout& input,
+                                                       const ImageLayout& output,
+                                                       std::int64_t least_group,
+                                                       std::int64_t block) {
   WinogradTiles tiles = tiles_of(layer);
   tiles.input = input;
   tiles.output = output;
@@ -250,10 +250,10 @@ std::unique_ptr<Convolution<float>> make_winograd_convolution(const ConvolutionL
                                                dnnl::engine(dnnl::engine::kind::cpu, 0));
 }
 
-ConvolutionChain<float> make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
-                                            std::int64_t block) {
+ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
+                                     std::int64_t block) {
   const std::size_t count = layers.size();
-  ConvolutionChain<float> chain;
+  ConvolutionChain chain;
   for (std::size_t i = 0; i <= count; ++i) {
     chain.layouts.push_back(
         winograd_layout(i > 0 ? &layers[i - 1] : nullptr, i < count ? &layers[i] : nullptr));

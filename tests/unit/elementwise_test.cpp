@@ -119,8 +119,7 @@ TEST(Elementwise, Bfloat16IsTheRoundedFloatResult) {
   }
 }
 
-template <typename Element>
-void check_products() {
+TEST(Elementwise, Products) {
   const auto number = [](std::int64_t i) {
     return static_cast<float>((i * 7919) % 1009) / 504.0F - 1.0F;
   };
@@ -128,22 +127,17 @@ void check_products() {
     for (const std::int64_t rows : {1, 5, 8, 9, 17}) {
       for (const std::int64_t columns : {16, 48}) {
         const auto size = static_cast<std::size_t>(rows * depth);
-        std::vector<Element> a(size), derivative(size), product(size);
+        std::vector<float> a(size), derivative(size), product(size);
         std::vector<float> b(static_cast<std::size_t>(depth * columns)),
             out(static_cast<std::size_t>(rows * columns));
         for (std::size_t i = 0; i < size; ++i) {
-          a[i] = from_float<Element>(number(static_cast<std::int64_t>(i)));
-          derivative[i] = from_float<Element>(number(static_cast<std::int64_t>(i) + 500));
+          a[i] = number(static_cast<std::int64_t>(i));
+          derivative[i] = number(static_cast<std::int64_t>(i) + 500);
         }
         for (std::size_t i = 0; i < b.size(); ++i) b[i] = number(static_cast<std::int64_t>(i) + 77);
         multiply(rows * depth, a.data(), derivative.data(), product.data());
-        std::vector<float> wide(size);
-        for (std::size_t i = 0; i < size; ++i) wide[i] = to_float(a[i]);
-        multiply_rows(rows, depth, columns, wide.data(), b.data(), out.data());
-        for (std::size_t i = 0; i < size; ++i) {
-          ASSERT_EQ(to_float(product[i]),
-                    to_float(from_float<Element>(to_float(a[i]) * to_float(derivative[i]))));
-        }
+        multiply_rows(rows, depth, columns, a.data(), b.data(), out.data());
+        for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(product[i], a[i] * derivative[i]);
         for (std::size_t i = 0; i < out.size(); ++i) {
           const std::size_t row = i / static_cast<std::size_t>(columns);
           const std::size_t column = i % static_cast<std::size_t>(columns);
@@ -151,7 +145,7 @@ void check_products() {
           for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
             const std::size_t at = row * static_cast<std::size_t>(depth) + k;
             const double term =
-                static_cast<double>(to_float(a[at])) *
+                static_cast<double>(a[at]) *
                 static_cast<double>(b[k * static_cast<std::size_t>(columns) + column]);
             sum += term;
             absolute += std::abs(term);
@@ -161,7 +155,7 @@ void check_products() {
         }
         double sum = 0, absolute = 0;
         for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
-          const double term = static_cast<double>(to_float(a[k])) * static_cast<double>(b[k]);
+          const double term = static_cast<double>(a[k]) * static_cast<double>(b[k]);
           sum += term;
           absolute += std::abs(term);
         }
@@ -172,11 +166,7 @@ void check_products() {
   }
 }
 
-TEST(Elementwise, ProductsOfFloats) { check_products<float>(); }
-TEST(Elementwise, ProductsOfBfloat16) { check_products<Bfloat16>(); }
-
-template <typename Element>
-void check_first_convolution() {
+TEST(Elementwise, FirstConvolution) {
   const auto number = [](std::int64_t i) {
     return static_cast<float>((i * 7919) % 1009) / 504.5F - 1.0F;
   };
@@ -193,12 +183,12 @@ void check_first_convolution() {
         weight[i] = number(static_cast<std::int64_t>(i) + 31);
       }
       for (std::size_t i = 0; i < 32; ++i) bias[i] = number(static_cast<std::int64_t>(i));
-      std::vector<Element> out(static_cast<std::size_t>(layout.size()), from_float<Element>(-7.0F));
+      std::vector<float> out(static_cast<std::size_t>(layout.size()), -7.0F);
       convolve_first(layout, channels, state.data(), weight.data(), bias.data(), out.data());
       for (std::int64_t at = 0; at < layout.size(); ++at) {
         const std::int64_t y = at / 32 / layout.columns - border;
         const std::int64_t x = at / 32 % layout.columns - border, filter = at % 32;
-        const float found = to_float(out[static_cast<std::size_t>(at)]);
+        const float found = out[static_cast<std::size_t>(at)];
         if (y < 0 || x < 0 || y >= 5 || x >= 13) {
           ASSERT_EQ(found, -7.0F) << "surroundings are not written";
           continue;
@@ -209,9 +199,8 @@ void check_first_convolution() {
           sum += static_cast<double>(state[static_cast<std::size_t>(row * 15 + column)]) *
                  static_cast<double>(weight[static_cast<std::size_t>(tap * 32 + filter)]);
         }
-        // At most 28 terms below 1; the result is then rounded to Element.
-        const double rounding = std::is_same_v<Element, float> ? u : 0x1p-8;
-        ASSERT_NEAR(static_cast<double>(found), sum, 28 * 28 * u + rounding * std::abs(sum));
+        // At most 28 terms below 1.
+        ASSERT_NEAR(static_cast<double>(found), sum, 28 * 28 * u);
       }
     }
   }
@@ -219,7 +208,6 @@ void check_first_convolution() {
 
 /// The gradient of a first convolution's state, against its definition. What surrounds the image,
 /// and what an earlier call left, is NaN and must not be seen.
-template <typename Element>
 void check_first_gradient(const StateShape& shape, std::int64_t filters, std::int64_t border) {
   SCOPED_TRACE(testing::PrintToString(shape) + ", " + std::to_string(filters) + " filters");
   const auto number = [](std::int64_t i) {
@@ -228,14 +216,13 @@ void check_first_gradient(const StateShape& shape, std::int64_t filters, std::in
   const auto [channels, height, width] = std::tuple{shape[0], shape[1], shape[2]};
   const std::int64_t padded = whole_lanes(filters);
   const ImageLayout layout{height, width, padded, border, height + 2 * border, width + 3 * border};
-  InputConvolution<Element> convolution(shape, filters, layout);
+  InputConvolution convolution(shape, filters, layout);
   std::vector<float> weight(static_cast<std::size_t>(filters * channels * 9)),
       bias(static_cast<std::size_t>(filters));
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<std::int64_t>(i));
   convolution.load(weight.data(), bias.data());
-  std::vector<Element> image(static_cast<std::size_t>(layout.size()),
-                             from_float<Element>(std::nanf("")));
-  const auto pixel = [&](std::int64_t y, std::int64_t x, std::int64_t filter) -> Element& {
+  std::vector<float> image(static_cast<std::size_t>(layout.size()), std::nanf(""));
+  const auto pixel = [&](std::int64_t y, std::int64_t x, std::int64_t filter) -> float& {
     return image[static_cast<std::size_t>(layout.row(y) + x * padded + filter)];
   };
   auto workspace = convolution.make_workspace();
@@ -243,8 +230,7 @@ void check_first_gradient(const StateShape& shape, std::int64_t filters, std::in
   convolution.backward(workspace, image.data(), gradient.data());
   for (std::int64_t i = 0; i < height * width * padded; ++i) {
     const std::int64_t filter = i % padded;
-    pixel(i / padded / width, i / padded % width, filter) =
-        from_float<Element>(filter < filters ? number(i + 31) : 0);
+    pixel(i / padded / width, i / padded % width, filter) = filter < filters ? number(i + 31) : 0;
   }
   convolution.backward(workspace, image.data(), gradient.data());
   for (std::int64_t i = 0; i < element_count(shape); ++i) {
@@ -255,7 +241,7 @@ void check_first_gradient(const StateShape& shape, std::int64_t filters, std::in
       const std::int64_t from_y = y + 1 - tap / 3, from_x = x + 1 - tap % 3;
       if (from_y < 0 || from_y >= height || from_x < 0 || from_x >= width) continue;
       const double term =
-          static_cast<double>(to_float(pixel(from_y, from_x, filter))) *
+          static_cast<double>(pixel(from_y, from_x, filter)) *
           static_cast<double>(
               weight[static_cast<std::size_t>((filter * channels + channel) * 9 + tap)]);
       sum += term;
@@ -269,21 +255,14 @@ void check_first_gradient(const StateShape& shape, std::int64_t filters, std::in
   }
 }
 
-template <typename Element>
-void check_first_gradients() {
+TEST(Elementwise, FirstGradient) {
   for (const std::int64_t width : {1, 5, 16, 17, 33}) {
     for (const std::int64_t height : {1, 2, 7}) {
-      check_first_gradient<Element>({1, height, width}, 16, 1);
-      check_first_gradient<Element>({3, height, width}, 40, 0);
+      check_first_gradient({1, height, width}, 16, 1);
+      check_first_gradient({3, height, width}, 40, 0);
     }
   }
 }
-
-TEST(Elementwise, FirstGradientOfFloats) { check_first_gradients<float>(); }
-TEST(Elementwise, FirstGradientOfBfloat16) { check_first_gradients<Bfloat16>(); }
-
-TEST(Elementwise, FirstConvolutionOfFloats) { check_first_convolution<float>(); }
-TEST(Elementwise, FirstConvolutionOfBfloat16) { check_first_convolution<Bfloat16>(); }
 
 }  // namespace
 }  // namespace stanley
