@@ -1,8 +1,6 @@
 #include <ATen/ATen.h>
-#include <omp.h>
 
 #include "energy/convnet_pass.hpp"
-#include "energy/one_thread.hpp"
 #include "energy/state_blocks.hpp"
 #include "energy/weight_gradient.hpp"
 
@@ -42,34 +40,18 @@ class ConvnetWeightGradient : public WeightGradient {
     const at::Tensor states = whole_blocks(state), constants = whole_blocks(constant, 0),
                      slopes = whole_blocks(slope, 0);
     at::Tensor energies = at::empty({blocks * convnet_block});
-    // Slices of blocks, the same whatever the number of threads, are added up in order.
-    const std::int64_t slices = std::min<std::int64_t>((blocks + 1) / 2, 8);
-    const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), slices));
-    while (workspaces_.size() < static_cast<std::size_t>(threads)) add_workspace();
-    while (sums_.size() < static_cast<std::size_t>(slices)) sums_.push_back(make_sums());
-#pragma omp parallel num_threads(threads)
-    {
-      const OneThread one_thread;
-#pragma omp for schedule(static)
-      for (std::int64_t slice = 0; slice < slices; ++slice) {
-        Workspace& workspace = workspaces_[static_cast<std::size_t>(omp_get_thread_num())];
-        Sums& sum = sums_[static_cast<std::size_t>(slice)];
-        clear(sum);
-        for (std::int64_t block = slice * blocks / slices; block < (slice + 1) * blocks / slices;
-             ++block) {
+    const Sums sums = sum_over_blocks(
+        blocks, workspaces_, [&] { return make_workspace(); }, [&] { return make_sums(); },
+        [&](Workspace& workspace, std::int64_t block, Sums& sum) {
           const std::int64_t first = block * convnet_block;
           add_block(workspace, states.const_data_ptr<float>() + first * elements_,
                     constants.const_data_ptr<float>() + first,
                     slopes.const_data_ptr<float>() + first,
                     energies.mutable_data_ptr<float>() + first, sum);
-        }
-      }
-    }
-    for (std::int64_t slice = 1; slice < slices; ++slice) {
-      add_sums(sums_[static_cast<std::size_t>(slice)], sums_[0]);
-    }
+        },
+        [&](const Sums& from, Sums& to) { add_sums(from, to); });
     energy.copy_(energies.narrow(0, 0, state.size(0)));
-    return finish(sums_[0]);
+    return finish(sums);
   }
 
  private:
@@ -89,11 +71,10 @@ class ConvnetWeightGradient : public WeightGradient {
                                 : rows.narrow(0, count - 1, 1).expand(shape)});
   }
 
-  void add_workspace() {
+  Workspace make_workspace() const {
     std::size_t scratch = 0;
     for (const auto& filter : filters_) scratch = std::max(scratch, filter->scratch_size());
-    workspaces_.push_back(
-        {pass_.make_workspace(), AlignedBuffer<std::byte>(static_cast<std::int64_t>(scratch))});
+    return {pass_.make_workspace(), AlignedBuffer<std::byte>(static_cast<std::int64_t>(scratch))};
   }
 
   Sums make_sums() const {
@@ -103,14 +84,6 @@ class ConvnetWeightGradient : public WeightGradient {
     for (const auto& filter : filters_) sums.strided.emplace_back(filter->sum_size());
     sums.last_weight = AlignedBuffer<float>(last_size());
     return sums;
-  }
-
-  static void clear(Sums& sums) {
-    sums.input_weight.clear();
-    sums.input_bias.clear();
-    for (auto& sum : sums.strided) sum.clear();
-    sums.last_weight.clear();
-    sums.last_bias = 0;
   }
 
   void add_sums(const Sums& from, Sums& to) const {
@@ -178,7 +151,6 @@ class ConvnetWeightGradient : public WeightGradient {
   std::vector<std::unique_ptr<FilterGradient>> filters_;  // of the strided layers
   std::vector<at::Tensor> weights_;                       // as they were loaded
   std::vector<Workspace> workspaces_;                     // one for each thread
-  std::vector<Sums> sums_;                                // one for each slice
 };
 
 }  // namespace

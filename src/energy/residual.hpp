@@ -14,6 +14,8 @@ namespace stanley {
 
 /// Filters of 4×4 that do, with stride 2, what these of 3×3 and a mean over 2×2 pixels do.
 at::Tensor with_mean(const at::Tensor& weight);
+/// Its adjoint: gradients of the latter to those of the former.
+at::Tensor adjoint_of_mean(const at::Tensor& gradient);
 
 /// A residual block of the resnet with its gradient with respect to the input, in float32, for
 /// blocks of images. Its halving needs no step of its own: a mean over 2×2 pixels after a 3×3

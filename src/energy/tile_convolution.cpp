@@ -33,10 +33,7 @@ void TileWeights::load_bias(const at::Tensor& bias) {
   std::memcpy(bias_.data(), whole.const_data_ptr(), whole.nbytes());
 }
 
-TileConvolution::TileConvolution(const ConvolutionShape& shape) : shape_(shape) {
-  shape_.channels = whole_tiles(shape.channels);
-  shape_.filters = whole_tiles(shape.filters);
-}
+TileConvolution::TileConvolution(const ConvolutionShape& shape) : shape_(whole_tiles(shape)) {}
 
 void TileConvolution::load(const at::Tensor& weight, const at::Tensor& bias) {
   const c10::NoGradGuard no_gradient;

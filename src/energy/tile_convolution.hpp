@@ -18,6 +18,13 @@ constexpr std::int64_t whole_tiles(std::int64_t count) {
   return (count + tile_filters - 1) / tile_filters * tile_filters;
 }
 
+/// The same convolution with both numbers of channels rounded up so.
+constexpr ConvolutionShape whole_tiles(ConvolutionShape shape) {
+  shape.channels = whole_tiles(shape.channels);
+  shape.filters = whole_tiles(shape.filters);
+  return shape;
+}
+
 /// Some rows of sixteen images, [row, column, channel / 2, image, 2] in bfloat16, with a column of
 /// zeros on either side: a row stands where the one `rows` above it stood.
 class TileRows {

@@ -5,20 +5,20 @@
 
 namespace stanley {
 
-TileInput::TileInput(const StateShape& shape, std::int64_t filters)
+TileInput::TileInput(const StateShape& shape, std::int64_t filters, bool keeps_taps)
     : channels_(shape[0]),
       height_(shape[1]),
       width_(shape[2]),
       filters_(whole_tiles(filters)),
-      forward_blocks_((3 * pairs() + tile_depth / 2 - 1) / (tile_depth / 2)) {}
+      keeps_taps_(keeps_taps) {}
 
 void TileInput::load(const at::Tensor& weight, const at::Tensor& bias) {
   const c10::NoGradGuard no_gradient;
   const std::int64_t filters = weight.size(0);
   // [filter, y, x · channel]: as a row of pixels stands in memory.
   const at::Tensor taps = weight.permute({0, 2, 3, 1}).reshape({filters, 3, 3 * channels_});
-  forward_.load(
-      at::constant_pad_nd(taps, {0, 2 * pairs() - 3 * channels_}).reshape({filters, 1, -1}));
+  forward_.load(at::constant_pad_nd(taps, {0, 2 * pairs() - 3 * channels_})
+                    .reshape({filters, 1, taps_size()}));
   forward_.load_bias(bias);
   backward_.load(at::constant_pad_nd(taps, {0, 0, 0, 0, 0, filters_ - filters})
                      .permute({1, 2, 0})
@@ -29,7 +29,10 @@ TileInput::Workspace TileInput::make_workspace() const {
   Workspace workspace;
   workspace.scratch = AlignedBuffer<float>((entries() + 1) * tile_images);
   workspace.rows = AlignedBuffer<Bfloat16>(5 * row_size());
-  workspace.gathered = AlignedBuffer<Bfloat16>(span_pixels * gathered_size());
+  // Whole tiles of sources.
+  const std::int64_t channels = (taps_size() + tile_depth - 1) / tile_depth * tile_depth;
+  workspace.taps = keeps_taps_ ? TileRows(height_, width_, channels)
+                               : TileRows(1, std::min(width_, span_pixels), channels);
   workspace.gradient = AlignedBuffer<float>(3 * gradient_row_size());
   return workspace;
 }
@@ -80,6 +83,24 @@ void TileInput::finish_row(Workspace& workspace, std::int64_t y, float* state_gr
                     state_gradients);
   }
   std::fill_n(row, gradient_row_size(), 0.0F);
+}
+
+ConvolutionShape TileInput::as_convolution() const {
+  return whole_tiles(ConvolutionShape{.height = height_,
+                                      .width = width_,
+                                      .channels = taps_size(),
+                                      .filters = filters_,
+                                      .kernel = 1,
+                                      .stride = 1,
+                                      .padding = 0});
+}
+
+at::Tensor TileInput::as_network(const at::Tensor& weight) const {
+  return weight.narrow(1, 0, taps_size())
+      .reshape({filters_, 3, 2 * pairs()})
+      .narrow(2, 0, 3 * channels_)
+      .reshape({filters_, 3, 3, channels_})
+      .permute({0, 3, 1, 2});
 }
 
 }  // namespace stanley

@@ -19,13 +19,14 @@ class TileInput {
     const float* states = nullptr;
     std::int64_t loaded = 0;  // rows of the states
     AlignedBuffer<float> scratch;
-    AlignedBuffer<Bfloat16> rows;      // four of the states in turn, and one of zeros
-    AlignedBuffer<Bfloat16> gathered;  // the taps of some pixels
-    AlignedBuffer<float> gradient;     // three rows of the states' gradient in turn
+    AlignedBuffer<Bfloat16> rows;   // four of the states in turn, and one of zeros
+    TileRows taps;                  // of some pixels, or of all
+    AlignedBuffer<float> gradient;  // three rows of the states' gradient in turn
   };
 
-  /// Of states of this shape to so many filters.
-  TileInput(const StateShape& shape, std::int64_t filters);
+  /// Of states of this shape to so many filters. `keeps_taps`: of all pixels, for gradients of
+  /// weights.
+  TileInput(const StateShape& shape, std::int64_t filters, bool keeps_taps);
 
   /// weight [filters, channels, 3, 3] and bias [filters], float32, of the network.
   void load(const at::Tensor& weight, const at::Tensor& bias);
@@ -43,11 +44,11 @@ class TileInput {
     for (std::int64_t x = 0; x < width_; x += span_pixels) {
       const TileSpan span{.first_row = 0,
                           .end_row = 1,
-                          .source = {workspace.gathered.data()},
+                          .source = {taps(workspace, y, x)},
                           .pixels = std::min(span_pixels, width_ - x)};
-      for (std::int64_t i = 0; i < span.pixels; ++i) gather(workspace, y, x + i, i);
+      for (std::int64_t i = 0; i < span.pixels; ++i) gather(workspace, y, x + i);
       multiply_spans(Operation::input_convolution, Operation::activations, tiles, forward_, &span,
-                     1, gathered_size(), sums,
+                     1, workspace.taps.pixel_size(), sums,
                      [&](std::int64_t, std::int64_t i, std::int64_t filter, std::int64_t filters,
                          const float* sum) { finish(x + i, filter, filters, sum); });
     }
@@ -58,13 +59,18 @@ class TileInput {
   void backward(const Tiles& tiles, Workspace& workspace, std::int64_t y, const TileRows& gradient,
                 float* sums, float* state_gradients) const;
 
+  /// The convolution of one pixel that it is where a pixel's taps, as kept, are its channels, and
+  /// that one's weight [filters, channels, 1, 1] as the network's.
+  ConvolutionShape as_convolution() const;
+  at::Tensor as_network(const at::Tensor& weight) const;
+
  private:
   /// Entries of a row of states, of which each stands for itself and the next.
   std::int64_t entries() const { return (width_ + 2) * channels_; }
   std::int64_t row_size() const { return entries() * 2 * tile_images; }
   /// Entries that hold a row of a pixel's taps.
   std::int64_t pairs() const { return (3 * channels_ + 1) / 2; }
-  std::int64_t gathered_size() const { return forward_blocks_ * tile_size; }
+  std::int64_t taps_size() const { return 3 * pairs() * 2; }
   std::int64_t gradient_row_size() const { return entries() * tile_images; }
 
   void load_rows(Workspace& workspace, std::int64_t end) const;
@@ -72,9 +78,14 @@ class TileInput {
     const bool inside = y >= 0 && y < height_;
     return workspace.rows.data() + (inside ? y % 4 : 4) * row_size();
   }
-  /// Pixel x of row y as a tile of sources.
-  void gather(Workspace& workspace, std::int64_t y, std::int64_t x, std::int64_t place) const {
-    Bfloat16* to = workspace.gathered.data() + place * gathered_size();
+  /// Where the taps of pixel x of row y stand.
+  Bfloat16* taps(Workspace& workspace, std::int64_t y, std::int64_t x) const {
+    return workspace.taps.row(y) +
+           (keeps_taps_ ? x : x % span_pixels) * workspace.taps.pixel_size();
+  }
+  /// Puts them there, as tiles of sources.
+  void gather(Workspace& workspace, std::int64_t y, std::int64_t x) const {
+    Bfloat16* to = taps(workspace, y, x);
     for (std::int64_t tap = 0; tap < 3; ++tap) {
       const Bfloat16* from = row(workspace, y + tap - 1) + x * channels_ * 2 * tile_images;
       for (std::int64_t i = 0; i < pairs(); ++i, to += 2 * tile_images) {
@@ -89,7 +100,8 @@ class TileInput {
   /// its place.
   void finish_row(Workspace& workspace, std::int64_t y, float* state_gradients) const;
 
-  std::int64_t channels_, height_, width_, filters_, forward_blocks_;
+  std::int64_t channels_, height_, width_, filters_;
+  bool keeps_taps_;
   TileWeights forward_, backward_;
 };
 

@@ -144,28 +144,29 @@ STANLEY_INLINE void add_energies_pass(std::int64_t channels, const float* weight
 
 template <int floats, bool converts>
 STANLEY_INLINE void start_gradient_pass(std::int64_t channels, const float* weight,
-                                        const Bfloat16* derivative, Bfloat16* out) {
+                                        const float* factor, const Bfloat16* derivative,
+                                        Bfloat16* out) {
   for (std::int64_t pair = 0; pair < channels / 2; ++pair) {
     for (int v = 0; v < vectors<floats>; ++v) {
       Lanes<floats> first, second;
       unpack<floats>(derivative + pair * pair_size, v, first, second);
-      pack<floats, converts>(first * weight[2 * pair], second * weight[2 * pair + 1],
-                             out + pair * pair_size, v);
+      first *= at<floats>(factor, v) * weight[2 * pair];
+      second *= at<floats>(factor, v) * weight[2 * pair + 1];
+      pack<floats, converts>(first, second, out + pair * pair_size, v);
     }
   }
 }
 
-template <int floats, bool converts>
-STANLEY_INLINE void mean_pass(std::int64_t channels, const Bfloat16* const* pixels, Bfloat16* out) {
+template <int floats>
+STANLEY_INLINE void add_products_pass(std::int64_t channels, const float* factor,
+                                      const Bfloat16* value, float* sums) {
   for (std::int64_t pair = 0; pair < channels / 2; ++pair) {
     for (int v = 0; v < vectors<floats>; ++v) {
-      Lanes<floats> first[4], second[4];
-      for (int i = 0; i < 4; ++i) {
-        unpack<floats>(pixels[i] + pair * pair_size, v, first[i], second[i]);
-      }
-      pack<floats, converts>(0.25F * ((first[0] + first[1]) + (first[2] + first[3])),
-                             0.25F * ((second[0] + second[1]) + (second[2] + second[3])),
-                             out + pair * pair_size, v);
+      Lanes<floats> first, second;
+      unpack<floats>(value + pair * pair_size, v, first, second);
+      float* sum = sums + pair * pair_size;
+      reinterpret_cast<Lanes<floats>*>(sum)[v] += first * at<floats>(factor, v);
+      reinterpret_cast<Lanes<floats>*>(sum + tile_images)[v] += second * at<floats>(factor, v);
     }
   }
 }
@@ -188,6 +189,56 @@ STANLEY_INLINE void transpose(Lanes<floats>* rows) {
     rows[i + distance] = __builtin_shuffle(a, b, lower);
   }
   if constexpr (distance > 1) transpose<floats, distance / 2>(rows);
+}
+
+typedef std::uint16_t Half __attribute__((vector_size(16), aligned(2), may_alias));
+
+/// One of a pair's two numbers, of eight images.
+STANLEY_INLINE void take_half(const Bfloat16* pairs, bool second, int vector, Half& half) {
+  using Integers = Vectors<8>::Integers;
+  const Integers both = reinterpret_cast<const Integers*>(pairs)[vector];
+  half = __builtin_convertvector(second ? (both >> 16) & 0xffff : both & 0xffff, Half);
+}
+
+STANLEY_INLINE void pack_weights_pass(const Bfloat16* pixel, Bfloat16* out) {
+  for (int channel = 0; channel < tile_filters; ++channel) {
+    for (int v = 0; v < 2; ++v) {
+      Half half;
+      take_half(pixel + channel / 2 * pair_size, channel % 2 != 0, v, half);
+      reinterpret_cast<Half*>(out + channel * tile_depth)[v] = half;
+    }
+  }
+}
+
+STANLEY_INLINE void pack_sources_pass(const Bfloat16* pixel, Bfloat16* out) {
+  for (int eight = 0; eight < 2; ++eight) {
+    Lanes<8> rows[8];
+    for (int i = 0; i < 8; ++i) {
+      const Bfloat16* pairs = pixel + (8 * eight + i) / 2 * pair_size;
+      for (int v = 0; v < 2; ++v) {
+        take_half(pairs, i % 2 != 0, v, reinterpret_cast<Half*>(&rows[i])[v]);
+      }
+    }
+    transpose<8>(rows);  // pairs of images stand in a lane
+    for (int i = 0; i < 8; ++i) {
+      reinterpret_cast<Lanes<8>*>(out + i * 2 * tile_filters)[eight] = rows[i];
+    }
+  }
+}
+
+template <int floats, bool converts>
+STANLEY_INLINE void mean_pass(std::int64_t channels, const Bfloat16* const* pixels, Bfloat16* out) {
+  for (std::int64_t pair = 0; pair < channels / 2; ++pair) {
+    for (int v = 0; v < vectors<floats>; ++v) {
+      Lanes<floats> first[4], second[4];
+      for (int i = 0; i < 4; ++i) {
+        unpack<floats>(pixels[i] + pair * pair_size, v, first[i], second[i]);
+      }
+      pack<floats, converts>(0.25F * ((first[0] + first[1]) + (first[2] + first[3])),
+                             0.25F * ((second[0] + second[1]) + (second[2] + second[3])),
+                             out + pair * pair_size, v);
+    }
+  }
 }
 
 /// From so many columns of sixteen images' rows to [column, image], with columns `step` apart.
@@ -285,11 +336,25 @@ void add_energies(std::int64_t channels, const float* weight, const Bfloat16* va
   });
 }
 
-void start_gradient(std::int64_t channels, const float* weight, const Bfloat16* derivative,
-                    Bfloat16* out) {
+void start_gradient(std::int64_t channels, const float* weight, const float* factor,
+                    const Bfloat16* derivative, Bfloat16* out) {
   with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE {
-    start_gradient_pass<floats(), converts()>(channels, weight, derivative, out);
+    start_gradient_pass<floats(), converts()>(channels, weight, factor, derivative, out);
   });
+}
+
+void add_products(std::int64_t channels, const float* factor, const Bfloat16* value, float* sums) {
+  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
+    add_products_pass<floats()>(channels, factor, value, sums);
+  });
+}
+
+void pack_as_weights(const Bfloat16* pixel, Bfloat16* out) {
+  with_vectors([&](auto) STANLEY_ALWAYS_INLINE { pack_weights_pass(pixel, out); });
+}
+
+void pack_as_sources(const Bfloat16* pixel, Bfloat16* out) {
+  with_vectors([&](auto) STANLEY_ALWAYS_INLINE { pack_sources_pass(pixel, out); });
 }
 
 void mean_of_pixels(std::int64_t channels, const Bfloat16* const* pixels, Bfloat16* out) {

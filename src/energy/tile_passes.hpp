@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "energy/tile_product.hpp"
@@ -36,12 +37,28 @@ void multiply_tiles(const TileDerivative& pass);
 /// The sums as they are: out ← sums.
 void store_tiles(std::int64_t channels, const float* sums, Bfloat16* out);
 
-/// The last layer at one pixel: energies [image] grow by weight · value, and out ← weight ·
-/// derivative, the gradient of what was activated to `value`.
+/// The last layer at one pixel: energies [image] grow by weight · value; out ← factor [image] ·
+/// weight · derivative, the gradient of what was activated to `value`, of an energy's `factor`;
+/// and sums [channel, image] grow by factor · value, what this pixel adds to the weight's gradient.
 void add_energies(std::int64_t channels, const float* weight, const Bfloat16* value,
                   float* energies);
-void start_gradient(std::int64_t channels, const float* weight, const Bfloat16* derivative,
-                    Bfloat16* out);
+void start_gradient(std::int64_t channels, const float* weight, const float* factor,
+                    const Bfloat16* derivative, Bfloat16* out);
+void add_products(std::int64_t channels, const float* factor, const Bfloat16* value, float* sums);
+
+/// A factor for each image.
+constexpr std::array<float, tile_images> unit_factors = [] {
+  std::array<float, tile_images> factors{};
+  factors.fill(1.0F);
+  return factors;
+}();
+
+/// Tiles of products that add up over images (energy/tile_filter_gradient.hpp), half of one for
+/// each pixel: sixteen channels of it.
+/// As weights: rows `channel` of [channel, 2, image].
+void pack_as_weights(const Bfloat16* pixel, Bfloat16* out);
+/// As sources, [image / 2, channel, 2]: sums of products with those.
+void pack_as_sources(const Bfloat16* pixel, Bfloat16* out);
 
 /// The mean of four pixels.
 void mean_of_pixels(std::int64_t channels, const Bfloat16* const* pixels, Bfloat16* out);

@@ -81,12 +81,16 @@ std::unique_ptr<WeightGradient> make_autograd_weight_gradient(const Network& net
 std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
-  if (config.type == EnergyType::convnet && device.is_cpu()) {
+  const bool is_fast = device.is_cuda() || processor_has_tiles();
+  if (!is_fast || config.type == EnergyType::torchscript) precision = Precision::float32;
+  const bool convolves = config.type == EnergyType::convnet || config.type == EnergyType::resnet;
+  if (device.is_cpu() && convolves && precision == Precision::bfloat16) {
+    return make_tile_weight_gradient(config, network.state_shape());
+  }
+  if (device.is_cpu() && config.type == EnergyType::convnet) {
     return make_convnet_weight_gradient(config, network.state_shape());
   }
-  const bool is_fast = device.is_cuda() || processor_has_tiles();
-  const bool in_products = is_fast && config.type != EnergyType::torchscript;
-  return make_autograd_weight_gradient(network, in_products ? precision : Precision::float32);
+  return make_autograd_weight_gradient(network, precision);
 }
 
 }  // namespace stanley

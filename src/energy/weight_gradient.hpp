@@ -27,8 +27,8 @@ class WeightGradient {
 };
 
 /// The fastest one for the network, the chains' precision (resolved) and the device. With chains in
-/// bfloat16, the products of a built-in network on a GPU, and of an mlp or a resnet on a processor
-/// with AMX, are so too, with sums in float32; all else is in float32. `network` must outlive it.
+/// bfloat16, the products of a built-in network on a GPU or on a processor with AMX are so too,
+/// with sums in float32; all else is in float32. `network` must outlive it.
 std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device);
@@ -38,7 +38,11 @@ std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
 std::unique_ptr<WeightGradient> make_autograd_weight_gradient(
     const Network& network, Precision precision = Precision::float32);
 
-/// The convnet on the CPU: by Winograd's minimal filtering, like the chains' engine.
+/// The convnet or the resnet on the CPU, with products in bfloat16, by tiles like the chains'.
+std::unique_ptr<WeightGradient> make_tile_weight_gradient(const EnergyConfig& config,
+                                                          const StateShape& shape);
+
+/// The convnet on the CPU in float32: by Winograd's minimal filtering, like the chains' engine.
 std::unique_ptr<WeightGradient> make_convnet_weight_gradient(const EnergyConfig& config,
                                                              const StateShape& shape);
 

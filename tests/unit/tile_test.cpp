@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "energy/tile_convolution.hpp"
+#include "energy/tile_filter_gradient.hpp"
 #include "energy/tile_passes.hpp"
 
 namespace stanley {
@@ -175,6 +176,65 @@ TEST(Tile, ConvolutionsAndTheirAdjointsAreExactButForRounding) {
       for (const std::int64_t at_once : {1, 2, 8}) {
         check_convolution(kernel, stride, padding, height, width, at_once);
       }
+    }
+  }
+}
+
+void check_filter_gradient(std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+                           std::int64_t height, std::int64_t width, std::int64_t channels,
+                           std::int64_t filters) {
+  const ConvolutionShape shape{.height = height,
+                               .width = width,
+                               .channels = channels,
+                               .filters = filters,
+                               .kernel = kernel,
+                               .stride = stride,
+                               .padding = padding};
+  const at::Tensor input = images_of(channels, height, width, 0.37),
+                   gradient = images_of(filters, shape.output_height(), shape.output_width(), 0.23),
+                   weight = at::zeros({filters, channels, kernel, kernel}, at::kDouble);
+  const std::int64_t strides[] = {stride, stride}, paddings[] = {padding, padding}, one[] = {1, 1},
+                     zero[] = {0, 0};
+  const at::Tensor expected = std::get<1>(
+      at::convolution_backward(gradient, input, weight, at::OptionalIntArrayRef(), strides,
+                               paddings, one, false, zero, 1, {false, true, false}));
+  const TileRows in = to_rows(input), out = to_rows(gradient);
+  const TileFilterGradient filter(shape);
+  for (const bool by_amx : units()) {
+    const Tiles tiles(by_amx);
+    auto workspace = filter.make_workspace();
+    // What one call leaves behind does not show in the next; and sums add up.
+    auto sums = filter.make_sums(), twice = filter.make_sums();
+    filter.add(tiles, in, out, workspace, twice);
+    filter.add(tiles, in, out, workspace, sums);
+    filter.add(sums, twice);
+    const auto found = [&](const at::Tensor& whole, double times) {
+      return whole.narrow(0, 0, filters).to(at::kDouble) / times;
+    };
+    for (const auto& [sum, times] : {std::pair{&sums, 1.0}, {&twice, 2.0}}) {
+      // Terms of at most 1, of which there are as many as images and pixels.
+      const double terms = static_cast<double>(tile_images) *
+                           static_cast<double>(shape.output_height() * shape.output_width() + 1);
+      EXPECT_LT((found(filter.weight(*sum).narrow(1, 0, channels), times) - expected)
+                    .abs()
+                    .max()
+                    .item<double>(),
+                terms * u * terms)
+          << kernel << ' ' << height << ' ' << width << ' ' << channels << ' ' << filters;
+      EXPECT_LT(
+          (found(filter.bias(*sum), times) - gradient.sum({0, 2, 3})).abs().max().item<double>(),
+          terms * u * terms);
+    }
+  }
+}
+
+TEST(Tile, FilterGradientsAreExactButForRounding) {
+  for (const auto& [kernel, stride, padding] :
+       {std::tuple<std::int64_t, std::int64_t, std::int64_t>{3, 1, 1}, {4, 2, 1}, {1, 1, 0}}) {
+    for (const auto& [height, width] :
+         {std::pair<std::int64_t, std::int64_t>{2, 2}, {8, 5}, {7, 6}, {3, 19}, {9, 33}}) {
+      check_filter_gradient(kernel, stride, padding, height, width, 5, 35);
+      check_filter_gradient(kernel, stride, padding, height, width, 50, 20);
     }
   }
 }

@@ -147,22 +147,20 @@ TEST(WeightGradient, OfManyStatesIsExactButForRounding) {
   EXPECT_LT((found.energy - energy).abs().max().item<double>(), 1e-4);
 }
 
-TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
+/// `gradient` is of this network and case.
+void expect_the_same_for_any_threads(WeightGradient& gradient, const Network& network,
+                                     const Case& one) {
   const int threads_before = omp_get_max_threads();
-  const Case one{{1, 16, 16}, 8, 90, Activation::silu};
-  const auto network = network_of(one);
-  const auto gradient =
-      make_weight_gradient(*network, config_of(one), Precision::float32, at::kCPU);
-  gradient->load(network->parameter_values());
+  gradient.load(network.parameter_values());
   const Batch batch = batch_of(one);
   omp_set_num_threads(1);
-  const Result expected = evaluate(*gradient, batch);
+  const Result expected = evaluate(gradient, batch);
   Batch poisoned = batch;
   poisoned.state = at::full_like(batch.state, std::nan(""));
   for (const int threads : {1, 2, 3}) {
     omp_set_num_threads(threads);
-    EXPECT_TRUE(evaluate(*gradient, poisoned).gradients[0].isnan().all().item<bool>());
-    const Result found = evaluate(*gradient, batch);
+    EXPECT_TRUE(evaluate(gradient, poisoned).gradients[0].isnan().all().item<bool>());
+    const Result found = evaluate(gradient, batch);
     EXPECT_TRUE(at::equal(found.energy, expected.energy));
     for (std::size_t k = 0; k < found.gradients.size(); ++k) {
       EXPECT_TRUE(at::equal(found.gradients[k], expected.gradients[k])) << threads << ' ' << k;
@@ -171,9 +169,23 @@ TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
   omp_set_num_threads(threads_before);
 }
 
+TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
+  Case one{{1, 16, 16}, 8, 90, Activation::silu};
+  const auto convnet = network_of(one);
+  expect_the_same_for_any_threads(*make_convnet_weight_gradient(config_of(one), one.shape),
+                                  *convnet, one);
+  expect_the_same_for_any_threads(*make_tile_weight_gradient(config_of(one), one.shape), *convnet,
+                                  one);
+  one.type = EnergyType::resnet;
+  const auto resnet = network_of(one);
+  expect_the_same_for_any_threads(*make_tile_weight_gradient(config_of(one), one.shape), *resnet,
+                                  one);
+}
+
 /// With errors of 2e-5 or of a fifth in each share, as in the first test and as in those of the
-/// engines in bfloat16.
-void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Device device) {
+/// engines in bfloat16. `tiles`: the tiles' gradient, whatever the processor has.
+void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Device device,
+                                   bool tiles = false) {
   const double error = precision == Precision::bfloat16 ? 0.2 : 2e-5;
   const auto network = network_of(one);
   const Batch batch = batch_of(one);
@@ -182,9 +194,14 @@ void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Dev
   for (const at::Tensor& value : network->parameter_values()) {
     weights.push_back(value.detach().to(device));
   }
-  const auto gradient = make_weight_gradient(*network, config_of(one), precision, device);
+  const auto gradient = tiles ? make_tile_weight_gradient(config_of(one), one.shape)
+                              : make_weight_gradient(*network, config_of(one), precision, device);
   gradient->load(weights);
   const Result found = evaluate(*gradient, batch, device);
+  EXPECT_LT(
+      root_mean_square(found.energy - network->forward(batch.state, network->parameter_values())),
+      error)
+      << testing::PrintToString(one.shape);
   for (std::size_t k = 0; k < found.gradients.size(); ++k) {
     EXPECT_EQ(found.gradients[k].scalar_type(), at::kFloat);
     EXPECT_LT(root_mean_square(found.gradients[k] - expected.gradients[k]),
@@ -195,9 +212,12 @@ void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Dev
 
 TEST(WeightGradient, IsExactButForRoundingOfBfloat16) {
   for (Case one : cases()) {
-    expect_exact_but_for_rounding(one, Precision::bfloat16, at::kCPU);
-    one.type = EnergyType::resnet;
-    expect_exact_but_for_rounding(one, Precision::bfloat16, at::kCPU);
+    for (const EnergyType type : {EnergyType::convnet, EnergyType::resnet}) {
+      one.type = type;
+      for (const bool tiles : {true, false}) {
+        expect_exact_but_for_rounding(one, Precision::bfloat16, at::kCPU, tiles);
+      }
+    }
   }
 }
 

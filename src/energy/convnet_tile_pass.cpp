@@ -1,0 +1,218 @@
+#include "energy/convnet_tile_pass.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "energy/operation_times.hpp"
+#include "energy/tile_passes.hpp"
+
+namespace stanley {
+namespace {
+
+Bfloat16* place(TileRows& rows, std::int64_t y, std::int64_t x, std::int64_t channel) {
+  return rows.row(y) + x * rows.pixel_size() + channel * tile_images;
+}
+
+}  // namespace
+
+ConvnetTilePass::ConvnetTilePass(const EnergyConfig& config, const StateShape& shape,
+                                 bool keeps_images)
+    : config_(config), keeps_images_(keeps_images), input_(shape, config.channels, keeps_images) {
+  const std::vector<ConvolutionLayer> layers = convnet_layers(config.channels, shape);
+  for (std::size_t i = 0; i + 1 < layers.size(); ++i) {
+    const ConvolutionLayer& layer = layers[i];
+    levels_.push_back({layer.out_height, layer.out_width, whole_tiles(layer.out)});
+    if (i > 0) convolutions_.push_back(make_tile_convolution(layer));
+  }
+}
+
+void ConvnetTilePass::load(const std::vector<at::Tensor>& weights) {
+  input_.load(weights[0], weights[1]);
+  for (std::size_t i = 0; i < convolutions_.size(); ++i) {
+    convolutions_[i].load(weights[2 * i + 2], weights[2 * i + 3]);
+  }
+  load_last(weights[weights.size() - 2], weights.back());
+}
+
+/// weight [1, channel, height, width] in the order of a top image, whose further channels have
+/// none.
+void ConvnetTilePass::load_last(const at::Tensor& weight, const at::Tensor& bias) {
+  const Level& level = levels_.back();
+  const at::Tensor whole =
+      at::constant_pad_nd(weight[0].detach(), {0, 0, 0, 0, 0, level.channels - weight.size(1)})
+          .permute({1, 2, 0})
+          .contiguous();
+  last_weight_ = AlignedBuffer<float>(whole.numel());
+  std::copy_n(whole.const_data_ptr<float>(), whole.numel(), last_weight_.data());
+  last_bias_ = bias.item<float>();
+}
+
+ConvnetTilePass::Workspace ConvnetTilePass::make_workspace() const {
+  Workspace workspace;
+  workspace.input = input_.make_workspace();
+  workspace.sums = AlignedBuffer<float>(span_sums);
+  for (std::size_t i = 0; i < levels_.size(); ++i) {
+    const Level& level = levels_[i];
+    // What the rows made from these at a time reach, and what is made of these at a time.
+    const std::int64_t up = i == top() ? 0 : 2 * levels_[i + 1].rows_up() + 2,
+                       down = i == 0 ? 0 : levels_[i - 1].rows_down() / 2 + 2;
+    const auto make_rows = [&](std::int64_t needed) {
+      return TileRows(keeps_images_ ? level.height : std::min(level.height, needed), level.width,
+                      level.channels);
+    };
+    Images images;
+    images.values = make_rows(up + level.rows_up());
+    images.gradients = make_rows(down + level.rows_down());
+    images.derivatives = AlignedBuffer<Bfloat16>(level.height * level.width * level.pixel_size());
+    workspace.images.push_back(std::move(images));
+  }
+  return workspace;
+}
+
+void ConvnetTilePass::forward(const Tiles& tiles, Workspace& workspace, std::int64_t count,
+                              const float* state) const {
+  input_.start(workspace.input, count, state);
+  for (Images& images : workspace.images) images.values_made = images.gradients_made = 0;
+  workspace.energies.fill(last_bias_);
+  for (std::int64_t y = 0; y < levels_.back().height; ++y) {
+    make_values(tiles, workspace, top(), y + 1);
+    add_energies_of_row(workspace, y);
+  }
+}
+
+void ConvnetTilePass::backward(const Tiles& tiles, Workspace& workspace, float* gradient) const {
+  for (std::int64_t y = 0; y < levels_[0].height; ++y) {
+    make_gradients(tiles, workspace, unit_factors.data(), 0, y + 1);
+    input_.backward(tiles, workspace.input, y, workspace.images[0].gradients, workspace.sums.data(),
+                    gradient);
+  }
+}
+
+void ConvnetTilePass::backward_to_weights(const Tiles& tiles, Workspace& workspace,
+                                          const float* factor, float* last,
+                                          const VisitTileLayer& visit) const {
+  const Level& level = levels_.back();
+  for (std::int64_t y = 0; y < level.height; ++y) {
+    for (std::int64_t x = 0; x < level.width; ++x, last += level.pixel_size()) {
+      add_products(level.channels, factor, place(workspace.images.back().values, y, x, 0), last);
+    }
+  }
+  make_gradients(tiles, workspace, factor, 0, levels_[0].height);
+  for (std::size_t i = 0; i < levels_.size(); ++i) {
+    visit(i, i == 0 ? workspace.input.taps : workspace.images[i - 1].values,
+          workspace.images[i].gradients);
+  }
+}
+
+std::vector<ConvolutionShape> ConvnetTilePass::layers() const {
+  std::vector<ConvolutionShape> result{input_.as_convolution()};
+  for (const TileConvolution& convolution : convolutions_) result.push_back(convolution.shape());
+  return result;
+}
+
+std::int64_t ConvnetTilePass::last_size() const {
+  return levels_.back().height * levels_.back().width * levels_.back().channels;
+}
+
+std::vector<at::Tensor> ConvnetTilePass::as_network(std::vector<TileLayerWeights> layers,
+                                                    const at::Tensor& last,
+                                                    const at::Tensor& last_bias) const {
+  layers[0].weight = input_.as_network(layers[0].weight);
+  const Level& level = levels_.back();
+  layers.push_back(
+      {last.view({1, level.height, level.width, level.channels}).permute({0, 3, 1, 2}), last_bias});
+  std::vector<at::Tensor> result;
+  for (const TileLayerWeights& layer : layers) {
+    result.insert(result.end(), {layer.weight, layer.bias});
+  }
+  return result;
+}
+
+/// Rows of a level until there are `end`, or all.
+void ConvnetTilePass::make_values(const Tiles& tiles, Workspace& workspace, std::size_t level,
+                                  std::int64_t end) const {
+  const Level& at = levels_[level];
+  Images& images = workspace.images[level];
+  while (images.values_made < std::min(end, at.height)) {
+    const std::int64_t y = images.values_made;
+    images.values_made = std::min(at.height, y + at.rows_up());
+    const auto finish = [&](std::int64_t row, std::int64_t x, std::int64_t filter,
+                            std::int64_t filters, const float* z) {
+      activate_tiles({.activation = config_.activation,
+                      .slope = static_cast<float>(config_.slope),
+                      .channels = filters,
+                      .z = z,
+                      .value = place(images.values, row, x, filter),
+                      .derivative = derivative(images, at, row, x, filter)});
+    };
+    if (level == 0) {
+      for (std::int64_t row = y; row < images.values_made; ++row) {
+        input_.forward(tiles, workspace.input, row, workspace.sums.data(),
+                       [&](std::int64_t x, std::int64_t filter, std::int64_t filters,
+                           const float* z) { finish(row, x, filter, filters, z); });
+      }
+      continue;
+    }
+    make_values(tiles, workspace, level - 1, 2 * images.values_made + 1);
+    convolutions_[level - 1].forward(tiles, y, images.values_made,
+                                     workspace.images[level - 1].values, workspace.sums.data(),
+                                     finish);
+  }
+}
+
+void ConvnetTilePass::add_energies_of_row(Workspace& workspace, std::int64_t y) const {
+  const Timed timed(Operation::output);
+  const Level& level = levels_.back();
+  for (std::int64_t x = 0; x < level.width; ++x) {
+    add_energies(level.channels, last_weight(y, x), place(workspace.images.back().values, y, x, 0),
+                 workspace.energies.data());
+  }
+}
+
+/// Rows of the gradients of a level's convolution until there are `end`, or all.
+void ConvnetTilePass::make_gradients(const Tiles& tiles, Workspace& workspace, const float* factor,
+                                     std::size_t level, std::int64_t end) const {
+  const Level& at = levels_[level];
+  Images& images = workspace.images[level];
+  while (images.gradients_made < std::min(end, at.height)) {
+    const std::int64_t y = images.gradients_made;
+    images.gradients_made = std::min(at.height, y + at.rows_down());
+    if (level == top()) {
+      start_gradients(workspace, factor, y, images.gradients_made);
+      continue;
+    }
+    make_gradients(tiles, workspace, factor, level + 1, (images.gradients_made - 1) / 2 + 2);
+    convolutions_[level].backward(
+        tiles, y, images.gradients_made, workspace.images[level + 1].gradients,
+        workspace.sums.data(),
+        [&](std::int64_t row, std::int64_t x, std::int64_t channel, std::int64_t channels,
+            const float* gradient) {
+          multiply_tiles({.channels = channels,
+                          .gradient = gradient,
+                          .derivative = derivative(images, at, row, x, channel),
+                          .out = place(images.gradients, row, x, channel)});
+        });
+  }
+}
+
+void ConvnetTilePass::start_gradients(Workspace& workspace, const float* factor, std::int64_t first,
+                                      std::int64_t end) const {
+  const Timed timed(Operation::output);
+  const Level& level = levels_.back();
+  Images& images = workspace.images.back();
+  for (std::int64_t y = first; y < end; ++y) {
+    for (std::int64_t x = 0; x < level.width; ++x) {
+      start_gradient(level.channels, last_weight(y, x), factor, derivative(images, level, y, x, 0),
+                     place(images.gradients, y, x, 0));
+    }
+  }
+}
+
+Bfloat16* ConvnetTilePass::derivative(Images& images, const Level& level, std::int64_t y,
+                                      std::int64_t x, std::int64_t channel) {
+  return images.derivatives.data() + (y * level.width + x) * level.pixel_size() +
+         channel * tile_images;
+}
+
+}  // namespace stanley

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <vector>
+
+#include "config/config.hpp"
+#include "energy/network.hpp"
+#include "energy/tile_input.hpp"
+#include "energy/tile_pass.hpp"
+
+namespace stanley {
+
+/// The convnet for sixteen states at a time, by tile products: a few rows of each level as soon as
+/// those that they need are there, so that all but the derivatives stays in a core's cache from
+/// when it is made until it is used.
+class ConvnetTilePass {
+ public:
+  /// What a level holds of one block of states.
+  struct Images {
+    TileRows values, gradients;
+    AlignedBuffer<Bfloat16> derivatives;               // [height, width, channel / 2, image, 2]
+    std::int64_t values_made = 0, gradients_made = 0;  // rows
+  };
+
+  /// What one thread needs for one block; allocated once.
+  struct Workspace {
+    TileInput::Workspace input;
+    std::vector<Images> images;
+    AlignedBuffer<float> sums;
+    std::array<float, tile_images> energies;
+  };
+
+  /// `keeps_images`: whole ones, for gradients of weights.
+  ConvnetTilePass(const EnergyConfig& config, const StateShape& shape, bool keeps_images);
+
+  /// The network's weights and biases in order.
+  void load(const std::vector<at::Tensor>& weights);
+
+  Workspace make_workspace() const;
+
+  /// Energies of the first `count` states at `state` to the workspace.
+  void forward(const Tiles& tiles, Workspace& workspace, std::int64_t count,
+               const float* state) const;
+
+  /// Their gradients, after forward().
+  void backward(const Tiles& tiles, Workspace& workspace, float* gradient) const;
+
+  /// After forward(): adds each energy's `factor` [image] times its gradient with respect to the
+  /// last weight to `last` [last_size(), image], and calls visit(layer, input, gradient) for each
+  /// of layers(), with the gradients of its outputs times that factor.
+  void backward_to_weights(const Tiles& tiles, Workspace& workspace, const float* factor,
+                           float* last, const VisitTileLayer& visit) const;
+
+  /// All but the last one; the first one is of the input's taps.
+  std::vector<ConvolutionShape> layers() const;
+  std::int64_t last_size() const;
+  /// The gradients of layers() and of the last one [last_size()] in the order of the network's
+  /// weights, filled up.
+  std::vector<at::Tensor> as_network(std::vector<TileLayerWeights> layers, const at::Tensor& last,
+                                     const at::Tensor& last_bias) const;
+
+ private:
+  /// The images between two layers.
+  struct Level {
+    std::int64_t height, width, channels;
+
+    std::int64_t pixel_size() const { return channels * tile_images; }
+    /// Rows that are made at a time, so that products have pixels enough: on the way up,
+    std::int64_t rows_up() const { return std::max<std::int64_t>(1, span_pixels / width); }
+    /// and on the way down, where each pixel of a square of 2×2 has weights of its own.
+    std::int64_t rows_down() const {
+      return 2 * std::max<std::int64_t>(1, 2 * span_pixels / width);
+    }
+  };
+
+  std::size_t top() const { return levels_.size() - 1; }
+  void load_last(const at::Tensor& weight, const at::Tensor& bias);
+  const float* last_weight(std::int64_t y, std::int64_t x) const {
+    return last_weight_.data() + (y * levels_.back().width + x) * levels_.back().channels;
+  }
+
+  void make_values(const Tiles& tiles, Workspace& workspace, std::size_t level,
+                   std::int64_t end) const;
+  void add_energies_of_row(Workspace& workspace, std::int64_t y) const;
+  void make_gradients(const Tiles& tiles, Workspace& workspace, const float* factor,
+                      std::size_t level, std::int64_t end) const;
+  void start_gradients(Workspace& workspace, const float* factor, std::int64_t first,
+                       std::int64_t end) const;
+  static Bfloat16* derivative(Images& images, const Level& level, std::int64_t y, std::int64_t x,
+                              std::int64_t channel);
+
+  EnergyConfig config_;
+  bool keeps_images_;
+  TileInput input_;
+  std::vector<Level> levels_;                  // the input convolution's first
+  std::vector<TileConvolution> convolutions_;  // between two levels
+  AlignedBuffer<float> last_weight_;           // [height, width, channel]
+  float last_bias_ = 0;
+};
+
+}  // namespace stanley

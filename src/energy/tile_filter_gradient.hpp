@@ -1,0 +1,76 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "energy/tile_convolution.hpp"
+
+namespace stanley {
+
+/// The gradients of a TileConvolution's weights by tile products that add up over pixels and
+/// images: their weights are the gradients of the convolution's outputs, their sources its inputs.
+class TileFilterGradient {
+ public:
+  /// What the gradients are added up in. One for each layer.
+  struct Sums {
+    /// [pair of filter tiles, tap, pair of channel tiles, channel tile, filter tile, filter,
+    /// channel]; a pair may be of one.
+    AlignedBuffer<float> weight;
+    AlignedBuffer<float> bias;  // [filter, image]
+  };
+
+  /// What one thread packs some rows of the images into.
+  struct Workspace {
+    AlignedBuffer<Bfloat16> weights;  // [filter tile, row, pair of pixels] tiles
+    /// Rows of inputs in turn: [row, channel tile, remainder of x, quotient of x] halves of tiles,
+    /// x from the column left of the image on and divided by the stride.
+    AlignedBuffer<Bfloat16> sources;
+  };
+
+  /// Numbers of channels are filled up to whole tiles of filters.
+  explicit TileFilterGradient(const ConvolutionShape& shape);
+
+  Sums make_sums() const;
+  Workspace make_workspace() const;
+
+  void add(const Sums& from, Sums& to) const;
+
+  /// Adds what sixteen images and the gradients of their outputs make: whole ones.
+  void add(const Tiles& tiles, const TileRows& input, const TileRows& gradient,
+           Workspace& workspace, Sums& sums) const;
+
+  /// The gradient of weight [filters, channels, kernel, kernel], and of bias [filters], filled up.
+  at::Tensor weight(const Sums& sums) const;
+  at::Tensor bias(const Sums& sums) const;
+
+ private:
+  std::int64_t filter_tiles() const { return shape_.filters / tile_filters; }
+  std::int64_t channel_tiles() const { return shape_.channels / tile_filters; }
+  std::int64_t taps() const { return shape_.kernel * shape_.kernel; }
+  std::int64_t weight_size() const { return filter_tiles() * taps() * channel_tiles() * tile_sums; }
+  /// Pairs of pixels in a row of outputs.
+  std::int64_t pairs() const { return (shape_.output_width() + 1) / 2; }
+  /// Rows of outputs that are worked on together, and rows of inputs that they reach.
+  std::int64_t rows() const;
+  std::int64_t source_rows() const { return (rows() - 1) * shape_.stride + shape_.kernel; }
+  /// Pixels of a row of inputs, with what stands around them, whose x leave one remainder.
+  std::int64_t columns() const { return (shape_.width + 1) / shape_.stride + 3; }
+  /// Where a channel tile of input pixel (y, x) stands, x from -1 on.
+  std::int64_t place(std::int64_t y, std::int64_t x, std::int64_t channel_tile) const;
+
+  void pack_gradient(std::int64_t y, const TileRows& gradient, std::int64_t row,
+                     Workspace& workspace, Sums& sums) const;
+  void pack_input(std::int64_t y, const TileRows& input, Workspace& workspace) const;
+  void multiply(const Tiles& tiles, std::int64_t y, std::int64_t count, const Workspace& workspace,
+                Sums& sums) const;
+  template <typename Visit>
+  void for_each_product(const Visit& visit) const;
+
+  ConvolutionShape shape_;
+};
+
+/// Sums [rows, image] over the images, in double precision: [rows].
+at::Tensor sum_of_images(const float* sums, std::int64_t rows);
+
+}  // namespace stanley
