@@ -133,19 +133,19 @@ void TileFilterGradient::multiply(const Tiles& tiles, std::int64_t y, std::int64
 }
 
 at::Tensor TileFilterGradient::weight(const Sums& sums) const {
-  at::Tensor result = at::empty({shape_.filters, shape_.channels, shape_.kernel, shape_.kernel});
+  at::Tensor result = at::empty({shape_.kernel, shape_.kernel, shape_.filters, shape_.channels});
   auto* const to = result.mutable_data_ptr<float>();
   const float* from = sums.weight.data();
   for_each_product([&](std::int64_t filter, std::int64_t filters, std::int64_t tap,
                        std::int64_t channel, std::int64_t channels) {
-    for (std::int64_t i = 0; i < filters * channels * tile_sums; ++i) {
-      const std::int64_t tile = i / tile_sums;
-      const std::int64_t f = (filter + tile % filters) * tile_filters + i % tile_sums / tile_images,
-                         c = (channel + tile / filters) * tile_filters + i % tile_images;
-      to[(f * shape_.channels + c) * taps() + tap] = *from++;
+    for (std::int64_t i = 0; i < filters * channels * tile_filters; ++i, from += tile_images) {
+      const std::int64_t tile = i / tile_filters;
+      const std::int64_t f = (filter + tile % filters) * tile_filters + i % tile_filters,
+                         c = (channel + tile / filters) * tile_filters;
+      std::copy_n(from, tile_images, to + (tap * shape_.filters + f) * shape_.channels + c);
     }
   });
-  return result;
+  return result.permute({2, 3, 0, 1});
 }
 
 at::Tensor TileFilterGradient::bias(const Sums& sums) const {
