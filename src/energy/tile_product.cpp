@@ -91,6 +91,8 @@ void multiply_amx(const TileProduct& product) {
 
 // --- vectors -------------------------------------------------------------------------------------
 
+typedef std::uint32_t BfloatPair __attribute__((aligned(4), may_alias));
+
 /// The two bfloat16 numbers of each lane as floats.
 template <int floats>
 STANLEY_INLINE void unpack(const typename Vectors<floats>::Integers& pairs, Lanes<floats>& first,
@@ -101,14 +103,41 @@ STANLEY_INLINE void unpack(const typename Vectors<floats>::Integers& pairs, Lane
   second = reinterpret_cast<const Lanes<floats>&>(high);
 }
 
-/// Four filters of one tile, for all images of one pixel.
-template <int floats>
+/// Sums over a pair of channels for some filters, from the pair of one pixel and its weights, which
+/// stand `tile_depth` elements apart.
+template <int floats, bool converts, int filters, int vectors>
+STANLEY_INLINE void add_pair(const Bfloat16* source, const Bfloat16* weight,
+                             Lanes<floats> (&sum)[filters][vectors]) {
+  using Integers = typename Vectors<floats>::Integers;
+  if constexpr (converts) {  // and multiplies too: AVX-512 has both or none
+    const Integers& pair = *reinterpret_cast<const Integers*>(source);
+#pragma GCC unroll 16
+    for (int f = 0; f < filters; ++f) {
+      asm("vdpbf16ps %2%{1to16%}, %1, %0"
+          : "+v"(sum[f][0])
+          : "v"(pair), "m"(reinterpret_cast<const BfloatPair&>(weight[f * tile_depth])));
+    }
+  } else {
+    Lanes<floats> first[vectors], second[vectors];
+    for (int v = 0; v < vectors; ++v) {
+      unpack<floats>(reinterpret_cast<const Integers*>(source)[v], first[v], second[v]);
+    }
+#pragma GCC unroll 4
+    for (int f = 0; f < filters; ++f) {
+      const float a = to_float(weight[f * tile_depth]), b = to_float(weight[f * tile_depth + 1]);
+      for (int v = 0; v < vectors; ++v) sum[f][v] += first[v] * a + second[v] * b;
+    }
+  }
+}
+
+/// Some filters of one tile, for all images of one pixel.
+template <int floats, bool converts, int filters>
 STANLEY_INLINE void multiply_filters(const TileProduct& product, const Bfloat16* weight,
                                      std::int64_t source_offset, const float* start, float* sums) {
-  using Integers = typename Vectors<floats>::Integers;
-  constexpr int filters = 4, vectors = static_cast<int>(tile_images) / floats;
+  constexpr int vectors = static_cast<int>(tile_images) / floats;
   Lanes<floats> sum[filters][vectors] = {};
   if (start != nullptr) {
+#pragma GCC unroll 16
     for (int f = 0; f < filters; ++f) {
       for (int v = 0; v < vectors; ++v) {
         sum[f][v] = reinterpret_cast<const Lanes<floats>*>(start + f * tile_images)[v];
@@ -119,22 +148,13 @@ STANLEY_INLINE void multiply_filters(const TileProduct& product, const Bfloat16*
     const Bfloat16* source = product.source[row] + source_offset;
     for (std::int64_t block = 0; block < product.blocks; ++block) {
       for (std::int64_t pair = 0; pair < tile_depth / 2; ++pair) {
-        Lanes<floats> first[vectors], second[vectors];
-        for (int v = 0; v < vectors; ++v) {
-          unpack<floats>(reinterpret_cast<const Integers*>(source + pair * 2 * tile_images)[v],
-                         first[v], second[v]);
-        }
-#pragma GCC unroll 4
-        for (int f = 0; f < filters; ++f) {
-          const float a = to_float(weight[f * tile_depth + 2 * pair]),
-                      b = to_float(weight[f * tile_depth + 2 * pair + 1]);
-          for (int v = 0; v < vectors; ++v) sum[f][v] += first[v] * a + second[v] * b;
-        }
+        add_pair<floats, converts>(source + pair * 2 * tile_images, weight + 2 * pair, sum);
       }
       weight += tile_size;
       source += tile_size;
     }
   }
+#pragma GCC unroll 16
   for (int f = 0; f < filters; ++f) {
     for (int v = 0; v < vectors; ++v) {
       reinterpret_cast<Lanes<floats>*>(sums + f * tile_images)[v] = sum[f][v];
@@ -143,12 +163,13 @@ STANLEY_INLINE void multiply_filters(const TileProduct& product, const Bfloat16*
 }
 
 void multiply_by_vectors(const TileProduct& product) {
-  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
+  with_bfloat16_vectors([&](auto floats, auto converts) STANLEY_ALWAYS_INLINE {
+    constexpr int filters = converts() ? 16 : 4;  // whose sums fit in the registers
     for (std::int64_t i = 0; i < product.pixels * product.filter_tiles; ++i) {
       const std::int64_t pixel = i / product.filter_tiles, tile = i % product.filter_tiles;
-      for (std::int64_t filter = 0; filter < tile_filters; filter += 4) {
+      for (std::int64_t filter = 0; filter < tile_filters; filter += filters) {
         const std::int64_t at = tile * tile_sums + filter * tile_images;
-        multiply_filters<floats()>(
+        multiply_filters<floats(), converts(), filters>(
             product, product.weight + tile * product.weight_step + filter * tile_depth,
             pixel * product.pixel_step,
             product.start == nullptr ? nullptr : product.start + pixel * product.start_step + at,
