@@ -67,9 +67,10 @@ ConvolutionLayer Residual::second_layer(const ResidualBlock& shape) {
 }
 
 Residual::Workspace Residual::make_workspace() const {
-  return {
-      AlignedBuffer<float>(input_.size() * block_), AlignedBuffer<float>(middle_.size() * block_),
-      AlignedBuffer<float>(middle_.size() * block_), AlignedBuffer<float>(skip_size() * block_)};
+  return {AlignedBuffer<float>(input_.size() * block_),
+          AlignedBuffer<float>(middle_.size() * block_),
+          AlignedBuffer<float>(middle_.size() * block_), AlignedBuffer<float>(skip_size() * block_),
+          AlignedBuffer<float>(mean_size() * block_)};
 }
 
 std::int64_t Residual::row_size() const { return input_.channels * output_.width; }
@@ -107,18 +108,19 @@ void Residual::load_skip(const float* weight, const float* bias) {
 }
 
 void Residual::forward(Workspace& workspace, const EnergyConfig& config, std::int64_t count,
-                       float* hidden, float* out, Scratch scratch) const {
+                       float* hidden, float* out, std::byte* scratch) const {
   float *middle = workspace.middle.data(), *skip = workspace.skip.data();
   for (std::int64_t i = 0; i < count; ++i) {
-    keep_skip(hidden + i * input_.size(), scratch.row, skip + i * skip_size());
+    keep_skip(hidden + i * input_.size(), workspace.mean.data() + i * mean_size(),
+              skip + i * skip_size());
   }
   activate_images(config, input_, count, hidden, workspace.input_derivative.data());
   for_each_group(*first_, count, [&](std::int64_t i) {
-    first_->forward(hidden + i * input_.size(), middle + i * middle_.size(), scratch.bytes);
+    first_->forward(hidden + i * input_.size(), middle + i * middle_.size(), scratch);
   });
   activate_images(config, middle_, count, middle, workspace.middle_derivative.data());
   for_each_group(*second_, count, [&](std::int64_t i) {
-    second_->forward(middle + i * middle_.size(), out + i * output_.size(), scratch.bytes);
+    second_->forward(middle + i * middle_.size(), out + i * output_.size(), scratch);
   });
   for_each_row(output_, count, [&](std::int64_t row) {
     add(output_.row_size(), skip, out + row);
@@ -127,24 +129,48 @@ void Residual::forward(Workspace& workspace, const EnergyConfig& config, std::in
 }
 
 void Residual::backward(Workspace& workspace, std::int64_t count, const float* out, float* hidden,
-                        Scratch scratch) const {
+                        Scratch scratch, const VisitGroup& visit) const {
+  const auto backward = [&](const Convolution& convolution, const ImageLayout& layout,
+                            const float* output, std::int64_t output_size, const float* derivative,
+                            float* input) {
+    for_each_group(convolution, count, [&](std::int64_t i) {
+      const std::int64_t at = i * layout.size();
+      visit(&convolution == second_.get(), input + at, output + i * output_size);
+      convolution.backward(output + i * output_size, derivative + at, input + at, scratch.bytes);
+    });
+  };
   float* middle = workspace.middle.data();
-  for_each_group(*second_, count, [&](std::int64_t i) {
-    second_->backward(out + i * output_.size(),
-                      workspace.middle_derivative.data() + i * middle_.size(),
-                      middle + i * middle_.size(), scratch.bytes);
-  });
-  for_each_group(*first_, count, [&](std::int64_t i) {
-    first_->backward(middle + i * middle_.size(),
-                     workspace.input_derivative.data() + i * input_.size(),
-                     hidden + i * input_.size(), scratch.bytes);
-  });
+  backward(*second_, middle_, out, output_.size(), workspace.middle_derivative.data(), middle);
+  backward(*first_, input_, middle, middle_.size(), workspace.input_derivative.data(), hidden);
   for (std::int64_t i = 0; i < count; ++i) {
     add_skip(out + i * output_.size(), scratch.row, hidden + i * input_.size());
   }
 }
 
-/// What the skip connection makes of one image of the input; `mean` has room for a row.
+Residual::FilterGradients Residual::make_filter_gradients() const {
+  return {make_winograd_filter_gradient(first_layer(shape_), input_, middle_, first_->group()),
+          make_winograd_filter_gradient(second_layer(shape_), middle_, output_, second_->group())};
+}
+
+at::Tensor Residual::make_skip_sum() const {
+  return shape_.halves ? at::zeros({input_.channels, output_.channels}) : at::Tensor();
+}
+
+void Residual::add_skip_weights(const Workspace& workspace, std::int64_t count, const float* out,
+                                at::Tensor& sum) const {
+  if (!shape_.halves) return;
+  const std::int64_t pixels = count * output_.height * output_.width,
+                     row = output_.columns * output_.channels;
+  const at::Tensor means =
+      at::from_blob(const_cast<float*>(workspace.mean.data()), {pixels, input_.channels});
+  const at::Tensor gradients =
+      at::from_blob(const_cast<float*>(out) + output_.row(0),
+                    {count, output_.height, output_.width, output_.channels},
+                    {output_.size(), row, output_.channels, 1});
+  sum.addmm_(means.t(), gradients.reshape({pixels, output_.channels}));
+}
+
+/// What the skip connection makes of one image of the input.
 void Residual::keep_skip(const float* image, float* mean, float* skip) const {
   const Timed timed(Operation::products, skip_flops());
   for (std::int64_t y = 0; y < output_.height; ++y) {
@@ -153,9 +179,10 @@ void Residual::keep_skip(const float* image, float* mean, float* skip) const {
       std::copy_n(image + input_.row(y), input_.row_size(), target);
       continue;
     }
+    float* means = mean + y * output_.width * input_.channels;
     mean_of_squares(output_.width, input_.channels, image + input_.row(2 * y),
-                    image + input_.row(2 * y + 1), mean);
-    multiply_rows(output_.width, input_.channels, output_.channels, mean, skip_weight_.data(),
+                    image + input_.row(2 * y + 1), means);
+    multiply_rows(output_.width, input_.channels, output_.channels, means, skip_weight_.data(),
                   target);
     for (std::int64_t x = 0; x < output_.width; ++x) {
       add(output_.channels, skip_bias_.data(), target + x * output_.channels);

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "energy/convolution.hpp"
@@ -25,10 +26,12 @@ class Residual {
   /// What one thread needs for one block of images, between forward() and backward().
   struct Workspace {
     AlignedBuffer<float> input_derivative, middle, middle_derivative;
-    AlignedBuffer<float> skip;  // [block, height, width, channels] of the output, without a border
+    /// Without a border, [block, height, width, channels] of the output: what the skip connection
+    /// makes, and, where it halves, of what, with the input's channels.
+    AlignedBuffer<float> skip, mean;
   };
 
-  /// What one thread needs during a call.
+  /// What one thread needs on the way back.
   struct Scratch {
     float* row;        ///< row_size() elements
     std::byte* bytes;  ///< scratch_size() bytes
@@ -46,20 +49,42 @@ class Residual {
   std::int64_t row_size() const;
   std::size_t scratch_size() const;
 
+  const ResidualBlock& shape() const { return shape_; }
+
   /// The block's weights, as the network lists them from `weight` on; the first that is not its
   /// own.
   const float* const* load(const float* const* weight);
 
-  /// From the first `count` images at `hidden`, which are used up, to those at `out`.
+  /// From the first `count` images at `hidden`, of which f is left there, to those at `out`.
   void forward(Workspace& workspace, const EnergyConfig& config, std::int64_t count, float* hidden,
-               float* out, Scratch scratch) const;
+               float* out, std::byte* scratch) const;
 
-  /// From the gradients of the images at `out` to those of the images at `hidden`.
+  /// Called for a group of one of the two convolutions with its input and the gradient of its
+  /// output.
+  using VisitGroup = std::function<void(bool second, const float* input, const float* output)>;
+
+  /// From the gradients of the images at `out` to those of the images at `hidden`. Calls `visit`
+  /// before it replaces the input of a group.
   void backward(Workspace& workspace, std::int64_t count, const float* out, float* hidden,
-                Scratch scratch) const;
+                Scratch scratch, const VisitGroup& visit) const;
+
+  /// Those of the two convolutions, for the groups that backward() visits.
+  struct FilterGradients {
+    std::unique_ptr<FilterGradient> first, second;
+  };
+  FilterGradients make_filter_gradients() const;
+
+  /// A sum of gradients of the skip connection's weights [input channels, output channels], zero at
+  /// first; undefined where it has none. And what the first `count` images add to it.
+  at::Tensor make_skip_sum() const;
+  void add_skip_weights(const Workspace& workspace, std::int64_t count, const float* out,
+                        at::Tensor& sum) const;
 
  private:
   std::int64_t skip_size() const { return output_.height * output_.row_size(); }
+  std::int64_t mean_size() const {
+    return shape_.halves ? output_.height * output_.width * input_.channels : 0;
+  }
   double skip_flops() const {
     return shape_.halves ? 2.0 * static_cast<double>(skip_size() * input_.channels) : 0;
   }

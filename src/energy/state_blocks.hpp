@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "energy/one_thread.hpp"
@@ -53,37 +52,6 @@ void evaluate_in_blocks(std::int64_t block, const at::Tensor& state, at::Tensor&
                gradients + first * elements);
     }
   }
-}
-
-/// What add_block(workspace, block, sums) adds up over so many blocks of states, to sums that start
-/// as make_sums() gives them, over OpenMP's threads. Slices of blocks, the same whatever the number
-/// of threads, are added up in order by add_sums(from, to). Workspaces as above.
-template <typename Workspace, typename MakeWorkspace, typename MakeSums, typename AddBlock,
-          typename AddSums>
-auto sum_over_blocks(std::int64_t blocks, std::vector<Workspace>& workspaces,
-                     const MakeWorkspace& make_workspace, const MakeSums& make_sums,
-                     const AddBlock& add_block, const AddSums& add_sums) {
-  const std::int64_t slices = std::min<std::int64_t>((blocks + 1) / 2, 8);
-  const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), slices));
-  while (workspaces.size() < static_cast<std::size_t>(threads)) {
-    workspaces.push_back(make_workspace());
-  }
-  std::vector<decltype(make_sums())> sums(static_cast<std::size_t>(slices));
-#pragma omp parallel num_threads(threads)
-  {
-    const OneThread one_thread;
-#pragma omp for schedule(static)
-    for (std::int64_t slice = 0; slice < slices; ++slice) {
-      auto& sum = sums[static_cast<std::size_t>(slice)];
-      sum = make_sums();
-      for (std::int64_t block = slice * blocks / slices; block < (slice + 1) * blocks / slices;
-           ++block) {
-        add_block(workspaces[static_cast<std::size_t>(omp_get_thread_num())], block, sum);
-      }
-    }
-  }
-  for (std::size_t slice = 1; slice < sums.size(); ++slice) add_sums(sums[slice], sums[0]);
-  return std::move(sums[0]);
 }
 
 }  // namespace stanley

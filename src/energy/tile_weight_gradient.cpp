@@ -1,13 +1,11 @@
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <array>
 
+#include "energy/blockwise_weight_gradient.hpp"
 #include "energy/convnet_tile_pass.hpp"
 #include "energy/resnet_tile_pass.hpp"
-#include "energy/state_blocks.hpp"
 #include "energy/tile_filter_gradient.hpp"
-#include "energy/weight_gradient.hpp"
 
 namespace stanley {
 namespace {
@@ -26,10 +24,10 @@ struct Workspace {
 };
 
 template <typename Pass>
-class TileWeightGradient : public WeightGradient {
+class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>, Sums> {
  public:
   TileWeightGradient(const EnergyConfig& config, const StateShape& shape)
-      : elements_(element_count(shape)), pass_(config, shape, true) {
+      : BlockwiseWeightGradient<Workspace<Pass>, Sums>(tile_images), pass_(config, shape, true) {
     for (const ConvolutionShape& layer : pass_.layers()) layers_.emplace_back(layer);
   }
 
@@ -38,39 +36,30 @@ class TileWeightGradient : public WeightGradient {
     pass_.load(weights);
   }
 
-  std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,
-                                   const at::Tensor& slope, at::Tensor& energy) override {
-    const at::Tensor states = state.contiguous(), constants = constant.contiguous(),
-                     slopes = slope.contiguous();
-    const std::int64_t count = states.size(0), blocks = (count + tile_images - 1) / tile_images;
-    return finish(sum_over_blocks(
-        blocks, workspaces_, [&] { return make_workspace(); }, [&] { return make_sums(); },
-        [&](Workspace<Pass>& workspace, std::int64_t block, Sums& sums) {
-          const std::int64_t first = block * tile_images;
-          add_block(workspace, std::min(tile_images, count - first),
-                    states.const_data_ptr<float>() + first * elements_,
-                    constants.const_data_ptr<float>() + first,
-                    slopes.const_data_ptr<float>() + first,
-                    energy.mutable_data_ptr<float>() + first, sums);
-        },
-        [&](const Sums& from, Sums& to) { add_sums(from, to); }));
-  }
-
  private:
-  Workspace<Pass> make_workspace() const {
+  Workspace<Pass> make_workspace() const override {
     Workspace<Pass> workspace{pass_.make_workspace(), {}};
     for (const auto& layer : layers_) workspace.layers.push_back(layer.make_workspace());
     return workspace;
   }
 
-  Sums make_sums() const {
+  Sums make_sums() const override {
     Sums sums;
     for (const auto& layer : layers_) sums.layers.push_back(layer.make_sums());
     sums.last = AlignedBuffer<float>(pass_.last_size() * tile_images);
     return sums;
   }
 
-  void add_sums(const Sums& from, Sums& to) const {
+  void clear(Sums& sums) const override {
+    for (auto& layer : sums.layers) {
+      layer.weight.clear();
+      layer.bias.clear();
+    }
+    sums.last.clear();
+    sums.last_bias = 0;
+  }
+
+  void add_sums(const Sums& from, Sums& to) const override {
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       layers_[i].add(from.layers[i], to.layers[i]);
     }
@@ -78,14 +67,14 @@ class TileWeightGradient : public WeightGradient {
     to.last_bias += from.last_bias;
   }
 
-  void add_block(Workspace<Pass>& workspace, std::int64_t count, const float* state,
-                 const float* constant, const float* slope, float* energy, Sums& sums) const {
+  void add_block(Workspace<Pass>& workspace, const WholeBlocks::Block& block,
+                 Sums& sums) const override {
     const Tiles tiles(processor_has_tiles());
-    pass_.forward(tiles, workspace.pass, count, state);
-    std::array<float, tile_images> factor{};
-    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-      energy[i] = workspace.pass.energies[i];
-      factor[i] = constant[i] + slope[i] * energy[i];
+    pass_.forward(tiles, workspace.pass, tile_images, block.state);
+    std::array<float, tile_images> factor;
+    for (std::size_t i = 0; i < factor.size(); ++i) {
+      block.energy[i] = workspace.pass.energies[i];
+      factor[i] = block.constant[i] + block.slope[i] * block.energy[i];
       sums.last_bias += static_cast<double>(factor[i]);
     }
     pass_.backward_to_weights(
@@ -95,8 +84,7 @@ class TileWeightGradient : public WeightGradient {
         });
   }
 
-  /// To the shapes of the network's weights.
-  std::vector<at::Tensor> finish(const Sums& sums) const {
+  std::vector<at::Tensor> finish(const Sums& sums) const override {
     std::vector<TileLayerWeights> layers;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       layers.push_back({layers_[i].weight(sums.layers[i]), layers_[i].bias(sums.layers[i])});
@@ -108,16 +96,14 @@ class TileWeightGradient : public WeightGradient {
       for (std::int64_t k = 0; k < weights_[i].dim(); ++k) {
         result[i] = result[i].narrow(k, 0, weights_[i].size(k));
       }
-      result[i] = result[i].contiguous();
+      result[i] = result[i].clone(at::MemoryFormat::Contiguous);
     }
     return result;
   }
 
-  std::int64_t elements_;
   Pass pass_;
-  std::vector<TileFilterGradient> layers_;   // all but the last one
-  std::vector<at::Tensor> weights_;          // as they were loaded
-  std::vector<Workspace<Pass>> workspaces_;  // one for each thread
+  std::vector<TileFilterGradient> layers_;  // all but the last one
+  std::vector<at::Tensor> weights_;         // as they were loaded
 };
 
 }  // namespace

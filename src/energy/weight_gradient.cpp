@@ -84,13 +84,11 @@ std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
   const bool is_fast = device.is_cuda() || processor_has_tiles();
   if (!is_fast || config.type == EnergyType::torchscript) precision = Precision::float32;
   const bool convolves = config.type == EnergyType::convnet || config.type == EnergyType::resnet;
-  if (device.is_cpu() && convolves && precision == Precision::bfloat16) {
-    return make_tile_weight_gradient(config, network.state_shape());
-  }
-  if (device.is_cpu() && config.type == EnergyType::convnet) {
-    return make_convnet_weight_gradient(config, network.state_shape());
-  }
-  return make_autograd_weight_gradient(network, precision);
+  if (device.is_cuda() || !convolves) return make_autograd_weight_gradient(network, precision);
+  const StateShape& shape = network.state_shape();
+  if (precision == Precision::bfloat16) return make_tile_weight_gradient(config, shape);
+  return config.type == EnergyType::convnet ? make_convnet_weight_gradient(config, shape)
+                                            : make_resnet_weight_gradient(config, shape);
 }
 
 }  // namespace stanley

@@ -42,8 +42,11 @@ std::unique_ptr<WeightGradient> make_autograd_weight_gradient(
 std::unique_ptr<WeightGradient> make_tile_weight_gradient(const EnergyConfig& config,
                                                           const StateShape& shape);
 
-/// The convnet on the CPU in float32: by Winograd's minimal filtering, like the chains' engine.
+/// The convnet and the resnet on the CPU in float32, by Winograd's minimal filtering like the
+/// chains' engines.
 std::unique_ptr<WeightGradient> make_convnet_weight_gradient(const EnergyConfig& config,
                                                              const StateShape& shape);
+std::unique_ptr<WeightGradient> make_resnet_weight_gradient(const EnergyConfig& config,
+                                                            const StateShape& shape);
 
 }  // namespace stanley

@@ -178,6 +178,8 @@ TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
                                   one);
   one.type = EnergyType::resnet;
   const auto resnet = network_of(one);
+  expect_the_same_for_any_threads(*make_resnet_weight_gradient(config_of(one), one.shape), *resnet,
+                                  one);
   expect_the_same_for_any_threads(*make_tile_weight_gradient(config_of(one), one.shape), *resnet,
                                   one);
 }
@@ -207,6 +209,13 @@ void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Dev
     EXPECT_LT(root_mean_square(found.gradients[k] - expected.gradients[k]),
               2 * error * root_mean_square(expected.sizes[k]))
         << network->parameters()[k].name << ' ' << testing::PrintToString(one.shape);
+  }
+}
+
+TEST(WeightGradient, OfTheResnetIsExactButForRounding) {
+  for (Case one : cases()) {
+    one.type = EnergyType::resnet;
+    expect_exact_but_for_rounding(one, Precision::float32, at::kCPU);
   }
 }
 
