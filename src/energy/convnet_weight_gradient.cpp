@@ -29,9 +29,9 @@ class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace, Sums> {
         elements_(element_count(shape)),
         pass_(config, shape, true) {
     for (std::size_t level = 0; level < pass_.levels(); ++level) {
-      filters_.push_back(
-          make_winograd_filter_gradient(pass_.layers()[level + 1], pass_.layouts()[level],
-                                        pass_.layouts()[level + 1], pass_.strided(level).group()));
+      filters_.push_back(make_filter_gradient(pass_.layers()[level + 1], pass_.layouts()[level],
+                                              pass_.layouts()[level + 1],
+                                              pass_.strided(level).group()));
     }
   }
 

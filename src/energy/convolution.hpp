@@ -63,11 +63,19 @@ class FilterGradient {
   virtual std::size_t scratch_size() const = 0;
 };
 
-/// That of make_winograd_convolution(), for groups of so many images.
+/// That of a layer that make_winograd_convolution() serves, between images of these layouts, for
+/// groups of so many: by Winograd's minimal filtering, tap by tap, and by what suits the size.
 std::unique_ptr<FilterGradient> make_winograd_filter_gradient(const ConvolutionLayer& layer,
                                                               const ImageLayout& input,
                                                               const ImageLayout& output,
                                                               std::int64_t group);
+std::unique_ptr<FilterGradient> make_direct_filter_gradient(const ConvolutionLayer& layer,
+                                                            const ImageLayout& input,
+                                                            const ImageLayout& output,
+                                                            std::int64_t group);
+std::unique_ptr<FilterGradient> make_filter_gradient(const ConvolutionLayer& layer,
+                                                     const ImageLayout& input,
+                                                     const ImageLayout& output, std::int64_t group);
 
 /// The layout of an image between two layers that make_winograd_convolution() serves: room for the
 /// whole tiles of the one that writes it and of the one that reads it; null where there is none.

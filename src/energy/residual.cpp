@@ -148,8 +148,8 @@ void Residual::backward(Workspace& workspace, std::int64_t count, const float* o
 }
 
 Residual::FilterGradients Residual::make_filter_gradients() const {
-  return {make_winograd_filter_gradient(first_layer(shape_), input_, middle_, first_->group()),
-          make_winograd_filter_gradient(second_layer(shape_), middle_, output_, second_->group())};
+  return {make_filter_gradient(first_layer(shape_), input_, middle_, first_->group()),
+          make_filter_gradient(second_layer(shape_), middle_, output_, second_->group())};
 }
 
 at::Tensor Residual::make_skip_sum() const {

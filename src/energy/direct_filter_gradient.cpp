@@ -1,0 +1,94 @@
+#include <algorithm>
+
+#include "energy/convolution.hpp"
+#include "energy/summed_product.hpp"
+
+namespace stanley {
+namespace {
+
+/// One matrix product for each tap, of the inputs that it reaches and the gradients of the outputs:
+/// [tap, input.channels, output.channels], and behind them the bias's.
+class DirectFilterGradient : public FilterGradient {
+ public:
+  DirectFilterGradient(const ConvolutionLayer& layer, const ImageLayout& input,
+                       const ImageLayout& output, std::int64_t group)
+      : layer_(layer),
+        input_(input),
+        output_(output),
+        group_(group),
+        product_({taps(), input.channels, rows()}, {rows() * input.channels, 1, input.channels},
+                 {1, rows(), output.channels}, {rows() * output.channels, output.channels, 1}) {}
+
+  std::int64_t sum_size() const override { return weight_size() + output_.channels; }
+
+  void add(const float* input, const float* output, float* sum, std::byte* scratch) const override {
+    auto* inputs = reinterpret_cast<float*>(scratch);
+    float* outputs = inputs + taps() * rows() * input_.channels;
+    float* rest = outputs + rows() * output_.channels;
+    gather(input, output, inputs, outputs);
+    add_pixels(rows(), output_.channels, outputs, sum + weight_size());
+    product_.add(inputs, outputs, sum, reinterpret_cast<std::byte*>(rest));
+  }
+
+  void finish(const float* sum, float* weight, float* bias) const override {
+    for (std::int64_t out = 0; out < layer_.out; ++out) {
+      for (std::int64_t in = 0; in < layer_.in; ++in) {
+        for (std::int64_t tap = 0; tap < taps(); ++tap) {
+          *weight++ = sum[(tap * input_.channels + in) * output_.channels + out];
+        }
+      }
+    }
+    std::copy_n(sum + weight_size(), layer_.out, bias);
+  }
+
+  std::size_t scratch_size() const override {
+    return static_cast<std::size_t>(rows() * (taps() * input_.channels + output_.channels)) *
+               sizeof(float) +
+           product_.scratch_size();
+  }
+
+ private:
+  std::int64_t taps() const { return layer_.kernel_height * layer_.kernel_width; }
+  std::int64_t rows() const { return group_ * output_.height * output_.width; }
+  std::int64_t weight_size() const { return taps() * input_.channels * output_.channels; }
+
+  /// Inputs to [tap, output pixel, channel], and outputs to [output pixel, channel].
+  void gather(const float* input, const float* output, float* inputs, float* outputs) const {
+    const Timed timed(Operation::transformations);
+    const std::int64_t step = layer_.stride * input_.channels;
+    for (std::int64_t tap = 0; tap < taps(); ++tap) {
+      const std::int64_t down = tap / layer_.kernel_width - layer_.padding,
+                         right = tap % layer_.kernel_width - layer_.padding;
+      for (std::int64_t i = 0; i < group_; ++i) {
+        for (std::int64_t y = 0; y < output_.height; ++y) {
+          const float* from = input + i * input_.size() + input_.row(layer_.stride * y + down) +
+                              right * input_.channels;
+          for (std::int64_t x = 0; x < output_.width; ++x, inputs += input_.channels) {
+            std::copy_n(from + x * step, input_.channels, inputs);
+          }
+        }
+      }
+    }
+    for (std::int64_t i = 0; i < group_; ++i) {
+      for (std::int64_t y = 0; y < output_.height; ++y, outputs += output_.row_size()) {
+        std::copy_n(output + i * output_.size() + output_.row(y), output_.row_size(), outputs);
+      }
+    }
+  }
+
+  ConvolutionLayer layer_;
+  ImageLayout input_, output_;
+  std::int64_t group_;
+  SummedProduct product_;
+};
+
+}  // namespace
+
+std::unique_ptr<FilterGradient> make_direct_filter_gradient(const ConvolutionLayer& layer,
+                                                            const ImageLayout& input,
+                                                            const ImageLayout& output,
+                                                            std::int64_t group) {
+  return std::make_unique<DirectFilterGradient>(layer, input, output, group);
+}
+
+}  // namespace stanley
