@@ -148,67 +148,120 @@ STANLEY_INLINE void output_adjoint_pass(Floats<floats>, const WinogradTiles& til
   }
 }
 
+/// Filters whose transformations go side by side.
+constexpr std::int64_t filters_at_once = 64;
+template <int rows>
+using FilterRows = double[rows][filters_at_once];
+
+/// out[i] = Σ over k of factor(i, k)·in[k], row by row.
+template <int rows, int terms, typename Factor>
+STANLEY_INLINE void combine_rows(const Factor& factor, const FilterRows<terms>& in,
+                                 FilterRows<rows>& out) {
+  for (int i = 0; i < rows; ++i) {
+    std::fill_n(out[i], filters_at_once, 0.0);
+    for (int k = 0; k < terms; ++k) {
+      const double f = factor(i, k);
+      if (f == 0) continue;
+      for (std::int64_t o = 0; o < filters_at_once; ++o) out[i][o] += f * in[k][o];
+    }
+  }
+}
+
+/// The taps of one phase of `count` filters for one channel, [tap, filter], from where the first
+/// filter has them.
 template <int m, int r>
-std::vector<float> filter_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
-                               const float* weight) {
-  constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step, kernel = r * step;
-  const auto& g = WinogradMatrices<m, r>::filter;
-  const std::int64_t out_channels = tiles.output.channels, in_channels = tiles.input.channels;
-  std::vector<float> result(static_cast<std::size_t>(n * n * phases * in_channels * out_channels));
-  for (std::int64_t phase = 0; phase < phases; ++phase) {
-    for (std::int64_t i = 0; i < in; ++i) {
-      for (std::int64_t o = 0; o < out; ++o) {
-        // The taps of this phase.
-        const float* taps =
-            weight + (o * in + i) * kernel * kernel + phase / step * kernel + phase % step;
-        double half[n][r] = {};  // G g
-        for (int point = 0; point < n * r * r; ++point) {
-          const int row = point / (r * r), tap = point / r % r, column = point % r;
-          half[row][column] +=
-              g[row][tap] * static_cast<double>(taps[step * (tap * kernel + column)]);
-        }
-        for (int point = 0; point < n * n; ++point) {
-          double sum = 0;
-          for (int tap = 0; tap < r; ++tap) sum += half[point / n][tap] * g[point % n][tap];
-          result[static_cast<std::size_t>(
-              ((point * phases + phase) * in_channels + i) * out_channels + o)] =
-              static_cast<float>(sum);
-        }
+struct FilterTaps {
+  static constexpr int step = r == 2 ? 2 : 1, kernel = r * step;
+
+  static std::int64_t place(std::int64_t phase, std::int64_t tap) {
+    return (phase / step + step * (tap / r)) * kernel + phase % step + step * (tap % r);
+  }
+  static STANLEY_INLINE void load(const float* weight, std::int64_t filter_size, std::int64_t phase,
+                                  std::int64_t count, FilterRows<r * r>& taps) {
+    for (std::int64_t tap = 0; tap < r * r; ++tap) {
+      const float* from = weight + place(phase, tap);
+      for (std::int64_t o = 0; o < count; ++o) {
+        taps[tap][o] = static_cast<double>(from[o * filter_size]);
       }
     }
   }
-  return result;
+  static STANLEY_INLINE void store(const FilterRows<r * r>& taps, std::int64_t filter_size,
+                                   std::int64_t phase, std::int64_t count, float* weight) {
+    for (std::int64_t tap = 0; tap < r * r; ++tap) {
+      float* to = weight + place(phase, tap);
+      for (std::int64_t o = 0; o < count; ++o) {
+        to[o * filter_size] = static_cast<float>(taps[tap][o]);
+      }
+    }
+  }
+};
+
+/// Calls visit(offset of the weights, phase, offset of the transformed ones, number of filters) for
+/// some filters of one channel and phase at a time.
+template <int r, typename Visit>
+STANLEY_INLINE void for_each_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                                    const Visit& visit) {
+  const std::int64_t taps = r * r * tiles.phases();
+  for (std::int64_t i = 0; i < in; ++i) {
+    for (std::int64_t o = 0; o < out; o += filters_at_once) {
+      for (std::int64_t phase = 0; phase < tiles.phases(); ++phase) {
+        visit((o * in + i) * taps, phase,
+              (phase * tiles.input.channels + i) * tiles.output.channels + o,
+              std::min(filters_at_once, out - o));
+      }
+    }
+  }
 }
 
 template <int m, int r>
-void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
-                         const float* transformed, float* weight) {
-  constexpr int n = m + r - 1, step = r == 2 ? 2 : 1, phases = step * step, kernel = r * step;
+STANLEY_INLINE void filter_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                                const float* weight, float* transformed) {
+  constexpr int n = m + r - 1;
+  const std::int64_t point_size = tiles.phases() * tiles.input.channels * tiles.output.channels;
   const auto& g = WinogradMatrices<m, r>::filter;
-  const std::int64_t out_channels = tiles.output.channels, in_channels = tiles.input.channels;
-  std::vector<double> sums(static_cast<std::size_t>(r * r * out));
-  for (std::int64_t phase = 0; phase < phases; ++phase) {
-    for (std::int64_t i = 0; i < in; ++i) {
-      std::fill(sums.begin(), sums.end(), 0.0);
-      for (std::int64_t point = 0; point < n * n; ++point) {
-        const float* row =
-            transformed + ((point * phases + phase) * in_channels + i) * out_channels;
-        for (std::int64_t tap = 0; tap < r * r; ++tap) {
-          const double factor = g[point / n][tap / r] * g[point % n][tap % r];
-          if (factor == 0) continue;
-          double* sum = sums.data() + tap * out;
-          for (std::int64_t o = 0; o < out; ++o) sum[o] += factor * static_cast<double>(row[o]);
-        }
-      }
-      for (std::int64_t tap = 0; tap < r * r; ++tap) {
-        const std::int64_t y = phase / step + step * (tap / r), x = phase % step + step * (tap % r);
-        for (std::int64_t o = 0; o < out; ++o) {
-          weight[((o * in + i) * kernel + y) * kernel + x] =
-              static_cast<float>(sums[static_cast<std::size_t>(tap * out + o)]);
-        }
-      }
-    }
-  }
+  for_each_filter<r>(
+      tiles, out, in,
+      [&](std::int64_t from, std::int64_t phase, std::int64_t to, std::int64_t count)
+          STANLEY_ALWAYS_INLINE {
+            FilterRows<r* r> taps = {};
+            FilterRows<n * r> half;  // G g
+            FilterRows<n * n> whole;
+            FilterTaps<m, r>::load(weight + from, in * r * r * tiles.phases(), phase, count, taps);
+            combine_rows<n * r, r * r>(
+                [&](int i, int k) { return i % r == k % r ? g[i / r][k / r] : 0; }, taps, half);
+            combine_rows<n * n, n * r>(
+                [&](int i, int k) { return i / n == k / r ? g[i % n][k % r] : 0; }, half, whole);
+            for (std::int64_t point = 0; point < n * n; ++point) {
+              float* row = transformed + point * point_size + to;
+              for (std::int64_t o = 0; o < count; ++o) row[o] = static_cast<float>(whole[point][o]);
+            }
+          });
+}
+
+template <int m, int r>
+STANLEY_INLINE void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t out,
+                                        std::int64_t in, const float* transformed, float* weight) {
+  constexpr int n = m + r - 1;
+  const std::int64_t point_size = tiles.phases() * tiles.input.channels * tiles.output.channels;
+  const auto& g = WinogradMatrices<m, r>::filter;
+  for_each_filter<r>(
+      tiles, out, in,
+      [&](std::int64_t to, std::int64_t phase, std::int64_t from, std::int64_t count)
+          STANLEY_ALWAYS_INLINE {
+            FilterRows<n* n> whole = {};
+            FilterRows<n * r> half;
+            FilterRows<r * r> taps;
+            for (std::int64_t point = 0; point < n * n; ++point) {
+              const float* row = transformed + point * point_size + from;
+              for (std::int64_t o = 0; o < count; ++o)
+                whole[point][o] = static_cast<double>(row[o]);
+            }
+            combine_rows<n * r, n * n>(
+                [&](int i, int k) { return i / r == k / n ? g[k % n][i % r] : 0; }, whole, half);
+            combine_rows<r * r, n * r>(
+                [&](int i, int k) { return i % r == k % r ? g[k / r][i / r] : 0; }, half, taps);
+            FilterTaps<m, r>::store(taps, in * r * r * tiles.phases(), phase, count, weight + to);
+          });
 }
 
 }  // namespace
@@ -247,12 +300,19 @@ std::int64_t winograd_stride(std::int64_t rows, std::int64_t columns) {
 
 std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                    const float* weight) {
-  return STANLEY_WINOGRAD_PASS(filter_pass, tiles, out, in, weight);
+  std::vector<float> transformed(static_cast<std::size_t>(
+      tiles.points() * tiles.phases() * tiles.input.channels * tiles.output.channels));
+  with_vectors([&](auto) STANLEY_ALWAYS_INLINE {
+    STANLEY_WINOGRAD_PASS(filter_pass, tiles, out, in, weight, transformed.data());
+  });
+  return transformed;
 }
 
 void winograd_filter_adjoint(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                              const float* transformed, float* weight) {
-  STANLEY_WINOGRAD_PASS(filter_adjoint_pass, tiles, out, in, transformed, weight);
+  with_vectors([&](auto) STANLEY_ALWAYS_INLINE {
+    STANLEY_WINOGRAD_PASS(filter_adjoint_pass, tiles, out, in, transformed, weight);
+  });
 }
 
 void winograd_input(const WinogradTiles& tiles, const float* image, std::int64_t stride,
