@@ -276,9 +276,13 @@ WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::
                          .output = {}};
   };
   // Large tiles save products where the image fills them.
-  const WinogradTiles small = of_side(2), large = of_side(4);
-  const bool saves = large.count() * large.points() < small.count() * small.points();
-  return saves ? large : small;
+  WinogradTiles best = of_side(2);
+  for (const std::int64_t side : {3, 4}) {
+    if (side == 3 && stride == 1) continue;
+    const WinogradTiles tiles = of_side(side);
+    if (tiles.count() * tiles.points() < best.count() * best.points()) best = tiles;
+  }
+  return best;
 }
 
 std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles) {
@@ -292,10 +296,11 @@ std::int64_t winograd_stride(std::int64_t rows, std::int64_t columns) {
   return rows * columns + lanes;
 }
 
-// The one of a template's four forms that fits the tiles.
+// The one of a template's forms that fits the tiles.
 #define STANLEY_WINOGRAD_PASS(pass, ...)                                                   \
   (tiles.stride == 1 ? tiles.side == 2 ? pass<2, 3>(__VA_ARGS__) : pass<4, 3>(__VA_ARGS__) \
    : tiles.side == 2 ? pass<2, 2>(__VA_ARGS__)                                             \
+   : tiles.side == 3 ? pass<3, 2>(__VA_ARGS__)                                             \
                      : pass<4, 2>(__VA_ARGS__))
 
 std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,

@@ -17,7 +17,7 @@ namespace stanley {
 /// through the input is the adjoint of each step, in the opposite order.
 struct WinogradTiles {
   std::int64_t stride;         ///< of the convolution: 1 or 2
-  std::int64_t side;           ///< m: 2 or 4
+  std::int64_t side;           ///< m: 2 or 4, with a stride of 2 also 3
   std::int64_t height, width;  ///< in tiles
   ImageLayout input, output;   ///< large enough for whole tiles, with a border of 1
 

@@ -55,6 +55,17 @@ struct WinogradMatrices<2, 2> {
 };
 
 template <>
+struct WinogradMatrices<3, 2> {
+  static constexpr double filter[4][2] = {{-1, 0}, {1.0 / 2, 1.0 / 2}, {1.0 / 2, -1.0 / 2}, {0, 1}};
+  static constexpr Product<4, 4, 4> input = {
+      {{{-1, 0, 1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}}}, identity<4>()};
+  /// {1, 1, 1, 0}, {0, 1, −1, 0}, {0, 1, 1, 1}
+  static constexpr Product<3, 4, 4> output = {
+      {{{1, 1, 0, 0}, {0, 0, 1, 0}, {0, 1, 0, 1}}},
+      {{{1, 0, 0, 0}, {0, 1, 1, 0}, {0, 1, -1, 0}, {0, 0, 0, 1}}}};
+};
+
+template <>
 struct WinogradMatrices<4, 2> {
   static constexpr double filter[5][2] = {
       {1.0 / 2, 0}, {-1.0 / 2, -1.0 / 2}, {-1.0 / 6, 1.0 / 6}, {1.0 / 6, 1.0 / 3}, {0, 1}};
