@@ -8,7 +8,7 @@
 #include "config/config.hpp"
 #include "energy/network.hpp"
 #include "energy/tile_input.hpp"
-#include "energy/tile_pass.hpp"
+#include "energy/tile_layer.hpp"
 
 namespace stanley {
 
