@@ -5,15 +5,46 @@
 #include <algorithm>
 #include <vector>
 
+#include "energy/elementwise.hpp"
 #include "energy/one_thread.hpp"
+#include "energy/vectorized.hpp"
 #include "energy/weight_gradient.hpp"
 #include "energy/whole_blocks.hpp"
 
 namespace stanley {
 
-/// A gradient of weights that adds up over blocks of states, in sums of a form of its own, with a
-/// workspace for each thread.
-template <typename Workspace, typename Sums>
+/// What a gradient of weights is added up in: parts of any form, and the last bias's.
+class GradientSums {
+ public:
+  /// Zeros, for parts of so many elements.
+  explicit GradientSums(const std::vector<std::int64_t>& sizes) : parts_(sizes.size()) {
+    for (std::size_t i = 0; i < sizes.size(); ++i) parts_[i] = AlignedBuffer<float>(sizes[i]);
+  }
+
+  float* part(std::size_t i) { return parts_[i].data(); }
+  const float* part(std::size_t i) const { return parts_[i].data(); }
+  float* last() { return parts_.back().data(); }
+  const float* last() const { return parts_.back().data(); }
+
+  void clear() {
+    for (AlignedBuffer<float>& part : parts_) part.clear();
+    last_bias = 0;
+  }
+  void add(const GradientSums& from) {
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      stanley::add(parts_[i].size(), from.part(i), part(i));
+    }
+    last_bias += from.last_bias;
+  }
+
+  double last_bias = 0;
+
+ private:
+  std::vector<AlignedBuffer<float>> parts_;
+};
+
+/// A gradient of weights that adds up over blocks of states, with a workspace for each thread.
+template <typename Workspace>
 class BlockwiseWeightGradient : public WeightGradient {
  public:
   /// Of blocks of so many states.
@@ -29,14 +60,12 @@ class BlockwiseWeightGradient : public WeightGradient {
 
  protected:
   virtual Workspace make_workspace() const = 0;
-  virtual Sums make_sums() const = 0;
-  /// Sets to zero.
-  virtual void clear(Sums& sums) const = 0;
+  /// Elements of the sums' parts.
+  virtual std::vector<std::int64_t> sum_sizes() const = 0;
   virtual void add_block(Workspace& workspace, const WholeBlocks::Block& block,
-                         Sums& sums) const = 0;
-  virtual void add_sums(const Sums& from, Sums& to) const = 0;
+                         GradientSums& sums) const = 0;
   /// To the order and the shapes of the network's weights.
-  virtual std::vector<at::Tensor> finish(const Sums& sums) const = 0;
+  virtual std::vector<at::Tensor> finish(const GradientSums& sums) const = 0;
 
  private:
   /// Slices of blocks, the same whatever the number of threads, are added up in order.
@@ -46,29 +75,29 @@ class BlockwiseWeightGradient : public WeightGradient {
     while (workspaces_.size() < static_cast<std::size_t>(threads)) {
       workspaces_.push_back(make_workspace());
     }
-    while (sums_.size() < static_cast<std::size_t>(threads) + 1) sums_.push_back(make_sums());
-    clear(sums_[0]);
+    while (sums_.size() < static_cast<std::size_t>(threads) + 1) sums_.emplace_back(sum_sizes());
+    sums_[0].clear();
 #pragma omp parallel num_threads(threads)
     {
       const OneThread one_thread;
       const auto thread = static_cast<std::size_t>(omp_get_thread_num());
 #pragma omp for ordered schedule(static, 1)
       for (std::int64_t slice = 0; slice < slices; ++slice) {
-        Sums& sums = sums_[thread + 1];
-        clear(sums);
+        GradientSums& sums = sums_[thread + 1];
+        sums.clear();
         for (std::int64_t i = slice * blocks.count / slices;
              i < (slice + 1) * blocks.count / slices; ++i) {
           add_block(workspaces_[thread], blocks.at(i), sums);
         }
 #pragma omp ordered
-        add_sums(sums, sums_[0]);
+        sums_[0].add(sums);
       }
     }
   }
 
   std::int64_t block_;
   std::vector<Workspace> workspaces_;  // one for each thread
-  std::vector<Sums> sums_;             // of all, and then one for each thread
+  std::vector<GradientSums> sums_;     // of all, and then one for each thread
 };
 
 }  // namespace stanley

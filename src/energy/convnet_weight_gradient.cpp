@@ -9,20 +9,12 @@ namespace {
 
 using Pass = ConvnetPass;
 
-/// Sums over states, one for each layer, in the form in which the layer adds up.
-struct Sums {
-  AlignedBuffer<float> input_weight, input_bias;
-  std::vector<AlignedBuffer<float>> strided;
-  AlignedBuffer<float> last_weight;
-  double last_bias = 0;
-};
-
 struct Workspace {
   Pass::Workspace pass;
   AlignedBuffer<std::byte> scratch;
 };
 
-class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace, Sums> {
+class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
  public:
   ConvnetWeightGradient(const EnergyConfig& config, const StateShape& shape)
       : BlockwiseWeightGradient(convnet_block),
@@ -48,66 +40,46 @@ class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace, Sums> {
     return {pass_.make_workspace(), AlignedBuffer<std::byte>(static_cast<std::int64_t>(scratch))};
   }
 
-  Sums make_sums() const override {
-    Sums sums;
-    sums.input_weight = AlignedBuffer<float>(pass_.input().weight_size());
-    sums.input_bias = AlignedBuffer<float>(pass_.layouts()[0].channels);
-    for (const auto& filter : filters_) sums.strided.emplace_back(filter->sum_size());
-    sums.last_weight = AlignedBuffer<float>(last_size());
-    return sums;
+  /// Of the first layer's weight and bias, the strided layers, and the last one [height, width,
+  /// channel].
+  std::vector<std::int64_t> sum_sizes() const override {
+    const ImageLayout &bottom = pass_.layouts().front(), &top = pass_.layouts().back();
+    std::vector<std::int64_t> sizes{pass_.input().weight_size(), bottom.channels};
+    for (const auto& filter : filters_) sizes.push_back(filter->sum_size());
+    sizes.push_back(top.height * top.row_size());
+    return sizes;
   }
 
-  void clear(Sums& sums) const override {
-    sums.input_weight.clear();
-    sums.input_bias.clear();
-    for (auto& sum : sums.strided) sum.clear();
-    sums.last_weight.clear();
-    sums.last_bias = 0;
-  }
-
-  void add_sums(const Sums& from, Sums& to) const override {
-    add(pass_.input().weight_size(), from.input_weight.data(), to.input_weight.data());
-    add(pass_.layouts()[0].channels, from.input_bias.data(), to.input_bias.data());
-    for (std::size_t i = 0; i < filters_.size(); ++i) {
-      add(filters_[i]->sum_size(), from.strided[i].data(), to.strided[i].data());
-    }
-    add(last_size(), from.last_weight.data(), to.last_weight.data());
-    to.last_bias += from.last_bias;
-  }
-
-  std::int64_t last_size() const {
-    return pass_.layouts().back().height * pass_.layouts().back().row_size();
-  }
-
-  void add_block(Workspace& workspace, const WholeBlocks::Block& block, Sums& sums) const override {
+  void add_block(Workspace& workspace, const WholeBlocks::Block& block,
+                 GradientSums& sums) const override {
     pass_.forward(workspace.pass, convnet_block, block.state);
     for (std::int64_t i = 0; i < convnet_block; ++i) {
       block.energy[i] = pass_.energy(workspace.pass, i);
       const float factor = block.constant[i] + block.slope[i] * block.energy[i];
-      pass_.start_backward(workspace.pass, i, factor, sums.last_weight.data());
+      pass_.start_backward(workspace.pass, i, factor, sums.last());
       sums.last_bias += static_cast<double>(factor);
     }
     pass_.backward(
         workspace.pass,
         [&](std::size_t level, const float* input, const float* output) {
-          filters_[level]->add(input, output, sums.strided[level].data(), workspace.scratch.data());
+          filters_[level]->add(input, output, sums.part(level + 2), workspace.scratch.data());
         },
         [&](std::int64_t i, const float* image) {
           pass_.input().add_weights(workspace.pass.input, block.state + i * elements_, image,
-                                    sums.input_weight.data(), sums.input_bias.data());
+                                    sums.part(0), sums.part(1));
         });
   }
 
-  std::vector<at::Tensor> finish(const Sums& sums) const override {
+  std::vector<at::Tensor> finish(const GradientSums& sums) const override {
     std::vector<at::Tensor> result;
     std::vector<float*> data;
     for (const at::Tensor& weight : weights_) {
       result.push_back(at::empty_like(weight));
       data.push_back(result.back().mutable_data_ptr<float>());
     }
-    pass_.input().store_weights(sums.input_weight.data(), sums.input_bias.data(), data[0], data[1]);
+    pass_.input().store_weights(sums.part(0), sums.part(1), data[0], data[1]);
     for (std::size_t i = 0; i < filters_.size(); ++i) {
-      filters_[i]->finish(sums.strided[i].data(), data[2 * i + 2], data[2 * i + 3]);
+      filters_[i]->finish(sums.part(i + 2), data[2 * i + 2], data[2 * i + 3]);
     }
     const ImageLayout& top = pass_.layouts().back();
     const std::int64_t pixels = top.height * top.width,
@@ -115,7 +87,7 @@ class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace, Sums> {
     for (std::int64_t channel = 0; channel < channels; ++channel) {
       for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
         data[data.size() - 2][channel * pixels + pixel] =
-            sums.last_weight.data()[pixel * top.channels + channel];
+            sums.last()[pixel * top.channels + channel];
       }
     }
     *data.back() = static_cast<float>(sums.last_bias);

@@ -152,12 +152,8 @@ Residual::FilterGradients Residual::make_filter_gradients() const {
           make_filter_gradient(second_layer(shape_), middle_, output_, second_->group())};
 }
 
-at::Tensor Residual::make_skip_sum() const {
-  return shape_.halves ? at::zeros({input_.channels, output_.channels}) : at::Tensor();
-}
-
 void Residual::add_skip_weights(const Workspace& workspace, std::int64_t count, const float* out,
-                                at::Tensor& sum) const {
+                                float* sum) const {
   if (!shape_.halves) return;
   const std::int64_t pixels = count * output_.height * output_.width,
                      row = output_.columns * output_.channels;
@@ -167,7 +163,14 @@ void Residual::add_skip_weights(const Workspace& workspace, std::int64_t count, 
       at::from_blob(const_cast<float*>(out) + output_.row(0),
                     {count, output_.height, output_.width, output_.channels},
                     {output_.size(), row, output_.channels, 1});
-  sum.addmm_(means.t(), gradients.reshape({pixels, output_.channels}));
+  at::from_blob(sum, {input_.channels, output_.channels})
+      .addmm_(means.t(), gradients.reshape({pixels, output_.channels}));
+}
+
+void Residual::finish_skip(const float* sum, float* weight) const {
+  for (std::int64_t o = 0; o < shape_.out; ++o) {
+    for (std::int64_t i = 0; i < shape_.in; ++i) *weight++ = sum[i * output_.channels + o];
+  }
 }
 
 /// What the skip connection makes of one image of the input.

@@ -74,11 +74,14 @@ class Residual {
   };
   FilterGradients make_filter_gradients() const;
 
-  /// A sum of gradients of the skip connection's weights [input channels, output channels], zero at
-  /// first; undefined where it has none. And what the first `count` images add to it.
-  at::Tensor make_skip_sum() const;
+  /// Elements of a sum of gradients of the skip connection's weights, which starts at zero; 0 where
+  /// it has none. What the first `count` images add to it, and from the sum to [out, in].
+  std::int64_t skip_sum_size() const {
+    return shape_.halves ? input_.channels * output_.channels : 0;
+  }
   void add_skip_weights(const Workspace& workspace, std::int64_t count, const float* out,
-                        at::Tensor& sum) const;
+                        float* sum) const;
+  void finish_skip(const float* sum, float* weight) const;
 
  private:
   std::int64_t skip_size() const { return output_.height * output_.row_size(); }

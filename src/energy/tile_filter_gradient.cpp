@@ -31,43 +31,34 @@ std::int64_t TileFilterGradient::place(std::int64_t y, std::int64_t x,
          half_tile;
 }
 
-TileFilterGradient::Sums TileFilterGradient::make_sums() const {
-  return {AlignedBuffer<float>(weight_size()), AlignedBuffer<float>(shape_.filters * tile_images)};
-}
-
 TileFilterGradient::Workspace TileFilterGradient::make_workspace() const {
   return {AlignedBuffer<Bfloat16>(filter_tiles() * rows() * pairs() * tile_size),
           AlignedBuffer<Bfloat16>(source_rows() * channel_tiles() * shape_.stride * columns() *
                                   half_tile)};
 }
 
-void TileFilterGradient::add(const Sums& from, Sums& to) const {
-  stanley::add(weight_size(), from.weight.data(), to.weight.data());
-  stanley::add(shape_.filters * tile_images, from.bias.data(), to.bias.data());
-}
-
 void TileFilterGradient::add(const Tiles& tiles, const TileRows& input, const TileRows& gradient,
-                             Workspace& workspace, Sums& sums) const {
+                             Workspace& workspace, float* sum) const {
   std::int64_t packed = 0;  // rows of the inputs
   for (std::int64_t y = 0; y < shape_.output_height(); y += rows()) {
     const std::int64_t count = std::min(rows(), shape_.output_height() - y);
     for (std::int64_t row = 0; row < count; ++row) {
-      pack_gradient(y + row, gradient, row, workspace, sums);
+      pack_gradient(y + row, gradient, row, workspace, sum + weight_size());
     }
     const std::int64_t end =
         std::min((y + count - 1) * shape_.stride - shape_.padding + shape_.kernel, shape_.height);
     for (; packed < end; ++packed) pack_input(packed, input, workspace);
-    multiply(tiles, y, count, workspace, sums);
+    multiply(tiles, y, count, workspace, sum);
   }
 }
 
 /// The second pixel of an odd row's last pair stays zero.
 void TileFilterGradient::pack_gradient(std::int64_t y, const TileRows& gradient, std::int64_t row,
-                                       Workspace& workspace, Sums& sums) const {
+                                       Workspace& workspace, float* bias) const {
   const Timed timed(Operation::transformations);
   for (std::int64_t x = 0; x < shape_.output_width(); ++x) {
     const Bfloat16* pixel = gradient.row(y) + x * gradient.pixel_size();
-    add_products(shape_.filters, unit_factors.data(), pixel, sums.bias.data());
+    add_products(shape_.filters, unit_factors.data(), pixel, bias);
     for (std::int64_t tile = 0; tile < filter_tiles(); ++tile) {
       Bfloat16* to =
           workspace.weights.data() + ((tile * rows() + row) * pairs() + x / 2) * tile_size;
@@ -102,11 +93,10 @@ void TileFilterGradient::for_each_product(const Visit& visit) const {
 }
 
 void TileFilterGradient::multiply(const Tiles& tiles, std::int64_t y, std::int64_t count,
-                                  const Workspace& workspace, Sums& sums) const {
+                                  const Workspace& workspace, float* sum) const {
   const Timed timed(Operation::products, 2.0 * tile_depth *
                                              static_cast<double>(count * pairs() * taps() *
                                                                  shape_.filters * shape_.channels));
-  float* sum = sums.weight.data();
   for_each_product([&](std::int64_t filter, std::int64_t filters, std::int64_t tap,
                        std::int64_t channel, std::int64_t channels) {
     TileProduct product{.filter_tiles = static_cast<int>(filters),
@@ -132,24 +122,23 @@ void TileFilterGradient::multiply(const Tiles& tiles, std::int64_t y, std::int64
   });
 }
 
-at::Tensor TileFilterGradient::weight(const Sums& sums) const {
+at::Tensor TileFilterGradient::weight(const float* sum) const {
   at::Tensor result = at::empty({shape_.kernel, shape_.kernel, shape_.filters, shape_.channels});
   auto* const to = result.mutable_data_ptr<float>();
-  const float* from = sums.weight.data();
   for_each_product([&](std::int64_t filter, std::int64_t filters, std::int64_t tap,
                        std::int64_t channel, std::int64_t channels) {
-    for (std::int64_t i = 0; i < filters * channels * tile_filters; ++i, from += tile_images) {
+    for (std::int64_t i = 0; i < filters * channels * tile_filters; ++i, sum += tile_images) {
       const std::int64_t tile = i / tile_filters;
       const std::int64_t f = (filter + tile % filters) * tile_filters + i % tile_filters,
                          c = (channel + tile / filters) * tile_filters;
-      std::copy_n(from, tile_images, to + (tap * shape_.filters + f) * shape_.channels + c);
+      std::copy_n(sum, tile_images, to + (tap * shape_.filters + f) * shape_.channels + c);
     }
   });
   return result.permute({2, 3, 0, 1});
 }
 
-at::Tensor TileFilterGradient::bias(const Sums& sums) const {
-  return sum_of_images(sums.bias.data(), shape_.filters);
+at::Tensor TileFilterGradient::bias(const float* sum) const {
+  return sum_of_images(sum + weight_size(), shape_.filters);
 }
 
 at::Tensor sum_of_images(const float* sums, std::int64_t rows) {

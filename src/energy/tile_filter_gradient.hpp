@@ -12,14 +12,6 @@ namespace stanley {
 /// images: their weights are the gradients of the convolution's outputs, their sources its inputs.
 class TileFilterGradient {
  public:
-  /// What the gradients are added up in. One for each layer.
-  struct Sums {
-    /// [pair of filter tiles, tap, pair of channel tiles, channel tile, filter tile, filter,
-    /// channel]; a pair may be of one.
-    AlignedBuffer<float> weight;
-    AlignedBuffer<float> bias;  // [filter, image]
-  };
-
   /// What one thread packs some rows of the images into.
   struct Workspace {
     AlignedBuffer<Bfloat16> weights;  // [filter tile, row, pair of pixels] tiles
@@ -31,18 +23,20 @@ class TileFilterGradient {
   /// Numbers of channels are filled up to whole tiles of filters.
   explicit TileFilterGradient(const ConvolutionShape& shape);
 
-  Sums make_sums() const;
   Workspace make_workspace() const;
 
-  void add(const Sums& from, Sums& to) const;
+  /// Elements of a sum, which starts at zero: [pair of filter tiles, tap, pair of channel tiles,
+  /// channel tile, filter tile, filter, channel], where a pair may be of one, and behind them the
+  /// bias's [filter, image].
+  std::int64_t sum_size() const { return weight_size() + shape_.filters * tile_images; }
 
   /// Adds what sixteen images and the gradients of their outputs make: whole ones.
   void add(const Tiles& tiles, const TileRows& input, const TileRows& gradient,
-           Workspace& workspace, Sums& sums) const;
+           Workspace& workspace, float* sum) const;
 
   /// The gradient of weight [filters, channels, kernel, kernel], and of bias [filters], filled up.
-  at::Tensor weight(const Sums& sums) const;
-  at::Tensor bias(const Sums& sums) const;
+  at::Tensor weight(const float* sum) const;
+  at::Tensor bias(const float* sum) const;
 
  private:
   std::int64_t filter_tiles() const { return shape_.filters / tile_filters; }
@@ -60,10 +54,10 @@ class TileFilterGradient {
   std::int64_t place(std::int64_t y, std::int64_t x, std::int64_t channel_tile) const;
 
   void pack_gradient(std::int64_t y, const TileRows& gradient, std::int64_t row,
-                     Workspace& workspace, Sums& sums) const;
+                     Workspace& workspace, float* bias) const;
   void pack_input(std::int64_t y, const TileRows& input, Workspace& workspace) const;
   void multiply(const Tiles& tiles, std::int64_t y, std::int64_t count, const Workspace& workspace,
-                Sums& sums) const;
+                float* sum) const;
   template <typename Visit>
   void for_each_product(const Visit& visit) const;
 

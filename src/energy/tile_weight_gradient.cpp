@@ -10,13 +10,6 @@
 namespace stanley {
 namespace {
 
-/// Sums over states, one for each layer.
-struct Sums {
-  std::vector<TileFilterGradient::Sums> layers;
-  AlignedBuffer<float> last;  // [weight, image]
-  double last_bias = 0;
-};
-
 template <typename Pass>
 struct Workspace {
   typename Pass::Workspace pass;
@@ -24,10 +17,10 @@ struct Workspace {
 };
 
 template <typename Pass>
-class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>, Sums> {
+class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
  public:
   TileWeightGradient(const EnergyConfig& config, const StateShape& shape)
-      : BlockwiseWeightGradient<Workspace<Pass>, Sums>(tile_images), pass_(config, shape, true) {
+      : BlockwiseWeightGradient<Workspace<Pass>>(tile_images), pass_(config, shape, true) {
     for (const ConvolutionShape& layer : pass_.layers()) layers_.emplace_back(layer);
   }
 
@@ -43,32 +36,15 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>, Sums>
     return workspace;
   }
 
-  Sums make_sums() const override {
-    Sums sums;
-    for (const auto& layer : layers_) sums.layers.push_back(layer.make_sums());
-    sums.last = AlignedBuffer<float>(pass_.last_size() * tile_images);
-    return sums;
-  }
-
-  void clear(Sums& sums) const override {
-    for (auto& layer : sums.layers) {
-      layer.weight.clear();
-      layer.bias.clear();
-    }
-    sums.last.clear();
-    sums.last_bias = 0;
-  }
-
-  void add_sums(const Sums& from, Sums& to) const override {
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      layers_[i].add(from.layers[i], to.layers[i]);
-    }
-    add(pass_.last_size() * tile_images, from.last.data(), to.last.data());
-    to.last_bias += from.last_bias;
+  std::vector<std::int64_t> sum_sizes() const override {
+    std::vector<std::int64_t> sizes;
+    for (const auto& layer : layers_) sizes.push_back(layer.sum_size());
+    sizes.push_back(pass_.last_size() * tile_images);
+    return sizes;
   }
 
   void add_block(Workspace<Pass>& workspace, const WholeBlocks::Block& block,
-                 Sums& sums) const override {
+                 GradientSums& sums) const override {
     const Tiles tiles(processor_has_tiles());
     pass_.forward(tiles, workspace.pass, tile_images, block.state);
     std::array<float, tile_images> factor;
@@ -78,19 +54,19 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>, Sums>
       sums.last_bias += static_cast<double>(factor[i]);
     }
     pass_.backward_to_weights(
-        tiles, workspace.pass, factor.data(), sums.last.data(),
+        tiles, workspace.pass, factor.data(), sums.last(),
         [&](std::size_t layer, const TileRows& input, const TileRows& gradient) {
-          layers_[layer].add(tiles, input, gradient, workspace.layers[layer], sums.layers[layer]);
+          layers_[layer].add(tiles, input, gradient, workspace.layers[layer], sums.part(layer));
         });
   }
 
-  std::vector<at::Tensor> finish(const Sums& sums) const override {
+  std::vector<at::Tensor> finish(const GradientSums& sums) const override {
     std::vector<TileLayerWeights> layers;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      layers.push_back({layers_[i].weight(sums.layers[i]), layers_[i].bias(sums.layers[i])});
+      layers.push_back({layers_[i].weight(sums.part(i)), layers_[i].bias(sums.part(i))});
     }
     std::vector<at::Tensor> result =
-        pass_.as_network(std::move(layers), sum_of_images(sums.last.data(), pass_.last_size()),
+        pass_.as_network(std::move(layers), sum_of_images(sums.last(), pass_.last_size()),
                          at::full({1}, sums.last_bias, at::kFloat));
     for (std::size_t i = 0; i < result.size(); ++i) {
       for (std::int64_t k = 0; k < weights_[i].dim(); ++k) {

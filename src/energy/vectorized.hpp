@@ -97,6 +97,11 @@ class AlignedBuffer {
 
   void clear() { std::fill(lines_.begin(), lines_.end(), Line{}); }
 
+  /// Elements up to the end of the last cache line.
+  std::int64_t size() const {
+    return static_cast<std::int64_t>(lines_.size() * sizeof(Line) / sizeof(Element));
+  }
+
   Element* data() { return reinterpret_cast<Element*>(lines_.data()); }
   const Element* data() const { return reinterpret_cast<const Element*>(lines_.data()); }
 

@@ -204,26 +204,22 @@ void check_filter_gradient(std::int64_t kernel, std::int64_t stride, std::int64_
     const Tiles tiles(by_amx);
     auto workspace = filter.make_workspace();
     // What one call leaves behind does not show in the next; and sums add up.
-    auto sums = filter.make_sums(), twice = filter.make_sums();
-    filter.add(tiles, in, out, workspace, twice);
-    filter.add(tiles, in, out, workspace, sums);
-    filter.add(sums, twice);
-    const auto found = [&](const at::Tensor& whole, double times) {
-      return whole.narrow(0, 0, filters).to(at::kDouble) / times;
-    };
-    for (const auto& [sum, times] : {std::pair{&sums, 1.0}, {&twice, 2.0}}) {
+    AlignedBuffer<float> sum(filter.sum_size());
+    for (const double times : {1.0, 2.0}) {
+      filter.add(tiles, in, out, workspace, sum.data());
       // Terms of at most 1, of which there are as many as images and pixels.
-      const double terms = static_cast<double>(tile_images) *
-                           static_cast<double>(shape.output_height() * shape.output_width() + 1);
-      EXPECT_LT((found(filter.weight(*sum).narrow(1, 0, channels), times) - expected)
-                    .abs()
-                    .max()
-                    .item<double>(),
+      const double terms =
+          times * static_cast<double>(tile_images * shape.output_height() * shape.output_width());
+      const auto error = [&](const at::Tensor& found, const at::Tensor& sum_of_one) {
+        return (found.narrow(0, 0, filters).to(at::kDouble) - times * sum_of_one)
+            .abs()
+            .max()
+            .item<double>();
+      };
+      EXPECT_LT(error(filter.weight(sum.data()).narrow(1, 0, channels), expected),
                 terms * u * terms)
           << kernel << ' ' << height << ' ' << width << ' ' << channels << ' ' << filters;
-      EXPECT_LT(
-          (found(filter.bias(*sum), times) - gradient.sum({0, 2, 3})).abs().max().item<double>(),
-          terms * u * terms);
+      EXPECT_LT(error(filter.bias(sum.data()), gradient.sum({0, 2, 3})), terms * u * terms);
     }
   }
 }
