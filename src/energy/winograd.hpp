@@ -27,8 +27,11 @@ struct WinogradTiles {
   std::int64_t count() const { return height * width; }
 };
 
-/// The tiles for an output of this size, of the side that takes fewer products.
-WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width);
+/// The tiles for an output of this size, of the side that takes the least time: the fewest
+/// products, but where transformed filters are too many for any cache, loading them counts too.
+/// `filters`: input channels times output channels.
+WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width,
+                             std::int64_t filters);
 
 /// Rows and columns of an input's layout that whole tiles reach, and of an output's.
 std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles);

@@ -210,7 +210,7 @@ class WinogradConvolution : public Convolution {
 };
 
 WinogradTiles tiles_of(const ConvolutionLayer& layer) {
-  return winograd_tiles(layer.stride, layer.out_height, layer.out_width);
+  return winograd_tiles(layer.stride, layer.out_height, layer.out_width, layer.in * layer.out);
 }
 
 }  // namespace

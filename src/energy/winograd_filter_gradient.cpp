@@ -10,7 +10,8 @@ namespace {
 
 WinogradTiles tiles_of(const ConvolutionLayer& layer, const ImageLayout& input,
                        const ImageLayout& output) {
-  WinogradTiles tiles = winograd_tiles(layer.stride, layer.out_height, layer.out_width);
+  WinogradTiles tiles =
+      winograd_tiles(layer.stride, layer.out_height, layer.out_width, layer.in * layer.out);
   tiles.input = input;
   tiles.output = output;
   return tiles;

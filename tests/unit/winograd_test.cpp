@@ -24,7 +24,8 @@ struct Case {
 };
 
 WinogradTiles tiles_of(const Case& one) {
-  WinogradTiles tiles = winograd_tiles(one.stride, one.out_height(), one.out_width());
+  WinogradTiles tiles =
+      winograd_tiles(one.stride, one.out_height(), one.out_width(), in_channels * out_channels);
   const auto layout = [&](std::int64_t channels, std::int64_t rows, std::int64_t columns,
                           std::int64_t row_reach, std::int64_t column_reach) {
     return ImageLayout{rows,
@@ -171,6 +172,15 @@ TEST_P(Winograd, BackwardIsTheAdjoint) {
   winograd_output_adjoint(tiles, out_gradient.data(), out_stride, product_gradient.data());
   EXPECT_NEAR(inner(out, out_gradient), inner(products, product_gradient),
               1e-5 * std::sqrt(inner(out, out) * inner(out_gradient, out_gradient)));
+}
+
+TEST(WinogradTiles, AreOfTheSideThatTakesTheLeastTime) {
+  EXPECT_EQ(winograd_tiles(2, 16, 16, 512).side, 4);
+  EXPECT_EQ(winograd_tiles(2, 3, 3, 8192).side, 3) << "4×4 would be mostly empty";
+  EXPECT_EQ(winograd_tiles(2, 4, 4, 8192).side, 4);
+  EXPECT_EQ(winograd_tiles(2, 4, 4, 512 * 512).side, 2) << "a third of the filters' memory";
+  EXPECT_EQ(winograd_tiles(1, 3, 3, 512).side, 4);
+  EXPECT_EQ(winograd_tiles(1, 2, 2, 512).side, 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Winograd,
