@@ -52,7 +52,7 @@ class TileRows {
 /// their channels are multiplied with.
 class TileWeights {
  public:
-  /// Copies weight [filters, rows, depth], float32.
+  /// Copies weight [filters, rows, depth], float32 or bfloat16.
   void load(const at::Tensor& weight);
   /// Copies bias [filters], float32, for the sums to start from.
   void load_bias(const at::Tensor& bias);
