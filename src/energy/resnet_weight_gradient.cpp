@@ -83,32 +83,31 @@ class ResnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
 
   std::vector<at::Tensor> finish(const GradientSums& sums) const override {
     std::vector<at::Tensor> result;
-    const auto next = [&] { return at::empty_like(weights_[result.size()]); };
-    const auto data = [](const at::Tensor& tensor) { return tensor.mutable_data_ptr<float>(); };
-    const auto append = [&](const at::Tensor& weight, const at::Tensor& bias) {
-      result.insert(result.end(), {weight, bias});
-    };
-    at::Tensor weight = next(), bias = at::empty_like(weights_[1]);
-    pass_.input().store_weights(sums.part(0), sums.part(1), data(weight), data(bias));
-    append(weight, bias);
-    for (std::size_t i = 0; i < filters_.size(); ++i) {
-      const bool halves = pass_.residuals()[i].shape().halves;
-      weight = next(), bias = at::empty_like(weights_[result.size() + 1]);
-      filters_[i].first->finish(sums.part(parts_of(i)), data(weight), data(bias));
-      append(weight, bias);
-      const at::IntArrayRef sizes = weights_[result.size()].sizes();
-      weight = at::empty({sizes[0], sizes[1], halves ? 4 : 3, halves ? 4 : 3});
-      bias = at::empty_like(bias);
-      filters_[i].second->finish(sums.part(parts_of(i) + 1), data(weight), data(bias));
-      append(halves ? adjoint_of_mean(weight) : weight, bias);
-      if (!halves) continue;
-      weight = next();
-      pass_.residuals()[i].finish_skip(sums.part(parts_of(i) + 2), data(weight));
-      append(weight, bias.clone());
+    std::vector<float*> data;
+    for (const at::Tensor& weight : weights_) {
+      result.push_back(at::empty_like(weight));
+      data.push_back(result.back().mutable_data_ptr<float>());
     }
-    weight = next();
-    std::copy_n(sums.last(), weight.numel(), data(weight));
-    append(weight, at::full({1}, sums.last_bias, at::kFloat));
+    pass_.input().store_weights(sums.part(0), sums.part(1), data[0], data[1]);
+    std::size_t next = 2;
+    for (std::size_t i = 0; i < filters_.size(); ++i) {
+      const Residual& residual = pass_.residuals()[i];
+      filters_[i].first->finish(sums.part(parts_of(i)), data[next], data[next + 1]);
+      if (residual.shape().halves) {
+        const at::Tensor whole = at::empty({residual.shape().out, residual.shape().out, 4, 4});
+        filters_[i].second->finish(sums.part(parts_of(i) + 1), whole.mutable_data_ptr<float>(),
+                                   data[next + 3]);
+        result[next + 2].copy_(adjoint_of_mean(whole));
+        residual.finish_skip(sums.part(parts_of(i) + 2), data[next + 4]);
+        result[next + 5].copy_(result[next + 3]);
+        next += 6;
+      } else {
+        filters_[i].second->finish(sums.part(parts_of(i) + 1), data[next + 2], data[next + 3]);
+        next += 4;
+      }
+    }
+    std::copy_n(sums.last(), result[next].numel(), data[next]);
+    *data.back() = static_cast<float>(sums.last_bias);
     return result;
   }
 
