@@ -71,12 +71,8 @@ class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
   }
 
   std::vector<at::Tensor> finish(const GradientSums& sums) const override {
-    std::vector<at::Tensor> result;
-    std::vector<float*> data;
-    for (const at::Tensor& weight : weights_) {
-      result.push_back(at::empty_like(weight));
-      data.push_back(result.back().mutable_data_ptr<float>());
-    }
+    FlatGradients result(weights_);
+    const std::vector<float*>& data = result.data;
     pass_.input().store_weights(sums.part(0), sums.part(1), data[0], data[1]);
     for (std::size_t i = 0; i < filters_.size(); ++i) {
       filters_[i]->finish(sums.part(i + 2), data[2 * i + 2], data[2 * i + 3]);
@@ -91,7 +87,7 @@ class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
       }
     }
     *data.back() = static_cast<float>(sums.last_bias);
-    return result;
+    return result.tensors;
   }
 
   std::int64_t elements_;

@@ -64,11 +64,8 @@ class FilterGradient {
 };
 
 /// That of a layer that make_winograd_convolution() serves, between images of these layouts, for
-/// groups of so many: by Winograd's minimal filtering, tap by tap, and by what suits the size.
-std::unique_ptr<FilterGradient> make_winograd_filter_gradient(const ConvolutionLayer& layer,
-                                                              const ImageLayout& input,
-                                                              const ImageLayout& output,
-                                                              std::int64_t group);
+/// groups of so many: tap by tap, and by that or by Winograd's minimal filtering, as suits the
+/// size.
 std::unique_ptr<FilterGradient> make_direct_filter_gradient(const ConvolutionLayer& layer,
                                                             const ImageLayout& input,
                                                             const ImageLayout& output,

@@ -82,12 +82,8 @@ class ResnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
   }
 
   std::vector<at::Tensor> finish(const GradientSums& sums) const override {
-    std::vector<at::Tensor> result;
-    std::vector<float*> data;
-    for (const at::Tensor& weight : weights_) {
-      result.push_back(at::empty_like(weight));
-      data.push_back(result.back().mutable_data_ptr<float>());
-    }
+    FlatGradients result(weights_);
+    const std::vector<float*>& data = result.data;
     pass_.input().store_weights(sums.part(0), sums.part(1), data[0], data[1]);
     std::size_t next = 2;
     for (std::size_t i = 0; i < filters_.size(); ++i) {
@@ -97,18 +93,18 @@ class ResnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
         const at::Tensor whole = at::empty({residual.shape().out, residual.shape().out, 4, 4});
         filters_[i].second->finish(sums.part(parts_of(i) + 1), whole.mutable_data_ptr<float>(),
                                    data[next + 3]);
-        result[next + 2].copy_(adjoint_of_mean(whole));
+        result.tensors[next + 2].copy_(adjoint_of_mean(whole));
         residual.finish_skip(sums.part(parts_of(i) + 2), data[next + 4]);
-        result[next + 5].copy_(result[next + 3]);
+        result.tensors[next + 5].copy_(result.tensors[next + 3]);
         next += 6;
       } else {
         filters_[i].second->finish(sums.part(parts_of(i) + 1), data[next + 2], data[next + 3]);
         next += 4;
       }
     }
-    std::copy_n(sums.last(), result[next].numel(), data[next]);
+    std::copy_n(sums.last(), result.tensors[next].numel(), data[next]);
     *data.back() = static_cast<float>(sums.last_bias);
-    return result;
+    return result.tensors;
   }
 
   std::int64_t elements_;

@@ -24,6 +24,19 @@ struct FlatWeights {
   }
 };
 
+/// Tensors like those, to be filled by their addresses.
+struct FlatGradients {
+  std::vector<at::Tensor> tensors;
+  std::vector<float*> data;
+
+  explicit FlatGradients(const std::vector<at::Tensor>& weights) {
+    for (const at::Tensor& weight : weights) {
+      tensors.push_back(weight.new_empty(weight.sizes()));
+      data.push_back(tensors.back().mutable_data_ptr<float>());
+    }
+  }
+};
+
 /// Fills energy [n] and gradient [n, state shape] of state [n, state shape] in blocks of `block`
 /// states, the last of which may have fewer, over OpenMP's threads: calls
 /// evaluate(workspace, count, state, energy, gradient) with the addresses of a block's first state.

@@ -8,15 +8,6 @@
 namespace stanley {
 namespace {
 
-WinogradTiles tiles_of(const ConvolutionLayer& layer, const ImageLayout& input,
-                       const ImageLayout& output) {
-  WinogradTiles tiles =
-      winograd_tiles(layer.stride, layer.out_height, layer.out_width, layer.in * layer.out);
-  tiles.input = input;
-  tiles.output = output;
-  return tiles;
-}
-
 /// Winograd's sums are matrix products of inputs and output gradients, one for each point, before
 /// the adjoint of the filters' transformation, which waits until all images are in: [point, phase,
 /// input.channels, output.channels], and behind them the bias's.
@@ -82,23 +73,21 @@ class WinogradFilterGradient : public FilterGradient {
 
 }  // namespace
 
-std::unique_ptr<FilterGradient> make_winograd_filter_gradient(const ConvolutionLayer& layer,
-                                                              const ImageLayout& input,
-                                                              const ImageLayout& output,
-                                                              std::int64_t group) {
-  return std::make_unique<WinogradFilterGradient>(layer, tiles_of(layer, input, output), group);
-}
-
 std::unique_ptr<FilterGradient> make_filter_gradient(const ConvolutionLayer& layer,
                                                      const ImageLayout& input,
                                                      const ImageLayout& output,
                                                      std::int64_t group) {
+  WinogradTiles tiles =
+      winograd_tiles(layer.stride, layer.out_height, layer.out_width, layer.in * layer.out);
+  tiles.input = input;
+  tiles.output = output;
   // Each of Winograd's sums, several for one weight, is read and written for a group, and should
   // get more terms from it than that takes.
   constexpr std::int64_t least_terms = 32;
-  const bool by_winograd = group * tiles_of(layer, input, output).count() >= least_terms;
-  return by_winograd ? make_winograd_filter_gradient(layer, input, output, group)
-                     : make_direct_filter_gradient(layer, input, output, group);
+  if (group * tiles.count() < least_terms) {
+    return make_direct_filter_gradient(layer, input, output, group);
+  }
+  return std::make_unique<WinogradFilterGradient>(layer, tiles, group);
 }
 
 }  // namespace stanley
