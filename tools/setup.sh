@@ -70,7 +70,6 @@ needed=(
   'libspdlog-dev | cmake spdlog | spdlog'
   'nlohmann-json3-dev | cmake nlohmann_json | nlohmann-json'
   'libcli11-dev | cmake CLI11 | cli11'
-  'libdnnl-dev | header oneapi/dnnl/dnnl.hpp | onednn'
   'libgtest-dev | cmake GTest | googletest'
   'libbenchmark-dev | cmake benchmark | benchmark'
   'librandom123-dev | header Random123/philox.h | random123'

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "energy/elementwise.hpp"
-#include "energy/one_thread.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/weight_gradient.hpp"
 #include "energy/whole_blocks.hpp"
@@ -77,21 +76,17 @@ class BlockwiseWeightGradient : public WeightGradient {
     }
     while (sums_.size() < static_cast<std::size_t>(threads) + 1) sums_.emplace_back(sum_sizes());
     sums_[0].clear();
-#pragma omp parallel num_threads(threads)
-    {
-      const OneThread one_thread;
+#pragma omp parallel for num_threads(threads) ordered schedule(static, 1)
+    for (std::int64_t slice = 0; slice < slices; ++slice) {
       const auto thread = static_cast<std::size_t>(omp_get_thread_num());
-#pragma omp for ordered schedule(static, 1)
-      for (std::int64_t slice = 0; slice < slices; ++slice) {
-        GradientSums& sums = sums_[thread + 1];
-        sums.clear();
-        for (std::int64_t i = slice * blocks.count / slices;
-             i < (slice + 1) * blocks.count / slices; ++i) {
-          add_block(workspaces_[thread], blocks.at(i), sums);
-        }
-#pragma omp ordered
-        sums_[0].add(sums);
+      GradientSums& sums = sums_[thread + 1];
+      sums.clear();
+      for (std::int64_t i = slice * blocks.count / slices; i < (slice + 1) * blocks.count / slices;
+           ++i) {
+        add_block(workspaces_[thread], blocks.at(i), sums);
       }
+#pragma omp ordered
+      sums_[0].add(sums);
     }
   }
 

@@ -41,7 +41,7 @@ struct ConvolutionChain {
   std::vector<ImageLayout> layouts;
 };
 
-/// By Winograd's minimal filtering (energy/winograd.hpp) and oneDNN's matrix products, for layers
+/// By Winograd's minimal filtering (energy/winograd.hpp) for layers
 /// of 3×3 and stride 1, and of 4×4 and stride 2, padding 1. `block` images are worked on together:
 /// a multiple of each group.
 ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers,

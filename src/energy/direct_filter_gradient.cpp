@@ -1,7 +1,8 @@
 #include <algorithm>
 
 #include "energy/convolution.hpp"
-#include "energy/summed_product.hpp"
+#include "energy/matrix_product.hpp"
+#include "energy/operation_times.hpp"
 
 namespace stanley {
 namespace {
@@ -12,22 +13,16 @@ class DirectFilterGradient : public FilterGradient {
  public:
   DirectFilterGradient(const ConvolutionLayer& layer, const ImageLayout& input,
                        const ImageLayout& output, std::int64_t group)
-      : layer_(layer),
-        input_(input),
-        output_(output),
-        group_(group),
-        product_({taps(), input.channels, rows()}, {rows() * input.channels, 1, input.channels},
-                 {1, rows(), output.channels}, {rows() * output.channels, output.channels, 1}) {}
+      : layer_(layer), input_(input), output_(output), group_(group) {}
 
   std::int64_t sum_size() const override { return weight_size() + output_.channels; }
 
   void add(const float* input, const float* output, float* sum, std::byte* scratch) const override {
     auto* inputs = reinterpret_cast<float*>(scratch);
     float* outputs = inputs + taps() * rows() * input_.channels;
-    float* rest = outputs + rows() * output_.channels;
     gather(input, output, inputs, outputs);
     add_pixels(rows(), output_.channels, outputs, sum + weight_size());
-    product_.add(inputs, outputs, sum, reinterpret_cast<std::byte*>(rest));
+    add_products(inputs, outputs, sum);
   }
 
   void finish(const float* sum, float* weight, float* bias) const override {
@@ -43,8 +38,7 @@ class DirectFilterGradient : public FilterGradient {
 
   std::size_t scratch_size() const override {
     return static_cast<std::size_t>(rows() * (taps() * input_.channels + output_.channels)) *
-               sizeof(float) +
-           product_.scratch_size();
+           sizeof(float);
   }
 
  private:
@@ -76,10 +70,28 @@ class DirectFilterGradient : public FilterGradient {
     }
   }
 
+  /// One product for each tap, of the transposed inputs and the outputs.
+  void add_products(const float* inputs, const float* outputs, float* sum) const {
+    const Timed timed(Operation::products, 2.0 * static_cast<double>(weight_size() * rows()));
+    for (std::int64_t tap = 0; tap < taps(); ++tap) {
+      multiply({.rows = input_.channels,
+                .depth = rows(),
+                .columns = output_.channels,
+                .left = inputs + tap * rows() * input_.channels,
+                .left_row = 1,
+                .left_term = input_.channels,
+                .right = outputs,
+                .right_panel = panel_columns,
+                .right_term = output_.channels,
+                .result = sum + tap * input_.channels * output_.channels,
+                .result_row = output_.channels,
+                .adds = true});
+    }
+  }
+
   ConvolutionLayer layer_;
   ImageLayout input_, output_;
   std::int64_t group_;
-  SummedProduct product_;
 };
 
 }  // namespace

@@ -7,8 +7,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "energy/one_thread.hpp"
-
 namespace stanley {
 
 /// A network's weights as the CPU's engines take them: contiguous, by their addresses.
@@ -54,16 +52,12 @@ void evaluate_in_blocks(std::int64_t block, const at::Tensor& state, at::Tensor&
   while (workspaces.size() < static_cast<std::size_t>(threads)) {
     workspaces.push_back(make_workspace());
   }
-#pragma omp parallel num_threads(threads)
-  {
-    const OneThread one_thread;
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < blocks; ++i) {
-      const std::int64_t first = i * block;
-      evaluate(workspaces[static_cast<std::size_t>(omp_get_thread_num())],
-               std::min(block, count - first), states + first * elements, energies + first,
-               gradients + first * elements);
-    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t i = 0; i < blocks; ++i) {
+    const std::int64_t first = i * block;
+    evaluate(workspaces[static_cast<std::size_t>(omp_get_thread_num())],
+             std::min(block, count - first), states + first * elements, energies + first,
+             gradients + first * elements);
   }
 }
 

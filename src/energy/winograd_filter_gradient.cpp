@@ -1,7 +1,8 @@
 #include <algorithm>
 
 #include "energy/convolution.hpp"
-#include "energy/summed_product.hpp"
+#include "energy/matrix_product.hpp"
+#include "energy/operation_times.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/winograd.hpp"
 
@@ -19,18 +20,15 @@ class WinogradFilterGradient : public FilterGradient {
         tiles_(tiles),
         group_(group),
         depth_(tiles.phases() * tiles.input.channels),
-        columns_(tiles.output.channels),
-        product_({tiles.points(), depth_, rows()}, {input_stride(), 1, depth_},
-                 {tiles.points(), rows(), columns_}, {output_stride(), columns_, 1}) {}
+        columns_(tiles.output.channels) {}
 
   std::int64_t sum_size() const override { return weight_size() + columns_; }
 
   void add(const float* input, const float* output, float* sum, std::byte* scratch) const override {
     auto* inputs = reinterpret_cast<float*>(scratch);
     float* outputs = inputs + tiles_.points() * input_stride();
-    float* rest = outputs + tiles_.points() * output_stride();
     transform(input, output, inputs, outputs, sum + weight_size());
-    product_.add(inputs, outputs, sum, reinterpret_cast<std::byte*>(rest));
+    add_products(inputs, outputs, sum);
   }
 
   void finish(const float* sum, float* weight, float* bias) const override {
@@ -40,8 +38,7 @@ class WinogradFilterGradient : public FilterGradient {
 
   std::size_t scratch_size() const override {
     return static_cast<std::size_t>(tiles_.points() * (input_stride() + output_stride())) *
-               sizeof(float) +
-           product_.scratch_size();
+           sizeof(float);
   }
 
  private:
@@ -65,10 +62,28 @@ class WinogradFilterGradient : public FilterGradient {
     }
   }
 
+  /// One product for each point, of the transposed inputs and the outputs.
+  void add_products(const float* inputs, const float* outputs, float* sum) const {
+    const Timed timed(Operation::products, 2.0 * static_cast<double>(weight_size() * rows()));
+    for (std::int64_t point = 0; point < tiles_.points(); ++point) {
+      multiply({.rows = depth_,
+                .depth = rows(),
+                .columns = columns_,
+                .left = inputs + point * input_stride(),
+                .left_row = 1,
+                .left_term = depth_,
+                .right = outputs + point * output_stride(),
+                .right_panel = panel_columns,
+                .right_term = columns_,
+                .result = sum + point * depth_ * columns_,
+                .result_row = columns_,
+                .adds = true});
+    }
+  }
+
   ConvolutionLayer layer_;
   WinogradTiles tiles_;
   std::int64_t group_, depth_, columns_;
-  SummedProduct product_;
 };
 
 }  // namespace
