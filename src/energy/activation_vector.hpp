@@ -39,8 +39,8 @@ STANLEY_INLINE void exponential_of_negative(Lanes<floats>& x) {
   x = reinterpret_cast<const Lanes<floats>&>(scaled);
 }
 
-/// Whether vectors of this length are one or four registers of AVX-512; 8 and 32 floats are those of
-/// AVX2.
+/// Whether vectors of this length are one or four registers of AVX-512; 8 and 32 floats are those
+/// of AVX2.
 template <int floats>
 constexpr bool in_avx512 = floats == 16 || floats == 64;
 

@@ -30,15 +30,16 @@ class ConvnetPass {
     AlignedBuffer<std::byte> scratch;
   };
 
-  /// `keeps_values`: until the gradients of their layer's outputs replace them; else a layer's
-  /// values go when it has been through a group.
+  /// `keeps_values`, for a gradient of weights: until the gradients of their layer's outputs
+  /// replace them; else a layer's values go when it has been through a group.
   ConvnetPass(const EnergyConfig& config, const StateShape& shape, bool keeps_values)
       : config_(config),
         keeps_values_(keeps_values),
         shape_(shape),
         layers_(convnet_layers(config.channels, shape)),
         // The first layer has few input channels, the last one is a scalar product for each state.
-        strided_(make_winograd_chain({layers_.begin() + 1, layers_.end() - 1}, convnet_block)),
+        strided_(make_winograd_chain({layers_.begin() + 1, layers_.end() - 1}, convnet_block,
+                                     keeps_values ? rows_for_weights : rows_for_states)),
         input_(shape, config.channels, layouts()[0]) {}
 
   /// The network's weights and biases in order.

@@ -41,11 +41,15 @@ struct ConvolutionChain {
   std::vector<ImageLayout> layouts;
 };
 
-/// By Winograd's minimal filtering (energy/winograd.hpp) for layers
-/// of 3×3 and stride 1, and of 4×4 and stride 2, padding 1. `block` images are worked on together:
-/// a multiple of each group.
+/// Rows of a group's matrix products at least, where a block of images has so many: few for a
+/// gradient of states, so that what is between the steps stays near, and more for one of weights,
+/// whose sums are read and written for each group.
+constexpr std::int64_t rows_for_states = 16, rows_for_weights = 64;
+
+/// By Winograd's minimal filtering (energy/winograd.hpp) for layers of 3×3 and stride 1, and of 4×4
+/// and stride 2, padding 1. `block` images are worked on together: a multiple of each group.
 ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
-                                     std::int64_t block);
+                                     std::int64_t block, std::int64_t least_rows);
 
 /// The gradient of a convolution's weights, added up over images in sums of its own form.
 class FilterGradient {
@@ -78,12 +82,12 @@ std::unique_ptr<FilterGradient> make_filter_gradient(const ConvolutionLayer& lay
 /// whole tiles of the one that writes it and of the one that reads it; null where there is none.
 ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLayer* reader);
 
-/// One such layer, between images of these layouts, in groups that are a multiple of `least_group`
-/// and divide `block`.
+/// One such layer, between images of these layouts, in groups that are a multiple of `below` and
+/// divide `block`.
 std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionLayer& layer,
                                                        const ImageLayout& input,
                                                        const ImageLayout& output,
-                                                       std::int64_t least_group,
-                                                       std::int64_t block);
+                                                       std::int64_t below, std::int64_t block,
+                                                       std::int64_t least_rows);
 
 }  // namespace stanley

@@ -164,32 +164,6 @@ STANLEY_INLINE void fold_all(Lanes<floats>* sums) {
   if constexpr (distance > 1) fold_all<floats, distance / 2>(sums);
 }
 
-/// Eight rows at a time share each row of b, so that enough additions are under way.
-template <int floats>
-STANLEY_INLINE void multiply_rows_pass(std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                                       const float* a, const float* b, float* out) {
-  constexpr std::int64_t group = 8;
-  for (std::int64_t row = 0; row < rows; row += group) {
-    // Rows past the end repeat the last one.
-    std::int64_t at[group];
-    for (std::int64_t g = 0; g < group; ++g) at[g] = std::min(row + g, rows - 1);
-    for (std::int64_t column = 0; column < columns; column += floats) {
-      Lanes<floats> sums[group] = {};
-      for (std::int64_t k = 0; k < depth; ++k) {
-        Lanes<floats> b_row;
-        load<floats>(b + k * columns + column, b_row);
-#pragma GCC unroll 8
-        for (std::int64_t g = 0; g < group; ++g) {
-          sums[g] += a[at[g] * depth + k] * b_row;
-        }
-      }
-#pragma GCC unroll 8
-      for (std::int64_t g = 0; g < group; ++g)
-        store<floats>(sums[g], out + at[g] * columns + column);
-    }
-  }
-}
-
 template <int floats>
 STANLEY_INLINE void first_gradient_row_pass(std::int64_t width, std::int64_t channels,
                                             const float* const* rows, const float* weight,
@@ -334,13 +308,6 @@ STANLEY_VECTORIZED float dot(std::int64_t count, const float* a, const float* b)
     for (std::int64_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
   }
   return sums[0];
-}
-
-void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a,
-                   const float* b, float* out) {
-  with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE {
-    multiply_rows_pass<floats()>(rows, depth, columns, a, b, out);
-  });
 }
 
 void convolve_first(const ImageLayout& layout, std::int64_t channels, const float* state,

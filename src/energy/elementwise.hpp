@@ -63,11 +63,6 @@ void add_to_squares(std::int64_t width, std::int64_t channels, const float* row,
 /// Sum of a·b over `count` elements, in an order fixed by `count` alone.
 float dot(std::int64_t count, const float* a, const float* b);
 
-/// out[i, j] = Σ_k a[i, k]·b[k, j] for a [rows, depth], b [depth, columns], out [rows, columns];
-/// columns is a multiple of 16.
-void multiply_rows(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a,
-                   const float* b, float* out);
-
 /// A 3×3 convolution of stride 1 over the `channels` of a state [channels, height + 2, width + 2],
 /// whose border is zero, to an image of the layout: weight [channel, y, x, layout.channels], bias
 /// [layout.channels].

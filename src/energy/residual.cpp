@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "energy/images.hpp"
+#include "energy/matrix_product.hpp"
 #include "energy/operation_times.hpp"
 
 namespace stanley {
@@ -13,6 +14,22 @@ namespace {
 template <typename Visit>
 void for_each_group(const Convolution& convolution, std::int64_t count, Visit visit) {
   for (std::int64_t i = 0; i < count; i += convolution.group()) visit(i);
+}
+
+/// A 1×1 convolution: out [pixels, columns] from in [pixels, depth] and matrix [depth, columns].
+void convolve_pixels(std::int64_t pixels, std::int64_t depth, std::int64_t columns, const float* in,
+                     const float* matrix, float* out) {
+  multiply({.rows = pixels,
+            .depth = depth,
+            .columns = columns,
+            .left = in,
+            .left_row = depth,
+            .left_term = 1,
+            .right = matrix,
+            .right_panel = panel_columns,
+            .right_term = columns,
+            .result = out,
+            .result_row = columns});
 }
 
 }  // namespace
@@ -37,12 +54,12 @@ at::Tensor adjoint_of_mean(const at::Tensor& gradient) {
 }
 
 Residual::Residual(const ResidualBlock& shape, const ImageLayout& input, const ImageLayout& output,
-                   std::int64_t block)
+                   std::int64_t block, std::int64_t least_rows)
     : shape_(shape), input_(input), output_(output), block_(block) {
   const ConvolutionLayer first = first_layer(shape), second = second_layer(shape);
   middle_ = winograd_layout(&first, &second);
-  first_ = make_winograd_convolution(first, input_, middle_, 1, block_);
-  second_ = make_winograd_convolution(second, middle_, output_, 1, block_);
+  first_ = make_winograd_convolution(first, input_, middle_, 1, block_, least_rows);
+  second_ = make_winograd_convolution(second, middle_, output_, 1, block_, least_rows);
 }
 
 ConvolutionLayer Residual::first_layer(const ResidualBlock& shape) {
@@ -117,11 +134,13 @@ void Residual::forward(Workspace& workspace, const EnergyConfig& config, std::in
     keep_skip(hidden + i * input_.size(), workspace.mean.data() + i * mean_size(),
               skip + i * skip_size());
   }
-  activate_images(config, input_, count, hidden, workspace.input_derivative.data());
   for_each_group(*first_, count, [&](std::int64_t i) {
-    first_->forward(hidden + i * input_.size(), middle + i * middle_.size(), scratch);
+    const std::int64_t images = std::min(first_->group(), count - i), in = i * input_.size(),
+                       at = i * middle_.size();
+    activate_images(config, input_, images, hidden + in, workspace.input_derivative.data() + in);
+    first_->forward(hidden + in, middle + at, scratch);
+    activate_images(config, middle_, images, middle + at, workspace.middle_derivative.data() + at);
   });
-  activate_images(config, middle_, count, middle, workspace.middle_derivative.data());
   for_each_group(*second_, count, [&](std::int64_t i) {
     second_->forward(middle + i * middle_.size(), out + i * output_.size(), scratch);
   });
@@ -158,16 +177,23 @@ Residual::FilterGradients Residual::make_filter_gradients() const {
 void Residual::add_skip_weights(const Workspace& workspace, std::int64_t count, const float* out,
                                 float* sum) const {
   if (!shape_.halves) return;
-  const std::int64_t pixels = count * output_.height * output_.width,
-                     row = output_.columns * output_.channels;
-  const at::Tensor means =
-      at::from_blob(const_cast<float*>(workspace.mean.data()), {pixels, input_.channels});
-  const at::Tensor gradients =
-      at::from_blob(const_cast<float*>(out) + output_.row(0),
-                    {count, output_.height, output_.width, output_.channels},
-                    {output_.size(), row, output_.channels, 1});
-  at::from_blob(sum, {input_.channels, output_.channels})
-      .addmm_(means.t(), gradients.reshape({pixels, output_.channels}));
+  const Timed timed(Operation::products, static_cast<double>(count) * skip_flops());
+  const float* mean = workspace.mean.data();
+  for_each_row(output_, count, [&](std::int64_t row) {
+    multiply({.rows = input_.channels,
+              .depth = output_.width,
+              .columns = output_.channels,
+              .left = mean,
+              .left_row = 1,
+              .left_term = input_.channels,
+              .right = out + row,
+              .right_panel = panel_columns,
+              .right_term = output_.channels,
+              .result = sum,
+              .result_row = output_.channels,
+              .adds = true});
+    mean += output_.width * input_.channels;
+  });
 }
 
 void Residual::finish_skip(const float* sum, float* weight) const {
@@ -188,8 +214,8 @@ void Residual::keep_skip(const float* image, float* mean, float* skip) const {
     float* means = mean + y * output_.width * input_.channels;
     mean_of_squares(output_.width, input_.channels, image + input_.row(2 * y),
                     image + input_.row(2 * y + 1), means);
-    multiply_rows(output_.width, input_.channels, output_.channels, means, skip_weight_.data(),
-                  target);
+    convolve_pixels(output_.width, input_.channels, output_.channels, means, skip_weight_.data(),
+                    target);
     for (std::int64_t x = 0; x < output_.width; ++x) {
       add(output_.channels, skip_bias_.data(), target + x * output_.channels);
     }
@@ -205,8 +231,8 @@ void Residual::add_skip(const float* out, float* row, float* hidden) const {
       add(input_.row_size(), source, hidden + input_.row(y));
       continue;
     }
-    multiply_rows(output_.width, output_.channels, input_.channels, source, skip_adjoint_.data(),
-                  row);
+    convolve_pixels(output_.width, output_.channels, input_.channels, source, skip_adjoint_.data(),
+                    row);
     add_to_squares(output_.width, input_.channels, row, hidden + input_.row(2 * y),
                    hidden + input_.row(2 * y + 1));
   }

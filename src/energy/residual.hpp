@@ -37,9 +37,10 @@ class Residual {
     std::byte* bytes;  ///< scratch_size() bytes
   };
 
-  /// Images of `input` and `output` layout, at most `block` of them.
+  /// Images of `input` and `output` layout, at most `block` of them; `least_rows` of the matrix
+  /// products (energy/convolution.hpp).
   Residual(const ResidualBlock& shape, const ImageLayout& input, const ImageLayout& output,
-           std::int64_t block);
+           std::int64_t block, std::int64_t least_rows);
 
   /// Its convolutions as they are computed.
   static ConvolutionLayer first_layer(const ResidualBlock& shape);

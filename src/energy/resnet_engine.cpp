@@ -10,7 +10,7 @@ namespace {
 class ResnetEngine : public GradientEngine {
  public:
   ResnetEngine(const EnergyConfig& config, const StateShape& shape)
-      : elements_(element_count(shape)), pass_(config, shape) {}
+      : elements_(element_count(shape)), pass_(config, shape, rows_for_states) {}
 
   void load(const std::vector<at::Tensor>& weights) override {
     pass_.load(FlatWeights(weights).data);

@@ -32,14 +32,14 @@ void for_each_pixel(const ImageLayout& layout, std::int64_t i, const Visit& visi
 
 }  // namespace
 
-ResnetPass::ResnetPass(const EnergyConfig& config, const StateShape& shape)
+ResnetPass::ResnetPass(const EnergyConfig& config, const StateShape& shape, std::int64_t least_rows)
     : config_(config),
       shape_(shape),
       layouts_(make_layouts(resnet_blocks(config, shape))),
       input_(shape, config.channels, layouts_[0]) {
   const std::vector<ResidualBlock> blocks = resnet_blocks(config, shape);
   for (std::size_t i = 0; i < blocks.size(); ++i) {
-    residuals_.emplace_back(blocks[i], layouts_[i], layouts_[i + 1], resnet_block);
+    residuals_.emplace_back(blocks[i], layouts_[i], layouts_[i + 1], resnet_block, least_rows);
   }
   last_weight_ = AlignedBuffer<float>(layouts_.back().channels);
 }

@@ -24,7 +24,8 @@ class ResnetPass {
     AlignedBuffer<std::byte> scratch;
   };
 
-  ResnetPass(const EnergyConfig& config, const StateShape& shape);
+  /// `least_rows`: of the matrix products (energy/convolution.hpp).
+  ResnetPass(const EnergyConfig& config, const StateShape& shape, std::int64_t least_rows);
 
   /// The network's weights and biases in order.
   void load(const std::vector<const float*>& weights);

@@ -19,7 +19,7 @@ class ResnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
   ResnetWeightGradient(const EnergyConfig& config, const StateShape& shape)
       : BlockwiseWeightGradient(resnet_block),
         elements_(element_count(shape)),
-        pass_(config, shape) {
+        pass_(config, shape, rows_for_weights) {
     for (const Residual& residual : pass_.residuals()) {
       filters_.push_back(residual.make_filter_gradients());
     }

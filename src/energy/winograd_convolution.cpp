@@ -9,11 +9,16 @@
 namespace stanley {
 namespace {
 
-/// Images in a group: enough rows for the matrix products, and no more than stay in the cache; a
-/// multiple of the group of the layer below.
-std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64_t block) {
+/// Images in a group: the fewest that have so many rows. Filters that no cache holds are loaded
+/// for each group, which should be large.
+std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64_t block,
+                      std::int64_t least_rows) {
+  constexpr std::int64_t cached = 1 << 20, rows_for_loading = 64;
+  const std::int64_t filters =
+      tiles.points() * tiles.phases() * tiles.input.channels * tiles.output.channels;
+  const std::int64_t least = filters > cached ? std::max(least_rows, rows_for_loading) : least_rows;
   std::int64_t group = block;
-  while (group % (2 * below) == 0 && group / 2 * tiles.count() >= 64) group /= 2;
+  while (group % (2 * below) == 0 && group / 2 * tiles.count() >= least) group /= 2;
   return group;
 }
 
@@ -151,16 +156,17 @@ ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLay
 std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionLayer& layer,
                                                        const ImageLayout& input,
                                                        const ImageLayout& output,
-                                                       std::int64_t least_group,
-                                                       std::int64_t block) {
+                                                       std::int64_t below, std::int64_t block,
+                                                       std::int64_t least_rows) {
   WinogradTiles tiles = tiles_of(layer);
   tiles.input = input;
   tiles.output = output;
-  return std::make_unique<WinogradConvolution>(layer, tiles, group_of(tiles, least_group, block));
+  return std::make_unique<WinogradConvolution>(layer, tiles,
+                                               group_of(tiles, below, block, least_rows));
 }
 
 ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
-                                     std::int64_t block) {
+                                     std::int64_t block, std::int64_t least_rows) {
   const std::size_t count = layers.size();
   ConvolutionChain chain;
   for (std::size_t i = 0; i <= count; ++i) {
@@ -169,8 +175,8 @@ ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers
   }
   std::int64_t group = 1;
   for (std::size_t i = 0; i < count; ++i) {
-    chain.convolutions.push_back(
-        make_winograd_convolution(layers[i], chain.layouts[i], chain.layouts[i + 1], group, block));
+    chain.convolutions.push_back(make_winograd_convolution(
+        layers[i], chain.layouts[i], chain.layouts[i + 1], group, block, least_rows));
     group = chain.convolutions.back()->group();
   }
   return chain;

@@ -120,49 +120,24 @@ TEST(Elementwise, Bfloat16IsTheRoundedFloatResult) {
 }
 
 TEST(Elementwise, Products) {
-  const auto number = [](std::int64_t i) {
+  const auto number = [](std::size_t i) {
     return static_cast<float>((i * 7919) % 1009) / 504.0F - 1.0F;
   };
-  for (const std::int64_t depth : {1, 3, 16, 63, 64, 65, 200}) {
-    for (const std::int64_t rows : {1, 5, 8, 9, 17}) {
-      for (const std::int64_t columns : {16, 48}) {
-        const auto size = static_cast<std::size_t>(rows * depth);
-        std::vector<float> a(size), derivative(size), product(size);
-        std::vector<float> b(static_cast<std::size_t>(depth * columns)),
-            out(static_cast<std::size_t>(rows * columns));
-        for (std::size_t i = 0; i < size; ++i) {
-          a[i] = number(static_cast<std::int64_t>(i));
-          derivative[i] = number(static_cast<std::int64_t>(i) + 500);
-        }
-        for (std::size_t i = 0; i < b.size(); ++i) b[i] = number(static_cast<std::int64_t>(i) + 77);
-        multiply(rows * depth, a.data(), derivative.data(), product.data());
-        multiply_rows(rows, depth, columns, a.data(), b.data(), out.data());
-        for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(product[i], a[i] * derivative[i]);
-        for (std::size_t i = 0; i < out.size(); ++i) {
-          const std::size_t row = i / static_cast<std::size_t>(columns);
-          const std::size_t column = i % static_cast<std::size_t>(columns);
-          double sum = 0, absolute = 0;
-          for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
-            const std::size_t at = row * static_cast<std::size_t>(depth) + k;
-            const double term =
-                static_cast<double>(a[at]) *
-                static_cast<double>(b[k * static_cast<std::size_t>(columns) + column]);
-            sum += term;
-            absolute += std::abs(term);
-          }
-          ASSERT_NEAR(static_cast<double>(out[i]), sum,
-                      1.01 * u * static_cast<double>(depth) * absolute);
-        }
-        double sum = 0, absolute = 0;
-        for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
-          const double term = static_cast<double>(a[k]) * static_cast<double>(b[k]);
-          sum += term;
-          absolute += std::abs(term);
-        }
-        ASSERT_NEAR(static_cast<double>(dot(depth, a.data(), b.data())), sum,
-                    1.01 * u * static_cast<double>(depth) * absolute);
-      }
+  for (const std::int64_t count : {1, 3, 16, 63, 64, 65, 200, 3400}) {
+    const auto size = static_cast<std::size_t>(count);
+    std::vector<float> a(size), b(size), product(size);
+    double sum = 0, absolute = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      a[i] = number(i);
+      b[i] = number(i + 500);
+      const double term = static_cast<double>(a[i]) * static_cast<double>(b[i]);
+      sum += term;
+      absolute += std::abs(term);
     }
+    multiply(count, a.data(), b.data(), product.data());
+    for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(product[i], a[i] * b[i]);
+    ASSERT_NEAR(static_cast<double>(dot(count, a.data(), b.data())), sum,
+                1.01 * u * static_cast<double>(count) * absolute);
   }
 }
 
