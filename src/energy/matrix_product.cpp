@@ -1,7 +1,5 @@
 #include "energy/matrix_product.hpp"
 
-#include <algorithm>
-
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -25,18 +23,19 @@ constexpr int most_rows = floats == 16 ? 14 : 6;
 template <int floats, int rows, int vectors>
 STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* left,
                                    const float* right, const float* ahead, float* result) {
-  const auto place = [&](int v) STANLEY_ALWAYS_INLINE {
+  const auto place = [](std::int64_t panel, int v) STANLEY_ALWAYS_INLINE {
     const std::int64_t column = v * floats;
-    return column / panel_columns * product.right_panel + column % panel_columns;
+    return column / panel_columns * panel + column % panel_columns;
+  };
+  const auto sum_at = [&](int i, int v) STANLEY_ALWAYS_INLINE -> Lanes<floats>& {
+    return at<floats>(result + i * product.result_row + place(product.result_panel, v));
   };
   Lanes<floats> sum[rows][vectors] = {};
   if (product.adds) {
 #pragma GCC unroll 14
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 2
-      for (int v = 0; v < vectors; ++v) {
-        sum[i][v] = at<floats>(result + i * product.result_row + v * floats);
-      }
+      for (int v = 0; v < vectors; ++v) sum[i][v] = sum_at(i, v);
     }
   }
   for (std::int64_t k = 0; k < product.depth; ++k) {
@@ -47,8 +46,9 @@ STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* le
     Lanes<floats> b[vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) {
-      __builtin_prefetch(right + place(v) + soon * product.right_term);
-      b[v] = at<floats>(right + place(v));
+      const float* vector = right + place(product.right_panel, v);
+      __builtin_prefetch(vector + soon * product.right_term);
+      b[v] = at<floats>(vector);
     }
 #pragma GCC unroll 14
     for (int i = 0; i < rows; ++i) {
@@ -62,9 +62,7 @@ STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* le
 #pragma GCC unroll 14
   for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) {
-      at<floats>(result + i * product.result_row + v * floats) = sum[i][v];
-    }
+    for (int v = 0; v < vectors; ++v) sum_at(i, v) = sum[i][v];
   }
 }
 
@@ -84,7 +82,8 @@ STANLEY_INLINE void multiply_rows(std::int64_t count, const MatrixProduct& produ
 /// All rows of some vectors of columns, in blocks of about the same size.
 template <int floats, int vectors>
 STANLEY_INLINE void multiply_columns(const MatrixProduct& product, std::int64_t column) {
-  const float* right = product.right + column / panel_columns * product.right_panel;
+  const std::int64_t panel = column / panel_columns;
+  const float* right = product.right + panel * product.right_panel;
   const float* next =
       right + (vectors * floats + panel_columns - 1) / panel_columns * product.right_panel;
   const std::int64_t blocks = (product.rows + most_rows<floats> - 1) / most_rows<floats>;
@@ -94,7 +93,7 @@ STANLEY_INLINE void multiply_columns(const MatrixProduct& product, std::int64_t 
     const float* ahead = next + block % 2 * product.depth * panel_columns;
     multiply_rows<floats, most_rows<floats>, vectors>(
         end - first, product, product.left + first * product.left_row, right, ahead,
-        product.result + first * product.result_row + column);
+        product.result + panel * product.result_panel + first * product.result_row);
   }
 }
 
@@ -110,20 +109,16 @@ void multiply(const MatrixProduct& product) {
   });
 }
 
-void pack_panels(std::int64_t depth, std::int64_t columns, const float* matrix, float* panels) {
-  for (std::int64_t panel = 0; panel < columns; panel += panel_columns) {
-    for (std::int64_t k = 0; k < depth; ++k, panels += panel_columns) {
-      std::copy_n(matrix + k * columns + panel, panel_columns, panels);
-    }
-  }
-}
-
-void pack_transposed_panels(std::int64_t depth, std::int64_t columns, const float* matrix,
-                            float* panels) {
-  for (std::int64_t panel = 0; panel < depth; panel += panel_columns) {
-    for (std::int64_t k = 0; k < columns; ++k, panels += panel_columns) {
-      const float* from = matrix + panel * columns + k;
-      for (std::int64_t j = 0; j < panel_columns; ++j) panels[j] = from[j * columns];
+void transpose_panels(std::int64_t depth, std::int64_t columns, const float* matrix,
+                      float* transposed) {
+  constexpr std::int64_t n = panel_columns;
+  for (std::int64_t row = 0; row < depth; row += n) {
+    for (std::int64_t column = 0; column < columns; column += n) {
+      const float* from = matrix + (column / n * depth + row) * n;
+      float* to = transposed + (row / n * columns + column) * n;
+      for (std::int64_t i = 0; i < n; ++i) {
+        for (std::int64_t j = 0; j < n; ++j) to[i * n + j] = from[j * n + i];
+      }
     }
   }
 }

@@ -6,7 +6,8 @@ namespace stanley {
 
 /// result[i, j] ← Σ over k of left[i, k]·right[k, j] in float32, or that added to what `result`
 /// holds. The terms of a sum go in the order of k, whatever else is computed beside it: a row has
-/// the same bits wherever it stands. `right` stands in panels of `panel_columns` columns.
+/// the same bits wherever it stands. `right` and `result` stand in panels of `panel_columns`
+/// columns.
 struct MatrixProduct {
   std::int64_t rows, depth, columns;  ///< columns: a multiple of panel_columns
   const float* left;
@@ -14,7 +15,7 @@ struct MatrixProduct {
   const float* right;
   std::int64_t right_panel, right_term;  ///< elements between panels, and between terms
   float* result;
-  std::int64_t result_row;  ///< elements between rows
+  std::int64_t result_panel, result_row;  ///< elements between panels, and between rows
   bool adds = false;
 };
 
@@ -23,11 +24,9 @@ constexpr std::int64_t panel_columns = 16;
 
 void multiply(const MatrixProduct& product);
 
-/// From matrix [depth, columns] to [panel, term, panel_columns], where a panel's terms stand one
-/// behind the other: the right-hand side of a product in the order in which it is read. The second
-/// takes the transposed matrix, of `columns` terms and `depth` columns.
-void pack_panels(std::int64_t depth, std::int64_t columns, const float* matrix, float* panels);
-void pack_transposed_panels(std::int64_t depth, std::int64_t columns, const float* matrix,
-                            float* panels);
+/// From a matrix [depth, columns] in panels [panel, row, panel_columns] to the transposed one's,
+/// [panel, column, panel_columns]; both sides are multiples of panel_columns.
+void transpose_panels(std::int64_t depth, std::int64_t columns, const float* matrix,
+                      float* transposed);
 
 }  // namespace stanley

@@ -29,6 +29,7 @@ void convolve_pixels(std::int64_t pixels, std::int64_t depth, std::int64_t colum
             .right_panel = panel_columns,
             .right_term = columns,
             .result = out,
+            .result_panel = panel_columns,
             .result_row = columns});
 }
 
@@ -190,6 +191,7 @@ void Residual::add_skip_weights(const Workspace& workspace, std::int64_t count, 
               .right_panel = panel_columns,
               .right_term = output_.channels,
               .result = sum,
+              .result_panel = panel_columns,
               .result_row = output_.channels,
               .adds = true});
     mean += output_.width * input_.channels;

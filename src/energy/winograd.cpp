@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "energy/matrix_product.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/winograd_matrices.hpp"
 
@@ -201,15 +202,26 @@ struct FilterTaps {
 template <int r, typename Visit>
 STANLEY_INLINE void for_each_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                     const Visit& visit) {
-  const std::int64_t taps = r * r * tiles.phases();
+  const std::int64_t taps = r * r * tiles.phases(), depth = tiles.phases() * tiles.input.channels;
   for (std::int64_t i = 0; i < in; ++i) {
     for (std::int64_t o = 0; o < out; o += filters_at_once) {
       for (std::int64_t phase = 0; phase < tiles.phases(); ++phase) {
         visit((o * in + i) * taps, phase,
-              (phase * tiles.input.channels + i) * tiles.output.channels + o,
+              o * depth + (phase * tiles.input.channels + i) * panel_columns,
               std::min(filters_at_once, out - o));
       }
     }
+  }
+}
+
+/// Calls visit(filter, offset) for `count` filters and where their panels have them.
+template <typename Visit>
+STANLEY_INLINE void for_each_column(const WinogradTiles& tiles, std::int64_t count,
+                                    const Visit& visit) {
+  const std::int64_t panel = tiles.filter_size() / tiles.output.channels * panel_columns;
+  for (std::int64_t o = 0; o < count; o += panel_columns) {
+    const std::int64_t end = std::min(panel_columns, count - o);
+    for (std::int64_t i = 0; i < end; ++i) visit(o + i, o / panel_columns * panel + i);
   }
 }
 
@@ -217,51 +229,52 @@ template <int m, int r>
 STANLEY_INLINE void filter_pass(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                 const float* weight, float* transformed) {
   constexpr int n = m + r - 1;
-  const std::int64_t point_size = tiles.phases() * tiles.input.channels * tiles.output.channels;
   const auto& g = WinogradMatrices<m, r>::filter;
   for_each_filter<r>(
       tiles, out, in,
-      [&](std::int64_t from, std::int64_t phase, std::int64_t to, std::int64_t count)
-          STANLEY_ALWAYS_INLINE {
-            FilterRows<r* r> taps = {};
-            FilterRows<n * r> half;  // G g
-            FilterRows<n * n> whole;
-            FilterTaps<m, r>::load(weight + from, in * r * r * tiles.phases(), phase, count, taps);
-            combine_rows<n * r, r * r>(
-                [&](int i, int k) { return i % r == k % r ? g[i / r][k / r] : 0; }, taps, half);
-            combine_rows<n * n, n * r>(
-                [&](int i, int k) { return i / n == k / r ? g[i % n][k % r] : 0; }, half, whole);
-            for (std::int64_t point = 0; point < n * n; ++point) {
-              float* row = transformed + point * point_size + to;
-              for (std::int64_t o = 0; o < count; ++o) row[o] = static_cast<float>(whole[point][o]);
-            }
+      [&](std::int64_t from, std::int64_t phase, std::int64_t to,
+          std::int64_t count) STANLEY_ALWAYS_INLINE {
+        FilterRows<r* r> taps = {};
+        FilterRows<n * r> half;  // G g
+        FilterRows<n * n> whole;
+        FilterTaps<m, r>::load(weight + from, in * r * r * tiles.phases(), phase, count, taps);
+        combine_rows<n * r, r * r>(
+            [&](int i, int k) { return i % r == k % r ? g[i / r][k / r] : 0; }, taps, half);
+        combine_rows<n * n, n * r>(
+            [&](int i, int k) { return i / n == k / r ? g[i % n][k % r] : 0; }, half, whole);
+        for (std::int64_t point = 0; point < n * n; ++point) {
+          float* row = transformed + point * tiles.filter_size() + to;
+          for_each_column(tiles, count, [&](std::int64_t o, std::int64_t at) STANLEY_ALWAYS_INLINE {
+            row[at] = static_cast<float>(whole[point][o]);
           });
+        }
+      });
 }
 
 template <int m, int r>
 STANLEY_INLINE void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t out,
                                         std::int64_t in, const float* transformed, float* weight) {
   constexpr int n = m + r - 1;
-  const std::int64_t point_size = tiles.phases() * tiles.input.channels * tiles.output.channels;
   const auto& g = WinogradMatrices<m, r>::filter;
   for_each_filter<r>(
       tiles, out, in,
-      [&](std::int64_t to, std::int64_t phase, std::int64_t from, std::int64_t count)
-          STANLEY_ALWAYS_INLINE {
-            FilterRows<n* n> whole = {};
-            FilterRows<n * r> half;
-            FilterRows<r * r> taps;
-            for (std::int64_t point = 0; point < n * n; ++point) {
-              const float* row = transformed + point * point_size + from;
-              for (std::int64_t o = 0; o < count; ++o)
-                whole[point][o] = static_cast<double>(row[o]);
-            }
-            combine_rows<n * r, n * n>(
-                [&](int i, int k) { return i / r == k / n ? g[k % n][i % r] : 0; }, whole, half);
-            combine_rows<r * r, n * r>(
-                [&](int i, int k) { return i % r == k % r ? g[k / r][i / r] : 0; }, half, taps);
-            FilterTaps<m, r>::store(taps, in * r * r * tiles.phases(), phase, count, weight + to);
+      [&](std::int64_t to, std::int64_t phase, std::int64_t from,
+          std::int64_t count) STANLEY_ALWAYS_INLINE {
+        FilterRows<n* n> whole = {};
+        FilterRows<n * r> half;
+        FilterRows<r * r> taps;
+        for (std::int64_t point = 0; point < n * n; ++point) {
+          const float* row = transformed + point * tiles.filter_size() + from;
+          for_each_column(tiles, count, [&](std::int64_t o, std::int64_t at) STANLEY_ALWAYS_INLINE {
+            whole[point][o] = static_cast<double>(row[at]);
           });
+        }
+        combine_rows<n * r, n * n>(
+            [&](int i, int k) { return i / r == k / n ? g[k % n][i % r] : 0; }, whole, half);
+        combine_rows<r * r, n * r>(
+            [&](int i, int k) { return i % r == k % r ? g[k / r][i / r] : 0; }, half, taps);
+        FilterTaps<m, r>::store(taps, in * r * r * tiles.phases(), phase, count, weight + to);
+      });
 }
 
 }  // namespace
@@ -310,14 +323,11 @@ std::int64_t winograd_stride(std::int64_t rows, std::int64_t columns) {
    : tiles.side == 3 ? pass<3, 2>(__VA_ARGS__)                                             \
                      : pass<4, 2>(__VA_ARGS__))
 
-std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
-                                   const float* weight) {
-  std::vector<float> transformed(static_cast<std::size_t>(
-      tiles.points() * tiles.phases() * tiles.input.channels * tiles.output.channels));
+void winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                     const float* weight, float* transformed) {
   with_vectors([&](auto) STANLEY_ALWAYS_INLINE {
-    STANLEY_WINOGRAD_PASS(filter_pass, tiles, out, in, weight, transformed.data());
+    STANLEY_WINOGRAD_PASS(filter_pass, tiles, out, in, weight, transformed);
   });
-  return transformed;
 }
 
 void winograd_filter_adjoint(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,

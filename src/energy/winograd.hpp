@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "energy/image_layout.hpp"
 
@@ -25,6 +24,8 @@ struct WinogradTiles {
   std::int64_t phases() const { return stride * stride; }
   std::int64_t points() const { return (side + taps() - 1) * (side + taps() - 1); }
   std::int64_t count() const { return height * width; }
+  /// Of a point's matrix: phases and input channels, times output channels.
+  std::int64_t filter_size() const { return phases() * input.channels * output.channels; }
 };
 
 /// The tiles for an output of this size, of the side that takes the least time: the fewest
@@ -41,11 +42,13 @@ std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles);
 /// of different points in different sets of the cache.
 std::int64_t winograd_stride(std::int64_t rows, std::int64_t columns);
 
-/// G g Gᵀ of weight [out, in, kernel, kernel], as [point, phase, input.channels, output.channels].
-std::vector<float> winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
-                                   const float* weight);
+/// G g Gᵀ of weight [out, in, kernel, kernel]: for each point a matrix [phase, input.channels] ×
+/// [output.channels] in panels (energy/matrix_product.hpp). Rows and columns of channels that the
+/// network lacks are not written.
+void winograd_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
+                     const float* weight, float* transformed);
 
-/// The adjoint of winograd_filter(): from the gradient of what it returns to that of the weight.
+/// The adjoint of winograd_filter(): from the gradient of what it makes to that of the weight.
 void winograd_filter_adjoint(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                              const float* transformed, float* weight);
 

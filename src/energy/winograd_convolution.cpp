@@ -14,8 +14,7 @@ namespace {
 std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64_t block,
                       std::int64_t least_rows) {
   constexpr std::int64_t cached = 1 << 20, rows_for_loading = 64;
-  const std::int64_t filters =
-      tiles.points() * tiles.phases() * tiles.input.channels * tiles.output.channels;
+  const std::int64_t filters = tiles.points() * tiles.filter_size();
   const std::int64_t least = filters > cached ? std::max(least_rows, rows_for_loading) : least_rows;
   std::int64_t group = block;
   while (group % (2 * below) == 0 && group / 2 * tiles.count() >= least) group /= 2;
@@ -30,16 +29,15 @@ class WinogradConvolution : public Convolution {
         group_(group),
         depth_(tiles.phases() * tiles.input.channels),
         columns_(tiles.output.channels),
-        forward_(tiles.points() * depth_ * columns_),
-        backward_(tiles.points() * depth_ * columns_),
+        forward_(tiles.points() * tiles.filter_size()),
+        backward_(tiles.points() * tiles.filter_size()),
         bias_(columns_) {}
 
   void load(const float* weight, const float* bias) override {
-    const std::vector<float> filter = winograd_filter(tiles_, layer_.out, layer_.in, weight);
+    winograd_filter(tiles_, layer_.out, layer_.in, weight, forward_.data());
     for (std::int64_t point = 0; point < tiles_.points(); ++point) {
-      const std::int64_t first = point * depth_ * columns_;
-      pack_panels(depth_, columns_, filter.data() + first, forward_.data() + first);
-      pack_transposed_panels(depth_, columns_, filter.data() + first, backward_.data() + first);
+      const std::int64_t first = point * tiles_.filter_size();
+      transpose_panels(depth_, columns_, forward_.data() + first, backward_.data() + first);
     }
     std::copy_n(bias, layer_.out, bias_.data());
   }
@@ -100,10 +98,11 @@ class WinogradConvolution : public Convolution {
                 .left = left + point * winograd_stride(rows(), depth),
                 .left_row = depth,
                 .left_term = 1,
-                .right = panels.data() + point * depth * columns,
+                .right = panels.data() + point * tiles_.filter_size(),
                 .right_panel = depth * panel_columns,
                 .right_term = panel_columns,
                 .result = result + point * winograd_stride(rows(), columns),
+                .result_panel = panel_columns,
                 .result_row = columns});
     }
   }
@@ -120,7 +119,7 @@ class WinogradConvolution : public Convolution {
   ConvolutionLayer layer_;
   WinogradTiles tiles_;
   std::int64_t group_, depth_, columns_;
-  AlignedBuffer<float> forward_, backward_;  // filters, [point, panel, term, panel_columns]
+  AlignedBuffer<float> forward_, backward_;  // filters, and each point's transposed ones
   AlignedBuffer<float> bias_;
 };
 

@@ -10,8 +10,8 @@ namespace stanley {
 namespace {
 
 /// Winograd's sums are matrix products of inputs and output gradients, one for each point, before
-/// the adjoint of the filters' transformation, which waits until all images are in: [point, phase,
-/// input.channels, output.channels], and behind them the bias's.
+/// the adjoint of the filters' transformation, which waits until all images are in: as
+/// winograd_filter() makes them, and behind them the bias's.
 class WinogradFilterGradient : public FilterGradient {
  public:
   WinogradFilterGradient(const ConvolutionLayer& layer, const WinogradTiles& tiles,
@@ -42,7 +42,7 @@ class WinogradFilterGradient : public FilterGradient {
   }
 
  private:
-  std::int64_t weight_size() const { return tiles_.points() * depth_ * columns_; }
+  std::int64_t weight_size() const { return tiles_.points() * tiles_.filter_size(); }
   std::int64_t rows() const { return group_ * tiles_.count(); }
   std::int64_t input_stride() const { return winograd_stride(rows(), depth_); }
   std::int64_t output_stride() const { return winograd_stride(rows(), columns_); }
@@ -75,8 +75,9 @@ class WinogradFilterGradient : public FilterGradient {
                 .right = outputs + point * output_stride(),
                 .right_panel = panel_columns,
                 .right_term = columns_,
-                .result = sum + point * depth_ * columns_,
-                .result_row = columns_,
+                .result = sum + point * tiles_.filter_size(),
+                .result_panel = depth_ * panel_columns,
+                .result_row = panel_columns,
                 .adds = true});
     }
   }

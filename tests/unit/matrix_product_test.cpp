@@ -19,6 +19,19 @@ std::vector<float> numbers(std::int64_t count, std::int64_t seed) {
   return result;
 }
 
+/// A matrix [depth, columns] as panels [panel, row, panel_columns].
+std::vector<float> in_panels(std::int64_t depth, std::int64_t columns,
+                             const std::vector<float>& matrix) {
+  std::vector<float> result;
+  for (std::int64_t panel = 0; panel < columns; panel += panel_columns) {
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const auto from = matrix.begin() + k * columns + panel;
+      result.insert(result.end(), from, from + panel_columns);
+    }
+  }
+  return result;
+}
+
 double element(const std::vector<float>& matrix, std::int64_t i) {
   return static_cast<double>(matrix[static_cast<std::size_t>(i)]);
 }
@@ -55,8 +68,7 @@ TEST(MatrixProduct, IsExactButForRounding) {
     for (const std::int64_t columns : {16, 32, 48, 80}) {
       const std::int64_t depth = 16 + 7 * (rows % 3), gap = 3;
       const std::vector<float> left = numbers(rows * depth, 1), right = numbers(depth * columns, 5);
-      std::vector<float> panels(right.size());
-      pack_panels(depth, columns, right.data(), panels.data());
+      const std::vector<float> panels = in_panels(depth, columns, right);
       std::vector<float> result(static_cast<std::size_t>(rows * (columns + gap)), untouched);
       multiply({.rows = rows,
                 .depth = depth,
@@ -68,6 +80,7 @@ TEST(MatrixProduct, IsExactButForRounding) {
                 .right_panel = depth * panel_columns,
                 .right_term = panel_columns,
                 .result = result.data(),
+                .result_panel = panel_columns,
                 .result_row = columns + gap});
       const Expected expected(depth, columns, left, right);
       for (std::int64_t i = 0; i < rows; ++i) {
@@ -84,8 +97,8 @@ TEST(MatrixProduct, IsExactButForRounding) {
   }
 }
 
-/// As a filter's gradient asks for it: the transposed left side, a right side that is not packed,
-/// and sums that go on.
+/// As a filter's gradient asks for it: the transposed left side, a right side that stands row by
+/// row, and sums in panels that go on.
 TEST(MatrixProduct, AddsAProductOfATransposedMatrix) {
   const std::int64_t rows = 23, depth = 37, columns = 48;
   const std::vector<float> left = numbers(rows * depth, 1), right = numbers(depth * columns, 5);
@@ -97,7 +110,7 @@ TEST(MatrixProduct, AddsAProductOfATransposedMatrix) {
     }
   }
   const std::vector<float> start = numbers(rows * columns, 9);
-  std::vector<float> result = start;
+  std::vector<float> result = in_panels(rows, columns, start);
   multiply({.rows = rows,
             .depth = depth,
             .columns = columns,
@@ -108,38 +121,38 @@ TEST(MatrixProduct, AddsAProductOfATransposedMatrix) {
             .right_panel = panel_columns,
             .right_term = columns,
             .result = result.data(),
-            .result_row = columns,
+            .result_panel = rows * panel_columns,
+            .result_row = panel_columns,
             .adds = true});
   const Expected expected(depth, columns, left, right);
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t j = 0; j < columns; ++j) {
-      const std::int64_t at = i * columns + j;
-      expected.check(i, j, element(start, at), result[static_cast<std::size_t>(at)]);
+      const std::int64_t at = (j / panel_columns * rows + i) * panel_columns + j % panel_columns;
+      expected.check(i, j, element(start, i * columns + j), result[static_cast<std::size_t>(at)]);
     }
   }
 }
 
-TEST(MatrixProduct, PacksAMatrixAndItsTranspose) {
+TEST(MatrixProduct, TransposesPanels) {
   const std::int64_t depth = 32, columns = 48;
   const std::vector<float> matrix = numbers(depth * columns, 3);
-  std::vector<float> panels(matrix.size()), transposed(matrix.size());
-  pack_panels(depth, columns, matrix.data(), panels.data());
-  pack_transposed_panels(depth, columns, matrix.data(), transposed.data());
+  std::vector<float> transposed(matrix.size()), other_way(matrix.size());
   for (std::int64_t k = 0; k < depth; ++k) {
     for (std::int64_t j = 0; j < columns; ++j) {
-      const float value = matrix[static_cast<std::size_t>(k * columns + j)];
-      ASSERT_EQ(panels[static_cast<std::size_t>((j / 16 * depth + k) * 16 + j % 16)], value);
-      ASSERT_EQ(transposed[static_cast<std::size_t>((k / 16 * columns + j) * 16 + k % 16)], value);
+      other_way[static_cast<std::size_t>(j * depth + k)] =
+          matrix[static_cast<std::size_t>(k * columns + j)];
     }
   }
+  transpose_panels(depth, columns, in_panels(depth, columns, matrix).data(), transposed.data());
+  EXPECT_EQ(transposed, in_panels(columns, depth, other_way));
 }
 
 /// A chain's numbers must not depend on the chains beside it.
 TEST(MatrixProduct, ARowHasTheSameBitsWhereverItStands) {
   const std::int64_t depth = 64, columns = 48;
   const std::vector<float> row = numbers(depth, 1), right = numbers(depth * columns, 5);
-  std::vector<float> panels(right.size()), first;
-  pack_panels(depth, columns, right.data(), panels.data());
+  const std::vector<float> panels = in_panels(depth, columns, right);
+  std::vector<float> first;
   for (std::int64_t rows = 1; rows <= 30; ++rows) {
     std::vector<float> left, result(static_cast<std::size_t>(rows * columns));
     for (std::int64_t i = 0; i < rows; ++i) left.insert(left.end(), row.begin(), row.end());
@@ -153,6 +166,7 @@ TEST(MatrixProduct, ARowHasTheSameBitsWhereverItStands) {
               .right_panel = depth * panel_columns,
               .right_term = panel_columns,
               .result = result.data(),
+              .result_panel = panel_columns,
               .result_row = columns});
     if (first.empty()) first = result;
     for (std::int64_t i = 0; i < rows; ++i) {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
 
+#include "energy/matrix_product.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -58,8 +60,8 @@ std::vector<float> image_of(const ImageLayout& layout, std::int64_t channels, st
   return image;
 }
 
-/// products [point, tile, columns] = transformed [point, tile, depth] × filter [point, depth,
-/// columns].
+/// products [point, tile, columns] = transformed [point, tile, depth] × filter, for each point
+/// [panel, depth, panel_columns].
 std::vector<float> multiply_points(const WinogradTiles& tiles, std::int64_t depth,
                                    std::int64_t columns, const std::vector<float>& transformed,
                                    const std::vector<float>& filter) {
@@ -69,9 +71,10 @@ std::vector<float> multiply_points(const WinogradTiles& tiles, std::int64_t dept
       double sum = 0;
       for (std::int64_t k = 0; k < depth; ++k) {
         const std::int64_t point = row / tiles.count();
+        const std::int64_t at = (column / panel_columns * depth + k) * panel_columns;
         sum += static_cast<double>(transformed[static_cast<std::size_t>(row * depth + k)]) *
-               static_cast<double>(
-                   filter[static_cast<std::size_t>((point * depth + k) * columns + column)]);
+               static_cast<double>(filter[static_cast<std::size_t>(point * tiles.filter_size() +
+                                                                   at + column % panel_columns)]);
       }
       products[static_cast<std::size_t>(row * columns + column)] = static_cast<float>(sum);
     }
@@ -92,9 +95,10 @@ TEST_P(Winograd, IsTheConvolution) {
   const std::int64_t depth = tiles.phases() * tiles.input.channels;
   std::vector<float> transformed(static_cast<std::size_t>(tiles.points() * tiles.count() * depth));
   winograd_input(tiles, image.data(), tiles.count() * depth, transformed.data());
+  std::vector<float> filter(static_cast<std::size_t>(tiles.points() * tiles.filter_size()));
+  winograd_filter(tiles, out_channels, in_channels, weight.data(), filter.data());
   const std::vector<float> products =
-      multiply_points(tiles, depth, tiles.output.channels, transformed,
-                      winograd_filter(tiles, out_channels, in_channels, weight.data()));
+      multiply_points(tiles, depth, tiles.output.channels, transformed, filter);
   std::vector<float> out(static_cast<std::size_t>(tiles.output.size()), -7.0F);
   winograd_output(tiles, products.data(), tiles.count() * tiles.output.channels, bias.data(),
                   out.data());
