@@ -69,30 +69,30 @@ class BlockwiseWeightGradient : public WeightGradient {
  private:
   /// Slices of blocks, the same whatever the number of threads, are added up in order.
   void add_up(const WholeBlocks& blocks) {
-    const std::int64_t slices = std::min<std::int64_t>((blocks.count + 1) / 2, 8);
+    const std::int64_t slices = std::clamp<std::int64_t>((blocks.count + 1) / 2, 1, 8);
     const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), slices));
     while (workspaces_.size() < static_cast<std::size_t>(threads)) {
       workspaces_.push_back(make_workspace());
     }
-    while (sums_.size() < static_cast<std::size_t>(threads) + 1) sums_.emplace_back(sum_sizes());
-    sums_[0].clear();
+    const std::size_t parts = slices > 1 ? static_cast<std::size_t>(threads) + 1 : 1;
+    while (sums_.size() < parts) sums_.emplace_back(sum_sizes());
 #pragma omp parallel for num_threads(threads) ordered schedule(static, 1)
     for (std::int64_t slice = 0; slice < slices; ++slice) {
       const auto thread = static_cast<std::size_t>(omp_get_thread_num());
-      GradientSums& sums = sums_[thread + 1];
+      GradientSums& sums = sums_[slice == 0 ? 0 : thread + 1];
       sums.clear();
       for (std::int64_t i = slice * blocks.count / slices; i < (slice + 1) * blocks.count / slices;
            ++i) {
         add_block(workspaces_[thread], blocks.at(i), sums);
       }
 #pragma omp ordered
-      sums_[0].add(sums);
+      if (slice > 0) sums_[0].add(sums);
     }
   }
 
   std::int64_t block_;
   std::vector<Workspace> workspaces_;  // one for each thread
-  std::vector<GradientSums> sums_;     // of all, and then one for each thread
+  std::vector<GradientSums> sums_;     // of the first slice, then of all; and one for each thread
 };
 
 }  // namespace stanley

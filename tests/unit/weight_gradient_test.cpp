@@ -162,9 +162,14 @@ void expect_the_same_for_any_threads(WeightGradient& gradient, const Network& ne
   const Result expected = evaluate(gradient, batch);
   Batch poisoned = batch;
   poisoned.state = at::full_like(batch.state, std::nan(""));
+  const Batch none{batch.state.narrow(0, 0, 0), batch.constant.narrow(0, 0, 0),
+                   batch.slope.narrow(0, 0, 0)};
   for (const int threads : {1, 2, 3}) {
     omp_set_num_threads(threads);
     EXPECT_TRUE(evaluate(gradient, poisoned).gradients[0].isnan().all().item<bool>());
+    for (const at::Tensor& zeros : evaluate(gradient, none).gradients) {
+      EXPECT_TRUE((zeros == 0).all().item<bool>());
+    }
     const Result found = evaluate(gradient, batch);
     EXPECT_TRUE(at::equal(found.energy, expected.energy));
     for (std::size_t k = 0; k < found.gradients.size(); ++k) {
