@@ -5,15 +5,6 @@
 namespace stanley {
 namespace {
 
-template <int floats>
-STANLEY_INLINE const Lanes<floats>& at(const float* address) {
-  return *reinterpret_cast<const Lanes<floats>*>(address);
-}
-template <int floats>
-STANLEY_INLINE Lanes<floats>& at(float* address) {
-  return *reinterpret_cast<Lanes<floats>*>(address);
-}
-
 /// Rows whose sums the registers hold beside two vectors of columns.
 template <int floats>
 constexpr int most_rows = floats == 16 ? 14 : 6;

@@ -29,7 +29,9 @@ class TileEngine : public GradientEngine {
 
   bool batch_invariant() const override { return true; }
 
-  std::string description() const override { return "tiles bfloat16"; }
+  std::string description() const override {
+    return processor_has_tiles() ? "AMX tiles bfloat16" : "tiles by vectors bfloat16";
+  }
 
  private:
   Pass pass_;

@@ -37,6 +37,16 @@ STANLEY_VECTORS(64)
 template <int floats>
 using Lanes = typename Vectors<floats>::Lanes;
 
+/// The vector that starts at this address.
+template <int floats>
+STANLEY_INLINE const Lanes<floats>& at(const float* address) {
+  return *reinterpret_cast<const Lanes<floats>*>(address);
+}
+template <int floats>
+STANLEY_INLINE Lanes<floats>& at(float* address) {
+  return *reinterpret_cast<Lanes<floats>*>(address);
+}
+
 /// The length of a vector as a function's argument.
 template <int floats>
 using Floats = std::integral_constant<int, floats>;

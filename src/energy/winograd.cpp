@@ -9,15 +9,6 @@
 namespace stanley {
 namespace {
 
-template <int floats>
-STANLEY_INLINE const Lanes<floats>& at(const float* address) {
-  return *reinterpret_cast<const Lanes<floats>*>(address);
-}
-template <int floats>
-STANLEY_INLINE Lanes<floats>& at(float* address) {
-  return *reinterpret_cast<Lanes<floats>*>(address);
-}
-
 /// A number that the compiler knows nothing of: it would compute the addresses of all elements of a
 /// tile before the loop over channels, and keep them in memory.
 STANLEY_INLINE std::int64_t opaque(std::int64_t number) {

@@ -32,6 +32,24 @@ std::vector<float> in_panels(std::int64_t depth, std::int64_t columns,
   return result;
 }
 
+/// Of left [rows, depth] and a matrix [depth, columns] in panels, to rows that stand `row` apart.
+MatrixProduct plain_product(std::int64_t rows, std::int64_t depth, std::int64_t columns,
+                            const std::vector<float>& left, const std::vector<float>& panels,
+                            std::vector<float>& result, std::int64_t row) {
+  return {.rows = rows,
+          .depth = depth,
+          .columns = columns,
+          .left = left.data(),
+          .left_row = depth,
+          .left_term = 1,
+          .right = panels.data(),
+          .right_panel = depth * panel_columns,
+          .right_term = panel_columns,
+          .result = result.data(),
+          .result_panel = panel_columns,
+          .result_row = row};
+}
+
 double element(const std::vector<float>& matrix, std::int64_t i) {
   return static_cast<double>(matrix[static_cast<std::size_t>(i)]);
 }
@@ -70,18 +88,7 @@ TEST(MatrixProduct, IsExactButForRounding) {
       const std::vector<float> left = numbers(rows * depth, 1), right = numbers(depth * columns, 5);
       const std::vector<float> panels = in_panels(depth, columns, right);
       std::vector<float> result(static_cast<std::size_t>(rows * (columns + gap)), untouched);
-      multiply({.rows = rows,
-                .depth = depth,
-                .columns = columns,
-                .left = left.data(),
-                .left_row = depth,
-                .left_term = 1,
-                .right = panels.data(),
-                .right_panel = depth * panel_columns,
-                .right_term = panel_columns,
-                .result = result.data(),
-                .result_panel = panel_columns,
-                .result_row = columns + gap});
+      multiply(plain_product(rows, depth, columns, left, panels, result, columns + gap));
       const Expected expected(depth, columns, left, right);
       for (std::int64_t i = 0; i < rows; ++i) {
         for (std::int64_t j = 0; j < columns + gap; ++j) {
@@ -156,18 +163,7 @@ TEST(MatrixProduct, ARowHasTheSameBitsWhereverItStands) {
   for (std::int64_t rows = 1; rows <= 30; ++rows) {
     std::vector<float> left, result(static_cast<std::size_t>(rows * columns));
     for (std::int64_t i = 0; i < rows; ++i) left.insert(left.end(), row.begin(), row.end());
-    multiply({.rows = rows,
-              .depth = depth,
-              .columns = columns,
-              .left = left.data(),
-              .left_row = depth,
-              .left_term = 1,
-              .right = panels.data(),
-              .right_panel = depth * panel_columns,
-              .right_term = panel_columns,
-              .result = result.data(),
-              .result_panel = panel_columns,
-              .result_row = columns});
+    multiply(plain_product(rows, depth, columns, left, panels, result, columns));
     if (first.empty()) first = result;
     for (std::int64_t i = 0; i < rows; ++i) {
       for (std::int64_t j = 0; j < columns; ++j) {
