@@ -81,11 +81,7 @@ class DirectFilterGradient : public FilterGradient {
                 .left_row = 1,
                 .left_term = input_.channels,
                 .right = outputs,
-                .right_panel = panel_columns,
-                .right_term = output_.channels,
                 .result = sum + tap * input_.channels * output_.channels,
-                .result_panel = panel_columns,
-                .result_row = output_.channels,
                 .adds = true});
     }
   }

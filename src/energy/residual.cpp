@@ -16,23 +16,6 @@ void for_each_group(const Convolution& convolution, std::int64_t count, Visit vi
   for (std::int64_t i = 0; i < count; i += convolution.group()) visit(i);
 }
 
-/// A 1×1 convolution: out [pixels, columns] from in [pixels, depth] and matrix [depth, columns].
-void convolve_pixels(std::int64_t pixels, std::int64_t depth, std::int64_t columns, const float* in,
-                     const float* matrix, float* out) {
-  multiply({.rows = pixels,
-            .depth = depth,
-            .columns = columns,
-            .left = in,
-            .left_row = depth,
-            .left_term = 1,
-            .right = matrix,
-            .right_panel = panel_columns,
-            .right_term = columns,
-            .result = out,
-            .result_panel = panel_columns,
-            .result_row = columns});
-}
-
 }  // namespace
 
 at::Tensor with_mean(const at::Tensor& weight) {
@@ -188,11 +171,7 @@ void Residual::add_skip_weights(const Workspace& workspace, std::int64_t count, 
               .left_row = 1,
               .left_term = input_.channels,
               .right = out + row,
-              .right_panel = panel_columns,
-              .right_term = output_.channels,
               .result = sum,
-              .result_panel = panel_columns,
-              .result_row = output_.channels,
               .adds = true});
     mean += output_.width * input_.channels;
   });
@@ -216,8 +195,12 @@ void Residual::keep_skip(const float* image, float* mean, float* skip) const {
     float* means = mean + y * output_.width * input_.channels;
     mean_of_squares(output_.width, input_.channels, image + input_.row(2 * y),
                     image + input_.row(2 * y + 1), means);
-    convolve_pixels(output_.width, input_.channels, output_.channels, means, skip_weight_.data(),
-                    target);
+    multiply({.rows = output_.width,
+              .depth = input_.channels,
+              .columns = output_.channels,
+              .left = means,
+              .right = skip_weight_.data(),
+              .result = target});
     for (std::int64_t x = 0; x < output_.width; ++x) {
       add(output_.channels, skip_bias_.data(), target + x * output_.channels);
     }
@@ -233,8 +216,12 @@ void Residual::add_skip(const float* out, float* row, float* hidden) const {
       add(input_.row_size(), source, hidden + input_.row(y));
       continue;
     }
-    convolve_pixels(output_.width, output_.channels, input_.channels, source, skip_adjoint_.data(),
-                    row);
+    multiply({.rows = output_.width,
+              .depth = output_.channels,
+              .columns = input_.channels,
+              .left = source,
+              .right = skip_adjoint_.data(),
+              .result = row});
     add_to_squares(output_.width, input_.channels, row, hidden + input_.row(2 * y),
                    hidden + input_.row(2 * y + 1));
   }

@@ -193,12 +193,12 @@ struct FilterTaps {
 template <int r, typename Visit>
 STANLEY_INLINE void for_each_filter(const WinogradTiles& tiles, std::int64_t out, std::int64_t in,
                                     const Visit& visit) {
-  const std::int64_t taps = r * r * tiles.phases(), depth = tiles.phases() * tiles.input.channels;
+  const std::int64_t taps = r * r * tiles.phases();
   for (std::int64_t i = 0; i < in; ++i) {
     for (std::int64_t o = 0; o < out; o += filters_at_once) {
       for (std::int64_t phase = 0; phase < tiles.phases(); ++phase) {
         visit((o * in + i) * taps, phase,
-              o * depth + (phase * tiles.input.channels + i) * panel_columns,
+              o * tiles.depth() + (phase * tiles.input.channels + i) * panel_columns,
               std::min(filters_at_once, out - o));
       }
     }
@@ -209,10 +209,9 @@ STANLEY_INLINE void for_each_filter(const WinogradTiles& tiles, std::int64_t out
 template <typename Visit>
 STANLEY_INLINE void for_each_column(const WinogradTiles& tiles, std::int64_t count,
                                     const Visit& visit) {
-  const std::int64_t panel = tiles.filter_size() / tiles.output.channels * panel_columns;
   for (std::int64_t o = 0; o < count; o += panel_columns) {
     const std::int64_t end = std::min(panel_columns, count - o);
-    for (std::int64_t i = 0; i < end; ++i) visit(o + i, o / panel_columns * panel + i);
+    for (std::int64_t i = 0; i < end; ++i) visit(o + i, o * tiles.depth() + i);
   }
 }
 
@@ -223,23 +222,24 @@ STANLEY_INLINE void filter_pass(const WinogradTiles& tiles, std::int64_t out, st
   const auto& g = WinogradMatrices<m, r>::filter;
   for_each_filter<r>(
       tiles, out, in,
-      [&](std::int64_t from, std::int64_t phase, std::int64_t to,
-          std::int64_t count) STANLEY_ALWAYS_INLINE {
-        FilterRows<r* r> taps = {};
-        FilterRows<n * r> half;  // G g
-        FilterRows<n * n> whole;
-        FilterTaps<m, r>::load(weight + from, in * r * r * tiles.phases(), phase, count, taps);
-        combine_rows<n * r, r * r>(
-            [&](int i, int k) { return i % r == k % r ? g[i / r][k / r] : 0; }, taps, half);
-        combine_rows<n * n, n * r>(
-            [&](int i, int k) { return i / n == k / r ? g[i % n][k % r] : 0; }, half, whole);
-        for (std::int64_t point = 0; point < n * n; ++point) {
-          float* row = transformed + point * tiles.filter_size() + to;
-          for_each_column(tiles, count, [&](std::int64_t o, std::int64_t at) STANLEY_ALWAYS_INLINE {
-            row[at] = static_cast<float>(whole[point][o]);
+      [&](std::int64_t from, std::int64_t phase, std::int64_t to, std::int64_t count)
+          STANLEY_ALWAYS_INLINE {
+            FilterRows<r* r> taps = {};
+            FilterRows<n * r> half;  // G g
+            FilterRows<n * n> whole;
+            FilterTaps<m, r>::load(weight + from, in * r * r * tiles.phases(), phase, count, taps);
+            combine_rows<n * r, r * r>(
+                [&](int i, int k) { return i % r == k % r ? g[i / r][k / r] : 0; }, taps, half);
+            combine_rows<n * n, n * r>(
+                [&](int i, int k) { return i / n == k / r ? g[i % n][k % r] : 0; }, half, whole);
+            for (std::int64_t point = 0; point < n * n; ++point) {
+              float* row = transformed + point * tiles.filter_size() + to;
+              for_each_column(tiles, count,
+                              [&](std::int64_t o, std::int64_t place) STANLEY_ALWAYS_INLINE {
+                                row[place] = static_cast<float>(whole[point][o]);
+                              });
+            }
           });
-        }
-      });
 }
 
 template <int m, int r>
@@ -249,23 +249,24 @@ STANLEY_INLINE void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t
   const auto& g = WinogradMatrices<m, r>::filter;
   for_each_filter<r>(
       tiles, out, in,
-      [&](std::int64_t to, std::int64_t phase, std::int64_t from,
-          std::int64_t count) STANLEY_ALWAYS_INLINE {
-        FilterRows<n* n> whole = {};
-        FilterRows<n * r> half;
-        FilterRows<r * r> taps;
-        for (std::int64_t point = 0; point < n * n; ++point) {
-          const float* row = transformed + point * tiles.filter_size() + from;
-          for_each_column(tiles, count, [&](std::int64_t o, std::int64_t at) STANLEY_ALWAYS_INLINE {
-            whole[point][o] = static_cast<double>(row[at]);
+      [&](std::int64_t to, std::int64_t phase, std::int64_t from, std::int64_t count)
+          STANLEY_ALWAYS_INLINE {
+            FilterRows<n* n> whole = {};
+            FilterRows<n * r> half;
+            FilterRows<r * r> taps;
+            for (std::int64_t point = 0; point < n * n; ++point) {
+              const float* row = transformed + point * tiles.filter_size() + from;
+              for_each_column(tiles, count,
+                              [&](std::int64_t o, std::int64_t place) STANLEY_ALWAYS_INLINE {
+                                whole[point][o] = static_cast<double>(row[place]);
+                              });
+            }
+            combine_rows<n * r, n * n>(
+                [&](int i, int k) { return i / r == k / n ? g[k % n][i % r] : 0; }, whole, half);
+            combine_rows<r * r, n * r>(
+                [&](int i, int k) { return i % r == k % r ? g[k / r][i / r] : 0; }, half, taps);
+            FilterTaps<m, r>::store(taps, in * r * r * tiles.phases(), phase, count, weight + to);
           });
-        }
-        combine_rows<n * r, n * n>(
-            [&](int i, int k) { return i / r == k / n ? g[k % n][i % r] : 0; }, whole, half);
-        combine_rows<r * r, n * r>(
-            [&](int i, int k) { return i % r == k % r ? g[k / r][i / r] : 0; }, half, taps);
-        FilterTaps<m, r>::store(taps, in * r * r * tiles.phases(), phase, count, weight + to);
-      });
 }
 
 }  // namespace

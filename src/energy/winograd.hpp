@@ -24,8 +24,9 @@ struct WinogradTiles {
   std::int64_t phases() const { return stride * stride; }
   std::int64_t points() const { return (side + taps() - 1) * (side + taps() - 1); }
   std::int64_t count() const { return height * width; }
-  /// Of a point's matrix: phases and input channels, times output channels.
-  std::int64_t filter_size() const { return phases() * input.channels * output.channels; }
+  /// Rows of a point's matrix of filters, and all its elements.
+  std::int64_t depth() const { return phases() * input.channels; }
+  std::int64_t filter_size() const { return depth() * output.channels; }
 };
 
 /// The tiles for an output of this size, of the side that takes the least time: the fewest

@@ -27,7 +27,7 @@ class WinogradConvolution : public Convolution {
       : layer_(layer),
         tiles_(tiles),
         group_(group),
-        depth_(tiles.phases() * tiles.input.channels),
+        depth_(tiles.depth()),
         columns_(tiles.output.channels),
         forward_(tiles.points() * tiles.filter_size()),
         backward_(tiles.points() * tiles.filter_size()),
@@ -96,14 +96,10 @@ class WinogradConvolution : public Convolution {
                 .depth = depth,
                 .columns = columns,
                 .left = left + point * winograd_stride(rows(), depth),
-                .left_row = depth,
-                .left_term = 1,
                 .right = panels.data() + point * tiles_.filter_size(),
                 .right_panel = depth * panel_columns,
                 .right_term = panel_columns,
-                .result = result + point * winograd_stride(rows(), columns),
-                .result_panel = panel_columns,
-                .result_row = columns});
+                .result = result + point * winograd_stride(rows(), columns)});
     }
   }
 

@@ -19,7 +19,7 @@ class WinogradFilterGradient : public FilterGradient {
       : layer_(layer),
         tiles_(tiles),
         group_(group),
-        depth_(tiles.phases() * tiles.input.channels),
+        depth_(tiles.depth()),
         columns_(tiles.output.channels) {}
 
   std::int64_t sum_size() const override { return weight_size() + columns_; }
@@ -73,8 +73,6 @@ class WinogradFilterGradient : public FilterGradient {
                 .left_row = 1,
                 .left_term = depth_,
                 .right = outputs + point * output_stride(),
-                .right_panel = panel_columns,
-                .right_term = columns_,
                 .result = sum + point * tiles_.filter_size(),
                 .result_panel = depth_ * panel_columns,
                 .result_row = panel_columns,
