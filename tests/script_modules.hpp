@@ -101,6 +101,13 @@ inline torch::jit::Module script_module(const std::string& kind) {
       {"times zero", "    return torch.flatten(energy) * 0\n"},
       {"without weights", "    return (x * x).sum(1)\n"},
       {"asserts", "    assert x.size(1) == 7, 'seven wanted'\n    return torch.flatten(energy)\n"},
+      {"in place", "    x *= 2\n    return torch.flatten(energy) + x.sum(1)\n"},
+      {"in place, detached", "    x.detach().clamp_(0, 0.5)\n    return torch.flatten(energy)\n"},
+      {"in place on a part", "    x[:, 0] = 0\n    return torch.flatten(energy) + x.sum(1)\n"},
+      {"on a GPU",
+       "    return torch.flatten(energy) + torch.zeros([2], "
+       "device=torch.device('cuda:0')).sum()\n"},
+      {"moved to a GPU", "    return torch.flatten(energy.to(torch.device('cuda:0')))\n"},
       {"single precision", "    return torch.flatten(energy) + x @ torch.ones(2, dtype=6)\n"},
   };
   for (const auto& [name, result] : results) {

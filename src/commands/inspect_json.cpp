@@ -40,6 +40,7 @@ Json file_json(const FileReport& report) {
           {"kind", to_string(report.kind)},
           {"verified", report.verified()},
           {"problems", report.problems},
+          {"notes", report.notes},
           {"bytes", report.bytes},
           {"schema_version", report.schema_version},
           {"iteration", optional_json(report.iteration)},

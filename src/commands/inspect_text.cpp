@@ -32,8 +32,10 @@ std::size_t widest_name(const Items& items) {
 }
 
 std::string verdict_text(const FileReport& report) {
-  if (report.verified()) return "complete, verified";
-  std::string text = "NOT TO BE TRUSTED";
+  std::string text = report.verified() ? "complete, verified" : "NOT TO BE TRUSTED";
+  if (report.verified() && !report.notes.empty()) {
+    text += fmt::format(" as far as can be told: {}", fmt::join(report.notes, "; "));
+  }
   for (const auto& problem : report.problems) text += "\n    " + problem;
   return text;
 }

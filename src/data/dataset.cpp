@@ -53,7 +53,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator)
   std::string names;
   agree(communicator, [&] {
     if (communicator.rank() != 0) return;
-    const DataFile file(config.path);
+    const DataFile file = DataFile::open_checked(config.path);
     extents = file.shape(config.split);
     value_range = {file.lowest(), file.highest()};
     if (file.type(config.split) == ElementType::uint8) {
@@ -62,7 +62,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator)
       floats = file.read_all_floats(config.split);
     }
     if (file.has_labels(config.split)) data.labels_ = file.read_labels(config.split);
-    for (const std::string& name : file.class_names()) names += name + '\n';
+    for (const std::string& name : file.class_names()) names += name + '\0';
     if (extents[0] == 0) {
       throw Error(ExitCode::input_output, config.path + ": the split '" + config.split +
                                               "' holds no images; convert the data again");
@@ -74,7 +74,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator)
   broadcast_vector(floats, communicator);
   broadcast_vector(data.labels_, communicator);
   names = communicator.broadcast(names, 0);
-  for (std::size_t end; (end = names.find('\n')) != std::string::npos; names.erase(0, end + 1)) {
+  for (std::size_t end; (end = names.find('\0')) != std::string::npos; names.erase(0, end + 1)) {
     data.class_names_.push_back(names.substr(0, end));
   }
   data.set_shape(extents);

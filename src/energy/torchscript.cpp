@@ -186,6 +186,8 @@ class TorchScriptNetwork : public Network {
   }
 
   [[noreturn]] void refuse_states(const at::Tensor& state, const std::string& reason) const {
+    refuse_in_place(reason);
+    refuse_device(state, reason);
     const bool plain = state.scalar_type() == at::kFloat;
     throw Error(ExitCode::configuration,
                 "energy.path: " + path_ + " can't compute energies of states of shape " +
@@ -194,6 +196,31 @@ class TorchScriptNetwork : public Network {
                     shape_text(state_shape()).substr(1) +
                     (plain ? ": change the module or the data"
                            : ": change the module, or set run.precision to float32"));
+  }
+
+  /// LibTorch's words for `x *= 2` of a tensor whose gradient is wanted.
+  void refuse_in_place(const std::string& reason) const {
+    if (reason.find("in-place operation") == std::string::npos) return;
+    fail_in_place();
+  }
+
+  [[noreturn]] void fail_in_place() const {
+    fail(
+        "it changes the state that it is given: expected a forward that leaves its input as it is; "
+        "write x = x * 2 where it says x *= 2 or x.mul_(2), or begin with x = x.clone()");
+  }
+
+  /// A device that stands in the code, by a trace on another one or device="cuda".
+  void refuse_device(const at::Tensor& state, const std::string& reason) const {
+    for (const char* words : {"same device", "devices", "CUDA", "MPS", "XPU", "HIP"}) {
+      const bool of_the_device = state.is_cuda() && std::string_view(words) == "CUDA";
+      if (of_the_device || reason.find(words) == std::string::npos) continue;
+      throw Error(ExitCode::configuration,
+                  "energy.path: " + path_ + " names a device in its code, and this run's is " +
+                      state.device().str() +
+                      ": create its tensors with device=x.device or keep them as buffers, and save "
+                      "it by torch.jit.script or by a trace on that device");
+    }
   }
 
   at::Tensor energies_of(const c10::IValue& result, const at::Tensor& state) const {
@@ -250,8 +277,10 @@ class TorchScriptNetwork : public Network {
     return values;
   }
 
-  void check_finite(const at::Tensor& states, const std::vector<at::Tensor>& values) const {
+  void check_finite(const at::Tensor& probes, const std::vector<at::Tensor>& values) const {
+    const at::Tensor states = probes.clone();
     const at::Tensor energy = forward(states, values);
+    if (!at::equal(states, probes)) fail_in_place();
     for (std::int64_t i = 0; i < energy.size(0); ++i) {
       const auto value = energy[i].item<float>();
       if (std::isfinite(value)) continue;
@@ -272,6 +301,7 @@ class TorchScriptNetwork : public Network {
     const std::vector<std::int64_t> before = versions();
     const at::Tensor states = probes.clone().set_requires_grad(true);
     const at::Tensor energy = forward(states, values);
+    if (!at::equal(states, probes)) fail_in_place();
     if (versions() != before || !at::allclose(energy, forward(states, values), 0, 0, true)) {
       fail(
           "its output for the same states changes from call to call: expected a function of states "

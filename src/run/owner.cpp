@@ -10,12 +10,12 @@
 #include <cerrno>
 #include <ctime>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <sstream>
 #include <type_traits>
 
 #include "parallel/session.hpp"
 #include "run/slurm.hpp"
+#include "run/unfinished.hpp"
 
 namespace stanley {
 namespace {
@@ -101,8 +101,7 @@ Owner this_process(const Claim& claim) {
   owner.job = claim.job;
   owner.cluster = claim.cluster;
   owner.restart_count = claim.restart_count;
-  std::random_device random;
-  owner.token = fmt::format("{}-{}-{:08x}{:08x}", owner.host, owner.process, random(), random());
+  owner.token = process_token();
   return owner;
 }
 

@@ -54,6 +54,15 @@ std::size_t row_bytes(ElementType type, const std::vector<std::int64_t>& shape) 
   return bytes;
 }
 
+std::optional<std::int64_t> total_bytes(std::size_t element_bytes,
+                                        const std::vector<std::int64_t>& shape) {
+  auto bytes = static_cast<std::int64_t>(element_bytes);
+  for (const std::int64_t extent : shape) {
+    if (extent < 0 || __builtin_mul_overflow(bytes, extent, &bytes)) return std::nullopt;
+  }
+  return bytes;
+}
+
 std::int64_t row_count(const std::vector<std::int64_t>& shape) {
   return shape.empty() ? 1 : shape[0];
 }

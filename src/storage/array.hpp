@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,10 @@ struct ArrayView {
 
 /// Bytes of one index of the first dimension; of the element for an array without dimensions.
 std::size_t row_bytes(ElementType type, const std::vector<std::int64_t>& shape);
+/// Bytes of all elements; none if an extent is negative or the number is not one of 63 bits, as in
+/// a file that wasn't made honestly.
+std::optional<std::int64_t> total_bytes(std::size_t element_bytes,
+                                        const std::vector<std::int64_t>& shape);
 /// Extent of the first dimension; 1 for an array without dimensions.
 std::int64_t row_count(const std::vector<std::int64_t>& shape);
 /// Bytes at `view.data`: this rank's shards, or all of a replicated array.

@@ -26,10 +26,23 @@ void write_scalar(hid_t object, const std::string& name, hid_t type, const void*
   check(H5Awrite(attribute.id(), type, value), describe);
 }
 
+/// "attribute 'NAME' of '/train' of FILE", as messages name it.
+std::string described(hid_t object, const std::string& name) {
+  const auto text = [&](const auto& ask) {
+    std::string found(static_cast<std::size_t>(std::max<ssize_t>(ask(nullptr, 0), 0)), '\0');
+    ask(found.data(), found.size() + 1);
+    return found;
+  };
+  return "attribute '" + name + "' of '" +
+         text([&](char* out, std::size_t size) { return H5Iget_name(object, out, size); }) +
+         "' of " +
+         text([&](char* out, std::size_t size) { return H5Fget_name(object, out, size); });
+}
+
 std::optional<Handle> open_attribute(hid_t object, const std::string& name) {
   if (H5Aexists(object, name.c_str()) <= 0) return std::nullopt;
   return Handle(check(H5Aopen(object, name.c_str(), H5P_DEFAULT),
-                      [&] { return "read attribute '" + name + "'"; }),
+                      [&] { return "read " + described(object, name); }),
                 H5Aclose);
 }
 
@@ -38,8 +51,8 @@ std::size_t element_count(const Handle& attribute) {
   return static_cast<std::size_t>(std::max<hssize_t>(H5Sget_simple_extent_npoints(space.id()), 0));
 }
 
-[[noreturn]] void wrong_kind(const std::string& name, const char* expected) {
-  throw Error(ExitCode::input_output, "attribute '" + name + "' is not " + expected);
+[[noreturn]] void wrong_kind(hid_t object, const std::string& name, const char* expected) {
+  throw Error(ExitCode::input_output, described(object, name) + " is not " + expected);
 }
 
 template <typename Value>
@@ -48,10 +61,12 @@ std::optional<std::vector<Value>> read_values(hid_t object, const std::string& n
   if (!attribute) return std::nullopt;
   const Handle stored(H5Aget_type(attribute->id()), H5Tclose);
   const H5T_class_t kind = H5Tget_class(stored.id());
-  if (kind != H5T_INTEGER && kind != H5T_FLOAT) wrong_kind(name, "a number");
+  if (kind != H5T_INTEGER && kind != H5T_FLOAT) wrong_kind(object, name, "a number");
   std::vector<Value> values(element_count(*attribute));
+  // HDF5 wants memory to read to even where there is nothing to read.
+  if (values.empty()) return values;
   check(H5Aread(attribute->id(), type, values.data()),
-        [&] { return "read attribute '" + name + "'"; });
+        [&] { return "read " + described(object, name); });
   return values;
 }
 
@@ -131,8 +146,9 @@ std::optional<std::vector<std::string>> read_texts(hid_t object, const std::stri
   const auto attribute = open_attribute(object, name);
   if (!attribute) return std::nullopt;
   const Handle stored(H5Aget_type(attribute->id()), H5Tclose);
-  if (H5Tget_class(stored.id()) != H5T_STRING) wrong_kind(name, "a text");
+  if (H5Tget_class(stored.id()) != H5T_STRING) wrong_kind(object, name, "a text");
   const std::size_t count = element_count(*attribute);
+  if (count == 0) return std::vector<std::string>{};
   return H5Tis_variable_str(stored.id()) > 0 ? read_variable_texts(*attribute, count, stored)
                                              : read_fixed_texts(*attribute, count, stored);
 }

@@ -53,6 +53,10 @@ void for_each_block(const std::vector<std::int64_t>& shape, const std::vector<st
 }
 
 void read_block(const Dataset& dataset, const Block& block, void* data) {
+  read_block(dataset, block, memory_type(dataset.type()), data);
+}
+
+void read_block(const Dataset& dataset, const Block& block, hid_t type, void* data) {
   const auto describe = [&] { return "read array '" + dataset.name() + "' of " + dataset.file(); };
   const Handle space(check(H5Dget_space(dataset.id()), describe), H5Sclose);
   if (!block.start.empty()) {
@@ -64,9 +68,7 @@ void read_block(const Dataset& dataset, const Block& block, void* data) {
   }
   const auto elements = static_cast<hsize_t>(block.elements());
   const Handle memory(check(H5Screate_simple(1, &elements, nullptr), describe), H5Sclose);
-  check(H5Dread(dataset.id(), memory_type(dataset.type()), memory.id(), space.id(), H5P_DEFAULT,
-                data),
-        describe);
+  check(H5Dread(dataset.id(), type, memory.id(), space.id(), H5P_DEFAULT, data), describe);
 }
 
 }  // namespace stanley::hdf5

@@ -30,7 +30,9 @@ std::vector<std::int64_t> chunk_or_block_shape(const Dataset& dataset, std::size
 void for_each_block(const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& block,
                     const std::function<void(const Block&)>& step);
 
-/// One rank alone: the elements of a block, in row-major order.
+/// One rank alone: the elements of a block, in row-major order, in the array's own type or as
+/// `type` lies in memory.
 void read_block(const Dataset& dataset, const Block& block, void* data);
+void read_block(const Dataset& dataset, const Block& block, hid_t type, void* data);
 
 }  // namespace stanley::hdf5

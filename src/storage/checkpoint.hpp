@@ -107,8 +107,9 @@ void retain_checkpoints(const std::string& directory, std::int64_t keep_last,
                         std::optional<std::int64_t> keep_every,
                         const std::set<std::int64_t>& keep = {});
 
-/// Removes the unfinished files (NAME.part.<job>) that a killed writer left. For the owner of a run
-/// directory, when no writer is at work.
+/// Removes the unfinished checkpoints, draws and links (NAME.part.<job>) that a killed training
+/// left, and no other file: an analysis may be writing beside them. For the owner of a run
+/// directory, when its writer is not at work.
 void remove_unfinished(const std::string& directory);
 
 }  // namespace stanley

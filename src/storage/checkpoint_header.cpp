@@ -14,7 +14,7 @@
 namespace stanley {
 namespace {
 
-constexpr const char* schema_version = "1.0";
+constexpr const char* schema_version = "1.1";
 
 /// Texts above 64 KiB live where HDF5 keeps no checksum.
 std::uint64_t digest_texts(const std::map<std::string, std::string>& texts) {
@@ -79,11 +79,14 @@ StoredArray read_array_header(const hdf5::File& file, const std::string& name) {
   StoredArray stored{.name = name, .type = array.type(), .shape = array.shape()};
   stored.shards = hdf5::read_integer(digests.id(), "shards").value_or(0);
   const auto expected = std::max<std::int64_t>(stored.shards, 1);
-  if (digests.shape() != std::vector{expected} || digests.type() != ElementType::uint64 ||
+  if (stored.shards < 0 || digests.shape() != std::vector{expected} ||
+      digests.type() != ElementType::uint64 ||
       (stored.shards > 0 && row_count(stored.shape) % stored.shards != 0)) {
     throw Error(ExitCode::input_output,
                 "the digests of array '" + name + "' of " + file.path() + " don't fit it");
   }
+  array.check_space();
+  digests.check_space();
   stored.digests.resize(static_cast<std::size_t>(expected));
   digests.read_all(stored.digests.data());
   return stored;

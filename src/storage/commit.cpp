@@ -17,6 +17,7 @@
 #include "storage/descriptor.hpp"
 #include "storage/folder.hpp"
 #include "storage/hdf5.hpp"
+#include "storage/seal.hpp"
 
 namespace stanley {
 namespace {
@@ -147,6 +148,7 @@ void write_part(Communicator& communicator, const FileRequest& request, const Fi
   });
   // No rank looks at the file before all have let it go.
   communicator.barrier();
+  on_first_rank(communicator, [&] { seal(part); });
 }
 
 void verify_part(Communicator& communicator, const FileRequest& request, const FileOptions& options,
@@ -158,6 +160,9 @@ void verify_part(Communicator& communicator, const FileRequest& request, const F
     file.close();
   });
   agree(communicator, [&] {
+    if (!wrong && communicator.rank() == 0 && check_seal(part) != Seal::whole) {
+      wrong = "what describes its arrays differs";
+    }
     if (!wrong) return;
     throw Error(ExitCode::input_output, request.path +
                                             " did not read back as it was written: " + *wrong +

@@ -1,16 +1,19 @@
 #include "storage/data_file.hpp"
 
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <limits>
 #include <memory>
 
 #include "config/error.hpp"
 #include "parallel/communicator.hpp"
 #include "storage/blocks.hpp"
 #include "storage/hdf5.hpp"
+#include "storage/seal.hpp"
 #include "storage/transfer.hpp"
 
 namespace stanley {
@@ -30,17 +33,65 @@ std::string join(const std::vector<std::string>& names) {
   return text;
 }
 
+/// Calls `step` with all values of an array, a few MiB at a time, and the place of the first. Read
+/// as `type`, block by block in the array's order, so that their digest is that of the whole.
+template <typename Value>
+void for_each_piece(const hdf5::Dataset& dataset, hid_t type,
+                    const std::function<void(std::span<const Value>, std::size_t)>& step) {
+  std::vector<Value> values;
+  std::size_t place = 0;
+  const auto block = hdf5::block_shape(dataset.shape(), sizeof(Value), piece_bytes);
+  hdf5::for_each_block(dataset.shape(), block, [&](const hdf5::Block& part) {
+    values.resize(part.elements());
+    hdf5::read_block(dataset, part, type, values.data());
+    step(values, place);
+    place += values.size();
+  });
+}
+
+/// Numbers of any floating-point type: HDF5 reads them as float32.
+bool holds_floats(const hdf5::Dataset& images) { return images.type_class() == H5T_FLOAT; }
+
+bool holds_bytes(const hdf5::Dataset& images) {
+  const hdf5::Handle type(H5Dget_type(images.id()), H5Tclose);
+  return hdf5::type_text(type.id()) == "uint8";
+}
+
 /// Throws unless images are what the rest of the program takes them for.
 void check_images(const std::string& path, const hdf5::File& file, const std::string& split) {
   const hdf5::Dataset images(file, images_name(split));
   const std::size_t rank = images.shape().size();
-  if (images.type() == ElementType::uint8 && rank == 4) return;
-  if (images.type() == ElementType::float32 && (rank == 4 || rank == 2)) return;
+  if (!total_bytes(sizeof(float), images.shape())) {
+    refuse(path + ": array '" + images_name(split) + "' can't be of shape " +
+           shape_text(images.shape()) + ": no memory holds that");
+  }
+  if (holds_bytes(images) && rank == 4) return;
+  if (holds_floats(images) && (rank == 4 || rank == 2)) return;
+  const hdf5::Handle type(H5Dget_type(images.id()), H5Tclose);
+  refuse(path + ": array '" + images_name(split) + "' is " + hdf5::type_text(type.id()) +
+         " of shape " + shape_text(images.shape()) +
+         "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it "
+         "(from a .npy file, too), or floats of that shape or (sample, dimension)");
+}
+
+/// Floats say nothing of the range that they stand in.
+[[noreturn]] void refuse_without_range(const std::string& path, const hdf5::File& file,
+                                       const std::string& split) {
+  float lowest = std::numeric_limits<float>::infinity();
+  float highest = -lowest;
+  const hdf5::Dataset images(file, images_name(split));
+  for_each_piece<float>(images, H5T_NATIVE_FLOAT, [&](std::span<const float> values, std::size_t) {
+    for (const float value : values) {
+      lowest = std::min(lowest, value);
+      highest = std::max(highest, value);
+    }
+  });
   refuse(
-      path + ": array '" + images_name(split) + "' is " + to_string(images.type()) + " of shape " +
-      shape_text(images.shape()) +
-      "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it, or "
-      "float32 of that shape or (sample, dimension)");
+      fmt::format("{}: the images of split '{}' are floats, from {} to {}, and the file has no "
+                  "attribute value_range, the two numbers that data.range stands for: set it, "
+                  "in Python with h5py.File(\"{}\", \"a\").attrs[\"value_range\"] = [LOWEST, "
+                  "HIGHEST]",
+                  path, split, lowest, highest, path));
 }
 
 /// The schema version, of those that we read.
@@ -56,6 +107,13 @@ std::string check_schema(const std::string& path, hid_t root) {
 
 }  // namespace
 
+DataFile DataFile::open_checked(const std::string& path) {
+  if (check_seal(path) == Seal::broken) {
+    refuse(path + " is damaged: " + seal_problem(Seal::broken, "") + "; convert or copy it again");
+  }
+  return DataFile(path);
+}
+
 DataFile::DataFile(const std::string& path)
     : path_(path), file_(std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read))) {
   const auto root = hdf5::open_object(*file_, "/");
@@ -68,7 +126,12 @@ DataFile::DataFile(const std::string& path)
   class_names_ = hdf5::read_texts(root.id(), "class_names").value_or(std::vector<std::string>{});
   provenance_ = hdf5::read_text(root.id(), "provenance").value_or("");
   const auto range = hdf5::read_numbers(root.id(), "value_range");
-  if (!range) return;
+  if (!range) {
+    for (const auto& split : splits_) {
+      if (type(split) == ElementType::float32) refuse_without_range(path_, *file_, split);
+    }
+    return;
+  }
   if (range->size() != 2 || !((*range)[0] < (*range)[1])) {
     refuse(path_ + ": attribute value_range must be two rising numbers");
   }
@@ -92,7 +155,8 @@ std::vector<std::int64_t> DataFile::shape(const std::string& split) const {
 
 ElementType DataFile::type(const std::string& split) const {
   check_split(split);
-  return hdf5::Dataset(*file_, images_name(split)).type();
+  const bool floats = holds_floats(hdf5::Dataset(*file_, images_name(split)));
+  return floats ? ElementType::float32 : ElementType::uint8;
 }
 
 bool DataFile::has_labels(const std::string& split) const {
@@ -137,7 +201,7 @@ std::vector<float> DataFile::read_all_floats(const std::string& split) const {
   const auto extents = shape(split);
   std::vector<float> values(static_cast<std::size_t>(extents[0]) *
                             row_bytes(ElementType::float32, extents) / sizeof(float));
-  hdf5::Dataset(*file_, images_name(split)).read_all(values.data());
+  hdf5::Dataset(*file_, images_name(split)).read_all_as(H5T_NATIVE_FLOAT, values.data());
   check_numbers(split, values, 0);
   return values;
 }
@@ -153,6 +217,10 @@ void DataFile::check_numbers(const std::string& split, std::span<const float> va
            std::to_string(lowest_) + " to " + std::to_string(highest_) +
            " (attribute value_range): mend or leave out that sample");
   }
+}
+
+bool DataFile::has_checksum(const std::string& split) const {
+  return hdf5::read_text(hdf5::open_object(*file_, split).id(), "checksum").has_value();
 }
 
 void DataFile::check_checksum(const std::string& split, std::uint64_t digest) const {
@@ -172,18 +240,18 @@ std::vector<std::int64_t> DataFile::read_labels(const std::string& split) const 
   check_labels_fit(split);
   const hdf5::Dataset dataset(*file_, labels_name(split));
   std::vector<std::int64_t> labels(static_cast<std::size_t>(dataset.shape()[0]));
-  dataset.read_all(labels.data());
+  dataset.read_all_as(H5T_NATIVE_INT64, labels.data());
   check_labels(split, labels);
   return labels;
 }
 
 void DataFile::check_labels_fit(const std::string& split) const {
   const hdf5::Dataset dataset(*file_, labels_name(split));
-  if (dataset.type() == ElementType::int64 && dataset.shape() == std::vector{shape(split)[0]}) {
-    return;
-  }
-  refuse(path_ + ": the labels of split '" + split + "' are " + to_string(dataset.type()) +
-         " of shape " + shape_text(dataset.shape()) + "; expected int64, one for each image");
+  const bool fits = dataset.shape() == std::vector{shape(split)[0]};
+  if (fits && dataset.type_class() == H5T_INTEGER) return;
+  const hdf5::Handle type(H5Dget_type(dataset.id()), H5Tclose);
+  refuse(path_ + ": the labels of split '" + split + "' are " + hdf5::type_text(type.id()) +
+         " of shape " + shape_text(dataset.shape()) + "; expected integers, one for each image");
 }
 
 void DataFile::check_labels(const std::string& split, std::span<const std::int64_t> labels) const {
@@ -195,50 +263,32 @@ void DataFile::check_labels(const std::string& split, std::span<const std::int64
   }
 }
 
-namespace {
-
-/// Calls `step` with all values of an array, a few MiB at a time, and the place of the first. Block
-/// by block of the array's order, so that their digest is that of the whole.
-template <typename Value>
-void for_each_piece(const hdf5::Dataset& dataset,
-                    const std::function<void(std::span<const Value>, std::size_t)>& step) {
-  std::vector<Value> values;
-  std::size_t place = 0;
-  const auto block = hdf5::block_shape(dataset.shape(), sizeof(Value), piece_bytes);
-  hdf5::for_each_block(dataset.shape(), block, [&](const hdf5::Block& part) {
-    values.resize(part.elements());
-    hdf5::read_block(dataset, part, values.data());
-    step(values, place);
-    place += values.size();
-  });
-}
-
-}  // namespace
-
 void DataFile::verify(const std::string& split) const {
   check_split(split);
   const hdf5::Dataset images(*file_, images_name(split));
-  if (images.type() == ElementType::float32) {
-    for_each_piece<float>(images, [&](std::span<const float> values, std::size_t place) {
-      check_numbers(split, values, place);
-    });
+  if (type(split) == ElementType::float32) {
+    for_each_piece<float>(images, H5T_NATIVE_FLOAT,
+                          [&](std::span<const float> values, std::size_t place) {
+                            check_numbers(split, values, place);
+                          });
   } else {
     const std::unique_ptr<XXH64_state_t, XXH_errorcode (*)(XXH64_state_t*)> state(
         XXH64_createState(), XXH64_freeState);
     XXH64_reset(state.get(), 0);
-    for_each_piece<std::uint8_t>(images, [&](std::span<const std::uint8_t> pixels, std::size_t) {
-      XXH64_update(state.get(), pixels.data(), pixels.size());
-    });
+    for_each_piece<std::uint8_t>(images, H5T_NATIVE_UINT8,
+                                 [&](std::span<const std::uint8_t> pixels, std::size_t) {
+                                   XXH64_update(state.get(), pixels.data(), pixels.size());
+                                 });
     // Damage first: it is the reason of whatever else is wrong.
     check_checksum(split, XXH64_digest(state.get()));
-    for_each_piece<std::uint8_t>(images, [&](std::span<const std::uint8_t> pixels, std::size_t) {
-      check_range(split, pixels);
-    });
+    for_each_piece<std::uint8_t>(
+        images, H5T_NATIVE_UINT8,
+        [&](std::span<const std::uint8_t> pixels, std::size_t) { check_range(split, pixels); });
   }
   if (!has_labels(split)) return;
   check_labels_fit(split);
   for_each_piece<std::int64_t>(
-      hdf5::Dataset(*file_, labels_name(split)),
+      hdf5::Dataset(*file_, labels_name(split)), H5T_NATIVE_INT64,
       [&](std::span<const std::int64_t> labels, std::size_t) { check_labels(split, labels); });
 }
 

@@ -16,12 +16,15 @@ class File;
 }
 
 /// A data file: images uint8 (sample, channel, height, width) in one group for each split, made by
-/// tools/convert_images.py; or float32 of that shape or (sample, dimension), of any other source.
+/// tools/convert_images.py; or floats of that shape or (sample, dimension), of any other source,
+/// which must say their range (attribute value_range at the root).
 /// Nothing here is collective or needs MPI. Every failure is Error(input_output) that names the
 /// file.
 class DataFile {
  public:
-  /// Opens it and checks that it is one.
+  /// Opens it and checks that it is one, after its seal, where it has one.
+  static DataFile open_checked(const std::string& path);
+  /// The same without a look at the seal.
   explicit DataFile(const std::string& path);
   ~DataFile();
   DataFile(DataFile&&) noexcept;
@@ -42,7 +45,7 @@ class DataFile {
 
   /// (sample, channel, height, width) or (sample, dimension) of a split's images.
   std::vector<std::int64_t> shape(const std::string& split) const;
-  /// uint8 or float32.
+  /// uint8, or float32 for floats of any size, which are read as such.
   ElementType type(const std::string& split) const;
   bool has_labels(const std::string& split) const;
 
@@ -53,7 +56,9 @@ class DataFile {
   std::vector<std::uint8_t> read_all_images(const std::string& split) const;
   /// Reads all float32 samples of a split. All must be numbers from lowest() to highest().
   std::vector<float> read_all_floats(const std::string& split) const;
-  /// The class of each sample; each is a class that has a name, where there are names.
+  bool has_checksum(const std::string& split) const;
+  /// The class of each sample, integers of any type; each is a class that has a name, where there
+  /// are names.
   std::vector<std::int64_t> read_labels(const std::string& split) const;
 
   /// Reads all of a split, a few MiB at a time, and makes the checks that reading it makes.

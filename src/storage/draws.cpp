@@ -1,6 +1,7 @@
 #include "storage/draws.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <numeric>
 #include <span>
@@ -15,7 +16,9 @@
 namespace stanley {
 namespace {
 
-constexpr const char* schema_version = "1.0";
+constexpr const char* schema_version = "1.1";
+constexpr const char* digest_name = "digest";
+constexpr const char* digest_chains_name = "digest_chains";
 constexpr std::size_t most_chunk_bytes = std::size_t{8} << 20;
 
 /// One array of the file, with this rank's part of it.
@@ -80,6 +83,35 @@ std::size_t total_bytes(const Part& part, const DrawSet& draws) {
   return bytes;
 }
 
+std::uint64_t fold(const std::vector<std::uint64_t>& digests) {
+  return digest(std::as_bytes(std::span(digests)));
+}
+
+std::span<const std::byte> local_bytes_of(const Part& part, const DrawSet& draws) {
+  return {static_cast<const std::byte*>(part.data),
+          static_cast<std::size_t>(draws.chain_count) * row_bytes(part.type, part.shape)};
+}
+
+/// Collective. The digest of an array as all ranks hold it in memory: that of the digests of each
+/// shard's chains, so that it doesn't depend on how shards are dealt.
+std::uint64_t digest_in_memory(Communicator& communicator, const Part& part, const DrawSet& draws) {
+  const auto bytes = local_bytes_of(part, draws);
+  const std::size_t shard =
+      static_cast<std::size_t>(draws.chains_per_shard) * row_bytes(part.type, part.shape);
+  std::vector<std::uint64_t> mine;
+  for (std::size_t at = 0; at < bytes.size(); at += shard) {
+    mine.push_back(digest(bytes.subspan(at, std::min(shard, bytes.size() - at))));
+  }
+  std::vector<std::uint64_t> all;
+  for (const auto& text : communicator.all_gather(
+           {reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(std::uint64_t)})) {
+    std::vector<std::uint64_t> theirs(text.size() / sizeof(std::uint64_t));
+    std::memcpy(theirs.data(), text.data(), text.size());
+    all.insert(all.end(), theirs.begin(), theirs.end());
+  }
+  return fold(all);
+}
+
 void write_attributes(const hdf5::File& file, const std::string& object, const DrawSet& draws) {
   const auto handle = hdf5::open_object(file, object);
   hdf5::write_attribute(handle.id(), "schema_version", std::string(schema_version));
@@ -105,7 +137,8 @@ void write_observed(const hdf5::File& file, const DrawSet& draws, hdf5::Scales& 
   scales.attach(dataset, dimensions);
 }
 
-void create_schema(const hdf5::File& file, const DrawSet& draws, const std::vector<Part>& parts) {
+void create_schema(const hdf5::File& file, const DrawSet& draws, const std::vector<Part>& parts,
+                   const std::vector<std::uint64_t>& digests) {
   hdf5::make_groups(file, "posterior");
   hdf5::make_groups(file, "sample_stats");
   for (const char* object : {"/", "posterior", "sample_stats"}) {
@@ -119,16 +152,15 @@ void create_schema(const hdf5::File& file, const DrawSet& draws, const std::vect
     scales.add(group, "chain", chain_ids);
     scales.add(group, "draw", draws.draw_numbers);
   }
-  for (const auto& part : parts) {
-    scales.attach(hdf5::make_dataset(file, part.name, part.type, part.shape, chunk_of(part, draws)),
-                  part.dimensions);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const Part& part = parts[i];
+    const auto array =
+        hdf5::make_dataset(file, part.name, part.type, part.shape, chunk_of(part, draws));
+    scales.attach(array, part.dimensions);
+    hdf5::write_attribute(array.id(), digest_name, digests[i]);
+    hdf5::write_attribute(array.id(), digest_chains_name, draws.chains_per_shard);
   }
   write_observed(file, draws, scales);
-}
-
-std::span<const std::byte> local_bytes_of(const Part& part, const DrawSet& draws) {
-  return {static_cast<const std::byte*>(part.data),
-          static_cast<std::size_t>(draws.chain_count) * row_bytes(part.type, part.shape)};
 }
 
 std::optional<std::string> verify(Communicator& communicator, const hdf5::File& file,
@@ -179,12 +211,14 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
                          const FileOptions& options) {
   agree(communicator, [&] { check_draws(draws); });
   const std::vector<Part> parts = parts_of(draws);
+  std::vector<std::uint64_t> digests;
+  for (const auto& part : parts) digests.push_back(digest_in_memory(communicator, part, draws));
   FileRequest request{.path = path};
   request.bytes = 4096 + static_cast<std::int64_t>(draws.observed.size() * sizeof(float));
   for (const auto& part : parts) {
     request.bytes += static_cast<std::int64_t>(total_bytes(part, draws));
   }
-  request.create = [&](hdf5::File& file) { create_schema(file, draws, parts); };
+  request.create = [&](hdf5::File& file) { create_schema(file, draws, parts, digests); };
   request.write = [&](hdf5::File& file, const Progressed& progressed) {
     for (const auto& part : parts) {
       hdf5::write_rows(communicator, hdf5::Dataset(file, part.name),
@@ -196,6 +230,25 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
     return verify(communicator, file, draws, parts, progressed);
   };
   return commit(communicator, request, options);
+}
+
+bool has_digest(const hdf5::Dataset& array) {
+  return hdf5::read_unsigned(array.id(), digest_name).has_value();
+}
+
+bool agrees_with_digest(const hdf5::Dataset& array) {
+  const auto block = hdf5::read_integer(array.id(), digest_chains_name).value_or(0);
+  if (array.shape().empty() || block < 1) return false;
+  const auto alone = make_local_communicator();
+  const std::int64_t chains = array.shape()[0];
+  std::vector<std::uint64_t> digests;
+  for (std::int64_t first = 0; first < chains; first += block) {
+    const std::int64_t count = std::min(block, chains - first);
+    for (const std::uint64_t one : hdf5::digest_rows(*alone, array, {first, count}, count)) {
+      digests.push_back(one);
+    }
+  }
+  return fold(digests) == hdf5::read_unsigned(array.id(), digest_name);
 }
 
 }  // namespace stanley

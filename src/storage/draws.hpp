@@ -12,6 +12,10 @@
 
 namespace stanley {
 
+namespace hdf5 {
+class Dataset;
+}
+
 /// One number for each chain and draw: lp, potential_energy, age, restarts, acceptance_rate, ...
 struct DrawStatistic {
   std::string name{};
@@ -43,7 +47,14 @@ std::vector<std::int64_t> chunk_shape(const std::vector<std::int64_t>& shape,
 
 /// Collective. Writes `path`: /posterior/x (chain, draw, channel, height, width) or (chain, draw,
 /// dimension) float32 and /sample_stats/<name> (chain, draw), as netCDF-4 and ArviZ read them.
+/// Each of these arrays has two attributes: `digest_chains`, a number of chains, and `digest`, the
+/// 64-bit digest (XXH3) of the digests of the values of each so many chains (fewer at the end).
 CommitReport write_draws(Communicator& communicator, const std::string& path, const DrawSet& draws,
                          const FileOptions& options);
+
+/// One rank: whether an array of a draw file has a digest (of schema 1.0 it has none).
+bool has_digest(const hdf5::Dataset& array);
+/// One rank: reads all of the array, which makes HDF5 check the chunks' checksums too.
+bool agrees_with_digest(const hdf5::Dataset& array);
 
 }  // namespace stanley

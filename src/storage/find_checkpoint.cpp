@@ -6,6 +6,7 @@
 #include "storage/checkpoint.hpp"
 #include "storage/checkpoint_schema.hpp"
 #include "storage/hdf5.hpp"
+#include "storage/seal.hpp"
 
 // Which checkpoint to take: read by one rank, verified by all, and whether it fits.
 
@@ -60,6 +61,15 @@ CheckpointHeader unpack(const std::string& text) {
   return header;
 }
 
+/// Rank 0: the header of a file that is as it was sealed.
+CheckpointHeader read_sealed_header(const std::string& path) {
+  const Seal seal = check_seal(path);
+  CheckpointHeader header = read_checkpoint_header(path);
+  const std::string problem = seal_problem(seal, header.schema_version);
+  if (!problem.empty()) throw Error(ExitCode::input_output, path + ": " + problem);
+  return header;
+}
+
 /// Collective. The header of a file, or why there is none: rank 0 reads and tells.
 struct Outcome {
   std::optional<CheckpointHeader> header;
@@ -71,7 +81,7 @@ Outcome share_header(Communicator& communicator, const std::string& path) {
   std::string answer;
   if (communicator.rank() == 0) {
     try {
-      answer = "h" + pack(read_checkpoint_header(path));
+      answer = "h" + pack(read_sealed_header(path));
     } catch (const UnknownSchema& error) {
       answer = std::string("r") + error.what();
     } catch (const std::exception& error) {

@@ -29,11 +29,13 @@ std::string innermost_reason() {
   return reason;
 }
 
-Handle access_properties(const std::string& path) {
+Handle access_properties(const std::string& path, Mode mode) {
   silence();
   Handle properties(check(H5Pcreate(H5P_FILE_ACCESS), [&] { return "open " + path; }), H5Pclose);
-  // 1.8's formats: object headers carry checksums, and every reader in use knows them.
-  H5Pset_libver_bounds(properties.id(), H5F_LIBVER_V18, H5F_LIBVER_V18);
+  // 1.8's formats: object headers carry checksums, and every reader in use knows them. What others
+  // wrote is read in whatever format the library knows.
+  H5Pset_libver_bounds(properties.id(), H5F_LIBVER_V18,
+                       mode == Mode::write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
   H5Pset_fclose_degree(properties.id(), H5F_CLOSE_STRONG);
   return properties;
 }
@@ -119,7 +121,7 @@ void fail(const std::string& action) {
 }
 
 File File::create(const std::string& path) {
-  const Handle access = access_properties(path);
+  const Handle access = access_properties(path, Mode::write);
   const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   describe_group(creation.id());
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.id(), access.id());
@@ -127,7 +129,7 @@ File File::create(const std::string& path) {
 }
 
 File File::open(const std::string& path, Mode mode) {
-  const Handle access = access_properties(path);
+  const Handle access = access_properties(path, mode);
   const hid_t id =
       H5Fopen(path.c_str(), mode == Mode::write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access.id());
   return File(Handle(check(id, [&] { return "open " + path; }), H5Fclose), path);
@@ -136,7 +138,7 @@ File File::open(const std::string& path, Mode mode) {
 File File::open_shared(Communicator& communicator, const std::string& path, Mode mode,
                        const std::map<std::string, std::string>& hints) {
   if (communicator.size() == 1) return open(path, mode);
-  const Handle access = access_properties(path);
+  const Handle access = access_properties(path, mode);
   const Info info(hints);
   const auto describe = [&] { return "open " + path + " with MPI-IO"; };
   check(H5Pset_fapl_mpio(access.id(), mpi_communicator(communicator), info.value()), describe);
@@ -176,8 +178,22 @@ ElementType Dataset::type() const {
                            ElementType::int64, ElementType::uint8, ElementType::uint64}) {
     if (H5Tequal(type.id(), file_type(known)) > 0) return known;
   }
-  throw Error(ExitCode::input_output, "array '" + name_ + "' of " + file_ +
-                                          " has an element type that this program doesn't read");
+  throw Error(ExitCode::input_output, "array '" + name_ + "' of " + file_ + " is of type " +
+                                          type_text(type.id()) +
+                                          ", which this program doesn't read");
+}
+
+void Dataset::check_space() const {
+  const auto held = static_cast<std::int64_t>(H5Dget_storage_size(id()));
+  if (held == total_bytes(element_bytes(type()), shape_)) return;
+  throw Error(ExitCode::input_output, "array '" + name_ + "' of " + file_ + " is of shape " +
+                                          shape_text(shape_) + " but holds " +
+                                          std::to_string(held) + " bytes");
+}
+
+H5T_class_t Dataset::type_class() const {
+  const Handle type(H5Dget_type(id()), H5Tclose);
+  return H5Tget_class(type.id());
 }
 
 void Dataset::write_all(const void* data) {
@@ -185,9 +201,28 @@ void Dataset::write_all(const void* data) {
         [&] { return "write array '" + name_ + "' of " + file_; });
 }
 
-void Dataset::read_all(void* data) const {
-  check(H5Dread(id(), memory_type(type()), H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
+void Dataset::read_all(void* data) const { read_all_as(memory_type(type()), data); }
+
+void Dataset::read_all_as(hid_t type, void* data) const {
+  check(H5Dread(id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
         [&] { return "read array '" + name_ + "' of " + file_; });
+}
+
+std::string type_text(hid_t type) {
+  const std::size_t bytes = H5Tget_size(type);
+  const std::string bits = std::to_string(8 * bytes);
+  const std::string order =
+      bytes > 1 && H5Tget_order(type) == H5T_ORDER_BE ? "big-endian " : std::string();
+  switch (H5Tget_class(type)) {
+    case H5T_INTEGER:
+      return order + (H5Tget_sign(type) == H5T_SGN_NONE ? "uint" : "int") + bits;
+    case H5T_FLOAT:
+      return order + "float" + bits;
+    case H5T_STRING:
+      return "text";
+    default:
+      return "of no type that is a number";
+  }
 }
 
 hid_t memory_type(ElementType type) {

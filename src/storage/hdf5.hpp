@@ -86,9 +86,16 @@ class Dataset {
   const std::vector<std::int64_t>& shape() const { return shape_; }
   /// Throws Error(input_output) if it isn't one of ours.
   ElementType type() const;
+  /// Throws Error(input_output) unless the file holds exactly the bytes of all its elements, as it
+  /// does for a contiguous array of ours: a shape that overflows, or was never written, doesn't.
+  void check_space() const;
+  /// H5T_INTEGER, H5T_FLOAT, ...: of any size and byte order.
+  H5T_class_t type_class() const;
   /// One rank alone: all of it, from or to memory.
   void write_all(const void* data);
   void read_all(void* data) const;
+  /// The same, each number converted to this type of memory.
+  void read_all_as(hid_t type, void* data) const;
 
  private:
   Handle handle_;
@@ -97,6 +104,8 @@ class Dataset {
   std::vector<std::int64_t> shape_;
 };
 
+/// "float32", "uint8", "big-endian int64", "text", for messages.
+std::string type_text(hid_t type);
 hid_t memory_type(ElementType type);
 
 /// Makes the groups of `path` ("a/b/c") that aren't there, tracking creation order.

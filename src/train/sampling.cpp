@@ -13,6 +13,7 @@
 #include "parallel/agree.hpp"
 #include "parallel/topology.hpp"
 #include "run/stop.hpp"
+#include "run/unfinished.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/draws.hpp"
 #include "train/resume.hpp"
@@ -208,7 +209,10 @@ class Sampling {
     draws.attributes["checkpoint"] = header.path;
     draws.attributes["iteration"] = header.iteration;
     draws.attributes["weights"] = std::string(request_.average ? "average" : "last");
-    const CommitReport report = write_draws(world_, request_.output, draws, {});
+    if (world_.rank() == 0) remove_abandoned(request_.output);
+    // Two that write the same file don't share the unfinished one: the later one wins, whole.
+    const FileOptions options{.job = world_.broadcast(process_token(), 0)};
+    const CommitReport report = write_draws(world_, request_.output, draws, options);
     log_.info(fmt::format("{} draws of {} chains in {} ({:.1f} MB)", draws_kept,
                           config_.chains.total, report.path,
                           static_cast<double>(report.bytes) / 1e6));

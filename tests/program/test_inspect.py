@@ -68,7 +68,7 @@ def test_checkpoint(trained, ranks):
     assert report["verified"] is True
     one = only(report)
     assert (one["path"], one["kind"], one["verified"], one["problems"]) == (str(path), "checkpoint", True, [])
-    assert (one["iteration"], one["world_size"], one["schema_version"]) == (20, 1, "1.0")
+    assert (one["iteration"], one["world_size"], one["schema_version"]) == (20, 1, "1.1")
     assert one["bytes"] == path.stat().st_size
     assert one["progress"] == {name: value.item() for name, value in attributes(path, "progress").items()}
     assert one["texts"]["config"] == attributes(path, "/")["config"].decode()
@@ -87,7 +87,7 @@ def test_checkpoint_as_text(trained, ranks):
     path = checkpoint(trained, 20)
     result = ends(run("inspect", path, ranks=ranks), FINISHED)
     assert result.stderr == "" and result.stdout.count(str(path)) == 1
-    for words in ("iteration 20", "schema 1.0", "written by 1 rank", "complete, verified", "samples_seen",
+    for words in ("iteration 20", "schema 1.1", "written by 1 rank", "complete, verified", "samples_seen",
                   "chains/state", "(64, 2), 4 shards"):
         assert words in result.stdout
     assert "restart_probability" not in result.stdout
@@ -194,7 +194,7 @@ BROKEN = {
     "text": (lambda path: path.write_text("hello\n"), [], "unknown"),
     "empty": (lambda path: (path.unlink(), path.touch()), [], "unknown"),
     "truncated": (lambda path: os.truncate(path, path.stat().st_size // 2), ["truncated"], "unknown"),
-    "cut by a byte": (lambda path: os.truncate(path, path.stat().st_size - 1), ["truncated"], "unknown"),
+    "cut by a byte": (lambda path: os.truncate(path, path.stat().st_size - 1), ["seal", "truncated"], "checkpoint"),
     "another program's": (lambda path: h5py.File(path, "w").close(), ["no checkpoint"], "unknown"),
     "no digests": (lambda path: changed(path, lambda file: file.__delitem__("digests")), ["no checkpoint"], "checkpoint"),
     "no configuration": (lambda path: changed(path, lambda file: file.attrs.__delitem__("config")), ["texts"],

@@ -230,6 +230,11 @@ BROKEN = {
     "dropout": (INPUT_OUTPUT, ["changes from call to call"]),
     "infinite": (INPUT_OUTPUT, ["inf", "finite"]),
     "stateless": (INPUT_OUTPUT, ["does not depend on the state"]),
+    "in place": (INPUT_OUTPUT, ["changes the state that it is given", "x = x * 2"]),
+    "in place, detached": (INPUT_OUTPUT, ["changes the state that it is given", "x.clone()"]),
+    "in place on a part": (INPUT_OUTPUT, ["changes the state that it is given"]),
+    "on a GPU": (CONFIGURATION, ["names a device in its code", "cpu", "device=x.device"]),
+    "moved to a GPU": (CONFIGURATION, ["names a device in its code", "cpu", "device=x.device"]),
     "asserts": (CONFIGURATION, ["[2, 2]", "seven wanted"]),
 }
 

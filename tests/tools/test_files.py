@@ -116,7 +116,7 @@ def test_h5py_opens_draws(path):
         assert x.fletcher32 and x.compression is None
         assert numpy.prod(x.chunks) * 4 <= 8 << 20
         assert named_state([dimension.keys()[0] for dimension in x.dims], ("chain", "draw"))
-        assert file.attrs["schema_version"] == "1.0"
+        assert file.attrs["schema_version"] == "1.1"
 
 
 @pytest.mark.parametrize("path", DRAWS + CHECKPOINTS, ids=name_of)
@@ -124,7 +124,7 @@ def test_netcdf_names_every_dimension(path):
     header = subprocess.run(["ncdump", "-h", path], capture_output=True, text=True, check=True)
     assert "chain, " in header.stdout and "phony_dim" not in header.stdout
     with netCDF4.Dataset(path) as file:
-        assert file.schema_version == "1.0"
+        assert file.schema_version == "1.1"
 
 
 @each_checkpoint

@@ -1,0 +1,98 @@
+#include <algorithm>
+#include <cstddef>
+
+#include "storage/array.hpp"
+#include "storage/blocks.hpp"
+#include "storage/checkpoint_schema.hpp"
+#include "storage/draws.hpp"
+#include "storage/inspect_kinds.hpp"
+
+namespace stanley {
+namespace {
+
+/// Where a draw file isn't chunked, what is read of it at a time.
+constexpr std::size_t most_block_bytes = std::size_t{4} << 20;
+
+/// Reads every block, which makes HDF5 check the chunks' checksums.
+void read_through(const hdf5::Dataset& dataset) {
+  std::vector<std::byte> buffer;
+  const std::size_t bytes = element_bytes(dataset.type());
+  hdf5::for_each_block(dataset.shape(), hdf5::chunk_or_block_shape(dataset, most_block_bytes),
+                       [&](const hdf5::Block& block) {
+                         buffer.resize(block.elements() * bytes);
+                         hdf5::read_block(dataset, block, buffer.data());
+                       });
+}
+
+void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::string& name) {
+  InspectedArray array{.name = name};
+  const std::size_t before = report.problems.size();
+  noting_problems(report, [&] {
+    const hdf5::Dataset dataset(file, name);
+    array.shape = dataset.shape();
+    array.type = to_string(dataset.type());
+    if (!total_bytes(sizeof(double), dataset.shape())) {
+      report.problems.push_back("array '" + name + "' can't be of shape " +
+                                shape_text(dataset.shape()) + ": no memory holds that");
+      return;
+    }
+    if (!has_digest(dataset)) return read_through(dataset);
+    if (agrees_with_digest(dataset)) return;
+    report.problems.push_back("array '" + name + "' doesn't agree with its digest");
+  });
+  array.damaged = report.problems.size() > before;
+  report.arrays.push_back(array);
+}
+
+/// posterior/x (chain, draw, ...) and the rest of the same chains and draws.
+void note_misfits(FileReport& report) {
+  const auto states = std::find_if(report.arrays.begin(), report.arrays.end(),
+                                   [](const auto& array) { return array.name == "posterior/x"; });
+  if (states == report.arrays.end() || states->shape.size() < 3) {
+    report.problems.emplace_back(
+        "it is incomplete: it has no array posterior/x (chain, draw, state...)");
+    return;
+  }
+  for (const auto& array : report.arrays) {
+    if (array.name.rfind("sample_stats/", 0) != 0 || array.shape.size() < 2) continue;
+    if (std::equal(array.shape.begin(), array.shape.begin() + 2, states->shape.begin())) continue;
+    report.problems.push_back("array '" + array.name + "' of shape " + shape_text(array.shape) +
+                              " doesn't fit posterior/x of shape " + shape_text(states->shape));
+  }
+}
+
+void read_attributes(FileReport& report, const hdf5::File& file) {
+  const auto root = hdf5::open_object(file, "/");
+  for (const auto& name : hdf5::attribute_names(root.id())) {
+    if (hdf5::is_text(root.id(), name)) {
+      report.texts[name] = hdf5::read_text(root.id(), name).value_or("");
+    } else if (hdf5::is_integer(root.id(), name)) {
+      report.numbers[name] = hdf5::read_integer(root.id(), name).value_or(0);
+    } else if (const auto values = hdf5::read_numbers(root.id(), name); !values->empty()) {
+      report.numbers[name] = values->front();
+    }
+  }
+  if (report.texts.contains("schema_version")) {
+    report.schema_version = report.texts["schema_version"];
+    report.texts.erase("schema_version");
+    check_schema_major(report.path, report.schema_version);
+  }
+  const auto iteration = report.numbers.find("iteration");
+  if (iteration == report.numbers.end()) return;
+  if (const auto* number = std::get_if<std::int64_t>(&iteration->second)) {
+    report.iteration = *number;
+    report.numbers.erase(iteration);
+  }
+}
+
+}  // namespace
+
+void inspect_draws(FileReport& report, const hdf5::File& file) {
+  for (const auto& name : hdf5::list_all_datasets(file, "/")) {
+    inspect_draw_array(report, file, name);
+  }
+  note_misfits(report);
+  read_attributes(report, file);
+}
+
+}  // namespace stanley

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+
+#include "config/error.hpp"
+#include "storage/hdf5.hpp"
+#include "storage/inspection.hpp"
+
+// The steps of an inspection: one for each kind of file.
+
+namespace stanley {
+
+/// A message that begins with the file's name, without it: the report says the name once.
+std::string without_path(std::string message, const std::string& path);
+
+/// Runs `step`; what it throws becomes a problem of the file.
+template <typename Step>
+void noting_problems(FileReport& report, const Step& step) {
+  try {
+    step();
+  } catch (const std::exception& exception) {
+    report.problems.push_back(without_path(as_error(exception).what(), report.path));
+  }
+}
+
+/// Collective. Every array of a checkpoint against its digests, the shards dealt over the ranks.
+void inspect_checkpoint(Communicator& communicator, FileReport& report);
+
+/// One rank: every array of a draw file, against its digest where it has one.
+void inspect_draws(FileReport& report, const hdf5::File& file);
+
+/// One rank: images, labels and values of a data file.
+void inspect_data(FileReport& report);
+
+}  // namespace stanley

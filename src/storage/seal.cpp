@@ -1,0 +1,181 @@
+#include "storage/seal.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "config/error.hpp"
+#include "storage/descriptor.hpp"
+#include "storage/hdf5.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr std::array<char, 8> mark{'S', 'T', 'A', 'N', 'L', 'E', 'Y', '1'};
+constexpr std::size_t piece_bytes = std::size_t{4} << 20;
+
+/// Bytes of a file: where they begin, how many.
+struct Extent {
+  std::uint64_t first{0};
+  std::uint64_t bytes{0};
+};
+
+/// What stands at a file's end.
+struct Ending {
+  std::uint64_t extents{0};
+  std::uint64_t digest{0};
+  std::array<char, 8> mark{};
+};
+
+/// Reads from a file at given places.
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : path_(path), file_(path, O_RDONLY) {
+    struct stat state {};
+    if (::fstat(file_.number(), &state) != 0) fail();
+    size_ = static_cast<std::uint64_t>(state.st_size);
+  }
+  std::uint64_t size() const { return size_; }
+  void read(std::uint64_t first, void* data, std::size_t bytes) const {
+    auto* to = static_cast<char*>(data);
+    while (bytes > 0) {
+      const ssize_t got = ::pread(file_.number(), to, bytes, static_cast<off_t>(first));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail();
+      if (got == 0) throw Error(ExitCode::input_output, path_ + " became shorter meanwhile");
+      to += got;
+      first += static_cast<std::uint64_t>(got);
+      bytes -= static_cast<std::size_t>(got);
+    }
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    throw Error(ExitCode::input_output, "cannot read " + path_ + ": " + std::strerror(errno));
+  }
+
+  std::string path_;
+  Descriptor file_;
+  std::uint64_t size_{0};
+};
+
+void add_extents(std::vector<Extent>& extents, const hdf5::Dataset& array) {
+  const auto describe = [&] { return "read where array '" + array.name() + "' lies"; };
+  const hdf5::Handle creation(H5Dget_create_plist(array.id()), H5Pclose);
+  if (H5Pget_layout(creation.id()) != H5D_CHUNKED) {
+    const haddr_t first = H5Dget_offset(array.id());
+    if (first != HADDR_UNDEF) extents.push_back({first, H5Dget_storage_size(array.id())});
+    return;
+  }
+  const hdf5::Handle space(H5Dget_space(array.id()), H5Sclose);
+  hsize_t chunks = 0;
+  hdf5::check(H5Dget_num_chunks(array.id(), space.id(), &chunks), describe);
+  std::vector<hsize_t> place(array.shape().size());
+  for (hsize_t i = 0; i < chunks; ++i) {
+    haddr_t first = 0;
+    hsize_t bytes = 0;
+    unsigned filters = 0;
+    hdf5::check(
+        H5Dget_chunk_info(array.id(), space.id(), i, place.data(), &filters, &first, &bytes),
+        describe);
+    extents.push_back({first, bytes});
+  }
+}
+
+/// Where the values of the arrays that have digests of their own lie: beside a checkpoint's
+/// /digests, or in an attribute.
+std::vector<Extent> digested_extents(const std::string& path) {
+  const auto file = hdf5::File::open(path, hdf5::Mode::read);
+  std::vector<Extent> extents;
+  const bool checkpoint = hdf5::exists(file, "digests");
+  for (const auto& name : hdf5::list_all_datasets(file, checkpoint ? "digests" : "/")) {
+    const hdf5::Dataset array(file, name);
+    if (checkpoint || H5Aexists(array.id(), "digest") > 0) add_extents(extents, array);
+    if (checkpoint) add_extents(extents, hdf5::Dataset(file, "digests/" + name));
+  }
+  std::erase_if(extents, [](const Extent& extent) { return extent.bytes == 0; });
+  std::sort(extents.begin(), extents.end(),
+            [](const Extent& a, const Extent& b) { return a.first < b.first; });
+  return extents;
+}
+
+/// The digest of the first `end` bytes beside the extents, and of the extents; none if these don't
+/// lie there one after the other.
+std::optional<std::uint64_t> digest_beside(const Reader& file, std::uint64_t end,
+                                           const std::vector<Extent>& extents) {
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
+                                                                              XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  std::vector<char> buffer;
+  const auto add = [&](std::uint64_t from, std::uint64_t to) {
+    while (from < to) {
+      buffer.resize(std::min<std::uint64_t>(piece_bytes, to - from));
+      file.read(from, buffer.data(), buffer.size());
+      XXH3_64bits_update(state.get(), buffer.data(), buffer.size());
+      from += buffer.size();
+    }
+  };
+  std::uint64_t place = 0;
+  for (const Extent& extent : extents) {
+    if (extent.first < place || extent.bytes > end || extent.first > end - extent.bytes) {
+      return std::nullopt;
+    }
+    add(place, extent.first);
+    place = extent.first + extent.bytes;
+  }
+  add(place, end);
+  const std::uint64_t count = extents.size();
+  XXH3_64bits_update(state.get(), extents.data(), extents.size() * sizeof(Extent));
+  XXH3_64bits_update(state.get(), &count, sizeof(count));
+  return XXH3_64bits_digest(state.get());
+}
+
+}  // namespace
+
+void seal(const std::string& path) {
+  const std::vector<Extent> extents = digested_extents(path);
+  const Reader file(path);
+  const Ending ending{extents.size(), digest_beside(file, file.size(), extents).value(), mark};
+  std::string text(reinterpret_cast<const char*>(extents.data()), extents.size() * sizeof(Extent));
+  text.append(reinterpret_cast<const char*>(&ending), sizeof(ending));
+  const Descriptor out(path, O_WRONLY | O_APPEND);
+  if (::write(out.number(), text.data(), text.size()) == static_cast<ssize_t>(text.size())) return;
+  throw Error(ExitCode::input_output, "cannot write " + path + ": " + std::strerror(errno));
+}
+
+Seal check_seal(const std::string& path) {
+  const Reader file(path);
+  Ending ending;
+  if (file.size() < sizeof(ending)) return Seal::none;
+  file.read(file.size() - sizeof(ending), &ending, sizeof(ending));
+  if (ending.mark != mark) return Seal::none;
+  const std::uint64_t before = file.size() - sizeof(ending);
+  if (ending.extents > before / sizeof(Extent)) return Seal::broken;
+  std::vector<Extent> extents(ending.extents);
+  const std::uint64_t end = before - extents.size() * sizeof(Extent);
+  file.read(end, extents.data(), extents.size() * sizeof(Extent));
+  return digest_beside(file, end, extents) == ending.digest ? Seal::whole : Seal::broken;
+}
+
+std::string seal_problem(Seal seal, const std::string& schema_version) {
+  if (seal == Seal::broken) {
+    return "its seal doesn't agree with what describes its arrays (names, shapes, attributes, "
+           "dimension scales, ...)";
+  }
+  if (seal == Seal::none && !schema_version.empty() && schema_version != "1.0") {
+    return "it doesn't end with its seal: it is truncated, or another program has changed it";
+  }
+  return "";
+}
+
+}  // namespace stanley
