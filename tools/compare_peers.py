@@ -22,8 +22,13 @@ import sys
 import tempfile
 import time
 
-import peers_table
-from peers_cases import BFLOAT16, CONTENDERS, FLOAT32, NOISE, STEP_SIZE, TABLE_CASES, Case
+import environment
+
+if "--setup" not in sys.argv:  # which installs what is missing
+    environment.enter("h5py", "numpy", "xxhash")
+
+import peers_table  # noqa: E402
+from peers_cases import BFLOAT16, CONTENDERS, FLOAT32, NOISE, STEP_SIZE, TABLE_CASES, Case  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILDS = {"cpu": ROOT / ".build" / "release" / "stanley", "cuda": ROOT / ".build" / "cuda" / "stanley"}

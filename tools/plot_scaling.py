@@ -7,6 +7,10 @@ import pathlib
 import statistics
 import sys
 
+import environment
+
+environment.enter("matplotlib", "numpy")
+
 RESULTS = "results.jsonl"
 PHASES = [("chains", "chains", "#3b82c4"), ("gradient", "weight gradient", "#e07b39"),
           ("reduction", "reduction", "#8a63c9"), ("waiting", "waiting", "#cf4a4a"), ("files", "files", "#3f9b6c")]

@@ -10,11 +10,15 @@ import os
 import pathlib
 import sys
 
-import numpy as np
+import environment
 
-import report_page as page
-import report_pictures as pictures
-from run_files import Run, RunError
+environment.enter("h5py", "matplotlib", "numpy", "PIL", "yaml")
+
+import numpy as np  # noqa: E402
+
+import report_page as page  # noqa: E402
+import report_pictures as pictures  # noqa: E402
+from run_files import Run, RunError  # noqa: E402
 
 MAXIMUM_TILES = 64
 

@@ -10,7 +10,11 @@ import argparse
 import os
 import sys
 
-import yaml
+import environment
+
+environment.enter("yaml")
+
+import yaml  # noqa: E402
 
 
 def read(path):

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from conftest import write_images
-from program import (CONFIGURATION, INPUT_OUTPUT, PROGRAM, REQUEUE, SMOKE, Process, checkpoint, draws, ends,
+from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, SMOKE, Process, checkpoint, draws, ends,
                      kill, rows_so_far, run, settings, train, trains, unfinished)
 from refusals import LIMIT, contents, mounted, refused, train_here, untouched
 
@@ -146,9 +146,9 @@ def test_branch_from_a_checkpoint_of_another_network(tmp_path, trained, ranks):
 
 
 def test_branch_with_data_of_another_shape(tmp_path, trained, convnet):
-    result = train_here(tmp_path, {"energy.type": "mlp", "energy.hidden": "[32, 32]"}, convnet, "--resume",
-                        checkpoint(trained, 10))
-    refused(result, CONFIGURATION if "energy" in result.stderr else INPUT_OUTPUT, checkpoint(trained, 10))
+    values = {"energy.type": "mlp", "energy.hidden": "[32, 32]", "energy.channels": 16}  # the same energy
+    result = train_here(tmp_path, values, convnet, "--resume", checkpoint(trained, 10))
+    refused(result, INPUT_OUTPUT, checkpoint(trained, 10), "another network")
     untouched(tmp_path / "run")
 
 
@@ -240,3 +240,15 @@ def test_draws_on_a_full_disk(tmp_path, trained, ranks):
     with mounted(tmp_path / "disk", "64k") as disk:
         refused(sampled(trained, disk / "draws.nc", {}, ranks), INPUT_OUTPUT, "No space left on device", disk)
         assert list(disk.iterdir()) == []
+
+
+def test_two_samplings_of_one_file(tmp_path, trained):
+    """Each writes a part of its own; what is left is one of the two, whole, and nothing else."""
+    command = ["sample", checkpoint(trained, 10), *settings({"sampler.steps": 40, "sampler.write_every": 1}), "--output",
+               tmp_path / "draws.nc"]
+    for _ in range(3):
+        with Process([PROGRAM, *map(str, command)], LIMIT) as one, Process([PROGRAM, *map(str, command)], LIMIT) as other:
+            ends(one.finish(), FINISHED)
+            ends(other.finish(), FINISHED)
+        ends(run("inspect", tmp_path / "draws.nc"), FINISHED)
+        assert [path.name for path in tmp_path.iterdir()] == ["draws.nc"]

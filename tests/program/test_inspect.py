@@ -10,7 +10,7 @@ import pytest
 from conftest import write_images
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, Process, arrays, attributes,
                      checkpoint, draws, ends, iterations_recorded, rows_so_far, run, train, trains)
-from refusals import NEVER_SHOWN, refused
+from refusals import refused
 
 one_and_two = pytest.mark.parametrize("ranks", [1, 2])
 
@@ -33,8 +33,6 @@ def twin(tmp_path_factory, trained):
 def inspected(*arguments, code=FINISHED, ranks=1):
     """The JSON that the program prints, whatever it thinks of the files."""
     result = ends(run("inspect", *arguments, "--json", ranks=ranks), code)
-    for text in NEVER_SHOWN:
-        assert text not in result.stdout + result.stderr
     if code == FINISHED:
         assert result.stderr == ""
     else:
@@ -144,7 +142,7 @@ def test_run_that_goes_on(tmp_path):
             one = only(inspected(directory))
             assert one["verdict"] == "running" and 10 <= one["iterations_done"] <= 10000
             assert one["checkpoints"] and one["checkpoints"][-1]["iteration"] == 0
-        process.wait_for(lambda: True, "being alive")
+        assert process.process.poll() is None
     assert only(inspected(directory))["verdict"] == "cut off"  # the end of the block killed it
     assert iterations_recorded(directory)[-1] > one["iterations_done"] - 1
 

@@ -1,0 +1,35 @@
+"""Every tool runs as README shows it, from a shell without the virtual environment, or says one sentence."""
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+COMMANDS = ["convert_images.py", "report.py", "plot_scaling.py", "compare_peers.py", "run_settings.py"]
+
+
+def bare(tool, *arguments):
+    """Runs a tool with a Python that has no packages but its own: -S leaves site-packages out."""
+    return subprocess.run([sys.executable, "-S", tool, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_all_tools_are_here():
+    assert sorted(COMMANDS) == sorted(path.name for path in TOOLS.glob("*.py") if path.stat().st_mode & 0o100)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_finds_the_environment(name):
+    result = bare(TOOLS / name, "--help")
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    assert name in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_says_what_is_missing(tmp_path, name):
+    shutil.copytree(TOOLS, tmp_path / "tools")  # beside it there is no .deps
+    result = bare(tmp_path / "tools" / name, "--help")
+    assert result.returncode == 3 and result.stdout == ""
+    assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+    assert result.stderr.startswith(f"{name}: ") and str(tmp_path / "tools" / "setup.sh") in result.stderr
