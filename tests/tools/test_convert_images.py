@@ -1,10 +1,16 @@
-"""tools/convert_images.py: what it writes from each kind of source, and how it ends on broken ones."""
+"""tools/convert_images.py: the file that it writes, its command line, and how it ends on broken sources."""
+import contextlib
 import gzip
+import io
 import json
+import os
 import pathlib
+import signal
 import struct
 import subprocess
 import sys
+import time
+import types
 
 import h5py
 import numpy as np
@@ -16,8 +22,14 @@ from PIL import Image
 TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "convert_images.py"
 
 
+sys.path.insert(0, str(TOOL.parent))
+import convert_images  # noqa: E402
+
+
 def run(*arguments):
-    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    """Runs the tool as a user does."""
+    command = [sys.executable, TOOL, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def refused(code, *arguments):
@@ -28,8 +40,51 @@ def refused(code, *arguments):
     return result.stderr
 
 
+def convert(source, output, *options):
+    """Runs the tool in this process; returns its exit code, what it said on stdout and stderr."""
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2)]
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        try:
+            code = convert_images.main([str(source), "--output", str(output), *map(str, options)])
+        except SystemExit as error:
+            code = error.code
+    for stream in streams:
+        stream.flush()
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
+    assert "Traceback" not in err, err
+    return types.SimpleNamespace(code=code, out=out, err=err)
+
+
+def converted(source, output, *options):
+    """What the file of a source holds, as arrays in memory, and what the tool said."""
+    result = convert(source, output, *options)
+    assert result.code == 0, result.err
+    with h5py.File(output) as file:
+        names = file.attrs.get("class_names")
+        splits = {name: types.SimpleNamespace(images=group["images"][:],
+                                              labels=group["labels"][:].tolist() if "labels" in group else None)
+                  for name, group in file.items()}
+        return types.SimpleNamespace(names=None if names is None else list(names), said=result.out,
+                                     warned=result.err, provenance=json.loads(file.attrs["provenance"]),
+                                     splits=splits, **splits)
+
+
+def complaint(code, source, output, *options):
+    """The one sentence with which the tool refuses a source; nothing is left of the output."""
+    result = convert(source, output, *options)
+    assert result.code == code, result.err
+    assert result.err.count("\n") == 1 and result.err.startswith("convert_images: ")
+    assert not list(output.parent.glob(output.name + ".part.*"))
+    return result.err
+
+
+IDX_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+
+
 def write_idx(path, array):
-    content = struct.pack(f">I{array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes()
+    big = array.astype(array.dtype.newbyteorder(">"))
+    code = IDX_CODES[array.dtype.str[1:]]
+    content = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape) + big.tobytes()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
@@ -68,7 +123,7 @@ def test_idx_becomes_a_file_with_named_dimensions_and_checksum(idx, tmp_path):
     result = run(folder, "--pad", 32, "--output", output)
     assert result.returncode == 0, result.stderr
     with h5py.File(output) as file:
-        assert file.attrs["schema_version"] == "1.0"
+        assert file.attrs["schema_version"] == "1.1"
         assert list(file.attrs["class_names"]) == [str(i) for i in range(10)]
         assert list(file.attrs["value_range"]) == [0, 255]
         provenance = json.loads(file.attrs["provenance"])
@@ -88,34 +143,6 @@ def test_idx_becomes_a_file_with_named_dimensions_and_checksum(idx, tmp_path):
             assert data.images.dims == ("sample", "channel", "height", "width")
             assert data.labels.dims == ("sample",)
     assert [p.name for p in output.parent.iterdir()] == ["digits.h5"]
-
-
-def test_fashion_mnist_is_known_by_its_folder_and_classes_can_be_given(idx, tmp_path):
-    folder, _ = idx
-    fashion = folder.rename(tmp_path / "fashion-mnist")
-    assert run(fashion, "-o", tmp_path / "a.h5").returncode == 0
-    with h5py.File(tmp_path / "a.h5") as file:
-        assert file.attrs["class_names"][9] == "Ankle boot"
-    assert run(fashion, "-o", tmp_path / "b.h5", "--classes", "a,b,c,d,e,f,g,h,i,j").returncode == 0
-    with h5py.File(tmp_path / "b.h5") as file:
-        assert list(file.attrs["class_names"]) == list("abcdefghij")
-    assert "3 classes" in refused(2, fashion, "-o", tmp_path / "c.h5", "--classes", "a,b,c")
-
-
-def test_cifar_batches(tmp_path, generator):
-    records = generator.integers(0, 256, (12, 3073), dtype=np.uint8)
-    records[:, 0] = np.arange(12) % 10
-    (tmp_path / "data_batch_1.bin").write_bytes(records[:6].tobytes())
-    (tmp_path / "data_batch_2.bin").write_bytes(records[6:10].tobytes())
-    (tmp_path / "test_batch.bin").write_bytes(records[10:].tobytes())
-    (tmp_path / "batches.meta.txt").write_text("\n".join("abcdefghij") + "\n\n")
-    assert run(tmp_path, "-o", tmp_path / "out.h5").returncode == 0
-    with h5py.File(tmp_path / "out.h5") as file:
-        assert np.array_equal(file["train/images"][:].reshape(10, -1), records[:10, 1:])
-        assert np.array_equal(file["test/labels"][:], [0, 1])
-        assert list(file.attrs["class_names"]) == list("abcdefghij")
-    (tmp_path / "test_batch.bin").write_bytes(records[10:].tobytes()[:-1])
-    assert "test_batch.bin is truncated" in refused(5, tmp_path, "-o", tmp_path / "out2.h5")
 
 
 def test_folders_of_classes(pictures, tmp_path):
@@ -166,7 +193,7 @@ def test_if_missing_skips_until_source_or_options_change(idx, tmp_path):
 @pytest.mark.parametrize("break_it, said", [
     (lambda p: p.write_bytes(p.read_bytes()[:-200]), "truncated"),
     (lambda p: p.write_bytes(b"no gzip at all"), "not a sound gzip file"),
-    (lambda p: p.write_bytes(gzip.compress(struct.pack(">I3I", 0x0D03, 1, 1, 1) + b"\0")), "0x00000d03"),
+    (lambda p: p.write_bytes(gzip.compress(struct.pack(">I3I", 0x0703, 1, 1, 1) + b"\0")), "0x00000703"),
     (lambda p: p.write_bytes(gzip.compress(gzip.decompress(p.read_bytes())[:-5])), "truncated"),
     (lambda p: p.write_bytes(gzip.compress(gzip.decompress(p.read_bytes()) + b"xx")), "too long"),
     (lambda p: p.write_bytes(gzip.compress(b"\0\0")), "no IDX header"),
@@ -213,16 +240,19 @@ def test_different_sizes_need_size(pictures, tmp_path):
 
 
 def test_grey_and_colour_mixed(pictures, tmp_path):
-    Image.new("L", (16, 16)).save(pictures / "train" / "cat" / "0.png")
-    assert "--grayscale" in refused(5, pictures, "-o", tmp_path / "out.h5")
-    assert run(pictures, "-o", tmp_path / "out.h5", "--grayscale").returncode == 0
+    Image.new("L", (16, 16), 7).save(pictures / "train" / "cat" / "0.png")
+    data = converted(pictures, tmp_path / "out.h5")
+    assert data.train.images.shape == (8, 3, 16, 16) and (data.train.images[0] == 7).all()
+    assert "1 of 12 pictures is grey" in data.said
+    assert converted(pictures, tmp_path / "out.h5", "--grayscale").train.images.shape == (8, 1, 16, 16)
 
 
 def test_wrong_sources_and_usage(idx, tmp_path):
     folder, _ = idx
     (tmp_path / "empty").mkdir()
     assert "does not exist" in refused(5, tmp_path / "nowhere", "-o", tmp_path / "out.h5")
-    assert "is not a folder" in refused(5, folder / "t10k-images-idx3-ubyte", "-o", tmp_path / "out.h5")
+    (tmp_path / "digits.zip").write_bytes(b"PK")
+    assert "neither a folder nor" in refused(5, tmp_path / "digits.zip", "-o", tmp_path / "out.h5")
     assert "holds no IDX files" in refused(5, tmp_path / "empty", "-o", tmp_path / "out.h5")
     assert "--pad 20 is smaller" in refused(2, folder, "-o", tmp_path / "out.h5", "--pad", 20)
     blocked = tmp_path / "file"
@@ -230,3 +260,122 @@ def test_wrong_sources_and_usage(idx, tmp_path):
     assert "can't be written" in refused(5, folder, "-o", blocked / "out.h5")
     assert run(folder).returncode == 2
     assert run(folder, "-o", tmp_path / "out.h5", "--size", 0).returncode == 2
+    for option, value in (("--range", "1"), ("--range", "5,5"), ("--range", "0,nan"),
+                          ("--background", "no colour"), ("--layout", "deep"), ("--axes", "hwc")):
+        assert convert(folder, tmp_path / "out.h5", option, value).code == 2
+
+
+def test_an_output_that_is_a_part_of_the_source_is_refused(pictures, idx, tmp_path):
+    picture = pictures / "train" / "cat" / "0.png"
+    before = picture.read_bytes()
+    link = tmp_path / "link.png"
+    link.symlink_to(picture)
+    for output in (picture, link):
+        assert "is a file of the source" in complaint(2, pictures, output)
+        assert picture.read_bytes() == before
+    images = idx[0] / "train-images-idx3-ubyte.gz"
+    assert "is a file of the source" in complaint(2, images, images)
+    assert "is a folder" in complaint(5, pictures, tmp_path / "pictures")
+
+
+def test_an_output_that_is_no_file(pictures, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "neither a file nor a folder" in complaint(5, pictures, tmp_path / "pipe")
+    assert "names no file" in convert(pictures, "").err and convert(pictures, f"{tmp_path}/").code == 2
+    if os.path.isdir("/proc/self"):
+        assert "can't be written: No such file or directory" in convert(pictures, "/proc/out.h5").err
+
+
+def test_the_output_inside_the_source_is_no_part_of_it(pictures):
+    output = pictures / "data.h5"
+    (pictures / "data.h5.part.77").write_bytes(b"of a run that was killed")
+    assert "left out" not in converted(pictures, output).said
+    assert "up to date" in convert(pictures, output, "--if-missing").out
+
+
+def test_if_missing_sees_through_links(tmp_path, generator):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(generator.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / name / "0.png")
+    source, output = tmp_path / "source", tmp_path / "out.h5"
+    source.mkdir()
+    (source / "cat").symlink_to(tmp_path / "cats")
+    (source / "dog").mkdir()
+    (source / "dog" / "0.png").symlink_to(tmp_path / "dogs" / "0.png")
+    assert converted(source, output).train.labels == [0, 1]
+    assert "up to date" in convert(source, output, "--if-missing").out
+    Image.new("L", (8, 8)).save(tmp_path / "cats" / "1.png")
+    assert converted(source, output, "--if-missing").train.labels == [0, 0, 1]
+    Image.new("L", (8, 8), 9).save(tmp_path / "dogs" / "0.png")
+    assert (converted(source, output, "--if-missing").train.images[2] == 9).all()
+    (source / "dog" / "0.png").unlink()
+    (source / "dog" / "0.png").symlink_to(tmp_path / "cats" / "1.png")
+    assert (converted(source, output, "--if-missing").train.images[2] == 0).all()
+
+
+@pytest.mark.parametrize("option", [["--layout", "flat"], ["--range", "0,255"], ["--frames", "first"],
+                                    ["--background", "white"], ["--transpose"], ["--skip-broken"],
+                                    ["--grayscale"]])
+def test_if_missing_sees_every_option(pictures, tmp_path, option):
+    output = tmp_path / "out.h5"
+    assert convert(pictures, output).code == 0
+    assert "up to date" not in convert(pictures, output, "--if-missing", *option).out
+    assert "up to date" in convert(pictures, output, "--if-missing", *option).out
+
+
+def test_object_headers_carry_checksums(pictures, tmp_path):
+    assert convert(pictures, tmp_path / "out.h5").code == 0
+    content = (tmp_path / "out.h5").read_bytes()
+    assert content[8] == 2 and content.count(b"OHDR") >= 8  # superblock 2 and version 2 of each object's header
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert content.endswith(b"STANLEY1")  # tools/convert/seal.py
+        images = file["train/images"]
+        assert images.chunks is None and images.compression is None and images.id.get_offset() is not None
+
+
+def test_transpose_swaps_rows_and_columns(tmp_path, generator):
+    images = generator.integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    data = converted(tmp_path / "images.npy", tmp_path / "out.h5", "--transpose")
+    assert np.array_equal(data.train.images, images.transpose(0, 3, 2, 1))
+
+
+def test_no_class_names_without_labels(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((2, 8, 8), np.uint8))
+    assert convert(tmp_path / "images.npy", tmp_path / "out.h5").code == 0
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert "class_names" not in file.attrs
+
+
+def test_a_terminated_run_leaves_nothing(tmp_path):
+    os.mkfifo(tmp_path / "unread")  # and does not wait for what is no file
+    np.save(tmp_path / "images.npy", np.zeros((400_000, 8, 8), np.uint8))
+    process = subprocess.Popen([sys.executable, TOOL, tmp_path, "-o", tmp_path / "out.h5"], stderr=subprocess.PIPE)
+    while not list(tmp_path.glob("out.h5.part.*")):
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143 and not list(tmp_path.glob("out.h5*"))
+
+
+def test_names_that_no_terminal_shows(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/source"
+    for name in (b"caf\xe9", b"a\nb"):
+        os.makedirs(folder + b"/" + name)
+        Image.new("L", (8, 8)).save(os.fsdecode(folder + b"/" + name + b"/0.png"))
+    data = converted(os.fsdecode(folder), tmp_path / "out.h5")
+    assert data.names == ["a\nb", "caf\\xe9"]
+    for name in (b"caf\xe9", b"a\nb"):
+        with open(folder + b"/" + name + b"/1.png", "wb") as file:
+            file.write(b"no picture")
+    result = run(os.fsdecode(folder), "-o", tmp_path / "out.h5")
+    assert result.returncode == 5 and result.stderr.count("\n") == 3
+    assert "a\\nb/1.png" in result.stderr and "caf\\xe9/1.png" in result.stderr
+
+
+def test_the_tool_runs_where_the_terminal_knows_ascii_only(pictures, tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    result = subprocess.run([sys.executable, TOOL, pictures, "-o", tmp_path / "out.h5"], env=environment,
+                            capture_output=True, text=True)
+    assert result.returncode == 0 and "16\\xd716" in result.stdout
