@@ -79,6 +79,15 @@ def test_the_python_lines_read_a_run(local_run):
     assert "layers.0.weight" in names["weights"]
 
 
+def test_the_data_of_ones_own_train(tmp_path):
+    (code,) = [block for block in blocks("python") if "points.h5" in block]
+    (line,) = [line for block in blocks("sh") for line in block.splitlines() if "points.h5" in line]
+    (tmp_path / "make_points.py").write_text(code)
+    subprocess.run([sys.executable, "make_points.py"], cwd=tmp_path, check=True)
+    words = line.replace("points.h5", str(tmp_path / "points.h5")).split()[1:]
+    ends(run(*words, "--set", "run.iterations=2", "--run-directory", tmp_path / "run"), FINISHED)
+
+
 def test_the_energy_of_ones_own_trains(tmp_path):
     if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode != 0:
         pytest.skip("this Python has no torch that it can import")
