@@ -1,6 +1,6 @@
 #include "storage/file_report.hpp"
 
-#include <nlohmann/json.hpp>
+#include "storage/numbers_json.hpp"
 
 namespace stanley {
 namespace {
@@ -36,10 +36,6 @@ const char* to_string(FileKind kind) {
 }
 
 std::string pack(const FileReport& report) {
-  Json numbers = Json::object();
-  for (const auto& [name, value] : report.numbers) {
-    std::visit([&, &name = name](auto number) { numbers[name] = number; }, value);
-  }
   Json arrays = Json::array();
   for (const auto& array : report.arrays) {
     arrays.push_back({array.name, array.type, array.shape, array.shards, array.damaged});
@@ -50,7 +46,7 @@ std::string pack(const FileReport& report) {
                  {"schema_version", report.schema_version},
                  {"iteration", optional_json(report.iteration)},
                  {"world_size", optional_json(report.world_size)},
-                 {"numbers", numbers},
+                 {"numbers", numbers_json(report.numbers)},
                  {"texts", report.texts},
                  {"arrays", arrays},
                  {"problems", report.problems},
@@ -68,17 +64,11 @@ FileReport unpack(const std::string& bytes) {
                     .schema_version = all.at("schema_version"),
                     .iteration = optional_number(all.at("iteration")),
                     .world_size = optional_number(all.at("world_size")),
+                    .numbers = numbers_from(all.at("numbers")),
                     .texts = all.at("texts").get<std::map<std::string, std::string>>(),
                     .problems = all.at("problems").get<std::vector<std::string>>(),
                     .notes = all.at("notes").get<std::vector<std::string>>(),
                     .crashed = all.at("crashed")};
-  for (const auto& [name, value] : all.at("numbers").items()) {
-    if (value.is_number_integer()) {
-      report.numbers[name] = value.get<std::int64_t>();
-    } else {
-      report.numbers[name] = value.get<double>();
-    }
-  }
   for (const auto& array : all.at("arrays")) {
     report.arrays.push_back({.name = array[0],
                              .type = array[1],

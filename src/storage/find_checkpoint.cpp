@@ -1,11 +1,11 @@
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "config/error.hpp"
 #include "parallel/agree.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/checkpoint_schema.hpp"
 #include "storage/hdf5.hpp"
+#include "storage/numbers_json.hpp"
 #include "storage/seal.hpp"
 
 // Which checkpoint to take: read by one rank, verified by all, and whether it fits.
@@ -17,10 +17,6 @@ using Json = nlohmann::json;
 
 /// CBOR keeps every double exactly, infinities and NaN too.
 std::string pack(const CheckpointHeader& header) {
-  Json progress = Json::object();
-  for (const auto& [name, value] : header.progress) {
-    std::visit([&, &name = name](auto number) { progress[name] = number; }, value);
-  }
   Json arrays = Json::array();
   for (const auto& array : header.arrays) {
     arrays.push_back(
@@ -31,7 +27,7 @@ std::string pack(const CheckpointHeader& header) {
                     {"iteration", header.iteration},
                     {"world_size", header.world_size},
                     {"texts", header.texts},
-                    {"progress", progress},
+                    {"progress", numbers_json(header.progress)},
                     {"arrays", arrays}};
   const auto bytes = Json::to_cbor(all);
   return {bytes.begin(), bytes.end()};
@@ -44,13 +40,7 @@ CheckpointHeader unpack(const std::string& text) {
                           .iteration = all.at("iteration"),
                           .world_size = all.at("world_size")};
   header.texts = all.at("texts").get<std::map<std::string, std::string>>();
-  for (const auto& [name, value] : all.at("progress").items()) {
-    if (value.is_number_integer()) {
-      header.progress[name] = value.get<std::int64_t>();
-    } else {
-      header.progress[name] = value.get<double>();
-    }
-  }
+  header.progress = numbers_from(all.at("progress"));
   for (const auto& array : all.at("arrays")) {
     header.arrays.push_back({.name = array[0],
                              .type = static_cast<ElementType>(array[1].get<int>()),

@@ -2,19 +2,8 @@
 import numpy as np
 import pytest
 from PIL import Image
-from test_convert_images import complaint, convert, converted
 
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.h5"
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
+from converter import complaint, convert, converted
 
 
 @pytest.fixture

@@ -4,12 +4,8 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from test_convert_images import complaint, convert, converted
 
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.h5"
+from converter import complaint, convert, converted
 
 
 def make(root, **folders):

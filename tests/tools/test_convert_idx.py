@@ -6,26 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
-from test_convert_images import complaint, convert, converted, write_idx
+
+from converter import complaint, convert, converted, write_idx
 
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
-
-
-@pytest.fixture
-def generator():
-    return np.random.default_rng(7)
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.h5"
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
 
 
 def write_digits(folder, images, labels, name="train-{}-idx{}-ubyte"):

@@ -7,24 +7,8 @@ import zlib
 import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image, ImageOps
-from test_convert_images import complaint, convert, converted, run
 
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.h5"
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def generator():
-    return np.random.default_rng(7)
+from converter import complaint, convert, converted, run
 
 
 def noise(generator, *shape):
