@@ -24,10 +24,10 @@ environment.enter("h5py", "numpy", "PIL", "xxhash")
 
 import h5py  # noqa: E402
 
-from convert import data_file, fitting, sources  # noqa: E402
+from convert import data_file, fitting, seal, sources  # noqa: E402
 from convert.broken import refuse_or_tell  # noqa: E402
 from convert.depth import Depth  # noqa: E402
-from convert.errors import InputError, UsageError, counted, first_line, shown  # noqa: E402
+from convert.errors import SAID, InputError, UsageError, counted, first_line, shown  # noqa: E402
 from convert.labels import name_classes  # noqa: E402
 from convert.transparency import Background  # noqa: E402
 
@@ -45,10 +45,13 @@ def fingerprint(tree, options):
 
 
 def is_current(output, source_digest):
+    """Whether the output was made of this source with these options, and is whole."""
     try:
         with h5py.File(output, "r") as file:
-            return file.attrs.get("source_digest") == source_digest and bool(list(file))
-    except OSError:
+            if file.attrs.get("source_digest") != source_digest or not list(file):
+                return False
+        return seal.is_whole(output) and data_file.images_are_whole(output)
+    except (OSError, RuntimeError, KeyError):  # as h5py tells damage
         return False
 
 
@@ -59,7 +62,10 @@ def is_data_file(output):
 
 def convert(tree, options, digest, command):
     options.depth, options.composing = Depth(options.range), Background(options.background)
+    options.fitting = fitting.Fitting(options)
     source = sources.open_source(tree, options)
+    if options.labels == "none":
+        source.drop_labels()
     tree.left_out.tell()
     for split in source.splits:
         if split.count == 0:
@@ -88,6 +94,7 @@ def check_output(output):
 
 
 def run(options, command):
+    SAID.clear()
     check_output(options.output)
     tree = sources.walk(options.source, options.output, is_data_file(options.output))
     digest = fingerprint(tree, options)
@@ -123,6 +130,15 @@ def colour(text):
     return text
 
 
+def joined(arguments):
+    """The arguments with "--range -1,1" as "--range=-1,1": argparse takes what begins with - for an option."""
+    arguments = list(arguments)
+    for place in range(len(arguments) - 1, 0, -1):
+        if arguments[place - 1] == "--range":
+            arguments[place - 1:place + 1] = [f"--range={arguments[place]}"]
+    return arguments
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("source", help="folder with IDX files, CIFAR, .npz or .npy arrays, or pictures "
@@ -131,7 +147,7 @@ def parse(arguments):
     parser.add_argument("--if-missing", action="store_true",
                         help="do nothing where the output is there and made of the same source and options")
     shape = parser.add_argument_group("what the images become")
-    shape.add_argument("--size", type=positive, help="resize to N×N (Lanczos; the longer side is cropped)")
+    shape.add_argument("--size", type=positive, help="resize to N×N (Lanczos; the longer side is cropped, and counted)")
     shape.add_argument("--pad", type=positive, help="centre on a zero canvas of N×N, after --size")
     shape.add_argument("--grayscale", action="store_true", help="one channel of luminance")
     shape.add_argument("--transpose", action="store_true", help="swap rows and columns (EMNIST is stored so)")
@@ -144,16 +160,17 @@ def parse(arguments):
     choice.add_argument("--classes", type=lambda text: [c.strip() for c in text.split(",")],
                         help="class names in the order of the labels, separated by commas")
     choice.add_argument("--layout", choices=["auto", "splits", "classes", "flat"], default="auto",
-                        help="what the folders in SOURCE are: splits, classes, or nothing (flat: all pictures, no "
-                             "labels); auto refuses what could be either")
-    choice.add_argument("--labels", choices=["fine", "coarse"], default="fine", help="which of CIFAR-100's labels")
+                        help="what the folders in SOURCE are: splits, classes, or neither (flat: no classes; where "
+                             "there are split folders alone they stay splits); auto refuses what could be either")
+    choice.add_argument("--labels", choices=["fine", "coarse", "none"], default="fine",
+                        help="which of CIFAR-100's labels; none: leave out the labels of any source")
     choice.add_argument("--axes", choices=["nchw", "nhwc"], help="where arrays have their channels, if unclear")
     choice.add_argument("--frames", choices=["all", "first"], default="all",
                         help="of files with several frames or pages (default: all)")
     choice.add_argument("--skip-broken", action="store_true", help="leave out pictures that can't be decoded")
     choice.add_argument("--skip-empty", action="store_true",
                         help="leave out class and split folders without pictures")
-    return parser.parse_args(arguments)
+    return parser.parse_args(joined(arguments))
 
 
 def main(arguments=None):

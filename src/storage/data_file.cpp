@@ -57,6 +57,17 @@ bool holds_bytes(const hdf5::Dataset& images) {
   return hdf5::type_text(type.id()) == "uint8";
 }
 
+StoredKind as_stored(const hdf5::Dataset& array) {
+  const hdf5::Handle type(H5Dget_type(array.id()), H5Tclose);
+  return {hdf5::type_text(type.id()), array.shape()};
+}
+
+/// (sample, height, width, channel): a picture of more than four channels that is at most four
+/// pixels wide is none.
+bool looks_channels_last(const std::vector<std::int64_t>& shape) {
+  return shape[1] > 4 && shape[2] > 4 && shape[3] <= 4;
+}
+
 /// Throws unless images are what the rest of the program takes them for.
 void check_images(const std::string& path, const hdf5::File& file, const std::string& split) {
   const hdf5::Dataset images(file, images_name(split));
@@ -64,6 +75,11 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
   if (!total_bytes(sizeof(float), images.shape())) {
     refuse(path + ": array '" + images_name(split) + "' can't be of shape " +
            shape_text(images.shape()) + ": no memory holds that");
+  }
+  if (rank == 4 && looks_channels_last(images.shape())) {
+    refuse(path + ": array '" + images_name(split) + "' of shape " + shape_text(images.shape()) +
+           " has its channels last; expected (sample, channel, height, width): in NumPy "
+           "images.transpose(0, 3, 1, 2)");
   }
   if (holds_bytes(images) && rank == 4) return;
   if (holds_floats(images) && (rank == 4 || rank == 2)) return;
@@ -96,10 +112,15 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
 
 /// The schema version, of those that we read.
 std::string check_schema(const std::string& path, hid_t root) {
-  const auto version = hdf5::read_text(root, "schema_version");
-  if (!version)
-    refuse(path +
-           " is no data file: it has no schema_version; make one with tools/convert_images.py");
+  const bool text = hdf5::is_text(root, "schema_version");
+  const auto version = text ? hdf5::read_text(root, "schema_version") : std::nullopt;
+  if (!version) {
+    refuse(
+        path +
+        " is no data file: it has no attribute schema_version that is a text; make one with "
+        "tools/convert_images.py, or write \"1.0\" there, if its images are as README, \"Your own "
+        "data\", says");
+  }
   if (version->substr(0, version->find('.')) == "1") return *version;
   refuse(path + " has schema version " + *version +
          "; this program reads versions 1.x: convert the images again");
@@ -107,15 +128,37 @@ std::string check_schema(const std::string& path, hid_t root) {
 
 }  // namespace
 
-DataFile DataFile::open_checked(const std::string& path) {
-  if (check_seal(path) == Seal::broken) {
-    refuse(path + " is damaged: " + seal_problem(Seal::broken, "") + "; convert or copy it again");
+namespace {
+
+/// Runs a step that reads what may be no HDF5 file at all.
+template <typename Step>
+auto expecting_hdf5(const Step& step) {
+  try {
+    return step();
+  } catch (const Error& error) {
+    refuse(std::string(error.what()) +
+           "; expected an HDF5 file, as tools/convert_images.py makes it");
   }
-  return DataFile(path);
+}
+
+}  // namespace
+
+DataFile DataFile::open_checked(const std::string& path) {
+  const Seal seal = expecting_hdf5([&] { return check_seal(path); });
+  if (seal == Seal::broken) {
+    refuse(path + " is damaged: " + seal_problem(seal, "") + "; convert or copy it again");
+  }
+  DataFile file(path);
+  if (const auto problem = seal_problem(seal, file.schema_version()); !problem.empty()) {
+    refuse(path + ": " + problem);
+  }
+  return file;
 }
 
 DataFile::DataFile(const std::string& path)
-    : path_(path), file_(std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read))) {
+    : path_(path), file_(expecting_hdf5([&] {
+        return std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read));
+      })) {
   const auto root = hdf5::open_object(*file_, "/");
   schema_version_ = check_schema(path_, root.id());
   for (const auto& group : hdf5::list(*file_, "/", H5O_TYPE_GROUP)) {
@@ -157,6 +200,14 @@ ElementType DataFile::type(const std::string& split) const {
   check_split(split);
   const bool floats = holds_floats(hdf5::Dataset(*file_, images_name(split)));
   return floats ? ElementType::float32 : ElementType::uint8;
+}
+
+StoredKind DataFile::images_as_stored(const std::string& split) const {
+  return as_stored(hdf5::Dataset(*file_, images_name(split)));
+}
+
+StoredKind DataFile::labels_as_stored(const std::string& split) const {
+  return as_stored(hdf5::Dataset(*file_, labels_name(split)));
 }
 
 bool DataFile::has_labels(const std::string& split) const {
@@ -259,12 +310,15 @@ void DataFile::check_labels(const std::string& split, std::span<const std::int64
   for (const std::int64_t label : labels) {
     if (label >= 0 && (classes == 0 || label < classes)) continue;
     refuse(path_ + ": label " + std::to_string(label) + " in split '" + split +
-           "' names no class; there are " + std::to_string(classes));
+           "' names no class; " +
+           (classes == 0 ? "expected numbers from 0"
+                         : "there are " + std::to_string(classes) + " class names"));
   }
 }
 
-void DataFile::verify(const std::string& split) const {
+void DataFile::verify_images(const std::string& split) const {
   check_split(split);
+  if (shape(split)[0] == 0) refuse(path_ + ": the split '" + split + "' holds no images");
   const hdf5::Dataset images(*file_, images_name(split));
   if (type(split) == ElementType::float32) {
     for_each_piece<float>(images, H5T_NATIVE_FLOAT,
@@ -285,7 +339,9 @@ void DataFile::verify(const std::string& split) const {
         images, H5T_NATIVE_UINT8,
         [&](std::span<const std::uint8_t> pixels, std::size_t) { check_range(split, pixels); });
   }
-  if (!has_labels(split)) return;
+}
+
+void DataFile::verify_labels(const std::string& split) const {
   check_labels_fit(split);
   for_each_piece<std::int64_t>(
       hdf5::Dataset(*file_, labels_name(split)), H5T_NATIVE_INT64,

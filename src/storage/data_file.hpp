@@ -15,6 +15,12 @@ namespace hdf5 {
 class File;
 }
 
+/// Type ("float64") and shape of an array in a file.
+struct StoredKind {
+  std::string type;
+  std::vector<std::int64_t> shape;
+};
+
 /// A data file: images uint8 (sample, channel, height, width) in one group for each split, made by
 /// tools/convert_images.py; or floats of that shape or (sample, dimension), of any other source,
 /// which must say their range (attribute value_range at the root).
@@ -48,6 +54,9 @@ class DataFile {
   /// uint8, or float32 for floats of any size, which are read as such.
   ElementType type(const std::string& split) const;
   bool has_labels(const std::string& split) const;
+  /// As they stand in the file, for a person to read.
+  StoredKind images_as_stored(const std::string& split) const;
+  StoredKind labels_as_stored(const std::string& split) const;
 
   /// Reads samples [first, first + count) of uint8 images into `images`.
   void read_images(const std::string& split, std::int64_t first, std::int64_t count,
@@ -61,8 +70,10 @@ class DataFile {
   /// are names.
   std::vector<std::int64_t> read_labels(const std::string& split) const;
 
-  /// Reads all of a split, a few MiB at a time, and makes the checks that reading it makes.
-  void verify(const std::string& split) const;
+  /// Reads all images, or labels, of a split, a few MiB at a time, and makes the checks that
+  /// reading them makes.
+  void verify_images(const std::string& split) const;
+  void verify_labels(const std::string& split) const;
 
  private:
   void check_split(const std::string& split) const;

@@ -3,6 +3,22 @@
 
 namespace stanley {
 
+namespace {
+
+/// Verifies an array by `step` and tells how it stands in the file.
+template <typename Step>
+void inspect_array(FileReport& report, const std::string& name, const StoredKind& stored,
+                   const Step& step) {
+  const std::size_t before = report.problems.size();
+  noting_problems(report, step);
+  report.arrays.push_back({.name = name,
+                           .type = stored.type,
+                           .shape = stored.shape,
+                           .damaged = report.problems.size() > before});
+}
+
+}  // namespace
+
 void inspect_data(FileReport& report) {
   const DataFile file(report.path);
   report.schema_version = file.schema_version();
@@ -13,18 +29,14 @@ void inspect_data(FileReport& report) {
     names += (names.empty() ? "" : ", ") + name;
   }
   for (const auto& split : file.splits()) {
-    const std::size_t before = report.problems.size();
-    noting_problems(report, [&] { file.verify(split); });
-    report.arrays.push_back({.name = split + "/images",
-                             .type = to_string(file.type(split)),
-                             .shape = file.shape(split),
-                             .damaged = report.problems.size() > before});
+    inspect_array(report, split + "/images", file.images_as_stored(split),
+                  [&] { file.verify_images(split); });
     if (!file.has_checksum(split)) {
       report.notes.push_back("array '" + split + "/images' has no checksum");
     }
     if (!file.has_labels(split)) continue;
-    report.arrays.push_back(
-        {.name = split + "/labels", .type = "int64", .shape = {file.shape(split)[0]}});
+    inspect_array(report, split + "/labels", file.labels_as_stored(split),
+                  [&] { file.verify_labels(split); });
   }
 }
 

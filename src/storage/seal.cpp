@@ -40,18 +40,15 @@ struct Ending {
 /// Reads from a file at given places.
 class Reader {
  public:
-  explicit Reader(const std::string& path) : path_(path), file_(path, O_RDONLY) {
-    struct stat state {};
-    if (::fstat(file_.number(), &state) != 0) fail();
-    size_ = static_cast<std::uint64_t>(state.st_size);
-  }
+  explicit Reader(const std::string& path)
+      : path_(path), size_(size_of(path)), file_(path, O_RDONLY) {}
   std::uint64_t size() const { return size_; }
   void read(std::uint64_t first, void* data, std::size_t bytes) const {
     auto* to = static_cast<char*>(data);
     while (bytes > 0) {
       const ssize_t got = ::pread(file_.number(), to, bytes, static_cast<off_t>(first));
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail();
+      if (got < 0) fail(path_, std::strerror(errno));
       if (got == 0) throw Error(ExitCode::input_output, path_ + " became shorter meanwhile");
       to += got;
       first += static_cast<std::uint64_t>(got);
@@ -60,13 +57,21 @@ class Reader {
   }
 
  private:
-  [[noreturn]] void fail() const {
-    throw Error(ExitCode::input_output, "cannot read " + path_ + ": " + std::strerror(errno));
+  /// Looks before it opens: a pipe would wait for a writer.
+  static std::uint64_t size_of(const std::string& path) {
+    struct stat state {};
+    if (::stat(path.c_str(), &state) != 0) fail(path, std::strerror(errno));
+    if (!S_ISREG(state.st_mode)) fail(path, "it is no regular file");
+    return static_cast<std::uint64_t>(state.st_size);
+  }
+
+  [[noreturn]] static void fail(const std::string& path, const std::string& reason) {
+    throw Error(ExitCode::input_output, "cannot read " + path + ": " + reason);
   }
 
   std::string path_;
+  std::uint64_t size_;
   Descriptor file_;
-  std::uint64_t size_{0};
 };
 
 void add_extents(std::vector<Extent>& extents, const hdf5::Dataset& array) {
@@ -173,7 +178,9 @@ std::string seal_problem(Seal seal, const std::string& schema_version) {
            "dimension scales, ...)";
   }
   if (seal == Seal::none && !schema_version.empty() && schema_version != "1.0") {
-    return "it doesn't end with its seal: it is truncated, or another program has changed it";
+    return "it doesn't end with its seal: it is truncated, or another program has changed it (if "
+           "that was meant, set its attribute schema_version to \"1.0\": then no seal is asked "
+           "for)";
   }
   return "";
 }

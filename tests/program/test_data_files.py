@@ -1,4 +1,5 @@
 """HDF5 data files as people write them with h5py: read for what they are, or refused in one sentence."""
+import json
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy
 import pytest
 
 from conftest import CONVNET
-from program import FINISHED, INPUT_OUTPUT, ROOT, ends, run, trains
+from program import CONFIGURATION, FINISHED, INPUT_OUTPUT, ROOT, ends, run, trains
 from refusals import refused, train_here, untouched
 
 one_and_four = pytest.mark.parametrize("ranks", [1, 4])
@@ -115,6 +116,7 @@ def test_points_without_a_range_are_refused(tmp_path, make):
 
 
 @pytest.mark.parametrize("values, words", [
+    (lambda images: images.transpose(0, 2, 3, 1), ["channels last", "transpose(0, 3, 1, 2)"]),
     (lambda images: images.astype("u2"), ["uint16", "expected uint8"]),
     (lambda images: images.transpose(0, 2, 3, 1)[..., 0], ["(64, 8, 8)"]),
     (lambda images: images.astype("S3"), ["text"]),
@@ -175,6 +177,40 @@ def test_an_edit_by_another_program_is_told(sealed, tmp_path, convnet):
     with h5py.File(sealed, "a") as file:
         file["train/labels"][0] = 1
     refused(run("inspect", sealed), INPUT_OUTPUT, sealed, "another program has changed it")
+    refused(train_here(tmp_path, {"data.path": sealed}, convnet), INPUT_OUTPUT, sealed, "another program", '"1.0"')
+    with h5py.File(sealed, "a") as file:
+        file.attrs["schema_version"] = "1.0"  # whoever writes this answers for the file
+    ends(run("inspect", sealed), FINISHED)
+    trains(tmp_path / "edited", {"data.path": sealed, "run.iterations": 1}, convnet)
+
+
+def test_arrays_are_told_as_they_stand(tmp_path, make, images):
+    def change(file):
+        file.attrs["value_range"] = [0.0, 255.0]
+        file["train/labels"] = numpy.arange(64, dtype="i1")[:, None]
+    make(images.astype("f8"), change)
+    result = run("inspect", tmp_path / "made.h5", "--json")
+    refused(result, INPUT_OUTPUT, "labels", "int8", "(64, 1)")
+    (one,) = json.loads(result.stdout)["inspected"]
+    assert [(a["name"], a["type"], a["shape"], a["damaged"]) for a in one["arrays"]] == [
+        ("train/images", "float64", [64, 1, 8, 8], False), ("train/labels", "int8", [64, 1], True)]
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "text"])
+def test_a_data_path_that_is_no_hdf5_file(tmp_path, convnet, kind):
+    path = tmp_path / "data"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "npz":
+        numpy.savez(path.open("wb"), images=numpy.zeros(3))
+    else:
+        path.write_text("hello")
+    refused(train_here(tmp_path, {"data.path": path}, convnet), INPUT_OUTPUT, path, "convert_images.py")
+
+
+def test_a_data_path_beside_points_that_are_computed(tmp_path):
+    result = train_here(tmp_path, {"data.path": "points.h5"})
+    refused(result, CONFIGURATION, "data.path", "data.type is", "set it to file", lines=None)
 
 
 @pytest.mark.parametrize("shape", [(2 ** 62, 1, 8, 8), (2 ** 40, 2 ** 10, 2 ** 10, 2 ** 10)])

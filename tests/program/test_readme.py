@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from program import PROGRAM, ROOT, SMOKE, ends, environment, run, FINISHED
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,6 +78,15 @@ def test_the_python_lines_read_a_run(local_run):
     assert names["draws"].posterior["x"].sizes["draw"] == 1
     assert names["bank"].shape[0] == 64
     assert "layers.0.weight" in names["weights"]
+
+
+def test_pictures_of_ones_own_train(tmp_path, images):
+    for name, image in zip("abc", images):
+        Image.fromarray(image[0]).save(tmp_path / f"{name}.png")
+    (block,) = [block for block in blocks("sh") if "pictures.h5" in block]
+    convert, line = block.replace(" pictures ", f" {tmp_path} ").replace("pictures.h5", f"{tmp_path}/out.h5").splitlines()
+    ends(subprocess.run(convert.split(), cwd=ROOT, capture_output=True, text=True), FINISHED)
+    ends(run(*line.split()[1:], "--dry-run"), FINISHED)
 
 
 def test_the_data_of_ones_own_train(tmp_path):

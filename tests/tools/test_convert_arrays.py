@@ -107,7 +107,9 @@ def test_broken_arrays_are_named(source, output, images):
     (source / "b.npz").write_bytes((source / "b.npz").read_bytes()[:-40])
     assert "b.npz" in complaint(5, source / "b.npz", output)
     np.save(source / "c.npy", np.array([None, 1]), allow_pickle=True)
-    assert "holds no" in complaint(5, source / "c.npy", output)
+    assert "of type object and shape [2]" in complaint(5, source / "c.npy", output)
+    np.save(source / "d.npy", np.zeros((100, 2)))  # points
+    assert "shape [100, 2]" in complaint(5, source / "d.npy", output)
 
 
 def test_arrays_without_images_or_pixels(source, output):
@@ -130,7 +132,14 @@ def test_the_axis_of_the_channels(source, output, shape, axes, stored):
     assert data.train.images.shape == stored
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 8, 3), (2, 8, 9, 2), (2, 2, 8, 9), (2, 4, 8, 9), (2, 1, 8, 4)])
+@pytest.mark.parametrize("shape", [(2, 8, 9, 2), (2, 2, 8, 9), (2, 28, 28, 28)])
+def test_volumes_and_more_channels_are_no_pictures(source, output, shape):
+    np.save(source / "a.npy", np.zeros(shape, np.uint8))
+    for options in ([], ["--axes", "nchw"]):
+        assert str(list(shape)) in complaint(5, source, output, *options)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 3), (2, 4, 8, 9), (2, 1, 8, 4)])
 def test_an_unclear_axis_is_asked_for(source, output, shape):
     np.save(source / "a.npy", np.zeros(shape, np.uint8))
     assert "--axes nchw or --axes nhwc" in complaint(5, source, output)
@@ -176,13 +185,26 @@ def test_values_of_every_depth(source, output, values, expected, said):
 
 
 @pytest.mark.parametrize("values, bad", [
-    (np.array([0.5, 1.5], np.float32), "1.5"), (np.array([-1.0, 1.0]), "-1.0"), (np.array([0, np.nan]), "nan"),
+    (np.array([0.5, 1.5], np.float32), "1.5"), (np.array([-1.0, 1.0]), "-1.0"),
     (np.array([0, np.inf]), "inf"), (np.array([0, 256], np.int64), "256"), (np.array([-1, 5], np.int8), "-1"),
     (np.array([0, 255], np.uint16), "255"), (np.array([0, 70000], np.uint32), "70000")])
 def test_values_without_a_rule_ask_for_range(source, output, values, bad):
     np.save(source / "a.npy", values[None, None])
     message = complaint(5, source, output)
     assert "--range" in message and bad in message
+
+
+def test_no_range_helps_a_nan(source, output):
+    np.save(source / "a.npy", np.array([[[0, np.nan]]]))
+    for options in ([], ["--range", "0,1"]):
+        message = complaint(5, source, output, *options)
+        assert "NaN" in message and "--range" not in message
+
+
+def test_a_value_outside_the_range_given(source, output):
+    np.save(source / "a.npy", np.array([[[0.0, 2.0]]]))
+    message = complaint(5, source, output, "--range", "-1,1")  # a negative number is no option
+    assert "2.0" in message and "--range says -1 to 1" in message and "use --range" not in message
 
 
 @pytest.mark.parametrize("values, limits, expected", [
@@ -218,3 +240,13 @@ def test_if_missing_with_an_array(source, output, images):
     assert "up to date" in convert(source / "a.npy", output, "--if-missing").out
     np.save(source / "a.npy", images[:3])
     assert len(converted(source / "a.npy", output, "--if-missing").train.images) == 3
+
+
+def test_labels_can_be_left_out(source, output, images):
+    """Rows that are not one-hot stop nobody who wants the images alone."""
+    np.savez(source / "a.npz", train_images=images, train_labels=np.ones((6, 14)))
+    assert "--labels none" in complaint(5, source, output)
+    data = converted(source, output, "--labels", "none")
+    assert data.train.labels is None and data.names is None and len(data.train.images) == 6
+    np.savez(source / "a.npz", train_images=images, train_labels=np.arange(6))
+    assert converted(source, output, "--labels", "none").train.labels is None

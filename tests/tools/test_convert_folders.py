@@ -234,3 +234,30 @@ def test_labels_stay_with_their_pictures(source, output):
     data = converted(source, output, "--limit", 30)
     for colour, label in zip(colours(data.train), data.train.labels):
         assert data.names[label] == f"c{colour // 10}"
+
+
+# --- names that are asked for -------------------------------------------------------------------------
+def test_classes_are_put_into_the_order_asked_for(source, output):
+    make(source, cat=2, dog=1)
+    data = converted(source, output, "--classes", "dog,cat")
+    assert data.names == ["dog", "cat"] and data.train.labels == [1, 1, 0]
+    data = converted(source, output, "--classes", "bird,cat,dog")  # as another data set numbers them
+    assert data.names == ["bird", "cat", "dog"] and data.train.labels == [1, 1, 2]
+
+
+def test_other_names_for_classes_are_told(source, output):
+    make(source, n01=1, n02=2)
+    data = converted(source, output, "--classes", "cat,dog")
+    assert data.names == ["cat", "dog"] and data.train.labels == [0, 1, 1]
+    assert "n01 is called cat, n02 is called dog" in data.said
+
+
+@pytest.mark.parametrize("names", ["cat", "cat,bird", "a,b,c"])
+def test_names_that_do_not_fit_the_classes(source, output, names):
+    make(source, cat=2, dog=1)
+    assert "cat, dog" in complaint(2, source, output, "--classes", names)
+
+
+def test_classes_of_pictures_without_labels(source, output):
+    make(source, cat=2)
+    assert "no labels" in complaint(2, source / "cat", output, "--classes", "a,b")

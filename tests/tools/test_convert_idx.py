@@ -233,3 +233,17 @@ def test_broken_pickles_and_those_that_run_code(source, output, content):
     (source / "data_batch_1").write_bytes(content)
     assert "data_batch_1 is no CIFAR file for Python" in complaint(5, source, output)
     assert convert(source, output).out == ""  # nothing ran
+
+
+@pytest.mark.parametrize("suffix", ["", ".bin"])
+def test_missing_batches_of_cifar_are_told(source, output, generator, suffix):
+    pixels = generator.integers(0, 256, (3, 3072), dtype=np.uint8)
+    for n in (1, 2, 4, 5):
+        content = pickle.dumps({b"data": pixels, b"labels": [0, 1, 2]}) if not suffix else \
+            b"".join(bytes([i]) + row.tobytes() for i, row in enumerate(pixels))
+        (source / f"data_batch_{n}{suffix}").write_bytes(content)
+    data = converted(source, output)
+    assert "4 of the 5 batches" in data.said and "data_batch_3 is not there" in data.said
+    assert len(data.train.images) == 12
+    (source / f"data_batch_3{suffix}").write_bytes(content)
+    assert "of the 5 batches" not in converted(source, output).said

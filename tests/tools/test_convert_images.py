@@ -304,3 +304,26 @@ def test_the_tool_runs_where_the_terminal_knows_ascii_only(pictures, tmp_path):
     result = subprocess.run([sys.executable, TOOL, pictures, "-o", tmp_path / "out.h5"], env=environment,
                             capture_output=True, text=True)
     assert result.returncode == 0 and "16\\xd716" in result.stdout
+
+
+def test_cropping_and_limits_are_told_and_kept(tmp_path, generator):
+    for i, shape in enumerate([(8, 8), (8, 12), (12, 8)]):
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    assert "longer sides are cropped" in refused(5, tmp_path, "-o", tmp_path / "out.h5")
+    data = converted(tmp_path, tmp_path / "out.h5", "--size", "8", "--limit", "2")
+    assert "1 image is no square: --size cropped the longer side" in data.said
+    assert "--limit: 2 of 3 images of the train split" in data.said
+    assert data.provenance["images"] == {"train": "2 of 3"} and len(data.provenance["told"]) == 2
+
+
+@pytest.mark.parametrize("what", ["images", "labels"])
+def test_if_missing_mends_a_damaged_file(pictures, tmp_path, what):
+    output = tmp_path / "out.h5"
+    converted(pictures, output)
+    with h5py.File(output) as file:
+        place = file[f"train/{what}"].id.get_offset()
+    whole = output.read_bytes()
+    assert "up to date" in convert(pictures, output, "--if-missing").out
+    output.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1:])
+    assert "up to date" not in convert(pictures, output, "--if-missing").out
+    assert "up to date" in convert(pictures, output, "--if-missing").out

@@ -19,6 +19,9 @@ def channel_axis(shape, axes, name):
     if len(shape) == 3:
         return None
     first, last = shape[1] in (1, 3), shape[3] in (1, 3, 4)
+    if not {1, 3, 4} & {shape[1], shape[3]}:
+        raise InputError(f"{name} has the shape {list(shape)}: expected pictures of 1, 3 or 4 channels; volumes, or "
+                         "pictures of more channels, are not read.")
     if axes is not None:
         axis = {"nchw": 1, "nhwc": 3}[axes]
         if shape[axis] not in (1, 3, 4):
@@ -151,7 +154,7 @@ def array_source(arrays, options):
     splits, used = [], []
     for name in in_order(images):
         array = images[name]
-        labels = labels_for(array, arrays)
+        labels = None if options.labels == "none" else labels_for(array, arrays)
         read = image_reader(array.load(), array.called, options)
         used += [array, labels]
         splits.append(Split(name, None if labels is None else one_for_each(labels.load(), labels.called),
@@ -170,7 +173,7 @@ def one_for_each(labels, called):
     if labels.ndim == 2:
         if labels.dtype.kind in "SU" or not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):
             raise InputError(f"{called} has the shape {list(labels.shape)}, but its rows aren't one-hot: "
-                             "expected one label for each image.")
+                             "expected one label for each image; --labels none leaves them out.")
         labels = labels.argmax(1)
     if labels.dtype.kind == "f":
         if not (np.isfinite(labels) & (labels == np.rint(labels))).all():

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from .arrays import image_reader
-from .errors import InputError, first_line, shown
+from .errors import InputError, first_line, say, shown
 from .idx import read_bytes
 from .splits import Source, Split
 
@@ -28,12 +28,29 @@ def source_of(groups, labels_of, pixels_of, names, options):
     return Source(splits, names)
 
 
+def level(options):
+    """Which of CIFAR-100's labels are read."""
+    return "coarse" if options.labels == "coarse" else "fine"
+
+
 def batches(files, suffix):
     """CIFAR-10's files by split, in the order of their numbers."""
     train = [p for p in files if (m := BATCH.fullmatch(p.name)) and (m[2] or "") == suffix]
-    train.sort(key=lambda p: int(BATCH.fullmatch(p.name)[1]))
+    train.sort(key=number_of)
     groups = {"train": train, "test": [p for p in files if p.name == "test_batch" + suffix]}
     return {split: paths for split, paths in groups.items() if paths}
+
+
+def number_of(path):
+    return int(BATCH.fullmatch(path.name)[1])
+
+
+def tell_missing(train):
+    """Says which of CIFAR-10's five batches are not there."""
+    missing = sorted(set(range(1, 6)) - set(map(number_of, train)))
+    if missing:
+        say(f"{shown(train[0].parent)} holds {len(train)} of the 5 batches of CIFAR-10's train split: "
+            f"{', '.join(f'data_batch_{n}' for n in missing)} {'is' if len(missing) == 1 else 'are'} not there")
 
 
 def named(files, suffix):
@@ -79,9 +96,11 @@ def binary_source(files, options):
         names, kind, highest, column = by_name.get("batches.meta.txt"), "CIFAR-10", [9], 0
     else:
         groups = named(files, ".bin")
-        names, kind = by_name.get(f"{options.labels}_label_names.txt"), "CIFAR-100"
-        highest, column = [COARSE - 1, FINE - 1], ["coarse", "fine"].index(options.labels)
+        names, kind = by_name.get(f"{level(options)}_label_names.txt"), "CIFAR-100"
+        highest, column = [COARSE - 1, FINE - 1], ["coarse", "fine"].index(level(options))
     records = {p: read_records(p, kind, highest) for paths in groups.values() for p in paths}
+    if kind == "CIFAR-10" and "train" in groups:
+        tell_missing(groups["train"])
     return source_of(groups, lambda p: records[p][:, column], lambda p: records[p][:, len(highest):],
                      read_names(names) if names else None, options)
 
@@ -206,8 +225,10 @@ def python_source(files, options):
         key, classes, meta, names_key = "labels", 10, by_name.get("batches.meta"), "label_names"
     else:
         groups = named(files, "")
-        key, classes = f"{options.labels}_labels", {"fine": FINE, "coarse": COARSE}[options.labels]
-        meta, names_key = by_name.get("meta"), f"{options.labels}_label_names"
+        key, classes = f"{level(options)}_labels", {"fine": FINE, "coarse": COARSE}[level(options)]
+        meta, names_key = by_name.get("meta"), f"{level(options)}_label_names"
     records = {p: read_batch(p, key, classes) for paths in groups.values() for p in paths}
+    if key == "labels" and "train" in groups:
+        tell_missing(groups["train"])
     return source_of(groups, lambda p: records[p][0], lambda p: records[p][1],
                      read_meta(meta, names_key) if meta else None, options)

@@ -10,8 +10,8 @@ import xxhash
 
 from . import seal
 from .broken import classes_of, refuse_or_tell, refuse_vanished
-from .errors import InputError, first_line, shown, utf8
-from .fitting import describe, fit, spread
+from .errors import InputError, first_line, said, say, shown, utf8
+from .fitting import describe, spread
 from .pictures import BrokenPicture
 from .progress import Progress
 
@@ -72,6 +72,11 @@ def write_images(file, source, options):
         refuse_vanished(source, {split.name: split.kept for split in source.splits}, classes_of(source, wanted))
     options.depth.finish()
     options.composing.finish()
+    options.fitting.finish()
+    for split in source.splits:
+        if len(wanted[split.name]) < split.count:
+            say(f"--limit: {len(wanted[split.name]):,} of {split.count:,} images of the {split.name} split, "
+                "spread evenly")
     check_shapes(options.source, file)
 
 
@@ -85,13 +90,13 @@ def write_split(group, split, indices, options, broken, progress):
             broken.append(error)
             progress.advance(1)
             continue
-        image = fit(image, options)
+        image = options.fitting.fit(image)
         if batch is None:
             first_name = name
             batch = Batch(group, len(indices), image.shape, split.digest)
         if image.shape != batch.shape:
             raise InputError(f"{name} is {describe(image.shape)}, but {first_name} is {describe(batch.shape)}: "
-                             "use --size N to bring all images to one size.")
+                             "use --size N to bring all images to one size (their longer sides are cropped), or --pad N.")
         batch.add(image)
         split.kept.append(index)
         progress.advance(1)
@@ -159,6 +164,20 @@ def finish(file, source, classes, told):
         file.attrs[name] = text
 
 
+def images_are_whole(path):
+    """Whether the images of a data file agree with their checksums."""
+    with h5py.File(path, "r") as file:
+        for group in file.values():
+            digest = xxhash.xxh64()
+            images = group["images"]
+            rows = max(1, BATCH_BYTES // max(1, int(np.prod(images.shape[1:]))))
+            for begin in range(0, len(images), rows):
+                digest.update(images[begin:begin + rows])
+            if digest.hexdigest() != group.attrs["checksum"]:
+                return False
+    return True
+
+
 def write_dimensions(dataset, names, scales):
     """Named dimensions as netCDF-4 readers expect them: scales without values, one per name and length."""
     for axis, name in enumerate(names):
@@ -174,7 +193,8 @@ def provenance(source, options, command, left_out):
     """Where the images come from and what was done to them, as JSON."""
     told = {"command": utf8(command), "source": utf8(pathlib.Path(options.source).resolve()),
             "files": {split.name: [utf8(name) for name in split.files[:LISTED]] for split in source.splits},
-            "values": options.depth.rules, "left_out": left_out,
+            "images": {split.name: f"{len(split.kept):,} of {split.count:,}" for split in source.splits},
+            "values": options.depth.rules, "told": said(), "left_out": left_out,
             "broken": [utf8(error) for error in source.broken[:LISTED]],
             "created_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
     return json.dumps(told, indent=1, ensure_ascii=False)

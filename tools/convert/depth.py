@@ -36,7 +36,7 @@ class Depth:
 
     def stretch(self, values, name):
         low, high = self.limits
-        check(values, low, high, name, f"--range says {low:g} to {high:g}")
+        check(values, low, high, name, f"--range says {low:g} to {high:g}", "give a range that holds all values.")
         scaled = (values.astype(np.float64) - low) * 255 / (high - low)
         return self.follow(f"--range: {low:g} is 0 and {high:g} is 255, rounded", rounded(scaled))
 
@@ -61,9 +61,13 @@ def rounded(values):
     return np.rint(values).astype(np.uint8)
 
 
-def check(values, low, high, name, rule):
+ASK_FOR_RANGE = "use --range LOW,HIGH to say which values become 0 and 255."
+
+
+def check(values, low, high, name, rule, advice=ASK_FOR_RANGE):
     inside = (values >= low) & (values <= high)  # false for NaN
     if not inside.all():
         value = values[~inside].flat[0]
-        raise InputError(f"{name} holds the value {value}, but {rule}: use --range LOW,HIGH "
-                         "to say which values become 0 and 255.")
+        if np.isnan(value):
+            raise InputError(f"{name} holds a value that is no number (NaN): mend it, or leave that image out.")
+        raise InputError(f"{name} holds the value {value}, but {rule}: {advice}")

@@ -32,9 +32,18 @@ def counted(count, noun):
     return f"{count:,} {noun if count == 1 else plural}"
 
 
+SAID = []  # for the provenance of the file that is made
+
+
 def say(sentence):
     """Tells on stdout what the user should know of how the images were read."""
+    SAID.append(sentence)
     print(sentence, flush=True)
+
+
+def said():
+    """All that was told so far, for the file's provenance."""
+    return [utf8(sentence) for sentence in SAID]
 
 
 def first_line(error):

@@ -2,20 +2,33 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-from .errors import UsageError
+from .errors import UsageError, counted, say
 
 
-def fit(image, options):
-    """One image (channel, height, width) after --transpose, --grayscale, --size (square, Lanczos) and --pad."""
-    if options.transpose:
-        image = image.transpose(0, 2, 1)
-    if options.grayscale and image.shape[0] == 3:
-        image = np.asarray(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).convert("L"))[None]
-    size = options.size
-    if size is not None and image.shape[1:] != (size, size):
-        channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in image]
-        image = np.stack([np.asarray(ImageOps.fit(c, (size, size), Image.Resampling.LANCZOS)) for c in channels])
-    return image if options.pad is None else padded(image, options.pad)
+class Fitting:
+    """Brings images to the wanted orientation, channels and size, and counts those that lose a part."""
+
+    def __init__(self, options):
+        self.options, self.cropped = options, 0
+
+    def fit(self, image):
+        """One image (channel, height, width) after --transpose, --grayscale, --size (square, Lanczos) and --pad."""
+        options = self.options
+        if options.transpose:
+            image = image.transpose(0, 2, 1)
+        if options.grayscale and image.shape[0] == 3:
+            image = np.asarray(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).convert("L"))[None]
+        size = options.size
+        if size is not None and image.shape[1:] != (size, size):
+            self.cropped += image.shape[1] != image.shape[2]
+            channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in image]
+            image = np.stack([np.asarray(ImageOps.fit(c, (size, size), Image.Resampling.LANCZOS)) for c in channels])
+        return image if options.pad is None else padded(image, options.pad)
+
+    def finish(self):
+        if self.cropped:
+            say(f"{counted(self.cropped, 'image')} {'is' if self.cropped == 1 else 'are'} no square: --size cropped "
+                "the longer side")
 
 
 def padded(image, pad):

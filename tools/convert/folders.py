@@ -95,7 +95,7 @@ def split_of_pictures(name, folders, classes, looks, reader):
         before = len(samples)
         samples += [(path, frame) for path in paths if path in looks for frame in looks[path].frames]
         labels += [None if class_name is None else classes.index(class_name)] * (len(samples) - before)
-    described = [f"{name}/{utf8(c)}/ ({counted(len(p), 'image')})" if c else counted(len(p), "image")
+    described = [f"{utf8(c)} ({counted(len(p), 'file')})" if c else counted(len(p), "file")
                  for c, p in folders.items()]
 
     def read(index):

@@ -3,7 +3,7 @@ import hashlib
 
 import numpy as np
 
-from .errors import InputError, UsageError, counted, say, utf8
+from .errors import InputError, UsageError, counted, say, some, utf8
 
 FASHION_CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -16,15 +16,31 @@ def name_classes(source, asked):
     """Numbers the labels of all splits as classes; returns the classes' names, or None without labels."""
     labelled = [split for split in source.splits if split.labels is not None and len(split.labels)]
     if not labelled:
+        if asked:
+            raise UsageError("--classes names classes, but the source has no labels: leave it out.")
         return None
     if len({split.labels.dtype.kind == "U" for split in labelled}) > 1:
         raise InputError("some splits have texts as labels and others numbers: expected one kind for all.")
     values = sorted(set().union(*(np.unique(split.labels).tolist() for split in labelled)))
-    known = asked or source.class_names or (FASHION_CLASSES if is_fashion(labelled) else None)
-    names, numbers = classes_of(values, known, asked)
+    if asked and source.class_names:
+        names, numbers = renamed(values, [utf8(name) for name in source.class_names], asked)
+    else:
+        known = asked or source.class_names or (FASHION_CLASSES if is_fashion(labelled) else None)
+        names, numbers = classes_of(values, known, asked)
     for split in labelled:
         split.labels = numbers[np.searchsorted(values, split.labels)].astype(np.int64)
     return [utf8(name) for name in names]
+
+
+def renamed(values, own, asked):
+    """Puts the source's own class names into the order that is asked for, or gives them other names."""
+    if set(asked) >= set(own):
+        return asked, np.array([asked.index(own[value]) for value in values])
+    if len(asked) != len(own) or set(asked) & set(own):
+        raise UsageError(f"--classes names {some(asked, limit=6)}, but the source's classes are {some(own, limit=6)}: "
+                         "name all of these in the wanted order, or give each another name.")
+    say(f"classes: {some([f'{old} is called {new}' for old, new in zip(own, asked)], limit=6)}")
+    return asked, np.array(values)
 
 
 def classes_of(values, known, asked):

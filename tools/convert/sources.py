@@ -3,7 +3,7 @@ import os
 import pathlib
 
 from . import arrays, cifar, idx
-from .errors import InputError, shown
+from .errors import InputError, shown, some
 from .folders import find_pictures, folder_source
 from .tree import Folder, Walk
 
@@ -48,6 +48,7 @@ def open_source(tree, options):
                          "move what isn't wanted.")
     for read, _ in found.values():
         return read(options)
+    refuse_other_arrays(tree)
     raise InputError(f"{shown(options.source)} holds no {KINDS}.{what_else(tree)}")
 
 
@@ -69,6 +70,15 @@ def kinds_in(files, tree):
     if found and list(found) != ["pictures"]:
         tree.left_out.counts.pop("other", None)  # each kind tells itself what it didn't use
     return found
+
+
+def refuse_other_arrays(tree):
+    """Complains of arrays that are no images by their shape or type."""
+    stored = arrays.array_files(tree.root.files)
+    if stored:
+        listed = some([f"{array.called} of type {array.type} and shape {list(array.shape)}" for array in stored])
+        raise InputError(f"{listed}: no images; expected numbers (sample, height, width), with an axis of channels or "
+                         "without. Points go into an HDF5 file by h5py (README, \"Your own data\").")
 
 
 def what_else(tree):

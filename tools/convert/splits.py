@@ -1,6 +1,8 @@
 """Holds what every source hands over: splits of images, their labels and their classes."""
 import re
 
+from .errors import counted, say
+
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test",
           "val": "val", "valid": "valid", "validation": "validation"}
 SPLIT_WORD = re.compile(r"(?:^|[^a-z])[xy]?(train|training|test|testing|t10k|val|valid|validation)[xy]?(?![a-z])")
@@ -21,6 +23,15 @@ class Source:
     def __init__(self, splits, class_names=None, broken=(), pictures=0):
         self.splits, self.class_names = splits, class_names
         self.broken, self.pictures = list(broken), pictures  # of so many files
+
+    def drop_labels(self):
+        """Leaves out all labels, and says how many."""
+        count = sum(len(split.labels) for split in self.splits if split.labels is not None)
+        for split in self.splits:
+            split.labels = None
+        self.class_names = None
+        if count:
+            say(f"left out: {counted(count, 'label')} (--labels none)")
 
 
 def split_of(name):
