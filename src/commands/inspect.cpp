@@ -7,7 +7,9 @@
 
 #include "commands/command.hpp"
 #include "commands/inspect_report.hpp"
+#include "config/printable.hpp"
 #include "parallel/agree.hpp"
+#include "run/stop.hpp"
 
 namespace stanley {
 namespace {
@@ -32,8 +34,8 @@ bool is_directory_for_all(Communicator& communicator, const std::string& path) {
 /// The one sentence about what can't be trusted.
 [[noreturn]] void refuse(const std::vector<Untrusted>& bad, std::size_t files) {
   if (bad.size() == 1) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} is not to be trusted: {}", bad.front().path, bad.front().reason));
+    throw Error(ExitCode::input_output, fmt::format("{} is not to be trusted: {}", bad.front().path,
+                                                    printable(bad.front().reason)));
   }
   std::string names;
   for (const auto& one : bad) names += (names.empty() ? "" : ", ") + one.path;
@@ -152,6 +154,7 @@ void add_inspect_command(CLI::App& app, Command& chosen) {
   command->add_flag("--json", options->json, "One JSON object instead of text");
   command->callback([options, &chosen] {
     chosen = [options](Session& session, Log&) {
+      release_signals();
       return options->difference ? compare(*options, session) : inspect(*options, session);
     };
   });

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "commands/inspect_report.hpp"
+#include "config/printable.hpp"
 #include "storage/array.hpp"
 
 // The reports of `stanley inspect` as a person reads them.
@@ -36,7 +37,7 @@ std::string verdict_text(const FileReport& report) {
   if (report.verified() && !report.notes.empty()) {
     text += fmt::format(" as far as can be told: {}", fmt::join(report.notes, "; "));
   }
-  for (const auto& problem : report.problems) text += "\n    " + problem;
+  for (const auto& problem : report.problems) text += "\n    " + printable(problem);
   return text;
 }
 
@@ -81,10 +82,11 @@ void add_texts(std::string& text, const FileReport& report) {
   bool heading = false;
   for (const auto& [name, value] : report.texts) {
     // The configuration has many lines, and an option of its own.
-    if (value.empty() || value.find('\n') != std::string::npos) continue;
+    const bool many_lines = value.find('\n') != std::string::npos && name != "class_names";
+    if (value.empty() || many_lines) continue;
     if (!heading) text += "\n  texts";
     heading = true;
-    text += fmt::format("\n    {:<20} {}", name, value);
+    text += fmt::format("\n    {:<20} {}", printable(name), printable(value));
   }
 }
 
@@ -93,8 +95,8 @@ void add_arrays(std::string& text, const FileReport& report) {
   text += fmt::format("\n  {}", counted(static_cast<std::int64_t>(report.arrays.size()), "array"));
   const std::size_t width = widest_name(report.arrays);
   for (const auto& array : report.arrays) {
-    std::string line = fmt::format("\n    {:<{}} {:<8} {}", array.name, width, array.type,
-                                   shape_text(array.shape));
+    std::string line = fmt::format("\n    {:<{}} {:<8} {}", printable(array.name), width,
+                                   array.type, shape_text(array.shape));
     if (array.shards > 0) line += ", " + counted(array.shards, "shard");
     if (array.damaged) line += "  DAMAGED";
     text += line;

@@ -42,6 +42,10 @@ void catch_signals() {
   install(SIGUSR2, on_checkpoint);
 }
 
+void release_signals() {
+  for (const int signal : {SIGUSR1, SIGTERM, SIGINT, SIGUSR2}) install(signal, SIG_DFL);
+}
+
 StopRequest take_request() {
   const StopRequest request{stop_requested != 0, checkpoint_requested != 0};
   checkpoint_requested = 0;

@@ -13,6 +13,9 @@ struct StopRequest {
 /// a warning may come seconds after the start.
 void catch_signals();
 
+/// Lets signals end the process at once again, for commands that write nothing.
+void release_signals();
+
 /// What this rank was asked since the last call; `stop` stays. Ranks agree on it themselves.
 StopRequest take_request();
 

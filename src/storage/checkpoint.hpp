@@ -16,6 +16,10 @@ namespace stanley {
 
 using Progress = std::map<std::string, std::variant<std::int64_t, double>>;
 
+/// The progress value of this name. Error(input_output) if there is none, or one of another kind.
+std::int64_t integer_of(const Progress& progress, const std::string& name);
+double real_of(const Progress& progress, const std::string& name);
+
 /// What a checkpoint holds (design, "Files").
 struct CheckpointContents {
   std::int64_t iteration{0};

@@ -50,10 +50,15 @@ Progress read_progress(const hdf5::File& file) {
   Progress progress;
   const auto group = hdf5::open_object(file, "progress");
   for (const auto& name : hdf5::attribute_names(group.id())) {
+    const auto numbers = hdf5::read_numbers(group.id(), name);
+    if (numbers->empty()) {
+      throw Error(ExitCode::input_output,
+                  "attribute '" + name + "' of '/progress' of " + file.path() + " holds no number");
+    }
     if (hdf5::is_integer(group.id(), name)) {
       progress[name] = hdf5::read_integer(group.id(), name).value();
     } else {
-      progress[name] = hdf5::read_numbers(group.id(), name).value().at(0);
+      progress[name] = numbers->front();
     }
   }
   return progress;
@@ -140,6 +145,28 @@ CheckpointHeader read_checkpoint_header(const std::string& path) {
     header.arrays.push_back(read_array_header(file, name));
   }
   return header;
+}
+
+namespace {
+
+template <typename Value>
+Value value_of(const Progress& progress, const std::string& name, const char* kind) {
+  const auto found = progress.find(name);
+  if (found != progress.end() && std::holds_alternative<Value>(found->second)) {
+    return std::get<Value>(found->second);
+  }
+  throw Error(ExitCode::input_output, "the checkpoint's /progress has no attribute '" + name +
+                                          "' that is " + kind + "; another program changed it");
+}
+
+}  // namespace
+
+std::int64_t integer_of(const Progress& progress, const std::string& name) {
+  return value_of<std::int64_t>(progress, name, "an integer");
+}
+
+double real_of(const Progress& progress, const std::string& name) {
+  return value_of<double>(progress, name, "a real number");
 }
 
 const StoredArray* CheckpointHeader::find(const std::string& name) const {

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
@@ -113,6 +114,21 @@ ChildReport in_child(const std::function<void(const Send&)>& step) {
     report.crash = "signal " + std::to_string(signal) + ", " + ::strsignal(signal);
   }
   return report;
+}
+
+std::string damage_of_crash(const ChildReport& report) {
+  return "it is damaged: HDF5 cannot read it to the end (" + report.crash + ")";
+}
+
+void prolong_child(int seconds) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_CPU, &limit);
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  limit.rlim_cur = static_cast<rlim_t>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                   static_cast<rlim_t>(seconds);
+  if (limit.rlim_max != RLIM_INFINITY) limit.rlim_cur = std::min(limit.rlim_cur, limit.rlim_max);
+  ::setrlimit(RLIMIT_CPU, &limit);
 }
 
 }  // namespace stanley

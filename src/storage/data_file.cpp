@@ -4,14 +4,17 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <limits>
 #include <memory>
 
 #include "config/error.hpp"
+#include "config/printable.hpp"
 #include "parallel/communicator.hpp"
 #include "storage/blocks.hpp"
+#include "storage/child.hpp"
 #include "storage/hdf5.hpp"
 #include "storage/seal.hpp"
 #include "storage/transfer.hpp"
@@ -19,7 +22,10 @@
 namespace stanley {
 namespace {
 
-[[noreturn]] void refuse(const std::string& reason) { throw Error(ExitCode::input_output, reason); }
+[[noreturn]] void refuse(const std::string& reason) {
+  // Names of splits and versions are the file's own words.
+  throw Error(ExitCode::input_output, printable(reason));
+}
 
 /// What verify() reads at a time.
 constexpr std::size_t piece_bytes = std::size_t{4} << 20;
@@ -72,9 +78,11 @@ bool looks_channels_last(const std::vector<std::int64_t>& shape) {
 void check_images(const std::string& path, const hdf5::File& file, const std::string& split) {
   const hdf5::Dataset images(file, images_name(split));
   const std::size_t rank = images.shape().size();
-  if (!total_bytes(sizeof(float), images.shape())) {
-    refuse(path + ": array '" + images_name(split) + "' can't be of shape " +
-           shape_text(images.shape()) + ": no memory holds that");
+  images.require_values();
+  for (std::size_t i = 1; i < rank; ++i) {
+    if (images.shape()[i] > 0) continue;
+    refuse(path + ": array '" + images_name(split) + "' of shape " + shape_text(images.shape()) +
+           " holds samples without elements");
   }
   if (rank == 4 && looks_channels_last(images.shape())) {
     refuse(path + ": array '" + images_name(split) + "' of shape " + shape_text(images.shape()) +
@@ -90,24 +98,23 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
          "(from a .npy file, too), or floats of that shape or (sample, dimension)");
 }
 
-/// Floats say nothing of the range that they stand in.
+/// Floats say nothing of the range that they stand in: a look at the first ones helps to choose it.
 [[noreturn]] void refuse_without_range(const std::string& path, const hdf5::File& file,
                                        const std::string& split) {
-  float lowest = std::numeric_limits<float>::infinity();
-  float highest = -lowest;
+  constexpr std::int64_t first_samples = 1000;
   const hdf5::Dataset images(file, images_name(split));
-  for_each_piece<float>(images, H5T_NATIVE_FLOAT, [&](std::span<const float> values, std::size_t) {
-    for (const float value : values) {
-      lowest = std::min(lowest, value);
-      highest = std::max(highest, value);
-    }
-  });
-  refuse(
-      fmt::format("{}: the images of split '{}' are floats, from {} to {}, and the file has no "
-                  "attribute value_range, the two numbers that data.range stands for: set it, "
-                  "in Python with h5py.File(\"{}\", \"a\").attrs[\"value_range\"] = [LOWEST, "
-                  "HIGHEST]",
-                  path, split, lowest, highest, path));
+  hdf5::Block first{std::vector<std::int64_t>(images.shape().size(), 0), images.shape()};
+  first.count[0] = std::min(first_samples, first.count[0]);
+  std::vector<float> values(first.elements());
+  hdf5::read_block(images, first, H5T_NATIVE_FLOAT, values.data());
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  refuse(fmt::format(
+      "{}: the images of split '{}' are floats, {}and the file has no attribute "
+      "value_range, the two numbers that become data.range: set it, in Python with "
+      "h5py.File(\"{}\", \"a\").attrs[\"value_range\"] = [LOWEST, HIGHEST]",
+      path, split,
+      values.empty() ? std::string() : fmt::format("the first ones from {} to {}, ", *low, *high),
+      path));
 }
 
 /// The schema version, of those that we read.
@@ -148,6 +155,15 @@ DataFile DataFile::open_checked(const std::string& path) {
   if (seal == Seal::broken) {
     refuse(path + " is damaged: " + seal_problem(seal, "") + "; convert or copy it again");
   }
+  if (seal == Seal::none) {
+    const ChildReport child = in_child([&](const Send&) {
+      prolong_child(description_seconds);
+      DataFile{path};
+    });
+    if (!child.crash.empty()) {
+      refuse(path + ": " + damage_of_crash(child) + "; convert or copy it again");
+    }
+  }
   DataFile file(path);
   if (const auto problem = seal_problem(seal, file.schema_version()); !problem.empty()) {
     refuse(path + ": " + problem);
@@ -175,8 +191,10 @@ DataFile::DataFile(const std::string& path)
     }
     return;
   }
-  if (range->size() != 2 || !((*range)[0] < (*range)[1])) {
-    refuse(path_ + ": attribute value_range must be two rising numbers");
+  const bool finite = std::all_of(range->begin(), range->end(),
+                                  [](double number) { return std::isfinite(number); });
+  if (range->size() != 2 || !finite || !((*range)[0] < (*range)[1])) {
+    refuse(path_ + ": attribute value_range must be two finite, rising numbers");
   }
   lowest_ = (*range)[0];
   highest_ = (*range)[1];
@@ -316,13 +334,14 @@ void DataFile::check_labels(const std::string& split, std::span<const std::int64
   }
 }
 
-void DataFile::verify_images(const std::string& split) const {
+void DataFile::verify_images(const std::string& split, const Progressed& progressed) const {
   check_split(split);
   if (shape(split)[0] == 0) refuse(path_ + ": the split '" + split + "' holds no images");
   const hdf5::Dataset images(*file_, images_name(split));
   if (type(split) == ElementType::float32) {
     for_each_piece<float>(images, H5T_NATIVE_FLOAT,
                           [&](std::span<const float> values, std::size_t place) {
+                            progressed();
                             check_numbers(split, values, place);
                           });
   } else {
@@ -331,21 +350,26 @@ void DataFile::verify_images(const std::string& split) const {
     XXH64_reset(state.get(), 0);
     for_each_piece<std::uint8_t>(images, H5T_NATIVE_UINT8,
                                  [&](std::span<const std::uint8_t> pixels, std::size_t) {
+                                   progressed();
                                    XXH64_update(state.get(), pixels.data(), pixels.size());
                                  });
     // Damage first: it is the reason of whatever else is wrong.
     check_checksum(split, XXH64_digest(state.get()));
-    for_each_piece<std::uint8_t>(
-        images, H5T_NATIVE_UINT8,
-        [&](std::span<const std::uint8_t> pixels, std::size_t) { check_range(split, pixels); });
+    for_each_piece<std::uint8_t>(images, H5T_NATIVE_UINT8,
+                                 [&](std::span<const std::uint8_t> pixels, std::size_t) {
+                                   progressed();
+                                   check_range(split, pixels);
+                                 });
   }
 }
 
-void DataFile::verify_labels(const std::string& split) const {
+void DataFile::verify_labels(const std::string& split, const Progressed& progressed) const {
   check_labels_fit(split);
-  for_each_piece<std::int64_t>(
-      hdf5::Dataset(*file_, labels_name(split)), H5T_NATIVE_INT64,
-      [&](std::span<const std::int64_t> labels, std::size_t) { check_labels(split, labels); });
+  for_each_piece<std::int64_t>(hdf5::Dataset(*file_, labels_name(split)), H5T_NATIVE_INT64,
+                               [&](std::span<const std::int64_t> labels, std::size_t) {
+                                 progressed();
+                                 check_labels(split, labels);
+                               });
 }
 
 }  // namespace stanley

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "storage/array.hpp"
+#include "storage/commit.hpp"
 
 namespace stanley {
 
@@ -71,9 +72,9 @@ class DataFile {
   std::vector<std::int64_t> read_labels(const std::string& split) const;
 
   /// Reads all images, or labels, of a split, a few MiB at a time, and makes the checks that
-  /// reading them makes.
-  void verify_images(const std::string& split) const;
-  void verify_labels(const std::string& split) const;
+  /// reading them makes; calls `progressed` before each piece.
+  void verify_images(const std::string& split, const Progressed& progressed) const;
+  void verify_labels(const std::string& split, const Progressed& progressed) const;
 
  private:
   void check_split(const std::string& split) const;

@@ -236,7 +236,7 @@ bool has_digest(const hdf5::Dataset& array) {
   return hdf5::read_unsigned(array.id(), digest_name).has_value();
 }
 
-bool agrees_with_digest(const hdf5::Dataset& array) {
+bool agrees_with_digest(const hdf5::Dataset& array, const Progressed& progressed) {
   const auto block = hdf5::read_integer(array.id(), digest_chains_name).value_or(0);
   if (array.shape().empty() || block < 1) return false;
   const auto alone = make_local_communicator();
@@ -244,9 +244,10 @@ bool agrees_with_digest(const hdf5::Dataset& array) {
   std::vector<std::uint64_t> digests;
   for (std::int64_t first = 0; first < chains; first += block) {
     const std::int64_t count = std::min(block, chains - first);
-    for (const std::uint64_t one : hdf5::digest_rows(*alone, array, {first, count}, count)) {
-      digests.push_back(one);
-    }
+    progressed();
+    const auto found =
+        hdf5::digest_rows(*alone, array, {first, count}, count, {.progressed = progressed});
+    digests.insert(digests.end(), found.begin(), found.end());
   }
   return fold(digests) == hdf5::read_unsigned(array.id(), digest_name);
 }

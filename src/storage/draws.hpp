@@ -54,7 +54,8 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
 
 /// One rank: whether an array of a draw file has a digest (of schema 1.0 it has none).
 bool has_digest(const hdf5::Dataset& array);
-/// One rank: reads all of the array, which makes HDF5 check the chunks' checksums too.
-bool agrees_with_digest(const hdf5::Dataset& array);
+/// One rank: reads all of the array, which makes HDF5 check the chunks' checksums too; calls
+/// `progressed` before and after each piece.
+bool agrees_with_digest(const hdf5::Dataset& array, const Progressed& progressed);
 
 }  // namespace stanley

@@ -57,6 +57,9 @@ CheckpointHeader read_sealed_header(const std::string& path) {
   CheckpointHeader header = read_checkpoint_header(path);
   const std::string problem = seal_problem(seal, header.schema_version);
   if (!problem.empty()) throw Error(ExitCode::input_output, path + ": " + problem);
+  if (header.iteration < 0 || integer_of(header.progress, "iteration") != header.iteration) {
+    throw Error(ExitCode::input_output, path + ": its progress is not that of its iteration");
+  }
   return header;
 }
 

@@ -1,5 +1,7 @@
 #include "storage/hdf5.hpp"
 
+#include <sys/stat.h>
+
 #include <utility>
 
 #include "config/error.hpp"
@@ -129,6 +131,11 @@ File File::create(const std::string& path) {
 }
 
 File File::open(const std::string& path, Mode mode) {
+  struct stat state {};
+  // HDF5 would wait for whoever writes into a pipe.
+  if (::stat(path.c_str(), &state) == 0 && !S_ISREG(state.st_mode)) {
+    throw Error(ExitCode::input_output, "cannot open " + path + ": it is no regular file");
+  }
   const Handle access = access_properties(path, mode);
   const hid_t id =
       H5Fopen(path.c_str(), mode == Mode::write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access.id());
@@ -189,6 +196,15 @@ void Dataset::check_space() const {
   throw Error(ExitCode::input_output, "array '" + name_ + "' of " + file_ + " is of shape " +
                                           shape_text(shape_) + " but holds " +
                                           std::to_string(held) + " bytes");
+}
+
+void Dataset::require_values() const {
+  const auto needed = total_bytes(sizeof(double), shape_);
+  const std::string array =
+      "array '" + name_ + "' of " + file_ + " is of shape " + shape_text(shape_);
+  if (!needed) throw Error(ExitCode::input_output, array + ", which no memory holds");
+  if (*needed == 0 || H5Dget_storage_size(id()) > 0) return;
+  throw Error(ExitCode::input_output, array + " and was never written");
 }
 
 H5T_class_t Dataset::type_class() const {
@@ -299,8 +315,12 @@ struct Visit {
 
 herr_t visit(hid_t group, const char* name, const H5L_info_t*, void* state) {
   auto& found = *static_cast<Visit*>(state);
+  H5L_info_t link;
+  if (H5Lget_info(group, name, &link, H5P_DEFAULT) < 0) return -1;
   H5O_info_t info;
-  if (H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) return -1;
+  if (H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) {
+    return link.type == H5L_TYPE_HARD ? -1 : 0;  // a path may lead nowhere
+  }
   if (info.type == found.kind) found.names.emplace_back(name);
   return 0;
 }

@@ -89,6 +89,9 @@ class Dataset {
   /// Throws Error(input_output) unless the file holds exactly the bytes of all its elements, as it
   /// does for a contiguous array of ours: a shape that overflows, or was never written, doesn't.
   void check_space() const;
+  /// Throws Error(input_output) where the array has elements and none was ever written, or more
+  /// than any memory holds.
+  void require_values() const;
   /// H5T_INTEGER, H5T_FLOAT, ...: of any size and byte order.
   H5T_class_t type_class() const;
   /// One rank alone: all of it, from or to memory.

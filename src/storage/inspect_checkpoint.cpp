@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <variant>
 
 #include "storage/checkpoint.hpp"
 #include "storage/checkpoint_schema.hpp"
@@ -29,16 +30,23 @@ void note_missing_parts(FileReport& report, const CheckpointHeader& header) {
       return array.name.rfind(group + "/", 0) == 0;
     });
   };
-  for (const char* group : {"parameters", "chains"}) {
-    if (!has_group(group)) {
-      report.problems.push_back(std::string("it is incomplete: it has no array of /") + group);
+  if (!has_group("parameters")) {
+    report.problems.emplace_back("it is incomplete: it has no array of /parameters");
+  }
+  for (const char* array : {"chains/state", "chains/age", "chains/restarts"}) {
+    if (header.find(array) == nullptr) {
+      report.problems.push_back(std::string("it is incomplete: it has no array /") + array);
     }
   }
   if (!header.texts.contains("config")) {
     report.problems.emplace_back("it is incomplete: it has no configuration");
   }
-  if (!header.progress.contains("iteration")) {
+  const auto progress = header.progress.find("iteration");
+  if (progress == header.progress.end()) {
     report.problems.emplace_back("it is incomplete: it has no progress");
+  } else if (header.iteration < 0 || !std::holds_alternative<std::int64_t>(progress->second) ||
+             std::get<std::int64_t>(progress->second) != header.iteration) {
+    report.problems.emplace_back("its progress is not that of its iteration");
   }
 }
 

@@ -19,7 +19,7 @@ void inspect_array(FileReport& report, const std::string& name, const StoredKind
 
 }  // namespace
 
-void inspect_data(FileReport& report) {
+void inspect_data(FileReport& report, const Progressed& progressed) {
   const DataFile file(report.path);
   report.schema_version = file.schema_version();
   report.numbers = {{"lowest", file.lowest()}, {"highest", file.highest()}};
@@ -30,13 +30,13 @@ void inspect_data(FileReport& report) {
   }
   for (const auto& split : file.splits()) {
     inspect_array(report, split + "/images", file.images_as_stored(split),
-                  [&] { file.verify_images(split); });
+                  [&] { file.verify_images(split, progressed); });
     if (!file.has_checksum(split)) {
       report.notes.push_back("array '" + split + "/images' has no checksum");
     }
     if (!file.has_labels(split)) continue;
     inspect_array(report, split + "/labels", file.labels_as_stored(split),
-                  [&] { file.verify_labels(split); });
+                  [&] { file.verify_labels(split, progressed); });
   }
 }
 

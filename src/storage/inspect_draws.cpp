@@ -14,30 +14,33 @@ namespace {
 constexpr std::size_t most_block_bytes = std::size_t{4} << 20;
 
 /// Reads every block, which makes HDF5 check the chunks' checksums.
-void read_through(const hdf5::Dataset& dataset) {
+void read_through(const hdf5::Dataset& dataset, const Progressed& progressed) {
   std::vector<std::byte> buffer;
   const std::size_t bytes = element_bytes(dataset.type());
   hdf5::for_each_block(dataset.shape(), hdf5::chunk_or_block_shape(dataset, most_block_bytes),
                        [&](const hdf5::Block& block) {
+                         progressed();
                          buffer.resize(block.elements() * bytes);
                          hdf5::read_block(dataset, block, buffer.data());
                        });
 }
 
-void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::string& name) {
+void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::string& name,
+                        const Progressed& progressed) {
   InspectedArray array{.name = name};
   const std::size_t before = report.problems.size();
   noting_problems(report, [&] {
     const hdf5::Dataset dataset(file, name);
     array.shape = dataset.shape();
-    array.type = to_string(dataset.type());
-    if (!total_bytes(sizeof(double), dataset.shape())) {
-      report.problems.push_back("array '" + name + "' can't be of shape " +
-                                shape_text(dataset.shape()) + ": no memory holds that");
+    array.type = hdf5::type_text(hdf5::Handle(H5Dget_type(dataset.id()), H5Tclose).id());
+    const H5T_class_t kind = dataset.type_class();
+    if (kind != H5T_INTEGER && kind != H5T_FLOAT) {
+      report.notes.push_back("array '" + name + "' is no array of numbers and was not read");
       return;
     }
-    if (!has_digest(dataset)) return read_through(dataset);
-    if (agrees_with_digest(dataset)) return;
+    dataset.require_values();
+    if (!has_digest(dataset)) return read_through(dataset, progressed);
+    if (agrees_with_digest(dataset, progressed)) return;
     report.problems.push_back("array '" + name + "' doesn't agree with its digest");
   });
   array.damaged = report.problems.size() > before;
@@ -87,9 +90,9 @@ void read_attributes(FileReport& report, const hdf5::File& file) {
 
 }  // namespace
 
-void inspect_draws(FileReport& report, const hdf5::File& file) {
+void inspect_draws(FileReport& report, const hdf5::File& file, const Progressed& progressed) {
   for (const auto& name : hdf5::list_all_datasets(file, "/")) {
-    inspect_draw_array(report, file, name);
+    inspect_draw_array(report, file, name, progressed);
   }
   note_misfits(report);
   read_attributes(report, file);

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "config/error.hpp"
+#include "storage/commit.hpp"
 #include "storage/hdf5.hpp"
 #include "storage/inspection.hpp"
 
@@ -26,10 +27,11 @@ void noting_problems(FileReport& report, const Step& step) {
 /// Collective. Every array of a checkpoint against its digests, the shards dealt over the ranks.
 void inspect_checkpoint(Communicator& communicator, FileReport& report);
 
-/// One rank: every array of a draw file, against its digest where it has one.
-void inspect_draws(FileReport& report, const hdf5::File& file);
+/// One rank: every array of a draw file, against its digest where it has one. `progressed` is
+/// called before each piece of an array.
+void inspect_draws(FileReport& report, const hdf5::File& file, const Progressed& progressed);
 
-/// One rank: images, labels and values of a data file.
-void inspect_data(FileReport& report);
+/// One rank: images, labels and values of a data file. As above.
+void inspect_data(FileReport& report, const Progressed& progressed);
 
 }  // namespace stanley

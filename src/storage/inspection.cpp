@@ -38,8 +38,11 @@ bool is_readable(FileReport& report) {
   std::error_code failure;
   const auto size = fs::file_size(report.path, failure);
   if (failure) {
+    std::error_code ignored;
+    const bool other =
+        fs::exists(report.path, ignored) && !fs::is_regular_file(report.path, ignored);
     report.kind = FileKind::unknown;
-    report.problems = {"cannot open it: " + failure.message()};
+    report.problems = {"cannot open it: " + (other ? "it is no regular file" : failure.message())};
     return false;
   }
   report.bytes = static_cast<std::int64_t>(size);
@@ -48,14 +51,18 @@ bool is_readable(FileReport& report) {
 
 /// In a child: the file's kind, and all the rest of files that one rank reads.
 void survey(FileReport& report, const Send& send) {
+  const Progressed piece = [] { prolong_child(piece_seconds); };
+  prolong_child(description_seconds);
   noting_problems(report, [&] {
     const auto file = hdf5::File::open(report.path, hdf5::Mode::read);
     report.kind = kind_of(file);
     report.schema_version = schema_version_of(file);
     send(pack(report));
-    if (report.kind == FileKind::draws) inspect_draws(report, file);
+    if (report.kind == FileKind::draws) inspect_draws(report, file, piece);
   });
-  if (report.kind == FileKind::data) noting_problems(report, [&] { inspect_data(report); });
+  if (report.kind == FileKind::data) {
+    noting_problems(report, [&] { inspect_data(report, piece); });
+  }
   send(pack(report));
 }
 
@@ -65,7 +72,7 @@ void survey_in_child(FileReport& report) {
   if (!child.last.empty()) report = unpack(child.last);
   if (child.crash.empty()) return;
   report.crashed = true;
-  report.problems.push_back("it is damaged: HDF5 cannot read it to the end (" + child.crash + ")");
+  report.problems.push_back(damage_of_crash(child));
 }
 
 /// Rank 0 alone: all that one rank can say of a file. Returns what is wrong with its seal.

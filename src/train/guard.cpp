@@ -112,15 +112,15 @@ void Guard::add_to(Progress& progress) const {
 
 void Guard::restore(const Progress& progress) {
   if (!progress.contains("guard_count")) return;
-  const auto number = [&](const char* name) { return std::get<double>(progress.at(name)); };
+  const auto number = [&](const char* name) { return real_of(progress, name); };
   gap_.count = gradient_.count = reach_.count = number("guard_count");
   gap_.mean = number("guard_gap_mean");
   gap_.variance = number("guard_gap_variance");
   reach_.mean = number("guard_reach_mean");
   gradient_.mean = number("guard_gradient_mean");
   gradient_.variance = number("guard_gradient_variance");
-  out_ = std::get<std::int64_t>(progress.at("guard_out_of_band"));
-  kept_up_ = std::get<std::int64_t>(progress.at("guard_kept_up")) != 0;
+  out_ = integer_of(progress, "guard_out_of_band");
+  kept_up_ = integer_of(progress, "guard_kept_up") != 0;
 }
 
 }  // namespace stanley

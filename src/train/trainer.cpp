@@ -238,10 +238,10 @@ void Trainer::restore(const Progress& progress) {
   const c10::NoGradGuard no_gradient;
   for (auto& [device_tensor, copy] : host_copies_) device_tensor.copy_(copy);
   host_copies_.clear();
-  iteration_ = std::get<std::int64_t>(progress.at("iteration"));
-  gap_ = {std::get<double>(progress.at("gap_count")), std::get<double>(progress.at("gap_last")),
-          std::get<double>(progress.at("gap_mean")), std::get<double>(progress.at("gap_variance")),
-          std::get<double>(progress.at("gap_covariance"))};
+  iteration_ = integer_of(progress, "iteration");
+  gap_ = {real_of(progress, "gap_count"), real_of(progress, "gap_last"),
+          real_of(progress, "gap_mean"), real_of(progress, "gap_variance"),
+          real_of(progress, "gap_covariance")};
   load_weights();
 }
 

@@ -47,6 +47,16 @@ DATA = {
     "another program's": (lambda path, images: h5py.File(path, "w").close(), ["convert_images.py"]),
     "future schema": (lambda path, images: data_file_with(path, images, lambda f: f.attrs.modify(
         "schema_version", "2.0")), ["2.0"]),
+    "infinite range": (lambda path, images: data_file_with(path, images, lambda f: f.attrs.__setitem__(
+        "value_range", [-numpy.inf, numpy.inf])), ["value_range", "finite"]),
+    "a pipe": (lambda path, images: os.mkfifo(path), ["no regular file"]),
+    "samples without elements": (lambda path, images: write_images(path, images[:, :, :0].astype("f4")),
+                                 ["(64, 1, 0, 8)"]),
+    "points without elements": (lambda path, images: write_images(path, images[:, 0, 0, :0].astype("f4")),
+                                ["(64, 0)"]),
+    "never written": (lambda path, images: data_file_with(path, images, lambda f: (
+        f.__delitem__("train/images"), f.create_dataset("train/images", (2 ** 38, 1, 1, 1), "u1", chunks=(8, 1, 1, 1)))),
+        ["never written"]),
     "falling range": (lambda path, images: data_file_with(path, images, lambda f: f.attrs.modify(
         "value_range", [255, 0])), ["value_range"]),
     "range of NaN": (lambda path, images: data_file_with(path, images, lambda f: f.attrs.__setitem__(
@@ -162,7 +172,18 @@ def test_checkpoint_whose_arrays_are_of_another_network(tmp_path, convnet, image
     untouched(tmp_path / "run")
 
 
+def as_old(path, act):
+    """Changes a file and declares that no seal is to be asked for, as a file of schema 1.0."""
+    change(path, lambda file: (file.attrs.modify("schema_version", numpy.bytes_("1.0")), act(file)))
+
+
 BROKEN = {
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "edited": lambda path: change(path, lambda file: file.attrs.modify("note", "mine")),
+    "no progress": lambda path: as_old(path, lambda file: file["progress"].attrs.__delitem__("iteration")),
+    "negative iteration": lambda path: as_old(path, lambda file: file["progress"].attrs.modify("iteration", -5)),
+    "progress that is empty": lambda path: as_old(path, lambda file: file["progress"].attrs.__setitem__(
+        "attempt", h5py.Empty("i8"))),
     "missing": lambda path: path.unlink(),
     "text": lambda path: path.write_text("hello\n"),
     "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),

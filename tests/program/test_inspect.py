@@ -179,7 +179,8 @@ def test_flipped_byte_of_a_digest(copied, ranks):
     path = checkpoint(copied, 10)
     flip(path, place_of(path, "digests/chains/age") + 8 * 3)
     one = only(inspected(path, code=INPUT_OUTPUT, ranks=ranks))
-    assert one["problems"] == ["array 'chains/age' doesn't agree with its digest in shard 3"]
+    assert one["problems"][0] == "array 'chains/age' doesn't agree with its digest in shard 3"
+    assert len(one["problems"]) == 2 and "seal" in one["problems"][1]
 
 
 def changed(path, act):
@@ -187,7 +188,23 @@ def changed(path, act):
         act(file)
 
 
+def as_old(path, act):
+    """Changes a file and declares that no seal is to be asked for, as a file of schema 1.0."""
+    with h5py.File(path, "a") as file:
+        file.attrs.modify("schema_version", numpy.bytes_("1.0"))
+        act(file)
+
+
 BROKEN = {
+    "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), ["no regular file"], "unknown"),
+    "no progress": (lambda path: as_old(path, lambda file: file["progress"].attrs.__delitem__("iteration")),
+                    ["incomplete", "progress"], "checkpoint"),
+    "another progress": (lambda path: as_old(path, lambda file: file["progress"].attrs.modify("iteration", 7)),
+                         ["progress"], "checkpoint"),
+    "progress that is empty": (lambda path: as_old(path, lambda file: file["progress"].attrs.__setitem__(
+        "iteration", h5py.Empty("i8"))), ["'iteration'", "no number"], "checkpoint"),
+    "no digests of states": (lambda path: as_old(path, lambda file: file.__delitem__("digests/chains/state")),
+                             ["chains/state"], "checkpoint"),
     "missing": (lambda path: path.unlink(), ["No such file"], "unknown"),
     "text": (lambda path: path.write_text("hello\n"), [], "unknown"),
     "empty": (lambda path: (path.unlink(), path.touch()), [], "unknown"),

@@ -31,6 +31,18 @@ class SealTest : public TemporaryDirectory {
                     .shape = {4, 2},
                     .data = state_.data(),
                     .shards = 2,
+                    .shard_count = 2},
+                   {.name = "chains/age",
+                    .type = ElementType::int64,
+                    .shape = {4},
+                    .data = counts_.data(),
+                    .shards = 2,
+                    .shard_count = 2},
+                   {.name = "chains/restarts",
+                    .type = ElementType::int64,
+                    .shape = {4},
+                    .data = counts_.data(),
+                    .shards = 2,
                     .shard_count = 2}},
         .progress = {{"iteration", std::int64_t{1}}},
         .texts = {{"config", "run: {}"}}};
@@ -58,6 +70,7 @@ class SealTest : public TemporaryDirectory {
 
   std::unique_ptr<Communicator> local_ = make_local_communicator();
   std::vector<float> weight_{1.5F, 2.5F, 3.5F, 4.5F};
+  std::vector<std::int64_t> counts_{1, 2, 3, 4};
   std::vector<float> state_{10, 20, 30, 40, 50, 60, 70, 80};
 };
 
@@ -79,7 +92,7 @@ TEST_F(SealTest, VouchesForEachByteButTheArrays) {
     left_out += unseen;
     EXPECT_TRUE(unseen || !of_an_array) << at;
   }
-  EXPECT_EQ(left_out, 16 + 32 + 8 + 2 * 8);  // and the arrays' digests: one, and one for each shard
+  EXPECT_EQ(left_out, 16 + 32 + 2 * 32);  // and ages and restarts
 }
 
 TEST_F(SealTest, OfAFileThatWasCutIsNone) {
@@ -139,6 +152,26 @@ void forge(const std::string& path, const std::function<void(const hdf5::File&)>
   change(file);
   file.close();
   seal(path);
+}
+
+TEST_F(SealTest, ASoundCheckpointIsVerified) { EXPECT_TRUE(is_verified(write_one())); }
+
+TEST_F(SealTest, TiesTheArraysToTheirHeader) {
+  // Arrays and digests of another checkpoint of the same shapes, in their places.
+  const std::string path = write_one();
+  const std::string one = bytes_of(path);
+  weight_.assign(4, 9.0F);
+  const std::string other = bytes_of(write_one());
+  ASSERT_EQ(one.size(), other.size());
+  std::size_t last = one.size() - 24;
+  while (one[last - 1] == other[last - 1]) --last;
+  for (std::size_t first = 0; first < last; first += 256) {
+    std::string mixed = one;
+    mixed.replace(first, last - first, other, first, last - first);
+    if (mixed == one || mixed.compare(0, last, other, 0, last) == 0) continue;
+    write(path, mixed);
+    EXPECT_FALSE(is_verified(path)) << first;
+  }
 }
 
 TEST_F(SealTest, CraftedCheckpointsAreNotVerified) {

@@ -26,7 +26,7 @@ def write_data_file(output, source, classes, options, told):
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         return write_and_rename(output, source, classes, options, told)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py raises either where HDF5 can't write
         raise InputError(f"{shown(output)} can't be written: {first_line(error)}.")
 
 
