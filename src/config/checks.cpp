@@ -103,11 +103,6 @@ void check_data(const Config& config, Checker& checker) {
   checker.require(!from_file || !data.path.empty(), {"data.path", "data.type"},
                   "data.path must name an HDF5 file, as data.type is file");
   checker.require(
-      from_file || data.path.empty(), {"data.path", "data.type"},
-      fmt::format("data.path names a file, but data.type is {}: set it to file, or leave "
-                  "data.path out",
-                  to_string(data.type)));
-  checker.require(
       from_file || !data.flip, {"data.flip", "data.type"},
       fmt::format("data.flip mirrors images, but data.type {} has none", to_string(data.type)));
   if (!from_file) {

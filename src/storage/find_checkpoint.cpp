@@ -51,14 +51,11 @@ CheckpointHeader unpack(const std::string& text) {
   return header;
 }
 
-/// Rank 0: the header of a file that is as it was sealed.
-CheckpointHeader read_sealed_header(const std::string& path) {
-  const Seal seal = check_seal(path);
+/// Rank 0: the header of a file whose progress is that of its iteration.
+CheckpointHeader read_sound_header(const std::string& path) {
   CheckpointHeader header = read_checkpoint_header(path);
-  const std::string problem = seal_problem(seal, header.schema_version);
-  if (!problem.empty()) throw Error(ExitCode::input_output, path + ": " + problem);
   if (header.iteration < 0 || integer_of(header.progress, "iteration") != header.iteration) {
-    throw Error(ExitCode::input_output, path + ": its progress is not that of its iteration");
+    throw Error(ExitCode::input_output, "its progress is not that of its iteration");
   }
   return header;
 }
@@ -74,7 +71,7 @@ Outcome share_header(Communicator& communicator, const std::string& path) {
   std::string answer;
   if (communicator.rank() == 0) {
     try {
-      answer = "h" + pack(read_sealed_header(path));
+      answer = "h" + pack(read_sound_header(path));
     } catch (const UnknownSchema& error) {
       answer = std::string("r") + error.what();
     } catch (const std::exception& error) {
@@ -102,10 +99,25 @@ std::string share_damage(Communicator& communicator, const CheckpointHeader& hea
   return "";
 }
 
+/// Collective. What is wrong with the seal, which rank 0 looks at.
+std::string share_seal(Communicator& communicator, const CheckpointHeader& header) {
+  std::string problem;
+  if (communicator.rank() == 0) {
+    try {
+      problem = seal_problem(check_seal(header.path), header.schema_version);
+    } catch (const std::exception& error) {
+      problem = error.what();
+    }
+  }
+  return communicator.broadcast(problem, 0);
+}
+
 Outcome examine(Communicator& communicator, const std::string& path, const FileOptions& options) {
   Outcome outcome = share_header(communicator, path);
   if (!outcome.header) return outcome;
   outcome.reason = share_damage(communicator, *outcome.header, options);
+  // After the arrays, whose reasons say more.
+  if (outcome.reason.empty()) outcome.reason = share_seal(communicator, *outcome.header);
   if (!outcome.reason.empty()) outcome.header.reset();
   return outcome;
 }

@@ -146,6 +146,11 @@ class Training {
     activity_.enter("set-up");
     log_.info(fmt::format("stanley {} ({}), run directory {}", build_version, build_commit,
                           directory_.path()));
+    if (config_.data.type != DataType::file && !config_.data.path.empty()) {
+      log_.warn(
+          fmt::format("data.path {} is not read: data.type is {}; set it to file to train on it",
+                      config_.data.path, to_string(config_.data.type)));
+    }
     agree(world_, [&] {
       if (!leader()) return;
       remove_unfinished(directory_.checkpoints());

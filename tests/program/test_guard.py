@@ -7,6 +7,7 @@ import numpy
 import pytest
 import xxhash
 
+from digests import reseal
 from program import (FINISHED, PROGRAM, REQUEUE, Process, attributes, checkpoint, ends,
                      iterations_recorded, kill, launched, metrics, rows_so_far, run, same_bits, train, trains,
                      unfinished)
@@ -38,7 +39,7 @@ def rollbacks(directory):
 
 
 def poison(directory, iteration, chain):
-    """A NaN in one chain of a checkpoint, with the digest that fits: as if the run had computed it."""
+    """A NaN in one chain of a checkpoint, with the digest and the seal that fit: as if the run had computed it."""
     with h5py.File(checkpoint(directory, iteration), "r+") as file:
         states = file["chains/state"]
         states[chain, 0] = numpy.nan
@@ -47,6 +48,7 @@ def poison(directory, iteration, chain):
         for shard in range(len(digests)):
             part = states[shard * rows:(shard + 1) * rows]
             digests[shard] = xxhash.xxh3_64_intdigest(numpy.ascontiguousarray(part).tobytes())
+    reseal(checkpoint(directory, iteration))
 
 
 @pytest.fixture(scope="module")
