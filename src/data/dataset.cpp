@@ -1,5 +1,7 @@
 #include "data/dataset.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -8,6 +10,7 @@
 #include "data/synthetic.hpp"
 #include "parallel/agree.hpp"
 #include "storage/data_file.hpp"
+#include "storage/digest.hpp"
 
 namespace stanley {
 namespace {
@@ -15,6 +18,13 @@ namespace {
 template <typename Value>
 std::span<std::byte> bytes_of(std::vector<Value>& values) {
   return std::as_writable_bytes(std::span<Value>(values));
+}
+
+/// Of some arrays, in hexadecimal: the digest of their digests.
+std::string digest_of(const std::vector<std::span<const std::byte>>& arrays) {
+  std::vector<std::uint64_t> digests;
+  for (const auto& array : arrays) digests.push_back(digest(array));
+  return fmt::format("{:016x}", digest(std::as_bytes(std::span(digests))));
 }
 
 /// Collective. Root's vector, whatever its length.
@@ -50,7 +60,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator)
   std::vector<float> floats;
   std::vector<std::int64_t> extents;
   std::vector<double> value_range(2);
-  std::string names;
+  std::string names, digest;
   agree(communicator, [&] {
     if (communicator.rank() != 0) return;
     const DataFile file = DataFile::open_checked(config.path);
@@ -67,6 +77,9 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator)
       throw Error(ExitCode::input_output, config.path + ": the split '" + config.split +
                                               "' holds no images; convert the data again");
     }
+    digest = digest_of({std::as_bytes(std::span(extents)), std::as_bytes(std::span(value_range)),
+                        std::as_bytes(std::span(images)), std::as_bytes(std::span(floats)),
+                        std::as_bytes(std::span(data.labels_))});
   });
   broadcast_vector(extents, communicator);
   broadcast_vector(value_range, communicator);
@@ -84,6 +97,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator)
     data.values_ = std::move(floats);
   }
   data.scale_from(value_range[0], value_range[1], config.range);
+  data.digest_ = communicator.broadcast(digest, 0);
   return data;
 }
 
@@ -112,8 +126,28 @@ void Dataset::copy_sample(std::int64_t index, float* out) const {
       values_);
 }
 
+namespace {
+
+/// Samples that are looked at where all would take too long.
+constexpr std::int64_t looked_at = 4096;
+
+}  // namespace
+
+double Dataset::share_outside(const std::array<double, 2>& box) const {
+  const std::int64_t count = std::min(size_, looked_at);
+  const auto low = static_cast<float>(box[0]), high = static_cast<float>(box[1]);
+  std::vector<float> sample(static_cast<std::size_t>(dimension_));
+  std::int64_t outside = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    copy_sample(i, sample.data());
+    outside += std::count_if(sample.begin(), sample.end(),
+                             [&](float value) { return value <= low || value >= high; });
+  }
+  return static_cast<double>(outside) / static_cast<double>(count * dimension_);
+}
+
 double Dataset::spread() const {
-  const std::int64_t count = std::min<std::int64_t>(size_, 4096);
+  const std::int64_t count = std::min(size_, looked_at);
   std::vector<float> sample(static_cast<std::size_t>(dimension_));
   std::vector<double> sums(sample.size()), squares(sample.size());
   for (std::int64_t i = 0; i < count; ++i) {
@@ -129,7 +163,8 @@ double Dataset::spread() const {
     const double mean = sums[j] / static_cast<double>(count);
     variance += squares[j] / static_cast<double>(count) - mean * mean;
   }
-  return std::sqrt(std::max(0.0, variance / static_cast<double>(dimension_)));
+  const double mean_variance = variance / static_cast<double>(dimension_);
+  return mean_variance < 0 ? 0 : std::sqrt(mean_variance);  // NaN stays NaN
 }
 
 }  // namespace stanley

@@ -26,8 +26,14 @@ class Dataset {
   /// Elements of one sample.
   std::int64_t dimension() const { return dimension_; }
 
+  /// XXH3 (64 bits, hexadecimal) of shape, values, labels and value range as the file has them;
+  /// empty for data that are computed.
+  const std::string& digest() const { return digest_; }
+
   /// Standard deviation over (the first few thousand) samples, root mean square over elements.
   double spread() const;
+  /// Share of the elements of those samples that lie on the faces of a box, or outside.
+  double share_outside(const std::array<double, 2>& box) const;
 
   /// Empty where there are none.
   std::span<const std::int64_t> labels() const { return labels_; }
@@ -48,6 +54,7 @@ class Dataset {
   std::variant<std::vector<std::uint8_t>, std::vector<float>> values_;
   std::vector<std::int64_t> labels_;
   std::vector<std::string> class_names_;
+  std::string digest_;
   float scale_ = 1, offset_ = 0;  // from stored values to data.range
 };
 

@@ -63,7 +63,9 @@ double Communicator::max(double value) {
 }
 
 void Communicator::abort(ExitCode code) const {
-  std::fflush(nullptr);
+  // Not all files: one whose file system is gone would keep this thread, too, for ever.
+  std::fflush(stdout);
+  std::fflush(stderr);
   abort_all(code);
   std::_Exit(static_cast<int>(code));
 }

@@ -6,15 +6,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <thread>
 #include <vector>
 
 #include "config/error.hpp"
 #include "run/owner.hpp"
+#include "storage/folder.hpp"
 
 namespace stanley {
 namespace {
@@ -28,8 +32,9 @@ void write_all(int descriptor, const std::string& text, const std::string& path)
   ::close(descriptor);
   if (!synced) {
     ::unlink(path.c_str());
-    throw Error(ExitCode::input_output, fmt::format("{} can't be written ({}); free some space",
-                                                    path, std::strerror(error)));
+    throw Error(ExitCode::input_output,
+                fmt::format("{} can't be written ({}){}", path, std::strerror(error),
+                            error == ENOSPC || error == EDQUOT ? "; free some space" : ""));
   }
 }
 
@@ -215,18 +220,45 @@ bool RunDirectory::occupied() const {
   return owner && !gone(*owner, Claim{}, static_cast<double>(std::time(nullptr)));
 }
 
+namespace {
+
+/// The owner, read again for some seconds where a file server fails: only another's token, or no
+/// file, means that the directory is lost.
+std::optional<Owner> read_patiently(const std::string& path) {
+  constexpr int attempts = 10;
+  std::optional<Owner> owner;
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    owner = read_owner(path);
+    if (owner && owner->error == 0) return owner;
+    if (!owner && attempt > 0) return owner;  // gone twice is gone
+  }
+  return owner;
+}
+
+}  // namespace
+
 bool RunDirectory::owned() const {
-  const auto owner = read_owner(owner_file(path_));
-  return owner && !token_.empty() && owner->token == token_;
+  if (token_.empty()) return false;
+  const auto owner = read_patiently(owner_file(path_));
+  return owner && (owner->error != 0 || owner->token == token_);
 }
 
 void RunDirectory::check_ownership() const {
-  if (!owned()) taken_by_another(path_);
+  const auto owner = token_.empty() ? std::nullopt : read_patiently(owner_file(path_));
+  if (!owner) taken_by_another(path_);
+  if (owner->error != 0) {
+    throw Error(ExitCode::input_output, fmt::format("{} can't be read ({})", owner_file(path_),
+                                                    std::strerror(owner->error)));
+  }
+  if (owner->token != token_) taken_by_another(path_);
 }
 
 void replace_file(const std::string& path, const std::string& text) {
   const std::string unfinished = path + ".part";
-  const int descriptor = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  // What a killed process left goes; a link that somebody put there is not followed.
+  ::unlink(unfinished.c_str());
+  const int descriptor = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (descriptor < 0) {
     throw Error(ExitCode::input_output,
                 fmt::format("{} can't be written ({})", unfinished, std::strerror(errno)));
@@ -238,6 +270,8 @@ void replace_file(const std::string& path, const std::string& text) {
     throw Error(ExitCode::input_output,
                 fmt::format("{} can't be replaced ({})", path, error.message()));
   }
+  const fs::path folder = fs::path(path).parent_path();
+  synchronise_folder(folder.empty() ? "." : folder.string());
 }
 
 std::string read_text(const std::string& path) {

@@ -70,8 +70,8 @@ class RunDirectory {
   std::string token_;  // empty: not the owner; the same from take() on
 };
 
-/// Replaces a small file in one step: written beside it, brought to the disk, renamed.
-/// Errors: input_output.
+/// Replaces a file in one step: written beside it, brought to the disk, renamed, the name brought
+/// to the disk too. Errors: input_output.
 void replace_file(const std::string& path, const std::string& text);
 
 /// The whole text of a file; empty if there is none.

@@ -15,7 +15,7 @@ Log::Log(bool speaks) : logger_(std::make_shared<spdlog::logger>("stanley")) {
   logger_->set_level(speaks ? spdlog::level::info : spdlog::level::off);
   if (!speaks) return;
   auto terminal = std::make_shared<spdlog::sinks::stdout_sink_mt>();
-  terminal->set_pattern("%H:%M:%S %v");
+  terminal->set_pattern("%Y-%m-%dT%H:%M:%S%z %v");
   logger_->sinks().push_back(std::move(terminal));
   logger_->flush_on(spdlog::level::info);
 }
@@ -26,7 +26,7 @@ void Log::add_file(const std::string& path) {
   if (!logger_->should_log(spdlog::level::info)) return;
   try {
     auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
-    file->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
+    file->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
     logger_->sinks().push_back(std::move(file));
   } catch (const spdlog::spdlog_ex& error) {
     throw Error(ExitCode::input_output,

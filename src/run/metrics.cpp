@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <sstream>
 #include <utility>
 
 #include "config/error.hpp"
+#include "run/directory.hpp"
 
 namespace stanley {
 namespace {
@@ -79,8 +79,9 @@ std::string rearranged(const std::string& row, const std::vector<std::string>& o
   return line + '\n';
 }
 
-/// The heading and the rows up to `iteration`; the text of a row that was cut off is dropped.
-std::string rows_up_to(const std::string& path, std::int64_t iteration) {
+/// The heading and the rows up to `iteration`, the last of which is told; the text of a row that
+/// was cut off is dropped.
+std::string rows_up_to(const std::string& path, std::int64_t iteration, std::int64_t& last) {
   std::ifstream old(path);
   std::string kept = metrics_heading();
   std::string heading, line;
@@ -89,7 +90,9 @@ std::string rows_up_to(const std::string& path, std::int64_t iteration) {
   const std::vector<std::string> names = cells(heading);
   while (std::getline(old, line)) {
     if (old.eof()) break;
-    if (std::strtoll(line.c_str(), nullptr, 10) > iteration) break;
+    const std::int64_t row = std::strtoll(line.c_str(), nullptr, 10);
+    if (row > iteration) break;
+    last = row;
     kept += same ? line + '\n' : rearranged(line, names);
   }
   return kept;
@@ -110,16 +113,7 @@ std::string to_csv(const IterationRecord& record) {
 }
 
 MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration) : path_(path) {
-  const std::string kept = rows_up_to(path, iteration);
-  const std::string unfinished = path + ".part";
-  {
-    std::ofstream file(unfinished, std::ios::trunc);
-    file << kept << std::flush;
-    if (!file) throw failure(path, "the metrics can't be written");
-  }
-  std::error_code error;
-  std::filesystem::rename(unfinished, path, error);
-  if (error) throw failure(path, "the metrics can't be replaced");
+  replace_file(path, rows_up_to(path, iteration, last_kept_));
   file_.open(path, std::ios::app);
   if (!file_) throw failure(path, "the metrics can't be opened");
 }

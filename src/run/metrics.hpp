@@ -56,8 +56,12 @@ std::string to_csv(const IterationRecord& record);
 class MetricsFile {
  public:
   /// Opens the file and drops all rows after `iteration`: they are of a run that was cut off and
-  /// are computed again. Errors: input_output.
+  /// are computed again. What is kept is on the disk when the call returns. Errors: input_output.
   MetricsFile(const std::string& path, std::int64_t iteration);
+
+  /// The last iteration that the file had a row of when it was opened, of those kept; 0: none. Less
+  /// than `iteration` where rows were lost.
+  std::int64_t last_kept() const { return last_kept_; }
 
   void append(const IterationRecord& record);
 
@@ -66,6 +70,7 @@ class MetricsFile {
 
  private:
   std::string path_;
+  std::int64_t last_kept_ = 0;
   std::ofstream file_;
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "run/directory.hpp"
@@ -11,14 +12,40 @@
 
 namespace stanley {
 
+using Json = nlohmann::ordered_json;
+
 struct RunRecord::Document {
-  nlohmann::ordered_json json;
+  Json json;
 };
+
+namespace {
+
+bool is_record(const Json& json) {
+  if (!json.is_object()) return false;
+  for (const char* list : {"starts", "stops", "rollbacks"}) {
+    if (json.contains(list) && !json[list].is_array()) return false;
+  }
+  if (!json.contains("rollbacks") || json["rollbacks"].empty()) return true;
+  const Json& last = json["rollbacks"].back();
+  const auto is_number = [&](const char* key) {
+    return last.contains(key) && last[key].is_number_integer();
+  };
+  return last.is_object() && is_number("attempt") && is_number("iteration") &&
+         is_number("target") && last.contains("seen") && last["seen"].is_string();
+}
+
+}  // namespace
 
 RunRecord::RunRecord(std::string path)
     : path_(std::move(path)), document_(std::make_unique<Document>()) {
-  document_->json = nlohmann::ordered_json::parse(read_text(path_), nullptr, false);
-  if (!document_->json.is_object()) document_->json = nlohmann::ordered_json::object();
+  std::error_code ignored;
+  if (std::filesystem::exists(path_, ignored)) {
+    document_->json = Json::parse(read_text(path_), nullptr, false);
+    was_broken_ = !is_record(document_->json);
+    if (!was_broken_) return;
+    std::filesystem::rename(path_, path_ + ".broken", ignored);
+  }
+  document_->json = Json::object();
 }
 
 RunRecord::~RunRecord() = default;
@@ -94,7 +121,9 @@ std::optional<RollBack> RunRecord::last_roll_back() const {
   return RollBack{last.at("attempt"), last.at("iteration"), last.at("target"), last.at("seen")};
 }
 
-void RunRecord::save() const { replace_file(path_, document_->json.dump(2) + '\n'); }
+void RunRecord::save() const {
+  replace_file(path_, document_->json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n');
+}
 
 std::string verdict(ExitCode code) {
   switch (code) {

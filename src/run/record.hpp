@@ -32,8 +32,10 @@ struct RollBack {
 /// when the call returns.
 class RunRecord {
  public:
-  /// Goes on with the file if it is there. Errors: input_output.
+  /// Goes on with the file if it is there; one that is broken is renamed to PATH.broken, and a new
+  /// one begun. Errors: input_output.
   explicit RunRecord(std::string path);
+  bool was_broken() const { return was_broken_; }
   ~RunRecord();
 
   /// What does not change over a run.
@@ -57,6 +59,7 @@ class RunRecord {
 
   struct Document;
   std::string path_;
+  bool was_broken_ = false;
   std::unique_ptr<Document> document_;
 };
 

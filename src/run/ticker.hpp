@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -9,10 +10,15 @@
 namespace stanley {
 
 /// A thread that does something every so often, until it goes: then it waits for what it is doing.
+/// Where that throws, `failed` is called once, in this thread, and nothing is done any more.
 class Ticker {
  public:
-  Ticker(std::chrono::milliseconds every, std::function<void()> tick)
-      : every_(every), tick_(std::move(tick)), thread_([this] { run(); }) {}
+  Ticker(std::chrono::milliseconds every, std::function<void()> tick,
+         std::function<void(const std::exception&)> failed)
+      : every_(every),
+        tick_(std::move(tick)),
+        failed_(std::move(failed)),
+        thread_([this] { run(); }) {}
   Ticker(const Ticker&) = delete;
   Ticker& operator=(const Ticker&) = delete;
   ~Ticker() {
@@ -29,13 +35,19 @@ class Ticker {
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, every_, [this] { return stopping_; })) {
       lock.unlock();
-      tick_();
+      try {
+        tick_();
+      } catch (const std::exception& error) {
+        failed_(error);
+        return;
+      }
       lock.lock();
     }
   }
 
   std::chrono::milliseconds every_;
   std::function<void()> tick_;
+  std::function<void(const std::exception&)> failed_;
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;

@@ -41,7 +41,9 @@ Watchdog::Watchdog(const Communicator& communicator, const Activity& activity, b
       seen_(bulletin_ && communicator.rank() == 0 ? static_cast<std::size_t>(communicator.size())
                                                   : 1),
       exceptions_at_start_(std::uncaught_exceptions()) {
-  ticker_.emplace(options_.tick, [this] { look(); });
+  ticker_.emplace(
+      options_.tick, [this] { look(); },
+      [this](const std::exception& error) { end(std::string("the watchdog: ") + error.what()); });
 }
 
 Watchdog::~Watchdog() {

@@ -52,8 +52,9 @@ at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k) {
 }
 
 std::int64_t quantile_rank(double q, std::int64_t d) {
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::ceil(q * static_cast<double>(d))),
-                                  1, d);
+  // 0.07 · 100 is a little more than 7 in floating point: not the eighth.
+  const double rank = std::ceil(q * static_cast<double>(d) * (1 - 1e-12));
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(rank), 1, d);
 }
 
 }  // namespace stanley

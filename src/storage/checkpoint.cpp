@@ -126,15 +126,16 @@ hdf5::Rows checked_parts(const StoredArray& array, std::size_t index, int rank, 
 }  // namespace
 
 std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header, int rank, int size) {
+                                         const CheckpointHeader& header, int rank, int size,
+                                         const Progressed& progressed) {
   std::vector<DamagedShard> damaged;
   for (std::size_t i = 0; i < header.arrays.size(); ++i) {
     const StoredArray& array = header.arrays[i];
     const std::int64_t part_rows = row_count(array.shape) / std::max<std::int64_t>(array.shards, 1);
     const hdf5::Rows parts = checked_parts(array, i, rank, size);
-    const auto found =
-        hdf5::digest_rows(communicator, hdf5::Dataset(file, array.name),
-                          {parts.first * part_rows, parts.count * part_rows}, part_rows);
+    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, array.name),
+                                         {parts.first * part_rows, parts.count * part_rows},
+                                         part_rows, {.progressed = progressed});
     for (std::size_t k = 0; k < found.size(); ++k) {
       const auto shard = static_cast<std::size_t>(parts.first) + k;
       if (found[k] != array.digests[shard]) {
@@ -146,9 +147,10 @@ std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5:
 }
 
 std::optional<std::string> verify_arrays(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header) {
-  const auto damaged =
-      damaged_shards(communicator, file, header, communicator.rank(), communicator.size());
+                                         const CheckpointHeader& header,
+                                         const Progressed& progressed) {
+  const auto damaged = damaged_shards(communicator, file, header, communicator.rank(),
+                                      communicator.size(), progressed);
   if (damaged.empty()) return std::nullopt;
   const StoredArray& array = header.arrays[damaged.front().array];
   std::string wrong = "array '" + array.name + "' doesn't agree with its digest";
@@ -184,7 +186,8 @@ void read_checkpoint(Communicator& communicator, const CheckpointHeader& header,
     }
     // Digests are the file's shards': where ours lie elsewhere, the file is checked by its own.
     if (other_shards) {
-      if (auto reason = verify_arrays(communicator, file, header); !wrong) wrong = reason;
+      if (auto reason = verify_arrays(communicator, file, header, options.progressed); !wrong)
+        wrong = reason;
     }
     file.close();
   });

@@ -37,11 +37,13 @@ struct DamagedShard {
 /// Collective, inside in_collective(): the shards that rank `rank` of `size` has to check, against
 /// their digests. With a communicator of one rank, each rank reads for itself.
 std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header, int rank, int size);
+                                         const CheckpointHeader& header, int rank, int size,
+                                         const Progressed& progressed);
 
 /// Collective, inside in_collective(): every array of the file against its digests, the shards
 /// dealt over the ranks. The first thing that this rank found wrong.
 std::optional<std::string> verify_arrays(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header);
+                                         const CheckpointHeader& header,
+                                         const Progressed& progressed);
 
 }  // namespace stanley

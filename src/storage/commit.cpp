@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,10 +33,26 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+/// Has the file system take `bytes` for a file; where it can't, looks whether so many are free and
+/// only sets the length: posix_fallocate would write every block through this one rank instead.
+int allocate(int file, std::int64_t bytes) {
+  if (::fallocate(file, 0, 0, bytes) == 0) return 0;
+  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return errno;
+  struct statvfs system {};
+  if (::fstatvfs(file, &system) != 0) return errno;
+  const auto free = static_cast<double>(system.f_bavail) * static_cast<double>(system.f_frsize);
+  struct stat state {};
+  if (::fstat(file, &state) != 0) return errno;
+  const auto taken = static_cast<double>(state.st_blocks) * 512;
+  if (static_cast<double>(bytes) - taken > free) return ENOSPC;
+  if (state.st_size >= bytes) return 0;
+  return ::ftruncate(file, bytes) == 0 ? 0 : errno;
+}
+
 /// Takes `bytes` of the disk for the file, so that no later write can find it full.
 void reserve(const std::string& part, const std::string& path, std::int64_t bytes) {
   const Descriptor file(part, O_RDWR | O_CREAT);
-  const int status = ::posix_fallocate(file.number(), 0, std::max<std::int64_t>(bytes, 1));
+  const int status = allocate(file.number(), std::max<std::int64_t>(bytes, 1));
   if (status == 0) return;
   const bool full = status == ENOSPC || status == EDQUOT || status == EFBIG;
   const std::string megabytes = std::to_string((bytes + 999999) / 1000000);

@@ -232,6 +232,15 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
   return commit(communicator, request, options);
 }
 
+bool is_draw_file(const std::string& path) {
+  try {
+    const auto file = hdf5::File::open(path, hdf5::Mode::read);
+    return hdf5::exists(file, "posterior") && !hdf5::exists(file, "digests");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 bool has_digest(const hdf5::Dataset& array) {
   return hdf5::read_unsigned(array.id(), digest_name).has_value();
 }

@@ -52,6 +52,9 @@ std::vector<std::int64_t> chunk_shape(const std::vector<std::int64_t>& shape,
 CommitReport write_draws(Communicator& communicator, const std::string& path, const DrawSet& draws,
                          const FileOptions& options);
 
+/// One rank: whether a file is one of draws, as far as its groups tell.
+bool is_draw_file(const std::string& path);
+
 /// One rank: whether an array of a draw file has a digest (of schema 1.0 it has none).
 bool has_digest(const hdf5::Dataset& array);
 /// One rank: reads all of the array, which makes HDF5 check the chunks' checksums too; calls

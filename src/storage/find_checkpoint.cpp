@@ -90,7 +90,7 @@ std::string share_damage(Communicator& communicator, const CheckpointHeader& hea
   std::optional<std::string> wrong;
   in_collective(communicator, options, [&] {
     auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
-    wrong = verify_arrays(communicator, file, header);
+    wrong = verify_arrays(communicator, file, header, options.progressed);
     file.close();
   });
   for (const auto& reason : communicator.all_gather(wrong.value_or(""))) {

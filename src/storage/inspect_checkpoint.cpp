@@ -60,7 +60,7 @@ Json check_own_shards(const Communicator& communicator, const std::string& path,
   try {
     const auto file = hdf5::File::open(path, hdf5::Mode::read);
     for (const auto& [array, shard] :
-         damaged_shards(*alone, file, header, communicator.rank(), communicator.size())) {
+         damaged_shards(*alone, file, header, communicator.rank(), communicator.size(), {})) {
       found["damaged"].push_back({array, shard});
     }
   } catch (const std::exception& exception) {

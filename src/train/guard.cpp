@@ -53,7 +53,8 @@ std::optional<Divergence> Guard::observe(const IterationRecord& record) {
   if (found) return std::nullopt;
   out_ = 0;
   gap_.add(record.gap);
-  reach_.add(record.energy_noise - record.energy_data);
+  // The energy of plain noise need not be a number: one that isn't must not stay in the mean.
+  if (std::isfinite(record.energy_noise)) reach_.add(record.energy_noise - record.energy_data);
   gradient_.add(std::log(std::max(record.gradient_norm, 1e-30)));
   const bool judged = gap_.count >= static_cast<double>(config_.warmup);
   kept_up_ = kept_up_ || (judged && reach_.mean > 0 && gap_.mean < small_lag * reach_.mean);
@@ -78,13 +79,15 @@ std::optional<Divergence> Guard::judge(const IterationRecord& record) const {
                     record.gradient_norm, far, std::exp(gradient_.mean)),
         "lower optimizer.learning_rate or set optimizer.gradient_clip"};
   }
-  if (record.chain_spread < least_spread * spread_) {
+  // One chain alone has no spread.
+  if (healthy_.active_chains > 1 && record.chain_spread < least_spread * healthy_.spread) {
     return Divergence{fmt::format("the chains became alike: their spread is {:.3g}, the data's "
                                   "{:.3g}",
-                                  record.chain_spread, spread_),
+                                  record.chain_spread, healthy_.spread),
                       "lower sampler.step_size or raise sampler.noise"};
   }
-  if (record.saturation > most_saturation) {
+  // Strokes on an empty page lie on the box too: what counts is what the data leave free.
+  if (1 - record.saturation < (1 - most_saturation) * (1 - healthy_.saturation)) {
     return Divergence{
         fmt::format("{:.1f} % of the chains' elements stick to the box", 100 * record.saturation),
         "lower sampler.step_size or optimizer.learning_rate"};

@@ -32,9 +32,14 @@ class Band {
 /// function of the records alone, the same on all ranks; its state goes into checkpoints.
 class Guard {
  public:
-  /// `data_spread`: the standard deviation of the data over samples, root mean square over
-  /// elements.
-  Guard(const GuardConfig& config, double data_spread) : config_(config), spread_(data_spread) {}
+  /// What healthy chains are compared with.
+  struct Healthy {
+    double spread = 0;      ///< of the data over samples, root mean square over elements
+    double saturation = 0;  ///< share of the data's elements on the box's faces
+    std::int64_t active_chains = 2;
+  };
+
+  Guard(const GuardConfig& config, const Healthy& healthy) : config_(config), healthy_(healthy) {}
 
   /// Takes the next iteration's record; what is wrong, if it may not go on.
   std::optional<Divergence> observe(const IterationRecord& record);
@@ -47,7 +52,7 @@ class Guard {
   std::optional<Divergence> judge(const IterationRecord& record) const;
 
   GuardConfig config_;
-  double spread_;
+  Healthy healthy_;
   Band gap_, gradient_;   // of the gap, and of the logarithm of the gradient's norm
   Band reach_;            // of the energy of noise above that of data
   bool kept_up_ = false;  // whether the chains ever kept up with the energy

@@ -80,6 +80,24 @@ void check_resume(const CheckpointHeader& header, const Config& config, bool bra
                                    "(--run-directory)"));
 }
 
+bool learns_alike(const CheckpointHeader& header, const Config& config) {
+  Config now = config;
+  const Config before = stored_config(header, {});
+  now.run.seed = before.run.seed;  // other noise is no other rule
+  return differences(before, now, false).empty();
+}
+
+void check_data(const CheckpointHeader& header, const std::string& digest, const DataConfig& data) {
+  const auto found = header.texts.find(data_digest);
+  if (found == header.texts.end() || digest.empty() || found->second == digest) return;
+  throw Error(
+      ExitCode::configuration,
+      fmt::format("{} was written with other data: the digest (XXH3) of the split '{}' is {} "
+                  "there and {} here ({}); give the file of that time as data.path, or "
+                  "branch with --resume CHECKPOINT into another directory (--run-directory)",
+                  header.path, data.split, found->second, digest, data.path));
+}
+
 void check_energy_file(const CheckpointHeader& header, const Config& config,
                        const std::string& digest) {
   const auto found = header.texts.find(energy_digest);

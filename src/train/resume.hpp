@@ -28,6 +28,16 @@ std::optional<CheckpointHeader> find_start(Communicator& communicator, const std
 /// chains, sampler, objective, optimiser, seed. A branch may change all but the network.
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch);
 
+/// Whether a branch learns from the same data, by the same rules, as the checkpoint's run.
+bool learns_alike(const CheckpointHeader& header, const Config& config);
+
+/// The text of a checkpoint that tells the data by their digest.
+inline constexpr const char* data_digest = "data_digest";
+
+/// Throws Error(configuration) if the checkpoint was written with data of another digest; one of
+/// earlier versions, or of computed data, has none. Not collective.
+void check_data(const CheckpointHeader& header, const std::string& digest, const DataConfig& data);
+
 /// The text of a checkpoint that holds the digest of the energy's file; only where there is one.
 inline constexpr const char* energy_digest = "energy_digest";
 

@@ -3,9 +3,14 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <numeric>
 
 #include "config/error.hpp"
@@ -31,11 +36,15 @@ Config sampling_config(const CheckpointHeader& header, const std::vector<std::st
     return std::any_of(overrides.begin(), overrides.end(),
                        [&](const std::string& text) { return text.rfind(key + "=", 0) == 0; });
   };
-  // All chains move and no batch is drawn: what only training needs follows the total.
+  // All chains move and no batch is drawn: what only training needs is one for each shard, of those
+  // that are asked for.
+  std::int64_t shards = stored_config(header, {}).chains.shards;
+  for (const auto& text : overrides) {
+    const std::string key = "chains.shards=";
+    if (text.starts_with(key)) shards = std::strtoll(text.c_str() + key.size(), nullptr, 10);
+  }
   for (const char* key : {"chains.active", "data.batch"}) {
-    if (!sets(key)) {
-      all.push_back(fmt::format("{}={}", key, stored_config(header, {}).chains.shards));
-    }
+    if (!sets(key) && shards > 0) all.push_back(fmt::format("{}={}", key, shards));
   }
   return stored_config(header, all);
 }
@@ -47,6 +56,9 @@ class Sampling {
       : request_(request), session_(session), world_(session.world()), log_(log) {}
 
   ExitCode run() {
+    agree(world_, [&] {
+      if (world_.rank() == 0) check_output();
+    });
     const CheckpointHeader header = verify_checkpoint(world_, request_.checkpoint, {});
     config_ = sampling_config(header, request_.overrides);
     const ComputeSetup setup = set_up(config_, session_);
@@ -67,6 +79,26 @@ class Sampling {
  private:
   std::int64_t count() const { return shards_.count * per_shard_; }
   std::int64_t first() const { return shards_.first * per_shard_; }
+
+  /// Rank 0, before anything is computed: what would fail, or destroy, at the end.
+  void check_output() const {
+    namespace fs = std::filesystem;
+    const fs::path output(request_.output);
+    const auto refuse = [&](const std::string& reason) {
+      throw Error(ExitCode::input_output,
+                  fmt::format("--output {} {}: choose another name", request_.output, reason));
+    };
+    std::error_code ignored;
+    if (fs::equivalent(output, request_.checkpoint, ignored)) refuse("is the checkpoint itself");
+    if (fs::is_symlink(output, ignored)) refuse("is a link, which would be replaced");
+    if (fs::exists(output, ignored) && !is_draw_file(request_.output)) {
+      refuse("is there and is no draw file");
+    }
+    const fs::path folder = output.has_parent_path() ? output.parent_path() : fs::path(".");
+    if (!fs::is_directory(folder, ignored) || ::access(folder.c_str(), W_OK) != 0) {
+      refuse(fmt::format("can't be written in {} ({})", folder.string(), std::strerror(errno)));
+    }
+  }
 
   void read_network(const CheckpointHeader& header, const ComputeSetup& setup) {
     const StoredArray* bank = header.find("chains/state");

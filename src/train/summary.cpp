@@ -18,6 +18,10 @@ double sum_of(const at::Tensor& per_chain) {
   return per_chain.to(at::kCPU, at::kDouble).sum().item<double>();
 }
 
+/// The square root of a variance, which rounding may leave below zero. NaN stays NaN: std::max
+/// would hide it from the guard.
+double root(double variance) { return variance < 0 ? 0 : std::sqrt(variance); }
+
 double share_at_box(const at::Tensor& rows, const SamplerConfig& config) {
   if (!config.box) return 0;
   const auto [low, high] = *config.box;
@@ -34,7 +38,7 @@ double spread_of(const at::Tensor& rows, double count, Communicator& communicato
   communicator.sum(
       std::span<double>(sums.mutable_data_ptr<double>(), static_cast<std::size_t>(sums.numel())));
   const at::Tensor variance = sums[1] / count - (sums[0] / count).square();
-  return std::sqrt(std::max(0.0, variance.mean().item<double>()));
+  return root(variance.mean().item<double>());
 }
 
 void sum_over_ranks(Communicator& communicator, const std::vector<double*>& values) {
@@ -100,7 +104,7 @@ void summarize(const Config& config, const LocalSummary& local, Communicator& co
   record.distance_moved /= active;
   record.saturation /= active;
   const double mean = element_mean / active;
-  record.chain_scale = std::sqrt(std::max(0.0, element_square / active - mean * mean));
+  record.chain_scale = root(element_square / active - mean * mean);
   record.state_gradient_q10 = chains.gradient_quantile[0] / active;
   record.state_gradient_q50 = chains.gradient_quantile[1] / active;
   record.state_gradient_q90 = chains.gradient_quantile[2] / active;

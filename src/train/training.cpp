@@ -63,12 +63,19 @@ class Training {
 
   ExitCode run() {
     require_shards(config_, session_);
+    agree(world_, [&] {
+      if (leader()) refuse_past_end();
+    });
     if (already_finished()) return ExitCode::finished;
     agree(world_, [&] {
       if (!leader()) return;
       directory_.take(claim());
       log_.add_file(directory_.log());
       record_.emplace(directory_.record());
+      if (record_->was_broken()) {
+        log_.warn(fmt::format("{} was broken; it is kept as {}.broken, and a new one begins",
+                              directory_.record(), directory_.record()));
+      }
     });
     // Unfinished files are named after this start: one that lost its directory harms no other's.
     file_options_ = {.job = world_.broadcast(directory_.token(), 0),
@@ -81,13 +88,19 @@ class Training {
                               watchdog_options());
       // Beside it: the heartbeat is a file's, and files may hang.
       std::optional<Ticker> heartbeat;
-      if (leader()) heartbeat.emplace(heartbeat_every, [this] { directory_.beat(); });
+      if (leader()) {
+        heartbeat.emplace(
+            heartbeat_every, [this] { directory_.beat(); },
+            [this](const std::exception& error) {
+              log_.warn(fmt::format("the heartbeat has ended: {}", error.what()));
+            });
+      }
       start();
       const ExitCode code = iterate_until_stopped();
       tell_end(code, watchdog);
       return code;
-    } catch (const Error& error) {
-      note_failure(error);
+    } catch (const std::exception& exception) {
+      note_failure(as_error(exception));
       // Where the directory is another run's by now, that is why.
       if (leader()) directory_.check_ownership();
       throw;
@@ -114,10 +127,29 @@ class Training {
     });
     newest = static_cast<std::int64_t>(world_.max(static_cast<double>(newest)));
     if (resume_ != "auto" || newest < config_.run.iterations) return false;
+    agree(world_, [&] {
+      if (leader()) refuse_another_run(newest);
+    });
     tidy_up();
     log_.info(fmt::format("{} is finished: {} of {} iterations; raise run.iterations to go on",
                           directory_.path(), newest, config_.run.iterations));
     return true;
+  }
+
+  /// Rank 0. What is finished must be what was asked for: a sweep that names two runs alike would
+  /// train but one of them.
+  void refuse_another_run(std::int64_t newest) const {
+    const auto header = read_checkpoint_header(checkpoint_path(directory_.checkpoints(), newest));
+    check_resume(header, config_, false);
+    std::error_code ignored;
+    // A run that is finished needs its data no more.
+    if (config_.data.type != DataType::file ||
+        !std::filesystem::exists(config_.data.path, ignored)) {
+      return;
+    }
+    const auto alone = make_local_communicator();
+    check_data(header, Dataset::load(config_.data, config_.run.seed, *alone).digest(),
+               config_.data);
   }
 
   /// Takes away the owner file of a process that was killed at the very end.
@@ -165,6 +197,7 @@ class Training {
     setup_.emplace(set_up(config_, session_));
     if (header) check_energy_file(*header, config_, setup_->energy_file.digest);
     dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
+    if (header && !branches()) check_data(*header, dataset_.digest(), config_.data);
     reducer_ = reducer_for(config_, *setup_, session_);
     output_.emplace(config_, directory_, file_options_, session_, log_, activity_);
     const bool anew = !header || branches();
@@ -221,6 +254,11 @@ class Training {
       config_.run.precision =
           stored->second == "bfloat16" ? Precision::bfloat16 : Precision::float32;
     }
+    // The record may be lost; the checkpoint knows how often its run went back.
+    if (!branches()) {
+      attempt_ =
+          std::max(attempt_, static_cast<std::uint32_t>(integer_of(header.progress, "attempt")));
+    }
     log_.info(fmt::format("goes on from {} (iteration {})", header.path, header.iteration));
   }
 
@@ -231,13 +269,19 @@ class Training {
         TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision, activity_,
                        setup_->energy_file.bytes},
         attempt_);
-    guard_.emplace(config_.guard, dataset_.spread());
+    guard_.emplace(
+        config_.guard,
+        Guard::Healthy{
+            .spread = dataset_.spread(),
+            .saturation = config_.sampler.box ? dataset_.share_outside(*config_.sampler.box) : 0,
+            .active_chains = config_.chains.active});
     if (header == nullptr) return;
     const std::vector<ArrayView> arrays = trainer_->arrays();
     check_arrays(*header, arrays, sharding);
     read_checkpoint(world_, *header, arrays, sharding, file_options_);
     trainer_->restore(header->progress);
-    guard_->restore(header->progress);
+    // A branch with other data, another objective or optimiser has bands of its own.
+    if (learns_alike(*header, config_)) guard_->restore(header->progress);
   }
 
   void open_run_files(const std::string& resumed_from) {
@@ -248,6 +292,7 @@ class Training {
       std::error_code ignored;
       std::filesystem::remove(directory_.done(), ignored);
       metrics_.emplace(directory_.metrics(), iteration());
+      tell_lost_rows();
       record_->describe(config_.run.name, config_.run.iterations, parameter_count(),
                         dataset_.shape());
       record_->start({.iteration = iteration(),
@@ -267,9 +312,29 @@ class Training {
                           reducer_->description(), config_.sampler.temperature_value()));
   }
 
+  /// Rank 0. A history with a gap must not look like one without.
+  void tell_lost_rows() {
+    const std::int64_t first = branches() ? iteration() : 0;
+    if (metrics_->last_kept() >= iteration() || iteration() == first) return;
+    log_.warn(fmt::format("{} has no rows of the iterations {} to {}: they were lost",
+                          directory_.metrics(), metrics_->last_kept() + 1, iteration()));
+  }
+
+  /// Rank 0. A time of day that has passed would stop each start of a requeued job after an
+  /// iteration.
+  void refuse_past_end() const {
+    if (!config_.run.until) return;
+    const auto end = end_time(*config_.run.until, began_);
+    if (!end || *end > began_) return;
+    throw Error(ExitCode::configuration,
+                fmt::format("run.until {} has passed: give a later time, a duration such as 3h30m, "
+                            "or leave it out",
+                            *config_.run.until));
+  }
+
   /// Rank 0. The earlier one of run.until and the end of Slurm's job.
   void find_end() {
-    if (config_.run.until) end_ = end_time(*config_.run.until, Clock::now());
+    if (config_.run.until) end_ = end_time(*config_.run.until, began_);
     const auto job_end = slurm_job_end(process_environment());
     if (!job_end || (end_ && *end_ <= *job_end)) return;
     end_ = job_end;
@@ -383,6 +448,7 @@ class Training {
       if (!setup_->energy_file.digest.empty()) {
         request.texts[energy_digest] = setup_->energy_file.digest;
       }
+      if (!dataset_.digest().empty()) request.texts[data_digest] = dataset_.digest();
       request.keep = targets_.from(iteration());
       last_checkpoint_ = Clock::now();
     }
@@ -456,7 +522,7 @@ class Training {
     if (!leader() || !record_ || !directory_.owned()) return;
     try {
       record_->stop(trainer_ ? iteration() : 0, error.code, error.what());
-    } catch (const Error&) {
+    } catch (const std::exception&) {
       log_.warn("run.json can't say how the run ended");
     }
   }
@@ -498,6 +564,7 @@ class Training {
                                 iteration()));
   }
 
+  Clock::time_point began_ = Clock::now();  // run.until counts from here
   Config config_;
   std::string resume_;
   bool take_over_;

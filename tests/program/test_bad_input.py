@@ -263,6 +263,24 @@ def test_draws_on_a_full_disk(tmp_path, trained, ranks):
         assert list(disk.iterdir()) == []
 
 
+@one_and_two
+@pytest.mark.parametrize("output, words", [
+    ("run/checkpoints/iteration-00000010.h5", ["the checkpoint itself"]), ("run/checkpoints/latest", ["itself"]),
+    ("link", ["is a link"]), ("run/checkpoints/iteration-00000000.h5", ["no draw file"]),
+    ("run/metrics.csv", ["no draw file"]), ("run", ["no draw file"]), ("nowhere/draws.nc", ["nowhere"]),
+])
+def test_outputs_that_would_destroy_or_fail(tmp_path, copied, output, words, ranks):
+    (tmp_path / "link").symlink_to(copied / "metrics.csv")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    result = sampled(copied, tmp_path / output, {"sampler.steps": 10 ** 9}, ranks)  # told before it computes
+    refused(result, INPUT_OUTPUT, "--output", tmp_path / output, *words)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_sampling_in_other_shards(tmp_path, trained):
+    ends(sampled(trained, tmp_path / "draws.nc", {"chains.shards": 16}), FINISHED)
+
+
 def test_two_samplings_of_one_file(tmp_path, trained):
     """Each writes a part of its own; what is left is one of the two, whole, and nothing else."""
     command = ["sample", checkpoint(trained, 10), *settings({"sampler.steps": 40, "sampler.write_every": 1}), "--output",

@@ -1,13 +1,16 @@
 """A run that was stopped, killed or moved to other ranks ends as one that was not: design §4."""
 import json
+import os
 import signal
+import subprocess
 import time
 
 import numpy
 import pytest
 
+from conftest import write_images
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, SMOKE, Process, arrays, attributes, checkpoint,
-                     ends, iterations_recorded, kill, launched, metrics, rows_so_far, run, same_bits, train, trains,
+                     ends, environment, iterations_recorded, kill, launched, metrics, rows_so_far, run, same_bits, train, trains,
                      unfinished)
 
 LENGTH = 30
@@ -300,3 +303,85 @@ def test_the_same_branching_command_again_goes_on_with_the_branch(tmp_path):
     result = ends(run(*train(tmp_path / "other", {"run.iterations": 20}, SMOKE, *branch)), INPUT_OUTPUT)
     assert "already holds a run that did not begin from" in result.stderr
     assert iterations_recorded(tmp_path / "other") == list(range(1, 6))
+
+
+# --- a run is what it says it is -------------------------------------------------------------------
+@pytest.mark.parametrize("changed", [{"run.seed": 9}, {"energy.hidden": "[8]"}, {"optimizer.learning_rate": 0.01}])
+def test_a_finished_run_with_another_configuration(tmp_path, changed):
+    trains(tmp_path / "run", {"run.iterations": 10})
+    assert "is finished" in trains(tmp_path / "run", {"run.iterations": 10}).stdout
+    assert "is finished" in trains(tmp_path / "run", {"run.iterations": 10, "log.every": 3}).stdout
+    result = ends(run(*train(tmp_path / "run", {"run.iterations": 10, **changed})), CONFIGURATION)
+    (key, _), = changed.items()
+    assert key in result.stderr and "is of another run" in result.stderr
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("finished", [True, False])
+def test_data_that_changed(tmp_path, convnet, images, finished, ranks):
+    path = tmp_path / "images.h5"
+    write_images(path, images)
+    values = {"data.path": path, "run.iterations": 4}
+    trains(tmp_path / "run", values, convnet)
+    again = {**values, "run.iterations": 4 if finished else 6}
+    path.rename(tmp_path / "moved.h5")  # the same data may lie elsewhere
+    trains(tmp_path / "run", {**again, "data.path": tmp_path / "moved.h5", "run.iterations": 4}, convnet, ranks=ranks)
+    write_images(path, images[::-1])
+    result = ends(run(*train(tmp_path / "run", again, convnet), ranks=ranks), CONFIGURATION)
+    assert "was written with other data" in result.stderr and str(path) in result.stderr
+    trains(tmp_path / "branch", {**values, "run.iterations": 5}, convnet, "--resume", checkpoint(tmp_path / "run", 4))
+
+
+def test_a_finished_run_needs_its_data_no_more(tmp_path, convnet, images):
+    path = tmp_path / "images.h5"
+    write_images(path, images)
+    values = {"data.path": path, "run.iterations": 2}
+    trains(tmp_path / "run", values, convnet)
+    path.unlink()
+    assert "is finished" in trains(tmp_path / "run", values, convnet).stdout
+
+
+def test_a_time_that_has_passed(tmp_path):
+    result = ends(run(*train(tmp_path / "run", {"run.until": "2020-01-01T00:00:00"})), CONFIGURATION)
+    assert "run.until 2020-01-01T00:00:00 has passed" in result.stderr and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{"])
+def test_a_broken_record_is_kept_and_told(tmp_path, text):
+    directory = tmp_path / "run"
+    trains(directory, {"run.iterations": 10})
+    (directory / "run.json").write_text(text)
+    result = trains(directory, {"run.iterations": 12})
+    assert "run.json was broken" in result.stdout and (directory / "run.json.broken").read_text() == text
+    assert starts_and_verdicts(directory)[0] == [10]
+
+
+def test_lost_rows_are_told(tmp_path):
+    directory = tmp_path / "run"
+    trains(directory, {"run.iterations": 10})
+    lines = (directory / "metrics.csv").read_text().splitlines(keepends=True)
+    (directory / "metrics.csv").write_text("".join(lines[:6]))
+    result = trains(directory, {"run.iterations": 12})
+    assert "metrics.csv has no rows of the iterations 6 to 10" in result.stdout
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_hangs_up(tmp_path, ignored):
+    """HUP is TERM, unless it is ignored, as nohup has it."""
+    command = [PROGRAM, *map(str, train(tmp_path / "run", {"run.iterations": 3000, "checkpoint.every": "null"}))]
+    with Process(["env", "--ignore-signal=HUP", *command] if ignored else command, 60) as process:
+        process.wait_for(lambda: rows_so_far(tmp_path / "run") >= 3, "iterations")
+        kill(process.ranks()[0], signal.SIGHUP)
+        ends(process.finish(), FINISHED if ignored else REQUEUE)
+
+
+def test_a_reader_of_the_log_that_goes_away(tmp_path):
+    reading, writing = os.pipe()
+    command = [PROGRAM, *map(str, train(tmp_path / "run", {"run.iterations": 200, "log.every": 1}))]
+    process = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, env=environment(), text=True)
+    os.close(writing)
+    os.read(reading, 10)
+    os.close(reading)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == FINISHED, said
+    assert iterations_recorded(tmp_path / "run")[-1] == 200

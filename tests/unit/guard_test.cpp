@@ -27,7 +27,7 @@ IterationRecord healthy(std::int64_t iteration) {
 }
 
 Guard after(std::int64_t iterations, const GuardConfig& config = {}) {
-  Guard guard(config, 0.5);
+  Guard guard(config, {.spread = 0.5});
   for (std::int64_t i = 0; i < iterations; ++i) EXPECT_FALSE(guard.observe(healthy(i)));
   return guard;
 }
@@ -47,7 +47,7 @@ TEST(Guard, NumbersThatAreNotFiniteAreSeenAtOnce) {
     for (const double value : {std::nan(""), std::numeric_limits<double>::infinity()}) {
       IterationRecord record = healthy(0);
       record.*member = value;
-      EXPECT_EQ(seen_until(Guard({}, 0.5), record), 1);
+      EXPECT_EQ(seen_until(Guard({}, {.spread = 0.5}), record), 1);
       EXPECT_EQ(seen_until(after(100), record), 1);
     }
   }
@@ -71,7 +71,7 @@ TEST(Guard, EachWayOutOfBandIsSeenAfterItsPatience) {
 }
 
 TEST(Guard, ChainsThatAreLeftBehindAreSeen) {
-  Guard guard({}, 0.5);
+  Guard guard({}, {.spread = 0.5});
   std::int64_t at = 0;
   for (; at < 500; ++at) {
     IterationRecord record = healthy(at);
@@ -88,7 +88,7 @@ TEST(Guard, ChainsThatAreLeftBehindAreSeen) {
 TEST(Guard, OneWildIterationAndTheFirstOnesAreForgiven) {
   IterationRecord wild = healthy(0);
   wild.gap = 50;
-  Guard young({}, 0.5);
+  Guard young({}, {.spread = 0.5});
   for (int i = 0; i < 20; ++i) EXPECT_FALSE(young.observe(wild));
   Guard guard = after(100);
   for (std::int64_t i = 0; i < 31; ++i) {
@@ -102,7 +102,7 @@ TEST(Guard, GoesOnFromACheckpointAsIfItHadNotStopped) {
   Guard whole = after(80);
   Progress progress;
   whole.add_to(progress);
-  Guard resumed({}, 0.5);
+  Guard resumed({}, {.spread = 0.5});
   resumed.restore(progress);
   IterationRecord record = healthy(80);
   record.gap = 2;
@@ -113,6 +113,41 @@ TEST(Guard, GoesOnFromACheckpointAsIfItHadNotStopped) {
   resumed.add_to(second);
   EXPECT_EQ(first, second);
   EXPECT_EQ(std::get<std::int64_t>(first.at("guard_out_of_band")), 1);
+}
+
+TEST(Guard, OneActiveChainHasNoSpread) {
+  const auto seen = [](std::int64_t active_chains) {
+    Guard guard({}, {.spread = 0.5, .active_chains = active_chains});
+    for (std::int64_t i = 0; i < 100; ++i) EXPECT_FALSE(guard.observe(healthy(i)));
+    IterationRecord record = healthy(100);
+    record.chain_spread = 0;
+    return seen_until(guard, record);
+  };
+  EXPECT_EQ(seen(1), 0);
+  EXPECT_GT(seen(2), 0);
+}
+
+TEST(Guard, SparseDataLieOnTheBoxToo) {
+  const auto seen = [](double of_data, double of_chains) {
+    Guard guard({}, {.spread = 0.5, .saturation = of_data});
+    for (std::int64_t i = 0; i < 100; ++i) EXPECT_FALSE(guard.observe(healthy(i)));
+    IterationRecord record = healthy(100);
+    record.saturation = of_chains;
+    return seen_until(guard, record);
+  };
+  EXPECT_EQ(seen(0.997, 0.997), 0);
+  EXPECT_GT(seen(0.997, 0.99999), 0);
+  EXPECT_GT(seen(0, 0.997), 0);
+}
+
+TEST(Guard, AnEnergyOfNoiseThatIsNoNumberIsForgotten) {
+  Guard guard = after(100);
+  IterationRecord record = healthy(100);
+  record.energy_noise = std::nan("");
+  EXPECT_FALSE(guard.observe(record));
+  Progress progress;
+  guard.add_to(progress);
+  EXPECT_TRUE(std::isfinite(std::get<double>(progress.at("guard_reach_mean"))));
 }
 
 }  // namespace

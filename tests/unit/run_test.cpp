@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +34,10 @@ namespace fs = std::filesystem;
 
 class Run : public TemporaryDirectory {};
 
+void write_text(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;
   std::istringstream stream(text);
@@ -59,7 +64,8 @@ IterationRecord awkward(std::int64_t iteration) {
 TEST(Ticker, TicksUntilItGoes) {
   std::atomic<int> ticks = 0;
   {
-    const Ticker ticker(std::chrono::milliseconds(1), [&] { ++ticks; });
+    const Ticker ticker(
+        std::chrono::milliseconds(1), [&] { ++ticks; }, [](const std::exception&) {});
     while (ticks <= 3) std::this_thread::yield();
   }
   const int at_the_end = ticks;
@@ -153,14 +159,74 @@ TEST_F(Run, MetricsThatCannotBeWrittenAreNamed) {
 }
 
 TEST_F(Run, AFullDiskIsNoticed) {
-  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
-  MetricsFile file(directory_ + "/metrics.csv", 0);
-  fs::remove(directory_ + "/metrics.csv");
-  fs::create_symlink("/dev/full", directory_ + "/metrics.csv.part");
-  EXPECT_NE(input_output_failure([&] { MetricsFile(directory_ + "/metrics.csv", 0); }), "");
-  fs::create_symlink("/dev/full", directory_ + "/run.json.part");
-  EXPECT_NE(input_output_failure([&] { replace_file(directory_ + "/run.json", "{}"); }), "");
+  // A limit on the size of a file stands for the disk's end: the system reports both alike.
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit limit = before;
+  limit.rlim_cur = 0;
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const std::string metrics =
+      input_output_failure([&] { MetricsFile(directory_ + "/metrics.csv", 0); });
+  const std::string record =
+      input_output_failure([&] { replace_file(directory_ + "/run.json", "{}"); });
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_NE(metrics.find("metrics.csv"), std::string::npos);
+  EXPECT_NE(record.find("run.json"), std::string::npos);
   EXPECT_FALSE(fs::exists(directory_ + "/run.json"));
+}
+
+TEST_F(Run, NobodysLinkIsFollowed) {
+  write_text(directory_ + "/theirs", "precious");
+  fs::create_symlink(directory_ + "/theirs", directory_ + "/run.json.part");
+  replace_file(directory_ + "/run.json", "{}");
+  EXPECT_EQ(read_text(directory_ + "/theirs"), "precious");
+  EXPECT_EQ(read_text(directory_ + "/run.json"), "{}");
+}
+
+TEST_F(Run, ABrokenRecordIsKeptAside) {
+  const std::string path = directory_ + "/run.json";
+  for (const char* text :
+       {"", "{", "[]", R"({"starts": 3})", R"({"rollbacks": [{"attempt": "x"}]})"}) {
+    write_text(path, text);
+    RunRecord record(path);
+    EXPECT_TRUE(record.was_broken()) << text;
+    EXPECT_EQ(record.origin(), "");
+    EXPECT_FALSE(record.last_roll_back());
+    EXPECT_EQ(read_text(path + ".broken"), text);
+  }
+  fs::remove(path);
+  EXPECT_FALSE(RunRecord(path).was_broken());
+}
+
+TEST_F(Run, AMessageThatIsNoUtf8IsRecorded) {
+  RunRecord record(directory_ + "/run.json");
+  record.stop(3, ExitCode::input_output, "cannot open caf\xe9.h5");
+  EXPECT_NE(read_text(directory_ + "/run.json").find("cannot open caf"), std::string::npos);
+}
+
+TEST_F(Run, LostRowsOfTheMetricsAreNoticed) {
+  const std::string path = directory_ + "/metrics.csv";
+  {
+    MetricsFile file(path, 0);
+    for (std::int64_t i = 1; i <= 5; ++i) file.append({.iteration = i});
+  }
+  EXPECT_EQ(MetricsFile(path, 4).last_kept(), 4);
+  EXPECT_EQ(MetricsFile(path, 9).last_kept(), 4);  // rows 5 to 9 are gone
+  fs::remove(path);
+  EXPECT_EQ(MetricsFile(path, 3).last_kept(), 0);
+}
+
+TEST(Ticker, WhatATickThrowsIsTold) {
+  std::atomic<int> told{0};
+  {
+    const Ticker ticker(
+        std::chrono::milliseconds(1), [] { throw Error(ExitCode::communication, "no"); },
+        [&](const std::exception&) { ++told; });
+    while (told == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(told, 1);
 }
 
 // --- files and record ---------------------------------------------------------------------------
