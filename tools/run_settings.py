@@ -17,6 +17,11 @@ environment.enter("yaml")
 import yaml  # noqa: E402
 
 
+def expanded(path):
+    """Writes out ~ and $NAME, as the program does."""
+    return os.path.expandvars(os.path.expanduser(str(path)))
+
+
 def read(path):
     try:
         with open(path, encoding="utf-8") as file:
@@ -41,9 +46,9 @@ def main():
         value = part.get(key) if isinstance(part, dict) else None
         return overrides.get(f"{section}.{key}", default if value is None else value)
 
-    print(setting("data", "path", ""))
+    print(expanded(setting("data", "path", "")))
     directory = f"{setting('run', 'directory', 'runs')}/{setting('run', 'name', 'run')}"
-    print(options.run_directory or os.path.normpath(directory))
+    print(expanded(options.run_directory or os.path.normpath(directory)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "commands/command.hpp"
+#include "config/paths.hpp"
 #include "train/dry_run.hpp"
 #include "train/training.hpp"
 
@@ -23,7 +24,7 @@ ExitCode train(const Options& options, Session& session, Log& log) {
   check_for_training(request.config);
   request.directory = options.directory.empty()
                           ? request.config.run.directory + "/" + request.config.run.name
-                          : options.directory;
+                          : expand_path(options.directory, "--run-directory");
   request.resume = options.resume;
   request.take_over = options.take_over;
   return options.dry_run ? dry_run(request, session, log) : run_training(request, session, log);

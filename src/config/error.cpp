@@ -1,5 +1,6 @@
 #include "config/error.hpp"
 
+#include <filesystem>
 #include <new>
 #include <system_error>
 
@@ -15,6 +16,15 @@ Error as_error(const std::exception& exception) {
       line.find("out of memory") != std::string::npos) {
     return {ExitCode::environment,
             "out of memory; use fewer chains, a smaller batch or network, or more ranks"};
+  }
+  for (const char* beginning : {"CUDA error", "CUDA driver", "cuDNN error", "CUDNN", "cuBLAS"}) {
+    if (!line.starts_with(beginning)) continue;
+    return {ExitCode::environment,
+            line + "; the GPU or its driver failed: try another node, or run.device cpu"};
+  }
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&exception)) {
+    return {ExitCode::input_output,
+            "cannot reach " + file->path1().string() + ": " + file->code().message()};
   }
   const auto* system = dynamic_cast<const std::system_error*>(&exception);
   if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again) {

@@ -11,6 +11,7 @@
 #include "config/document.hpp"
 #include "config/error.hpp"
 #include "config/keys.hpp"
+#include "config/paths.hpp"
 #include "config/problems.hpp"
 #include "config/reader.hpp"
 
@@ -49,7 +50,9 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   std::string text(largest_text + 1, ' ');  // one more than a configuration may have
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
-  return parse_config(text, path, overrides);
+  Config config = parse_config(text, path, overrides);
+  expand_paths(config);
+  return config;
 }
 
 void check_for_training(const Config& config) {

@@ -116,10 +116,11 @@ std::vector<Holder> holders_of(const std::string& directory) {
                   std::max(0.0, now - owner.heartbeat)));
 }
 
-[[noreturn]] void cannot_be_made(const std::string& file, int error) {
+[[noreturn]] void cannot_be_made(const std::string& file, const std::string& candidate, int error) {
   throw Error(ExitCode::input_output,
-              fmt::format("{} can't be made ({}); choose another directory with --run-directory",
-                          file, std::strerror(error)));
+              fmt::format("{} can't be made of {} ({}); choose another directory with "
+                          "--run-directory",
+                          file, candidate, std::strerror(error)));
 }
 
 [[noreturn]] void taken_by_another(const std::string& directory) {
@@ -135,7 +136,7 @@ bool succeed(const std::string& directory, const std::vector<Holder>& holders,
   const std::string place =
       holders.empty() ? owner_file(directory) : successor_file(directory, holders.back().owner);
   if (::link(candidate.c_str(), place.c_str()) != 0) {
-    if (errno != EEXIST) cannot_be_made(place, errno);
+    if (errno != EEXIST) cannot_be_made(place, candidate, errno);
     return false;
   }
   if (holders.empty()) return true;
@@ -150,7 +151,7 @@ bool succeed(const std::string& directory, const std::vector<Holder>& holders,
   if (::rename(candidate.c_str(), owner_file(directory).c_str()) != 0) {
     const int error = errno;
     ::unlink(place.c_str());
-    cannot_be_made(owner_file(directory), error);
+    cannot_be_made(owner_file(directory), candidate, error);
   }
   for (std::size_t i = 1; i < line.size(); ++i) ::unlink(line[i].file.c_str());
   return true;

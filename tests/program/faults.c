@@ -6,7 +6,7 @@
 //   STANLEY_FAULT_LOG        a file that gets a line "function path" for each call, and one that
 //                            begins with "spoiled" for each call that is spoiled
 //   STANLEY_FAULT_CALL       which call to spoil, from 1; none if 0
-//   STANLEY_FAULT_KIND       kill: write half, then SIGKILL. EIO, ENOSPC: this call fails.
+//   STANLEY_FAULT_KIND       kill: write half, then SIGKILL. EIO, ENOSPC, EOPNOTSUPP: this call fails.
 //                            full: this call, and every later one that takes room, fails (ENOSPC).
 //                            hang: the first from this call on that takes room never returns.
 // SIGWINCH sets the thread that gets it spinning.
@@ -81,7 +81,7 @@ static enum Fault fault_of(const char* function, const char* path, int takes_roo
   if (!spoiled) return none;
   if (strcmp(kind, "kill") == 0) return dies;
   while (hangs) pause();
-  errno = strcmp(kind, "EIO") == 0 ? EIO : ENOSPC;
+  errno = strcmp(kind, "EIO") == 0 ? EIO : strcmp(kind, "EOPNOTSUPP") == 0 ? EOPNOTSUPP : ENOSPC;
   return fails;
 }
 

@@ -1,6 +1,7 @@
 """Run directories, disks, launchers and ranks that fail: one message, the documented exit code, soon."""
 import contextlib
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from program import (CONFIGURATION, ENVIRONMENT, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
+from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
                      ends, iterations_recorded, kill, launched, rows_so_far, run, train, trains, unfinished)
 from refusals import LIMIT, mounted, refused, train_here, untouched
 
@@ -235,3 +236,30 @@ def test_one_rank_that_dies_takes_the_others_along(tmp_path, number):
         assert time.monotonic() - began < 20
         time.sleep(0.05)
     assert "HDF5-DIAG" not in result.stderr and "terminate called" not in result.stderr
+
+
+def test_paths_that_cannot_be(tmp_path):
+    """A part of a path that is too long, a folder that one may not enter: no bug of ours."""
+    result = run(*train(tmp_path / ("x" * 300) / "run"))
+    refused(result, INPUT_OUTPUT, "too long")
+
+
+def test_a_folder_that_one_may_not_enter(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o700)
+    command = [PROGRAM, *map(str, train(folder / "run"))]
+    if os.geteuid() == 0:  # as an ordinary user
+        os.chmod(tmp_path, 0o755)
+        for parent in tmp_path.parents:
+            if parent != parent.parent and not parent.stat().st_mode & 0o001:
+                pytest.skip(f"nobody may not enter {parent}")
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+    else:
+        folder.chmod(0)
+    with Process(command, 60) as process:
+        refused(process.finish(), INPUT_OUTPUT, "Permission denied")
+
+
+def test_a_home_folder_is_written_out(tmp_path):
+    ends(run(*train("~/deep/$NAME", {"run.iterations": 1}), HOME=str(tmp_path), NAME="run"), FINISHED)
+    assert (tmp_path / "deep" / "run" / "DONE").is_file()

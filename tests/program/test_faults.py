@@ -30,13 +30,13 @@ KINDS = ("kill", "EIO", "ENOSPC", "full")
 PLACES = os.environ.get("STANLEY_FAULT_PLACES", "2")
 # Calls that are spoiled in every case: a pattern, and which of those that match it.
 ALWAYS = {
-    ("kill", 0): {"link owner": 0, "posix_fallocate samples/draws-00000000": 0, "write run.json": -1,
+    ("kill", 0): {"link owner": 0, "fallocate samples/draws-00000000": 0, "write run.json": -1,
                   "remove .*iteration": 0},
     ("kill", 1): {"pwrite checkpoints": -1},
     ("EIO", 0): {"fsync checkpoints/iteration-00000000": 0, "remove .*iteration": 0},
     ("EIO", 1): {"pwrite checkpoints": -1},
     ("ENOSPC", 1): {"pwritev samples": 0},
-    ("full", 0): {"write config": 0, "posix_fallocate checkpoints": -1},
+    ("full", 0): {"write config": 0, "fallocate checkpoints": -1},
 }
 
 
@@ -55,7 +55,7 @@ def calls(tmp_path_factory, library):
         folder = tmp_path_factory.mktemp("calls")
         ends(spoiled(folder / "run", library, rank, 0, "", folder / "log"), FINISHED)
         found.append(calls_in(folder))
-    assert {"pwrite", "pwritev", "write", "posix_fallocate", "fsync", "rename", "close", "link",
+    assert {"pwrite", "pwritev", "write", "fallocate", "fsync", "rename", "close", "link",
             "symlink", "remove"} <= {call.split()[0] for call in found[0]}
     assert {"pwrite", "pwritev", "close"} <= {call.split()[0] for call in found[1]}
     return found
@@ -166,3 +166,15 @@ def test_spoiled_call(tmp_path, library, undisturbed, calls, kind, rank):
             what = str(problem) or traceback.format_exc(limit=-2)
             problems[f"call {number}, {calls[rank][number - 1]}"] = what
     assert not problems, "\n\n".join(f"{call}: {problem}" for call, problem in problems.items())
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_file_system_without_fallocate(tmp_path, library, calls, which):
+    """NFS before 4.2 and many others have none: the length is set, and no block is written for it."""
+    number = [number for number, call in enumerate(calls[0], 1) if call.startswith("fallocate checkpoints")][which]
+    result = spoiled(tmp_path / "run", library, 0, number, "EOPNOTSUPP", tmp_path / "log")
+    ends(result, FINISHED)
+    assert sound_checkpoints(tmp_path / "run")
+    after = (tmp_path / "log").read_text().splitlines()
+    place = next(i for i, line in enumerate(after) if line.startswith("spoiled fallocate"))
+    assert not after[place + 1].startswith("pwrite"), after[place:place + 3]

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "config/error.hpp"
+#include "config/paths.hpp"
 #include "config/schedule.hpp"
 #include "config/time_limit.hpp"
 
@@ -603,6 +604,40 @@ TEST(TimeLimit, DurationsAndTimes) {
         "2030-02-29T00:00:00", "2030-01-01T24:00:00", "2030-01-01 00:00:00", "2030-01-01"}) {
     EXPECT_EQ(end_time(text, start), std::nullopt) << text;
   }
+}
+
+TEST(ConfigPaths, AreWrittenOutAsAShellWould) {
+  ::setenv("HOME", "/home/ada", 1);
+  ::setenv("SCRATCH", "/scratch", 1);
+  ::unsetenv("NOWHERE");
+  const auto expanded = [](const std::string& path) { return expand_path(path, "data.path"); };
+  EXPECT_EQ(expanded("~"), "/home/ada");
+  EXPECT_EQ(expanded("~/runs"), "/home/ada/runs");
+  EXPECT_EQ(expanded("$SCRATCH/a"), "/scratch/a");
+  EXPECT_EQ(expanded("a/${SCRATCH}b"), "a//scratchb");
+  EXPECT_EQ(expanded("a~b/c"), "a~b/c");
+  EXPECT_EQ(expanded(""), "");
+  for (const char* path : {"$NOWHERE/x", "${NOWHERE}", "${SCRATCH", "$/x", "a$", "~bob/x"}) {
+    try {
+      expanded(path);
+      ADD_FAILURE() << path;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, ExitCode::configuration);
+      EXPECT_TRUE(contains(error.what(), "data.path")) << error.what();
+      EXPECT_TRUE(contains(error.what(), path)) << error.what();
+    }
+  }
+}
+
+TEST(ErrorOf, FilesAndGpusAreNoBugsOfOurs) {
+  const std::filesystem::filesystem_error file("status", "/a/b",
+                                               std::make_error_code(std::errc::permission_denied));
+  EXPECT_EQ(as_error(file).code, ExitCode::input_output);
+  EXPECT_TRUE(contains(as_error(file).what(), "/a/b"));
+  for (const char* words : {"CUDA error: uncorrectable ECC error encountered", "cuDNN error: X"}) {
+    EXPECT_EQ(as_error(std::runtime_error(words)).code, ExitCode::environment) << words;
+  }
+  EXPECT_EQ(as_error(std::runtime_error("what")).code, ExitCode::bug);
 }
 
 }  // namespace
