@@ -133,10 +133,6 @@ std::string check_schema(const std::string& path, hid_t root) {
          "; this program reads versions 1.x: convert the images again");
 }
 
-}  // namespace
-
-namespace {
-
 /// Runs a step that reads what may be no HDF5 file at all.
 template <typename Step>
 auto expecting_hdf5(const Step& step) {

@@ -85,7 +85,8 @@ class StorageMpi : public testing::Test {
 
   CommitReport write(std::int64_t iteration, State& state, const FileOptions& options = {}) {
     CheckpointContents contents{.iteration = iteration, .arrays = state.views()};
-    contents.progress = {{"attempt", std::int64_t{-2}},
+    contents.progress = {{"iteration", iteration},
+                         {"attempt", std::int64_t{-2}},
                          {"band", std::numeric_limits<double>::infinity()},
                          {"factor", 0.1}};
     contents.texts = {{"config", "run: {name: ünïcode}\n"}, {"versions", "{}"}};

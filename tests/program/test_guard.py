@@ -1,6 +1,7 @@
 """A training that diverges: seen, rolled back, told; and given up in words. Design §8."""
 import json
 import signal
+import subprocess
 
 import h5py
 import numpy
@@ -98,6 +99,20 @@ def test_what_diverged_is_kept_aside(recovered):
     assert sorted(report["rejected"]) == [str(directory / "rejected" / path) for path in aside]
     told = [event for event in report["events"] if event["what"] == "roll-back"]
     assert [event["iteration"] for event in told] == [step["iteration"] for step in rollbacks(directory)]
+
+
+@pytest.mark.parametrize("left", [None, "", "{"], ids=["gone", "empty", "cut"])
+def test_a_lost_record_does_not_reset_the_attempts(tmp_path, recovered, left):
+    """The checkpoint knows how often its run went back: neither old noise nor the full rate comes again."""
+    subprocess.run(["cp", "-a", recovered(1), tmp_path / "run"], check=True)
+    directory = tmp_path / "run"
+    (directory / "run.json").unlink()
+    if left is not None:
+        (directory / "run.json").write_text(left)
+    trains(directory, {**ABSURD, "run.iterations": LENGTH + 2})
+    attempts = len(rollbacks(recovered(1)))
+    progress = attributes(checkpoint(directory, LENGTH + 2), "progress")
+    assert progress["attempt"] == attempts and progress["learning_rate_factor"] == 0.5 ** attempts
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

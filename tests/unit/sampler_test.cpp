@@ -100,6 +100,10 @@ TEST(SamplerOrderStatistic, IsThatOfSorting) {
 
 TEST(SamplerOrderStatistic, RankOfAQuantile) {
   EXPECT_EQ(quantile_rank(0.5, 10), 5);
+  // Products that floating point makes a little too large.
+  EXPECT_EQ(quantile_rank(0.07, 100), 7);
+  EXPECT_EQ(quantile_rank(0.14, 100), 14);
+  EXPECT_EQ(quantile_rank(0.28, 100), 28);
   EXPECT_EQ(quantile_rank(0.5, 11), 6);
   EXPECT_EQ(quantile_rank(0.8, 1024), 820);
   EXPECT_EQ(quantile_rank(1.0, 7), 7);

@@ -92,10 +92,11 @@ TEST_F(Storage, CheckpointNeedsNoMpi) {
                                       .data = state.data(),
                                       .shards = 2,
                                       .shard_count = 2}};
-  const CheckpointContents contents{.iteration = 3,
-                                    .arrays = views,
-                                    .progress = {{"samples_seen", std::int64_t{1} << 40}},
-                                    .texts = {{"config", std::string(200000, 'x')}}};
+  const CheckpointContents contents{
+      .iteration = 3,
+      .arrays = views,
+      .progress = {{"iteration", std::int64_t{3}}, {"samples_seen", std::int64_t{1} << 40}},
+      .texts = {{"config", std::string(200000, 'x')}}};
   write_checkpoint(*local_, directory_, contents, {});
   const auto header = read_checkpoint_header(checkpoint_path(directory_, 3));
   EXPECT_EQ(header.texts.at("config").size(), 200000U);
@@ -114,13 +115,15 @@ TEST_F(Storage, AnyDamagedByteOfTheHeaderIsFoundOrHarmless) {
   const CheckpointContents contents{
       .iteration = 1,
       .arrays = {{.name = "parameters/w", .shape = {64}, .data = weight.data()}},
-      .progress = {{"factor", 0.5}},
+      .progress = {{"iteration", std::int64_t{1}}, {"factor", 0.5}},
       .texts = {{"config", "run: {}"}}};
   write_checkpoint(*local_, directory_, contents, {});
   const std::string path = checkpoint_path(directory_, 1);
   std::ifstream in(path, std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(in)), {});
   const auto whole = read_checkpoint_header(path);
+  EXPECT_NO_THROW(
+      verify_checkpoint(*local_, path, {}));  // undamaged, or the rest would prove nothing
   int found = 0;
   for (std::size_t at = 0; at < bytes.size(); at += 11) {
     std::string damaged = bytes;

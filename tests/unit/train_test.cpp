@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <limits>
 
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
@@ -247,6 +248,26 @@ TEST(TrainGap, ASwingingGapIsStronglyNegative) {
   }
   EXPECT_LT(negative, -0.9);
   EXPECT_GT(positive, 0.9);
+}
+
+// --- summary ------------------------------------------------------------------------------------
+
+TEST(Summary, AStateThatIsNoNumberIsSeen) {
+  Config config;
+  config.chains.active = 2;
+  config.data.batch = 2;
+  for (const double value : {0.5, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    LocalSummary local;
+    local.noise_probes = 1;
+    local.before = at::zeros({2, 3});
+    local.after = at::arange(6, at::kFloat).view({2, 3});
+    local.after[1][2] = value;
+    local.ages = {1, 1};
+    IterationRecord record;
+    summarize(config, local, *make_local_communicator(), record);
+    EXPECT_EQ(std::isfinite(record.chain_scale), std::isfinite(value)) << value;
+    EXPECT_EQ(std::isfinite(record.chain_spread), std::isfinite(value)) << value;
+  }
 }
 
 }  // namespace
