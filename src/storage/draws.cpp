@@ -106,7 +106,7 @@ std::uint64_t digest_in_memory(Communicator& communicator, const Part& part, con
   for (const auto& text : communicator.all_gather(
            {reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(std::uint64_t)})) {
     std::vector<std::uint64_t> theirs(text.size() / sizeof(std::uint64_t));
-    std::memcpy(theirs.data(), text.data(), text.size());
+    if (!text.empty()) std::memcpy(theirs.data(), text.data(), text.size());
     all.insert(all.end(), theirs.begin(), theirs.end());
   }
   return fold(all);
