@@ -33,6 +33,12 @@ void install(int signal, void (*handler)(int)) {
   sigaction(signal, &action, nullptr);
 }
 
+bool is_ignored(int signal) {
+  struct sigaction action {};
+  sigaction(signal, nullptr, &action);
+  return action.sa_handler == SIG_IGN;
+}
+
 }  // namespace
 
 void catch_signals() {
@@ -40,15 +46,14 @@ void catch_signals() {
   install(SIGTERM, on_stop);
   install(SIGINT, on_stop);
   install(SIGUSR2, on_checkpoint);
-  struct sigaction hangup {};
-  sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler != SIG_IGN) install(SIGHUP, on_stop);  // nohup ignores it
+  if (!is_ignored(SIGHUP)) install(SIGHUP, on_stop);  // nohup ignores it
   // Of a log's reader that went away: writing fails then, and the training goes on without it.
   install(SIGPIPE, SIG_IGN);
 }
 
 void release_signals() {
   for (const int signal : {SIGUSR1, SIGTERM, SIGINT, SIGUSR2, SIGPIPE}) install(signal, SIG_DFL);
+  if (!is_ignored(SIGHUP)) install(SIGHUP, SIG_DFL);
 }
 
 StopRequest take_request() {

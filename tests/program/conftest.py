@@ -1,4 +1,5 @@
 import pathlib
+import struct
 import subprocess
 
 import h5py
@@ -31,6 +32,18 @@ def write_images(path, images):
         split["labels"] = numpy.arange(len(images), dtype=numpy.int64) % 2
         if images.dtype == numpy.uint8:
             split.attrs["checksum"] = xxhash.xxh64(numpy.ascontiguousarray(images).tobytes()).hexdigest()
+
+
+def write_idx(path, array):
+    """An IDX file of bytes."""
+    path.write_bytes(struct.pack(f">I{array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes())
+
+
+def as_old(path, act):
+    """Changes a file and declares that no seal is to be asked for, as a file of schema 1.0."""
+    with h5py.File(path, "a") as file:
+        file.attrs.modify("schema_version", numpy.bytes_("1.0"))
+        act(file)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import h5py
 import numpy
 import pytest
 
-from conftest import write_images
+from conftest import as_old, write_images
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, SMOKE, Process, checkpoint, draws, ends,
                      kill, rows_so_far, run, settings, train, trains, unfinished)
 from refusals import LIMIT, contents, mounted, refused, train_here, untouched
@@ -170,11 +170,6 @@ def test_checkpoint_whose_arrays_are_of_another_network(tmp_path, convnet, image
                         checkpoint(tmp_path / "small", 1))
     refused(result, INPUT_OUTPUT, "another network", "shape")
     untouched(tmp_path / "run")
-
-
-def as_old(path, act):
-    """Changes a file and declares that no seal is to be asked for, as a file of schema 1.0."""
-    change(path, lambda file: (file.attrs.modify("schema_version", numpy.bytes_("1.0")), act(file)))
 
 
 BROKEN = {

@@ -8,7 +8,7 @@ import h5py
 import numpy
 import pytest
 
-from conftest import CONVNET
+from conftest import CONVNET, write_idx
 from program import FINISHED, INPUT_OUTPUT, ROOT, ends, run, trains
 from refusals import refused, train_here, untouched
 
@@ -36,11 +36,6 @@ def trains_and_is_sound(config, tmp_path, ranks=1):
 
 
 # --- without labels --------------------------------------------------------------------------------
-def write_idx(path, array):
-    path.write_bytes(bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
-                     + array.tobytes())
-
-
 @one_and_four
 @pytest.mark.parametrize("source", ["flat folder", "IDX"])
 def test_sources_without_labels_train_report_and_are_sound(tmp_path, images, source, ranks):

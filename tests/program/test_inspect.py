@@ -7,7 +7,7 @@ import h5py
 import numpy
 import pytest
 
-from conftest import write_images
+from conftest import as_old, write_images
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, Process, arrays, attributes,
                      checkpoint, draws, ends, iterations_recorded, rows_so_far, run, train, trains)
 from refusals import refused
@@ -185,13 +185,6 @@ def test_flipped_byte_of_a_digest(copied, ranks):
 
 def changed(path, act):
     with h5py.File(path, "a") as file:
-        act(file)
-
-
-def as_old(path, act):
-    """Changes a file and declares that no seal is to be asked for, as a file of schema 1.0."""
-    with h5py.File(path, "a") as file:
-        file.attrs.modify("schema_version", numpy.bytes_("1.0"))
         act(file)
 
 

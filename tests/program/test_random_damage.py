@@ -1,7 +1,6 @@
 """A thousand random damages to a small file of each kind: `stanley inspect` finds each, or h5py sees what it saw before."""
 import json
 import random
-import struct
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import h5py
 import numpy
 import pytest
 
+from conftest import write_idx
 from program import FINISHED, INPUT_OUTPUT, ROOT, checkpoint, draws, ends, run, settings, trains
 from refusals import refused
 
@@ -49,10 +49,6 @@ def seen(path):
 
 
 # --- small files of each kind ----------------------------------------------------------------------
-def write_idx(path, array):
-    path.write_bytes(struct.pack(f">I{array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes())
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
