@@ -77,7 +77,7 @@ ExitCode run_session(int argc, char** argv) {
       error);
   if (error) {
     session.let_lower_ranks_speak(*error);
-    say(error->what());
+    say(session.describe(*error));
     session.abort(code);
   }
   return code;

@@ -236,6 +236,16 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 Config parse_config(const std::string& text, const std::string& name,
                     const std::vector<std::string>& overrides);
 
+/// A configuration that a file of an earlier run holds, as a release of another minor version may
+/// have written it: keys that this one doesn't know are left out, those that the text lacks have
+/// their defaults. The overrides are read as strictly as always.
+struct StoredConfig {
+  Config config;
+  std::vector<std::string> unknown;  ///< paths of the keys that were left out
+};
+StoredConfig parse_stored_config(const std::string& text, const std::string& name,
+                                 const std::vector<std::string>& overrides);
+
 /// What only training refuses: chains.start: bank, and what this release has not. Throws
 /// Error(ExitCode::configuration).
 void check_for_training(const Config& config);

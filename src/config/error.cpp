@@ -1,22 +1,70 @@
 #include "config/error.hpp"
 
+#include <array>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <new>
+#include <optional>
 #include <system_error>
 
 namespace stanley {
+namespace {
+
+/// The text after `beginning` up to `end` or the text's end; empty if there is no such beginning.
+std::string between(const std::string& text, const std::string& beginning, const std::string& end) {
+  const std::size_t found = text.find(beginning);
+  if (found == std::string::npos) return "";
+  const std::size_t first = found + beginning.size();
+  return text.substr(first, text.find(end, first) - first);
+}
+
+/// "16.4 GB" from a number of bytes in digits.
+std::string size_text(const std::string& digits) {
+  const double bytes = std::strtod(digits.c_str(), nullptr);
+  std::array<char, 32> text{};
+  if (bytes < 1e9) {
+    std::snprintf(text.data(), text.size(), "%.0f MB", bytes / 1e6);
+  } else {
+    std::snprintf(text.data(), text.size(), "%.1f GB", bytes / 1e9);
+  }
+  return text.data();
+}
+
+/// Which memory is full, how much was asked for, and what to reduce; nothing if it is another
+/// failure. LibTorch has no type of its own for it, but for GPUs, which it says all about.
+std::optional<std::string> lack_of_memory(const std::exception& exception,
+                                          const std::string& line) {
+  const std::string fewer_on_gpu =
+      "; lower chains.active, data.batch, energy.channels or chains.total, or use more GPUs";
+  const std::string fewer =
+      "; lower chains.total, samples.chains, data.batch or energy.channels, or use more nodes";
+  if (line.find("CUDA out of memory") != std::string::npos) {
+    const std::string details = between(line, "CUDA out of memory. ", " Including");
+    return "out of memory on the GPU" + (details.empty() ? "" : ": " + details) + fewer_on_gpu;
+  }
+  if (line.starts_with("CUDA") && line.find("out of memory") != std::string::npos) {
+    return "out of memory on the GPU" + fewer_on_gpu;
+  }
+  if (line.find("can't allocate memory") != std::string::npos) {
+    const std::string bytes = between(line, "you tried to allocate ", " bytes");
+    return "out of host memory" + (bytes.empty() ? "" : ": asked for " + size_text(bytes)) + fewer;
+  }
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
+    return "out of host memory" + fewer;
+  }
+  if (line.find("out of memory") != std::string::npos) return line + fewer;
+  return std::nullopt;
+}
+
+}  // namespace
 
 Error as_error(const std::exception& exception) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
-  // LibTorch puts a stack below its first line, and has no type of its own for lack of memory.
+  // LibTorch puts a stack below its first line.
   const std::string what = exception.what();
   const std::string line = what.substr(0, what.find('\n'));
-  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr ||
-      line.find("can't allocate memory") != std::string::npos ||
-      line.find("out of memory") != std::string::npos) {
-    return {ExitCode::environment,
-            "out of memory; use fewer chains, a smaller batch or network, or more ranks"};
-  }
+  if (const auto memory = lack_of_memory(exception, line)) return {ExitCode::environment, *memory};
   for (const char* beginning : {"CUDA error", "CUDA driver", "cuDNN error", "CUDNN", "cuBLAS"}) {
     if (!line.starts_with(beginning)) continue;
     return {ExitCode::environment,

@@ -27,11 +27,13 @@ class Error : public std::runtime_error {
       : std::runtime_error(message), code(exit_code) {}
 
   ExitCode code;
-  bool agreed = false;  ///< every rank throws it: rank 0 tells it for all
+  bool agreed = false;  ///< every rank knows it: rank 0 tells it for all
+  int rank = -1;        ///< the one that failed; -1: the rank that throws
 };
 
-/// The exception as the program tells it: an Error as it is; lack of memory as an error of the
-/// environment; all else as a bug of ours, by the first line of what it says.
+/// The exception as the program tells it: an Error as it is; lack of memory (which memory, how much
+/// was asked for, what to reduce) and a GPU's faults as errors of the environment; all else as a
+/// bug of ours, by the first line of what it says.
 Error as_error(const std::exception& exception);
 
 }  // namespace stanley

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/checks.hpp"
@@ -17,23 +18,47 @@
 
 namespace stanley {
 
-Config parse_config(const std::string& text, const std::string& name,
-                    const std::vector<std::string>& overrides) {
-  Problems problems(name, overrides);
+namespace {
+
+/// Reads the text alone; the overrides come later.
+Value document_of(const std::string& text, Problems& problems) {
   std::optional<Value> document = read_document(text, problems);
   if (!document) {
     problems.throw_if_any();
   }
-  apply_overrides(*document, overrides, problems);
+  return *std::move(document);
+}
+
+Config read_config(Value document, const std::vector<std::string>& overrides, Problems& problems) {
+  apply_overrides(document, overrides, problems);
   Config config;
-  read_keys(*document, describe(config), problems);
+  read_keys(document, describe(config), problems);
   // Noise has a default, but whoever gives the temperature alone means that.
-  if (config.sampler.temperature && document->descendant("sampler.noise") == nullptr) {
+  if (config.sampler.temperature && document.descendant("sampler.noise") == nullptr) {
     config.sampler.noise.reset();
   }
-  check_relations(config, *document, problems);
+  check_relations(config, document, problems);
   problems.throw_if_any();
   return config;
+}
+
+}  // namespace
+
+Config parse_config(const std::string& text, const std::string& name,
+                    const std::vector<std::string>& overrides) {
+  Problems problems(name, overrides);
+  return read_config(document_of(text, problems), overrides, problems);
+}
+
+StoredConfig parse_stored_config(const std::string& text, const std::string& name,
+                                 const std::vector<std::string>& overrides) {
+  Problems problems(name, overrides);
+  Value document = document_of(text, problems);
+  Config names;
+  StoredConfig stored;
+  stored.unknown = remove_unknown_keys(document, describe(names));
+  stored.config = read_config(std::move(document), overrides, problems);
+  return stored;
 }
 
 Config load_config(const std::string& path, const std::vector<std::string>& overrides) {

@@ -184,12 +184,10 @@ class DocumentReader {
 
   void read_section(const Value& section, const std::string& path) {
     for (const Value& entry : section.children) {
-      const std::string full = path.empty() ? entry.key : path + "." + entry.key;
-      const auto key = std::find_if(keys_.begin(), keys_.end(),
-                                    [&full](const Key& known) { return known.path == full; });
-      if (key != keys_.end() && entry.key.find('.') == std::string::npos) {
+      const std::string full = full_path(path, entry);
+      if (const Key* key = key_of(entry, full)) {
         read_key(*key, entry);
-      } else if (!sections_.contains(full) || entry.key.find('.') != std::string::npos) {
+      } else if (!is_section(entry, full)) {
         report_unknown(entry, full);
       } else if (entry.kind != Value::Kind::mapping) {
         problems_.add(entry.place, full, "expected a mapping of keys, found " + found(entry));
@@ -199,7 +197,50 @@ class DocumentReader {
     }
   }
 
+  void remove_unknown(Value& section, const std::string& path, std::vector<std::string>& removed) {
+    std::erase_if(section.children, [&](Value& entry) {
+      const std::string full = full_path(path, entry);
+      if (const Key* key = key_of(entry, full)) {
+        remove_unknown_inside(*key, entry, removed);
+        return false;
+      }
+      if (is_section(entry, full)) {
+        remove_unknown(entry, full, removed);
+        return false;
+      }
+      removed.push_back(full);
+      return true;
+    });
+  }
+
  private:
+  static std::string full_path(const std::string& path, const Value& entry) {
+    return path.empty() ? entry.key : path + "." + entry.key;
+  }
+
+  /// Nothing if no key has this path.
+  const Key* key_of(const Value& entry, const std::string& full) const {
+    const auto key = std::find_if(keys_.begin(), keys_.end(),
+                                  [&full](const Key& known) { return known.path == full; });
+    const bool nested = entry.key.find('.') == std::string::npos;
+    return key != keys_.end() && nested ? &*key : nullptr;
+  }
+
+  bool is_section(const Value& entry, const std::string& full) const {
+    return sections_.contains(full) && entry.key.find('.') == std::string::npos;
+  }
+
+  static void remove_unknown_inside(const Key& key, Value& value,
+                                    std::vector<std::string>& removed) {
+    const std::vector<std::string> names = keys_inside(key);
+    if (names.empty()) return;
+    std::erase_if(value.children, [&](const Value& entry) {
+      if (std::find(names.begin(), names.end(), entry.key) != names.end()) return false;
+      removed.push_back(key.path + "." + entry.key);
+      return true;
+    });
+  }
+
   static std::string described(const Key& key, const Value& value) {
     const bool takes_text = std::holds_alternative<std::string*>(key.member) ||
                             std::holds_alternative<std::optional<std::string>*>(key.member);
@@ -250,6 +291,13 @@ class DocumentReader {
 
 void read_keys(const Value& document, const std::vector<Key>& keys, Problems& problems) {
   DocumentReader(keys, problems).read_section(document, "");
+}
+
+std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys) {
+  Problems none("", {});
+  std::vector<std::string> removed;
+  DocumentReader(keys, none).remove_unknown(document, "", removed);
+  return removed;
 }
 
 }  // namespace stanley

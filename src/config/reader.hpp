@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "config/config.hpp"
@@ -12,5 +13,8 @@ namespace stanley {
 /// Writes what the document gives into the members that the keys are bound to, each checked alone
 /// (name, type, range). Each mistake goes to `problems`, and its member then holds nothing of use.
 void read_keys(const Value& document, const std::vector<Key>& keys, Problems& problems);
+
+/// Takes the entries out of the document that no key is named by, and returns their paths.
+std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys);
 
 }  // namespace stanley

@@ -33,22 +33,22 @@ Batches::Batches(const Dataset& dataset, const Config& config, std::uint32_t att
   }
 }
 
-std::int64_t Batches::sample_index(std::int64_t iteration, std::int64_t position) const {
+std::int64_t Batches::sample_index(std::int64_t seen) const {
   const auto size = static_cast<std::uint64_t>(dataset_.size());
-  const auto visit = static_cast<std::uint64_t>(iteration * config_.batch + position);
+  const auto visit = static_cast<std::uint64_t>(seen);
   const random::Key key{seed_, random::Stream::data_order, attempt_};
   return static_cast<std::int64_t>(random::permute(visit % size, size, key, visit / size));
 }
 
-void Batches::fill(std::int64_t iteration, std::int64_t first, std::int64_t count,
-                   float* out) const {
+void Batches::fill(std::int64_t iteration, std::int64_t seen, std::int64_t first,
+                   std::int64_t count, float* out) const {
   const std::int64_t dimension = dataset_.dimension();
   const auto step = static_cast<std::uint64_t>(iteration);
   const random::Key flip_key{seed_, random::Stream::data_flip, attempt_};
   const bool may_flip = config_.flip && dataset_.shape().size() == 3;
   for (std::int64_t i = 0; i < count; ++i) {
     float* sample = out + i * dimension;
-    dataset_.copy_sample(sample_index(iteration, first + i), sample);
+    dataset_.copy_sample(sample_index(seen + first + i), sample);
     const auto id = static_cast<std::uint32_t>(first + i);
     if (may_flip && random::uniform(flip_key, id, step) < 0.5F) flip(dataset_.shape(), sample);
   }

@@ -9,19 +9,21 @@
 namespace stanley {
 
 /// The data batches of a training: which samples, in which order, with which noise. A function of
-/// (seed, attempt, iteration, position) alone.
+/// (seed, attempt, iteration, samples seen, position) alone.
 class Batches {
  public:
   /// `dataset` must outlive the batches. `box`: noisy data is projected into it.
   Batches(const Dataset& dataset, const Config& config, std::uint32_t attempt);
 
-  /// Positions first … first+count−1 of the global batch of `iteration`, to out [count, dimension]:
-  /// a sample of a keyed permutation of the data set per epoch, mirrored with probability ½ where
-  /// `data.flip`, plus fresh noise, projected into the box.
-  void fill(std::int64_t iteration, std::int64_t first, std::int64_t count, float* out) const;
+  /// Positions first … first+count−1 of the global batch of `iteration`, which `seen` samples went
+  /// before, to out [count, dimension]: a sample of a keyed permutation of the data set per epoch,
+  /// mirrored with probability ½ where `data.flip`, plus fresh noise, projected into the box.
+  void fill(std::int64_t iteration, std::int64_t seen, std::int64_t first, std::int64_t count,
+            float* out) const;
 
-  /// Which sample that is.
-  std::int64_t sample_index(std::int64_t iteration, std::int64_t position) const;
+  /// The sample that is drawn when `seen` samples have been: position `seen` modulo the size of
+  /// epoch `seen` / size.
+  std::int64_t sample_index(std::int64_t seen) const;
 
  private:
   const Dataset& dataset_;

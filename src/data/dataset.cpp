@@ -38,8 +38,10 @@ void broadcast_vector(std::vector<Value>& values, Communicator& communicator) {
 
 }  // namespace
 
-Dataset Dataset::load(const DataConfig& config, std::uint32_t seed, Communicator& communicator) {
-  return config.type == DataType::file ? from_file(config, communicator) : synthetic(config, seed);
+Dataset Dataset::load(const DataConfig& config, std::uint32_t seed, Communicator& communicator,
+                      const std::function<void()>& progressed) {
+  return config.type == DataType::file ? from_file(config, communicator, progressed)
+                                       : synthetic(config, seed);
 }
 
 Dataset Dataset::synthetic(const DataConfig& config, std::uint32_t seed) {
@@ -54,7 +56,8 @@ Dataset Dataset::synthetic(const DataConfig& config, std::uint32_t seed) {
   return data;
 }
 
-Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator) {
+Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
+                           const std::function<void()>& progressed) {
   Dataset data;
   std::vector<std::uint8_t> images;
   std::vector<float> floats;
@@ -67,9 +70,9 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator)
     extents = file.shape(config.split);
     value_range = {file.lowest(), file.highest()};
     if (file.type(config.split) == ElementType::uint8) {
-      images = file.read_all_images(config.split);
+      images = file.read_all_images(config.split, progressed);
     } else {
-      floats = file.read_all_floats(config.split);
+      floats = file.read_all_floats(config.split, progressed);
     }
     if (file.has_labels(config.split)) data.labels_ = file.read_labels(config.split);
     for (const std::string& name : file.class_names()) names += name + '\0';

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <variant>
@@ -17,8 +18,10 @@ class Dataset {
  public:
   /// Collective. Rank 0 reads and checks the file that the configuration names, the others get its
   /// bytes; a synthetic data set is computed from `seed`. Errors: input_output (missing, truncated,
-  /// another shape, values out of range or not numbers), on all ranks.
-  static Dataset load(const DataConfig& config, std::uint32_t seed, Communicator& communicator);
+  /// another shape, values out of range or not numbers), on all ranks. `progressed` is told now and
+  /// then while the file is read.
+  static Dataset load(const DataConfig& config, std::uint32_t seed, Communicator& communicator,
+                      const std::function<void()>& progressed = {});
 
   std::int64_t size() const { return size_; }
   /// {channel, height, width} or {dimension}.
@@ -44,7 +47,8 @@ class Dataset {
 
  private:
   static Dataset synthetic(const DataConfig& config, std::uint32_t seed);
-  static Dataset from_file(const DataConfig& config, Communicator& communicator);
+  static Dataset from_file(const DataConfig& config, Communicator& communicator,
+                           const std::function<void()>& progressed);
   void set_shape(const std::vector<std::int64_t>& extents);
   /// Values from `lowest` to `highest` are scaled to `range`.
   void scale_from(double lowest, double highest, const std::array<double, 2>& range);

@@ -36,6 +36,7 @@ void agree(Communicator& communicator, const std::function<void()>& step) {
   const std::size_t space = report.find(' ');
   Error error(static_cast<ExitCode>(std::stoi(report.substr(0, space))), report.substr(space + 1));
   error.agreed = true;
+  error.rank = first;
   throw error;
 }
 

@@ -77,6 +77,12 @@ Device choose_device(DeviceKind requested, const Session& session) {
   return device;
 }
 
+Precision common_precision(Precision requested, Precision mine, Communicator& communicator) {
+  if (requested != Precision::automatic) return requested;
+  const bool everywhere = communicator.min(mine == Precision::bfloat16 ? 1 : 0) > 0;
+  return everywhere ? Precision::bfloat16 : Precision::float32;
+}
+
 std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible) {
   std::map<std::string, int> users;
   std::vector<int> shares;

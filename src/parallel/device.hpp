@@ -44,6 +44,10 @@ struct CudaSight {
   std::string problem;             ///< why no GPU can be used, if none can
 };
 
+/// Collective. The precision of all ranks: what is asked for, and for `automatic` bfloat16 only
+/// where it is `mine` (never automatic: what this rank would take) on every rank.
+Precision common_precision(Precision requested, Precision mine, Communicator& communicator);
+
 /// The kind for one rank. Throws Error(ExitCode::environment) where choose_device() must.
 DeviceKind decide_kind(DeviceKind requested, const CudaSight& sight, const std::string& allocation);
 

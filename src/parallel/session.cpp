@@ -71,6 +71,17 @@ void Session::let_lower_ranks_speak(const Error& error) const {
   std::this_thread::sleep_for(std::chrono::milliseconds(100 * tenths));
 }
 
+const std::string& Session::host_of(const Error& error) const {
+  return hosts_.at(static_cast<std::size_t>(error.rank < 0 ? rank() : error.rank));
+}
+
+std::string Session::describe(const Error& error) const {
+  const bool of_a_machine = error.code == ExitCode::environment || error.code == ExitCode::bug;
+  if (size() == 1 || !of_a_machine) return error.what();
+  return "rank " + std::to_string(error.rank < 0 ? rank() : error.rank) + " on " + host_of(error) +
+         ": " + error.what();
+}
+
 void Session::start_mpi(int& argc, char**& argv) {
   int level = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS) {

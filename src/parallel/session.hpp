@@ -52,6 +52,12 @@ class Session {
   /// run, and theirs is the message.
   void let_lower_ranks_speak(const Error& error) const;
 
+  /// The host of the rank that the error speaks of; this rank's where it names none.
+  const std::string& host_of(const Error& error) const;
+  /// The message, with rank and host before it where one of several ranks, or its machine, is what
+  /// failed.
+  std::string describe(const Error& error) const;
+
   /// Ends all ranks at once with this exit code. Any thread may call it; nothing is unwound.
   [[noreturn]] void abort(ExitCode code) const { world_->abort(code); }
 

@@ -52,6 +52,7 @@ RunRecord::~RunRecord() = default;
 
 void RunRecord::describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
                          const std::vector<std::int64_t>& state_shape) {
+  const std::lock_guard lock(mutex_);
   auto& json = document_->json;
   json["name"] = name;
   json["version"] = build_version;
@@ -63,6 +64,7 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations, std::
 }
 
 void RunRecord::start(const StartRecord& start) {
+  const std::lock_guard lock(mutex_);
   auto& json = document_->json;
   json["verdict"] = "running";
   json["starts"].push_back(
@@ -81,25 +83,33 @@ void RunRecord::start(const StartRecord& start) {
 }
 
 void RunRecord::waited(const std::vector<double>& by_rank, double seconds) {
+  const std::lock_guard lock(mutex_);
   auto& start = document_->json["starts"].back();
   start["seconds"] = seconds;
   start["seconds_waited"] = by_rank;
 }
 
-void RunRecord::stop(std::int64_t iteration, ExitCode code, const std::string& message) {
+void RunRecord::stop(const StopRecord& stop) {
+  const std::lock_guard lock(mutex_);
+  if (stopped_) return;
+  stopped_ = true;
   auto& json = document_->json;
-  json["verdict"] = verdict(code);
-  json["exit_code"] = static_cast<int>(code);
-  json["iteration"] = iteration;
-  json["stops"].push_back({{"time", utc_now()},
-                           {"iteration", iteration},
-                           {"verdict", verdict(code)},
-                           {"exit_code", static_cast<int>(code)},
-                           {"message", message}});
+  json["verdict"] = verdict(stop.code);
+  json["exit_code"] = static_cast<int>(stop.code);
+  json["iteration"] = stop.iteration;
+  Json entry{{"time", utc_now()},
+             {"iteration", stop.iteration},
+             {"verdict", verdict(stop.code)},
+             {"exit_code", static_cast<int>(stop.code)},
+             {"message", stop.message}};
+  if (!stop.host.empty()) entry["host"] = stop.host;
+  if (!stop.asked_by.empty()) entry["asked_by"] = stop.asked_by;
+  json["stops"].push_back(std::move(entry));
   save();
 }
 
 void RunRecord::roll_back(const RollBack& roll_back) {
+  const std::lock_guard lock(mutex_);
   document_->json["rollbacks"].push_back({{"time", utc_now()},
                                           {"attempt", roll_back.attempt},
                                           {"iteration", roll_back.iteration},
@@ -109,12 +119,14 @@ void RunRecord::roll_back(const RollBack& roll_back) {
 }
 
 std::string RunRecord::origin() const {
+  const std::lock_guard lock(mutex_);
   const auto& json = document_->json;
   if (!json.contains("starts") || json["starts"].empty()) return {};
   return json["starts"].front().value("resumed_from", "");
 }
 
 std::optional<RollBack> RunRecord::last_roll_back() const {
+  const std::lock_guard lock(mutex_);
   const auto& json = document_->json;
   if (!json.contains("rollbacks") || json["rollbacks"].empty()) return std::nullopt;
   const auto& last = json["rollbacks"].back();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,9 +28,18 @@ struct RollBack {
   std::string seen;
 };
 
+/// How one start of a run ended.
+struct StopRecord {
+  std::int64_t iteration = 0;
+  ExitCode code = ExitCode::finished;
+  std::string message;   ///< empty where nothing went wrong
+  std::string host;      ///< of the rank that failed, where one did
+  std::string asked_by;  ///< with requeue: "signal", "run.until" or "Slurm's end of the job"
+};
+
 /// run.json: versions, and every start, stop and verdict of a run. Job scripts read the verdict
-/// there first, since launchers can lose an exit code. Used by rank 0; every change is on the disk
-/// when the call returns.
+/// there first, since launchers can lose an exit code. Used by rank 0, from any thread; every
+/// change is on the disk when the call returns.
 class RunRecord {
  public:
   /// Goes on with the file if it is there; one that is broken is renamed to PATH.broken, and a new
@@ -45,7 +55,8 @@ class RunRecord {
   /// Seconds of this start that each rank waited in the reduction, and of all its iterations; is on
   /// the disk with the next change.
   void waited(const std::vector<double>& by_rank, double seconds);
-  void stop(std::int64_t iteration, ExitCode code, const std::string& message);
+  /// The first one counts: what fails while a run ends is no verdict.
+  void stop(const StopRecord& stop);
 
   /// Before any file of the run is touched for it: a start that finds it finishes it.
   void roll_back(const RollBack& roll_back);
@@ -59,7 +70,8 @@ class RunRecord {
 
   struct Document;
   std::string path_;
-  bool was_broken_ = false;
+  mutable std::mutex mutex_;  // of what stands below
+  bool was_broken_ = false, stopped_ = false;
   std::unique_ptr<Document> document_;
 };
 

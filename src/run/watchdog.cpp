@@ -43,7 +43,9 @@ Watchdog::Watchdog(const Communicator& communicator, const Activity& activity, b
       exceptions_at_start_(std::uncaught_exceptions()) {
   ticker_.emplace(
       options_.tick, [this] { look(); },
-      [this](const std::exception& error) { end(std::string("the watchdog: ") + error.what()); });
+      [this](const std::exception& error) {
+        end(Error(ExitCode::communication, std::string("the watchdog: ") + error.what()));
+      });
 }
 
 Watchdog::~Watchdog() {
@@ -58,14 +60,40 @@ void Watchdog::look() {
   if (bulletin_) {
     bulletin_->post(mine);
     if (communicator_.rank() == 0) notes_ = bulletin_->notes();
+    if (const auto& failure = bulletin_->reported()) end(*failure);
+    const std::lock_guard lock(mutex_);
+    if (own_failure_) bulletin_->report(*own_failure_);
   }
   for (std::size_t i = 0; i < seen_.size(); ++i) update(seen_[i], notes_[i]);
-  const bool alone = !bulletin_ || communicator_.rank() != 0;
-  const std::int64_t limit = options_.limit + (alone && communicator_.size() > 1 ? grace : 0);
-  const bool hangs = std::any_of(seen_.begin(), seen_.end(),
-                                 [limit](const Seen& seen) { return seen.idle >= limit; });
-  if (hangs) end(describe());
+  if (hangs()) end(Error(ExitCode::communication, describe()));
   seconds_ = seconds_of_thread();
+}
+
+bool Watchdog::hangs() {
+  const bool leader = communicator_.rank() == 0;
+  const std::int64_t limit = options_.limit + (leader ? 0 : grace);
+  const bool stuck = std::all_of(seen_.begin(), seen_.end(),
+                                 [limit](const Seen& seen) { return seen.idle >= limit; });
+  if (!bulletin_ || communicator_.size() == 1) return stuck;
+  if (leader) {
+    std::int64_t progress = 0;
+    for (const Seen& seen : seen_) progress += seen.progress;
+    bulletin_->tell_all(progress);
+    return stuck;
+  }
+  const std::int64_t told = bulletin_->told();
+  untold_ = told != told_ ? 0 : untold_ + 1;
+  told_ = told;
+  return stuck && untold_ >= limit;
+}
+
+void Watchdog::report(const Error& error) {
+  if (!bulletin_ || communicator_.rank() == 0) return;
+  {
+    const std::lock_guard lock(mutex_);
+    own_failure_ = error;
+  }
+  std::this_thread::sleep_for(options_.tick * (2 * grace));
 }
 
 void Watchdog::update(Seen& seen, const Note& note) const {
@@ -85,21 +113,23 @@ std::string Watchdog::describe() const {
         seen_[i].silent >= silence ? "is silent, last seen in" : "is in", notes_[i].phase.data());
   }
   if (!all) message += "; rank 0, which should have told, is silent";
-  return message + "; the same command goes on from the newest checkpoint";
+  return message +
+         "; the same command goes on from the newest checkpoint; raise watchdog.seconds "
+         "if that step only takes so long";
 }
 
-void Watchdog::end(const std::string& message) {
-  if (options_.on_hang) {
+void Watchdog::end(const Error& error) {
+  if (options_.on_end) {
     // Where files are what hangs, so does the log.
     std::promise<void> told;
     const auto done = told.get_future();
-    std::thread([this, message, promise = std::move(told)]() mutable {
-      options_.on_hang(message);
+    std::thread([this, error, promise = std::move(told)]() mutable {
+      options_.on_end(error);
       promise.set_value();
     }).detach();
     done.wait_for(patience);
   }
-  communicator_.abort(ExitCode::communication);
+  communicator_.abort(error.code);
 }
 
 }  // namespace stanley

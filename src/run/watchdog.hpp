@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,16 +17,19 @@
 namespace stanley {
 
 /// Ends a run that hangs (design, "Fail"). On every rank a thread looks at the rank's Activity once
-/// a second and tells rank 0, which ends all ranks with ExitCode::communication when one of them
-/// has made no progress for `limit` ticks. Ticks, not clock time: a suspended machine is no hang.
+/// a second and tells rank 0, which ends all ranks with ExitCode::communication when none of them
+/// has made any progress for `limit` ticks: ranks wait for each other many times a second, so that
+/// one which hangs soon keeps all, while one that reads a large file for the others is at work.
+/// Ticks, not clock time: a suspended machine is no hang.
 class Watchdog {
  public:
   struct Options {
     std::int64_t limit{300};               ///< ticks
     std::chrono::milliseconds tick{1000};  ///< shorter in tests
     std::vector<std::string> hosts{};      ///< of the ranks
-    /// Before the end: who hangs, and where. The end waits a few seconds for it: it may hang too.
-    std::function<void(const std::string&)> on_hang{};
+    /// Before the end, on the rank that ends all: who hangs and where, or what another rank has
+    /// reported. The end waits a few seconds for it: it may hang too.
+    std::function<void(const Error&)> on_end{};
   };
 
   /// Collective. `communicator` and `activity` must outlive it. Where a second thread may not
@@ -34,6 +38,10 @@ class Watchdog {
            Options options);
   /// Collective, unless an exception passes.
   ~Watchdog();
+
+  /// On a rank other than 0 that has failed alone, before it leaves: has rank 0 tell it and end all
+  /// ranks, and waits for that end. Returns where rank 0 can't, after some ticks.
+  void report(const Error& error);
 
   /// Of processor time that watching has taken on this rank.
   double seconds() const { return seconds_; }
@@ -46,8 +54,9 @@ class Watchdog {
 
   void look();
   void update(Seen& seen, const Note& note) const;
+  bool hangs();
   std::string describe() const;
-  [[noreturn]] void end(const std::string& message);
+  [[noreturn]] void end(const Error& error);
 
   const Communicator& communicator_;
   const Activity& activity_;
@@ -56,6 +65,9 @@ class Watchdog {
   std::vector<Seen> seen_;  // of all ranks on rank 0, elsewhere of this one
   std::vector<Note> notes_;
   std::int64_t ticks_ = 0;
+  std::int64_t told_ = -1, untold_ = 0;  // rank 0's last number, and ticks since it last changed
+  std::mutex mutex_;
+  std::optional<Error> own_failure_;
   int exceptions_at_start_;
   std::atomic<double> seconds_ = 0;
   std::optional<Ticker> ticker_;  // last: it uses what stands above

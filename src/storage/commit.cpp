@@ -82,6 +82,18 @@ class EarlyWriteback {
   explicit EarlyWriteback(const std::string& path) : file_(path, O_RDWR) {}
   /// Advice: what fails here, fsync tells.
   void start() const { ::sync_file_range(file_.number(), 0, 0, SYNC_FILE_RANGE_WRITE); }
+  /// Waits for it piece by piece: a flush of the whole file would say nothing for minutes.
+  void finish(const Progressed& progressed) const {
+    constexpr off64_t piece = off64_t{64} << 20;
+    struct stat state {};
+    if (::fstat(file_.number(), &state) != 0) return;
+    for (off64_t at = 0; at < state.st_size; at += piece) {
+      ::sync_file_range(
+          file_.number(), at, piece,
+          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+      if (progressed) progressed();
+    }
+  }
 
  private:
   Descriptor file_;
@@ -142,7 +154,7 @@ void in_collective_on(const std::string& part, Communicator& communicator,
   in_collective(communicator, options, [&] {
     try {
       step();
-    } catch (const Error&) {
+    } catch (...) {
       ::unlink(part.c_str());
       throw;
     }
@@ -160,6 +172,7 @@ void write_part(Communicator& communicator, const FileRequest& request, const Fi
       writeback->start();
       if (options.progressed) options.progressed();
     });
+    writeback->finish(options.progressed);
     file.flush();
     file.close();
   });
@@ -193,8 +206,10 @@ void in_collective(Communicator& communicator, const FileOptions& options,
                    const std::function<void()>& step) {
   try {
     step();
-  } catch (const Error& error) {
+  } catch (const std::exception& exception) {
     if (communicator.size() == 1) throw;
+    Error error = as_error(exception);
+    error.rank = communicator.rank();
     if (options.on_abort) {
       options.on_abort(error);
     } else {

@@ -230,7 +230,7 @@ bool DataFile::has_labels(const std::string& split) const {
 }
 
 void DataFile::read_images(const std::string& split, std::int64_t first, std::int64_t count,
-                           std::span<std::uint8_t> images) const {
+                           std::span<std::uint8_t> images, const Progressed& progressed) const {
   check_split(split);
   const hdf5::Dataset dataset(*file_, images_name(split));
   const std::size_t bytes = row_bytes(ElementType::uint8, dataset.shape());
@@ -241,14 +241,15 @@ void DataFile::read_images(const std::string& split, std::int64_t first, std::in
                                    path_ + " don't fit it or the buffer");
   }
   const auto alone = make_local_communicator();
-  hdf5::read_rows(*alone, dataset, {first, count}, images.data());
+  hdf5::read_rows(*alone, dataset, {first, count}, images.data(), {.progressed = progressed});
 }
 
-std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split) const {
+std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split,
+                                                    const Progressed& progressed) const {
   const auto extents = shape(split);
   std::vector<std::uint8_t> images(static_cast<std::size_t>(extents[0]) *
                                    row_bytes(ElementType::uint8, extents));
-  read_images(split, 0, extents[0], images);
+  read_images(split, 0, extents[0], images, progressed);
   check_checksum(split, XXH64(images.data(), images.size(), 0));
   check_range(split, images);
   return images;
@@ -262,11 +263,17 @@ void DataFile::check_range(const std::string& split, std::span<const std::uint8_
          ", outside of the file's value_range; convert the images again");
 }
 
-std::vector<float> DataFile::read_all_floats(const std::string& split) const {
+std::vector<float> DataFile::read_all_floats(const std::string& split,
+                                             const Progressed& progressed) const {
   const auto extents = shape(split);
   std::vector<float> values(static_cast<std::size_t>(extents[0]) *
                             row_bytes(ElementType::float32, extents) / sizeof(float));
-  hdf5::Dataset(*file_, images_name(split)).read_all_as(H5T_NATIVE_FLOAT, values.data());
+  for_each_piece<float>(hdf5::Dataset(*file_, images_name(split)), H5T_NATIVE_FLOAT,
+                        [&](std::span<const float> piece, std::size_t place) {
+                          std::copy(piece.begin(), piece.end(),
+                                    values.begin() + static_cast<std::ptrdiff_t>(place));
+                          if (progressed) progressed();
+                        });
   check_numbers(split, values, 0);
   return values;
 }

@@ -61,11 +61,13 @@ class DataFile {
 
   /// Reads samples [first, first + count) of uint8 images into `images`.
   void read_images(const std::string& split, std::int64_t first, std::int64_t count,
-                   std::span<std::uint8_t> images) const;
+                   std::span<std::uint8_t> images, const Progressed& progressed = {}) const;
   /// Reads all uint8 images of a split, and checks them against the checksum if the file has one.
-  std::vector<std::uint8_t> read_all_images(const std::string& split) const;
+  std::vector<std::uint8_t> read_all_images(const std::string& split,
+                                            const Progressed& progressed = {}) const;
   /// Reads all float32 samples of a split. All must be numbers from lowest() to highest().
-  std::vector<float> read_all_floats(const std::string& split) const;
+  std::vector<float> read_all_floats(const std::string& split,
+                                     const Progressed& progressed = {}) const;
   bool has_checksum(const std::string& split) const;
   /// The class of each sample, integers of any type; each is a class that has a name, where there
   /// are names.

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <memory>
 
+#include "config/error.hpp"
+#include "storage/replicas.hpp"
 #include "train/draws.hpp"
 
 namespace stanley {
@@ -14,6 +16,7 @@ Output::Output(const Config& config, const RunDirectory& directory, const FileOp
     : config_(config),
       directory_(directory),
       options_(options),
+      session_(session),
       log_(log),
       activity_(activity),
       writer_(session.world(), session.threads_may_communicate()) {
@@ -31,6 +34,7 @@ void Output::write(Trainer& trainer, const Dataset& dataset, const Request& requ
   CheckpointContents contents;
   if (request.checkpoint) {
     snapshot_.take(trainer.arrays());
+    check_replicas(session_.world(), session_.hosts(), snapshot_.arrays());
     contents = {.iteration = trainer.iteration(),
                 .arrays = snapshot_.arrays(),
                 .progress = request.progress,
@@ -39,22 +43,36 @@ void Output::write(Trainer& trainer, const Dataset& dataset, const Request& requ
   activity_.enter("handing files over");
   writer_.submit(
       [this, draws, contents = std::move(contents), request](Communicator& communicator) {
-        if (draws) {
-          say("draws",
-              write_draws(communicator, draws->path(directory_.samples()), draws->set(), options_));
+        try {
+          write_files(communicator, draws.get(), contents, request);
+        } catch (const std::exception& exception) {
+          Error error = as_error(exception);
+          if (error.agreed || communicator.size() == 1) throw error;
+          // The others are somewhere in the middle of the same files and wait for this rank.
+          error.rank = communicator.rank();
+          options_.on_abort(error);
+          communicator.abort(error.code);
         }
-        if (!request.checkpoint) return;
-        FileOptions options = options_;
-        options.retention = [&] {
-          retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,
-                             config_.checkpoint.keep_every, request.keep);
-        };
-        const CommitReport report =
-            write_checkpoint(communicator, directory_.checkpoints(), contents, options);
-        checkpoint_seconds_ = report.seconds;
-        say("checkpoint", report);
-        if (contents.iteration > 0) advise(report.seconds);
       });
+}
+
+void Output::write_files(Communicator& communicator, const BankDraws* draws,
+                         const CheckpointContents& contents, const Request& request) {
+  if (draws != nullptr) {
+    say("draws",
+        write_draws(communicator, draws->path(directory_.samples()), draws->set(), options_));
+  }
+  if (!request.checkpoint) return;
+  FileOptions options = options_;
+  options.retention = [&] {
+    retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,
+                       config_.checkpoint.keep_every, request.keep);
+  };
+  const CommitReport report =
+      write_checkpoint(communicator, directory_.checkpoints(), contents, options);
+  checkpoint_seconds_ = report.seconds;
+  say("checkpoint", report);
+  if (contents.iteration > 0) advise(report.seconds);
 }
 
 void Output::wait() {

@@ -18,6 +18,8 @@
 
 namespace stanley {
 
+class BankDraws;
+
 /// The files that a training writes beside its iterations: checkpoints and draws, by the writer
 /// thread from copies of the chains, so that those move on.
 class Output {
@@ -35,9 +37,11 @@ class Output {
     std::set<std::int64_t> keep{};
   };
 
-  /// Collective. Waits for the files before, copies, and has the copies written.
+  /// Collective. Waits for the files before, copies, and has the copies written. Errors: as wait();
+  /// environment where ranks don't hold the same parameters.
   void write(Trainer& trainer, const Dataset& dataset, const Request& request);
-  /// Collective. Waits for the files in flight. Errors: what went wrong with them.
+  /// Collective. Waits for the files in flight. Errors: what went wrong with them, the same on all
+  /// ranks; what goes wrong on one rank alone ends them all.
   void wait();
   /// Whether wait() would throw, on this rank.
   bool failed() const { return writer_.failed(); }
@@ -46,12 +50,15 @@ class Output {
   double checkpoint_seconds() const { return checkpoint_seconds_; }
 
  private:
+  void write_files(Communicator& communicator, const BankDraws* draws,
+                   const CheckpointContents& contents, const Request& request);
   void say(const char* what, const CommitReport& report);
   void advise(double seconds);
 
   Config config_;
   const RunDirectory& directory_;
   FileOptions options_;
+  Session& session_;
   Log& log_;
   Activity& activity_;
   Snapshot snapshot_;

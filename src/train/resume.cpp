@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <array>
 #include <filesystem>
+#include <optional>
 
 #include "config/error.hpp"
 
@@ -37,15 +39,39 @@ std::vector<std::string> differences(const Config& before, const Config& now, bo
   return found;
 }
 
-}  // namespace
+/// The text of this name, or nothing.
+std::optional<std::string> text_of(const CheckpointHeader& header, const char* name) {
+  const auto found = header.texts.find(name);
+  return found == header.texts.end() ? std::nullopt : std::optional(found->second);
+}
 
-Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
-  const auto text = header.texts.find("config");
-  if (text == header.texts.end()) {
+StoredConfig read_stored(const CheckpointHeader& header,
+                         const std::vector<std::string>& overrides) {
+  const auto text = text_of(header, "config");
+  if (!text) {
     throw Error(ExitCode::input_output,
                 header.path + " holds no configuration; it was not written by a training");
   }
-  return parse_config(text->second, header.path, overrides);
+  try {
+    return parse_stored_config(*text, header.path, overrides);
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    if (!what.starts_with(header.path)) throw;  // it speaks of an override
+    throw Error(ExitCode::input_output,
+                fmt::format("{}; this release can't read that configuration: use the one that "
+                            "wrote it ({})",
+                            what, text_of(header, "versions").value_or("unknown")));
+  }
+}
+
+}  // namespace
+
+Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
+  return read_stored(header, overrides).config;
+}
+
+std::vector<std::string> unknown_keys(const CheckpointHeader& header) {
+  return read_stored(header, {}).unknown;
 }
 
 std::optional<CheckpointHeader> find_start(Communicator& communicator, const std::string& resume,
@@ -78,6 +104,55 @@ void check_resume(const CheckpointHeader& header, const Config& config, bool bra
                           branch ? "a checkpoint of the same network"
                                  : "branch with --resume CHECKPOINT into another directory "
                                    "(--run-directory)"));
+}
+
+std::vector<std::string> keep_resolved(const CheckpointHeader& header, bool branch,
+                                       Config& config) {
+  std::vector<std::string> changes;
+  const auto keep = [&](const char* name, auto& value, const auto automatic, const auto& choices) {
+    const std::string before = text_of(header, name).value_or(to_string(automatic));
+    for (const auto choice : choices) {
+      if (to_string(choice) != before) continue;
+      if (value == automatic) value = choice;
+      if (value != choice) {
+        changes.push_back(
+            fmt::format("{} computed with {} {}, and goes on with {}, as run.{} asks: "
+                        "its numbers change with that",
+                        header.path, name, before, to_string(value), name));
+      }
+    }
+  };
+  keep("precision", config.run.precision, Precision::automatic,
+       std::array{Precision::float32, Precision::bfloat16});
+  if (!branch) {
+    keep("device", config.run.device, DeviceKind::automatic,
+         std::array{DeviceKind::cpu, DeviceKind::cuda});
+  }
+  return changes;
+}
+
+Progress progress_of(const CheckpointHeader& header, const Config& config, bool branch) {
+  const Config before = stored_config(header, {});
+  Progress progress = header.progress;
+  progress.try_emplace("chain_steps", header.iteration * before.sampler.steps);
+  progress.try_emplace("schedule_end", before.run.iterations);
+  if (branch) progress["schedule_end"] = config.run.iterations;
+  return progress;
+}
+
+std::string moved_end_note(const Config& config, const Progress& progress) {
+  const std::int64_t end = integer_of(progress, "schedule_end");
+  const Schedule& schedule = config.optimizer.schedule;
+  const bool rate = schedule.type == ScheduleType::cosine && !schedule.end;
+  const auto& restarts = config.chains.restart_probability;
+  if (end == config.run.iterations || (!rate && restarts.from == restarts.to)) return "";
+  return fmt::format(
+      "run.iterations is {}, but {} at iteration {}, as the run was planned; {}",
+      config.run.iterations,
+      rate ? "the learning rate's schedule ends" : "chains.restart_probability reaches its end",
+      end,
+      rate ? "optimizer.schedule.end sets another end"
+           : "a branch (--resume CHECKPOINT --run-directory NEW) plans it anew");
 }
 
 bool learns_alike(const CheckpointHeader& header, const Config& config) {

@@ -71,7 +71,9 @@ ComputeSetup set_up(const Config& config, Session& session) {
   at::set_num_threads(config.run.reproducible ? 1 : threads);
   omp_set_num_threads(threads);
   choose_gpu_arithmetic();
-  return {device, torch_device, resolve_precision(config.run.precision, torch_device), threads,
+  const Precision precision = common_precision(
+      config.run.precision, resolve_precision(config.run.precision, torch_device), session.world());
+  return {device, torch_device, precision, threads,
           read_energy_file(config.energy, session.world())};
 }
 

@@ -30,6 +30,7 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
     : config_(config),
       context_(context),
       attempt_(attempt),
+      schedule_end_(config.run.iterations),
       shards_(deal_shards(config.chains.shards, context.communicator.rank(),
                           context.communicator.size())),
       network_(
@@ -54,7 +55,7 @@ IterationRecord Trainer::iterate() {
   Stopwatch total, phase;
   context_.activity.enter("chains");
   const double restart_probability =
-      config_.chains.restart_probability.at(iteration_, config_.run.iterations);
+      config_.chains.restart_probability.at(iteration_, schedule_end_);
   ChainBatch chains = bank_.visit(iteration_, restart_probability, start_);
   const at::Tensor before = chains.state.clone();
   const ChainStatistics statistics = move_chains(chains);
@@ -79,9 +80,9 @@ IterationRecord Trainer::iterate() {
   record.seconds_reduction = std::max(0.0, phase.lap() - record.seconds_waiting);
 
   context_.activity.enter("weight update");
-  const double factor = std::ldexp(
-      learning_rate_factor(config_.optimizer.schedule, iteration_, config_.run.iterations),
-      -static_cast<int>(attempt_));
+  const double factor =
+      std::ldexp(learning_rate_factor(config_.optimizer.schedule, iteration_, schedule_end_),
+                 -static_cast<int>(attempt_));
   record.gradient_norm = optimizer_.update(gradient_, iteration_, factor);
   record.parameter_norm = optimizer_.parameter_norm();
   network_->update_buffers();
@@ -92,6 +93,8 @@ IterationRecord Trainer::iterate() {
   record.restart_probability = restart_probability;
   record.gap_autocorrelation = gap_.add(record.gap);
   record.iteration = ++iteration_;
+  chain_steps_ += config_.sampler.steps;
+  samples_seen_ += config_.data.batch;
   record.seconds_iteration = total.lap();
   record.chain_steps_per_second = static_cast<double>(config_.chains.active) *
                                   static_cast<double>(config_.sampler.steps) /
@@ -100,7 +103,7 @@ IterationRecord Trainer::iterate() {
 }
 
 ChainStatistics Trainer::move_chains(ChainBatch& chains) {
-  const auto first_step = static_cast<std::uint64_t>(iteration_ * config_.sampler.steps);
+  const auto first_step = static_cast<std::uint64_t>(chain_steps_);
   if (!config_.run.reproducible || engine_->batch_invariant()) {
     return transition_->advance(*engine_, chains, first_step, config_.sampler.steps);
   }
@@ -138,7 +141,8 @@ at::Tensor Trainer::data_batch() const {
   std::vector<std::int64_t> shape{count};
   shape.insert(shape.end(), network_->state_shape().begin(), network_->state_shape().end());
   at::Tensor data = at::empty(shape, at::kFloat);
-  batches_.fill(iteration_, per_shard * shards_.first, count, data.mutable_data_ptr<float>());
+  batches_.fill(iteration_, samples_seen_, per_shard * shards_.first, count,
+                data.mutable_data_ptr<float>());
   return data.to(context_.device);
 }
 
@@ -225,7 +229,9 @@ at::Tensor& Trainer::host(at::Tensor& tensor) {
 Progress Trainer::progress() const {
   return {{"iteration", iteration_},
           {"attempt", std::int64_t{attempt_}},
-          {"samples_seen", iteration_ * config_.data.batch},
+          {"samples_seen", samples_seen_},
+          {"chain_steps", chain_steps_},
+          {"schedule_end", schedule_end_},
           {"learning_rate_factor", std::ldexp(1.0, -static_cast<int>(attempt_))},
           {"gap_count", gap_.count},
           {"gap_last", gap_.last},
@@ -239,6 +245,9 @@ void Trainer::restore(const Progress& progress) {
   for (auto& [device_tensor, copy] : host_copies_) device_tensor.copy_(copy);
   host_copies_.clear();
   iteration_ = integer_of(progress, "iteration");
+  samples_seen_ = integer_of(progress, "samples_seen");
+  chain_steps_ = integer_of(progress, "chain_steps");
+  schedule_end_ = integer_of(progress, "schedule_end");
   gap_ = {real_of(progress, "gap_count"), real_of(progress, "gap_last"),
           real_of(progress, "gap_mean"), real_of(progress, "gap_variance"),
           real_of(progress, "gap_covariance")};

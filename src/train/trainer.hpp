@@ -76,6 +76,7 @@ class Trainer {
   Config config_;
   TrainerContext context_;
   std::uint32_t attempt_;
+  std::int64_t schedule_end_;  ///< the iteration that schedules without an end of their own end at
   Shards shards_;
   std::unique_ptr<Network> network_;
   Optimizer optimizer_;
@@ -88,6 +89,10 @@ class Trainer {
   at::Tensor parts_, gradient_;  // [parts, P] and [P]
 
   std::int64_t iteration_ = 0;
+  // Counted, not computed from the iteration: a branch with other sampler.steps or another
+  // data.batch goes on where its parent's noise and epochs end.
+  std::int64_t chain_steps_ = 0;   // of each visit so far: K for every iteration
+  std::int64_t samples_seen_ = 0;  // data samples drawn so far, over all ranks
   GapStatistics gap_;
   /// A GPU's tensors and their copies behind arrays(). A deque: references to elements stay.
   std::deque<std::pair<at::Tensor, at::Tensor>> host_copies_;

@@ -2,7 +2,10 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -26,6 +29,7 @@
 #include "run/version.hpp"
 #include "run/watchdog.hpp"
 #include "storage/checkpoint.hpp"
+#include "train/chain_motion.hpp"
 #include "train/guard.hpp"
 #include "train/output.hpp"
 #include "train/resume.hpp"
@@ -45,6 +49,8 @@ bool due(const std::optional<std::int64_t>& every, std::int64_t iteration) {
 /// Time that a run leaves itself before its end: what its newest checkpoint and its newest
 /// iteration took, with some room; at least so many seconds.
 constexpr double least_margin = 2;
+/// A checkpoint that failed is tried again after so long, or when the next one is due.
+constexpr double retry_seconds = 30;
 /// From one sign of life in the owner file to the next.
 constexpr std::chrono::seconds heartbeat_every{5};
 
@@ -82,28 +88,29 @@ class Training {
                      .hints = config_.checkpoint.hints,
                      .before_rename = [this] { before_rename(); },
                      .progressed = [this] { activity_.advance(); },
-                     .on_abort = [this](const Error& error) { note_abort(error); }};
+                     .on_abort =
+                         [this](const Error& error) {
+                           watchdog_->report(error);
+                           note_abort(error);
+                         }};
+    Watchdog watchdog(world_, activity_, session_.threads_may_communicate(), watchdog_options());
+    watchdog_ = &watchdog;
+    // Beside it: the heartbeat is a file's, and files may hang.
+    std::optional<Ticker> heartbeat;
+    if (leader()) {
+      heartbeat.emplace(
+          heartbeat_every, [this] { directory_.beat(); },
+          [this](const std::exception& error) {
+            log_.warn(fmt::format("the heartbeat has ended: {}", error.what()));
+          });
+    }
     try {
-      const Watchdog watchdog(world_, activity_, session_.threads_may_communicate(),
-                              watchdog_options());
-      // Beside it: the heartbeat is a file's, and files may hang.
-      std::optional<Ticker> heartbeat;
-      if (leader()) {
-        heartbeat.emplace(
-            heartbeat_every, [this] { directory_.beat(); },
-            [this](const std::exception& error) {
-              log_.warn(fmt::format("the heartbeat has ended: {}", error.what()));
-            });
-      }
       start();
       const ExitCode code = iterate_until_stopped();
-      tell_end(code, watchdog);
+      tell_end(code);
       return code;
     } catch (const std::exception& exception) {
-      note_failure(as_error(exception));
-      // Where the directory is another run's by now, that is why.
-      if (leader()) directory_.check_ownership();
-      throw;
+      throw told(as_error(exception));
     }
   }
 
@@ -166,9 +173,7 @@ class Training {
     Watchdog::Options options{
         .limit = std::max<std::int64_t>(1, static_cast<std::int64_t>(config_.watchdog.seconds)),
         .hosts = session_.hosts()};
-    options.on_hang = [this](const std::string& message) {
-      note_abort(Error(ExitCode::communication, message));
-    };
+    options.on_end = [this](const Error& error) { note_abort(error); };
     return options;
   }
 
@@ -192,13 +197,33 @@ class Training {
     });
     attempt_ = static_cast<std::uint32_t>(world_.max(attempt_));
     resume_ = world_.broadcast(resume_, 0);
+    activity_.enter("verifying checkpoints");
     const auto header = find_start(world_, resume_, directory_.checkpoints(), file_options_, log_);
+    const bool automatic = config_.run.device == DeviceKind::automatic;
     if (header) adopt(*header);
-    setup_.emplace(set_up(config_, session_));
+    activity_.enter("set-up");
+    try {
+      setup_.emplace(set_up(config_, session_));
+    } catch (const Error& error) {
+      if (!automatic || config_.run.device != DeviceKind::cuda) throw;
+      Error with_reason(error.code, std::string("the run began on GPUs, where run.device: auto "
+                                                "keeps it: ") +
+                                        error.what());
+      with_reason.agreed = error.agreed;
+      with_reason.rank = error.rank;
+      throw with_reason;
+    }
     if (header) check_energy_file(*header, config_, setup_->energy_file.digest);
-    dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
+    activity_.enter("reading the data");
+    dataset_ =
+        Dataset::load(config_.data, config_.run.seed, world_, [this] { activity_.advance(); });
     if (header && !branches()) check_data(*header, dataset_.digest(), config_.data);
+    healthy_ = {
+        .spread = dataset_.spread(),
+        .saturation = config_.sampler.box ? dataset_.share_outside(*config_.sampler.box) : 0,
+        .active_chains = config_.chains.active};
     reducer_ = reducer_for(config_, *setup_, session_);
+    activity_.enter("starting the chains");
     output_.emplace(config_, directory_, file_options_, session_, log_, activity_);
     const bool anew = !header || branches();
     take_up(header ? &*header : nullptr, branches() ? Sharding::any : Sharding::same);
@@ -211,6 +236,7 @@ class Training {
     // should end before it computes.
     write({.draws = true, .checkpoint = true});
     output_->wait();
+    in_flight_ = {};
   }
 
   /// Collective. Retention leaves the run's first one alone.
@@ -246,20 +272,25 @@ class Training {
     reject_files(directory_, last->target, last->attempt);
   }
 
-  /// What `auto` meant when the run began stays so.
+  /// What the checkpoint says of the run, and what of it changes now.
   void adopt(const CheckpointHeader& header) {
+    const auto unknown = unknown_keys(header);
+    if (!unknown.empty()) {
+      log_.warn(fmt::format("{} has keys that this release doesn't know, and goes on without: {}",
+                            header.path, fmt::join(unknown, ", ")));
+    }
     check_resume(header, config_, branches());
-    const auto stored = header.texts.find("precision");
-    if (config_.run.precision == Precision::automatic && stored != header.texts.end()) {
-      config_.run.precision =
-          stored->second == "bfloat16" ? Precision::bfloat16 : Precision::float32;
-    }
+    for (const auto& change : keep_resolved(header, branches(), config_)) log_.warn(change);
+    const auto attempt = static_cast<std::uint32_t>(integer_of(header.progress, "attempt"));
     // The record may be lost; the checkpoint knows how often its run went back.
-    if (!branches()) {
-      attempt_ =
-          std::max(attempt_, static_cast<std::uint32_t>(integer_of(header.progress, "attempt")));
-    }
+    if (!branches()) attempt_ = std::max(attempt_, attempt);
     log_.info(fmt::format("goes on from {} (iteration {})", header.path, header.iteration));
+    if (branches() && attempt > 0) {
+      log_.info(
+          fmt::format("the branch begins as attempt 0, with the whole learning rate and noise "
+                      "of its own; its parent was at attempt {}",
+                      attempt));
+    }
   }
 
   /// Collective. A trainer of the present attempt, at the checkpoint's iteration if there is one.
@@ -269,17 +300,16 @@ class Training {
         TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision, activity_,
                        setup_->energy_file.bytes},
         attempt_);
-    guard_.emplace(
-        config_.guard,
-        Guard::Healthy{
-            .spread = dataset_.spread(),
-            .saturation = config_.sampler.box ? dataset_.share_outside(*config_.sampler.box) : 0,
-            .active_chains = config_.chains.active});
+    guard_.emplace(config_.guard, healthy_);
     if (header == nullptr) return;
     const std::vector<ArrayView> arrays = trainer_->arrays();
     check_arrays(*header, arrays, sharding);
+    activity_.enter("reading a checkpoint");
     read_checkpoint(world_, *header, arrays, sharding, file_options_);
-    trainer_->restore(header->progress);
+    const Progress progress = progress_of(*header, config_, sharding == Sharding::any);
+    trainer_->restore(progress);
+    reached_ = iteration();
+    if (const auto note = moved_end_note(config_, progress); !note.empty()) log_.warn(note);
     // A branch with other data, another objective or optimiser has bands of its own.
     if (learns_alike(*header, config_)) guard_->restore(header->progress);
   }
@@ -332,14 +362,13 @@ class Training {
                             *config_.run.until));
   }
 
-  /// Rank 0. The earlier one of run.until and the end of Slurm's job.
+  /// Rank 0. The times of run.until and of the end of Slurm's job.
   void find_end() {
-    if (config_.run.until) end_ = end_time(*config_.run.until, began_);
-    const auto job_end = slurm_job_end(process_environment());
-    if (!job_end || (end_ && *end_ <= *job_end)) return;
-    end_ = job_end;
+    if (config_.run.until) until_ = end_time(*config_.run.until, began_);
+    job_end_ = slurm_job_end(process_environment());
+    if (!job_end_ || (until_ && *until_ <= *job_end_)) return;
     log_.info(fmt::format("Slurm ends this job at {:%Y-%m-%d %H:%M:%S}: the run stops in time",
-                          fmt::localtime(Clock::to_time_t(*job_end))));
+                          fmt::localtime(Clock::to_time_t(*job_end_))));
   }
 
   std::int64_t parameter_count() const {
@@ -356,6 +385,7 @@ class Training {
     double seconds_files = 0;
     while (iteration() < config_.run.iterations) {
       IterationRecord record = trainer_->iterate();
+      reached_ = iteration();
       Stopwatch phase;
       const std::optional<Divergence> divergence = guard_->observe(record);
       record.seconds_guard += phase.lap();
@@ -364,7 +394,7 @@ class Training {
       phase.lap();
       const Decision decision = decide(record, divergence.has_value());
       if (decision.diverged) {
-        roll_back(divergence.value());
+        roll_back(share(divergence));
       } else {
         write({.draws = due(config_.samples.every, iteration()) || decision.last,
                .checkpoint = decision.checkpoint});
@@ -379,29 +409,51 @@ class Training {
     bool stop, checkpoint, last, diverged;
   };
 
+  /// What each rank says at an iteration's end, and what some rank said once they are added up.
+  struct Votes {
+    std::int64_t signal = 0, until = 0, job_end = 0, checkpoint = 0, diverged = 0, files_failed = 0,
+                 directory_lost = 0;
+  };
+
   /// Collective. What follows this iteration: any rank's signal counts, rank 0's clock decides.
   Decision decide(const IterationRecord& record, bool diverged) {
     const StopRequest request = take_request();
-    bool stop = request.stop, checkpoint = request.checkpoint;
-    if (leader()) {
-      const auto now = Clock::now();
-      const std::chrono::duration<double> since = now - last_checkpoint_;
-      const auto& seconds = config_.checkpoint.seconds;
-      checkpoint = checkpoint || (seconds && since.count() >= *seconds);
-      stop = stop || (end_ && now + margin(record) >= *end_);
-    }
-    const bool lost = leader() && iteration() % config_.log.every == 0 && !directory_.owned();
-    std::int64_t flags[5] = {stop, checkpoint, diverged, output_->failed(), lost};
-    world_.sum(std::span<std::int64_t>(flags));
-    if (flags[3] > 0) give_up_on_files();
-    if (flags[4] > 0)
+    Votes votes{.signal = request.stop,
+                .checkpoint = request.checkpoint,
+                .diverged = diverged,
+                .files_failed = output_->failed()};
+    if (leader()) vote_by_clock(record, votes);
+    static_assert(sizeof votes % sizeof(std::int64_t) == 0);
+    world_.sum(std::span(&votes.signal, sizeof votes / sizeof(std::int64_t)));
+    if (votes.files_failed > 0) settle_files();
+    if (votes.directory_lost > 0) {
       agree(world_, [&] {
         if (leader()) directory_.check_ownership();
       });
+    }
+    asked_by_ = votes.signal > 0    ? "signal"
+                : votes.until > 0   ? "run.until"
+                : votes.job_end > 0 ? "Slurm's end of the job"
+                                    : "";
     const bool last = iteration() == config_.run.iterations;
-    stop = flags[0] > 0 && !last;
-    return {stop, stop || last || flags[1] > 0 || due(config_.checkpoint.every, iteration()), last,
-            flags[2] > 0};
+    const bool stop = !asked_by_.empty() && !last;
+    const bool due_now =
+        stop || last || votes.checkpoint > 0 || due(config_.checkpoint.every, iteration());
+    return {stop, due_now, last, votes.diverged > 0};
+  }
+
+  /// Rank 0.
+  void vote_by_clock(const IterationRecord& record, Votes& votes) const {
+    const auto now = Clock::now();
+    const std::chrono::duration<double> since = now - last_checkpoint_;
+    // One that failed is not waited for as long as one that was written.
+    auto seconds = config_.checkpoint.seconds;
+    if (owed_.any()) seconds = std::min(seconds.value_or(retry_seconds), retry_seconds);
+    if (seconds && since.count() >= *seconds) votes.checkpoint = 1;
+    const auto ends = [&](const auto& end) { return end && now + margin(record) >= *end; };
+    votes.until = ends(until_);
+    votes.job_end = ends(job_end_);
+    votes.directory_lost = iteration() % config_.log.every == 0 && !directory_.owned();
   }
 
   Clock::duration margin(const IterationRecord& record) const {
@@ -422,8 +474,18 @@ class Training {
     }
     if (iteration() % config_.log.every != 0 && iteration() != config_.run.iterations) return;
     log_.info(progress_line_.take());
+    tell_motion(record);
     tell_stragglers(recent_waits_);
     recent_waits_ = {};
+  }
+
+  /// Says once what keeps the chains from sampling.
+  void tell_motion(const IterationRecord& record) {
+    if (motion_told_) return;
+    const auto complaints = motion_complaints(
+        record, config_.sampler, {healthy_.spread, healthy_.saturation, dataset_.dimension()});
+    for (const std::string& complaint : complaints) log_.warn(complaint);
+    motion_told_ = !complaints.empty();
   }
 
   /// Collective. Returns how long each rank waited.
@@ -437,6 +499,12 @@ class Training {
   // --- files ------------------------------------------------------------------------------------
 
   void write(Output::Request request) {
+    if (!request.draws && !request.checkpoint) return;
+    settle_files();
+    request.draws = request.draws || owed_.draws;
+    request.checkpoint = request.checkpoint || owed_.checkpoint;
+    owed_ = {};
+    in_flight_ = {request.draws, request.checkpoint};
     if (request.checkpoint) {
       request.progress = trainer_->progress();
       guard_->add_to(request.progress);
@@ -455,11 +523,25 @@ class Training {
     output_->write(*trainer_, dataset_, request);
   }
 
-  /// Collective. Some rank's files went wrong: what and why is thrown on all.
-  [[noreturn]] void give_up_on_files() {
-    output_->wait();
-    throw Error(ExitCode::communication, "another rank could not write its part of a file");
+  /// Collective. Waits for the files in flight. Where they failed the run goes on once, since a
+  /// file system may be gone for a while; the second failure in a row ends it.
+  void settle_files() {
+    try {
+      output_->wait();
+      if (in_flight_.any()) failures_ = 0;
+    } catch (const Error& error) {
+      if (++failures_ > 1 || error.code != ExitCode::input_output || !directory_is_ours()) throw;
+      owed_ = in_flight_;
+      log_.warn(
+          fmt::format("{}; the files are written again at the next occasion, within {:.0f} s, "
+                      "and a second failure ends the run",
+                      error.what(), retry_seconds));
+    }
+    in_flight_ = {};
   }
+
+  /// Collective.
+  bool directory_is_ours() { return world_.min(leader() && !directory_.owned() ? 0 : 1) > 0; }
 
   /// Rank 0, before a file gets its final name.
   void before_rename() {
@@ -486,6 +568,17 @@ class Training {
                 "the training diverged, and there is no checkpoint to go back to:" + reasons);
   }
 
+  /// Collective. What the first rank that saw one saw. Their records are the same, but norms may
+  /// differ in the last bit where processors do.
+  Divergence share(const std::optional<Divergence>& seen) {
+    const auto mine = seen.value_or(Divergence{});
+    for (const std::string& text : world_.all_gather(mine.seen + '\0' + mine.advice)) {
+      const std::size_t end = text.find('\0');
+      if (end > 0) return {text.substr(0, end), text.substr(end + 1)};
+    }
+    throw Error(ExitCode::bug, "no rank saw the divergence that one told of");
+  }
+
   /// Collective. Goes back to an older checkpoint, with new noise and half the learning rate.
   void roll_back(const Divergence& divergence) {
     const std::int64_t now = iteration();
@@ -497,7 +590,7 @@ class Training {
                               "{} (--resume CHECKPOINT --run-directory NEW)",
                               seen, attempt_, divergence.advice, directory_.checkpoints()));
     }
-    output_->wait();
+    settle_files();
     const CheckpointHeader target = find_target(now);
     ++attempt_;
     agree(world_, [&] {
@@ -510,31 +603,49 @@ class Training {
         "{}; goes back to iteration {} with new noise and half the learning rate "
         "(attempt {} of {}); later files are in {}",
         seen, target.iteration, attempt_, config_.guard.attempts, directory_.rejected(attempt_)));
+    owed_ = {};  // of states that are no more
     take_up(&target, Sharding::same);
     progress_line_ = ProgressLine(config_.run.iterations);
   }
 
   // --- the end ----------------------------------------------------------------------------------
 
+  /// Sees to it that the verdict is written, and returns the error to be told at last.
+  Error told(const Error& error) {
+    if (leader()) {
+      note_failure(error);
+      // Where the directory is another run's by now, that is why.
+      directory_.check_ownership();
+    } else if (!error.agreed) {
+      watchdog_->report(error);
+    }
+    return error;
+  }
+
   /// Rank 0 writes the verdict, unless the directory is another run's by now or its disk is what
-  /// failed: the first error is the one to tell.
+  /// failed: the first error is the one to tell. Any thread.
   void note_failure(const Error& error) {
     if (!leader() || !record_ || !directory_.owned()) return;
     try {
-      record_->stop(trainer_ ? iteration() : 0, error.code, error.what());
+      record_->stop({.iteration = reached_,
+                     .code = error.code,
+                     .message = session_.describe(error),
+                     .host = session_.host_of(error)});
     } catch (const std::exception&) {
       log_.warn("run.json can't say how the run ended");
     }
   }
 
-  /// The rank that ends all ranks from within, before it does so.
+  /// The rank that ends all ranks from within, before it does so. Any thread.
   void note_abort(const Error& error) {
-    std::cerr << "stanley: " << error.what() << std::endl;
-    log_.error(error.what());
+    std::cerr << "stanley: " << session_.describe(error) << std::endl;
+    log_.error(session_.describe(error));
     note_failure(error);
   }
 
   ExitCode finish(ExitCode code) {
+    settle_files();
+    write({.draws = owed_.draws, .checkpoint = owed_.checkpoint});
     output_->wait();
     const std::vector<double> waited = waits_.gather(world_);
     agree(world_, [&] {
@@ -542,19 +653,19 @@ class Training {
       remove_unfinished(directory_.checkpoints());
       remove_unfinished(directory_.samples());
       record_->waited(waited, waits_.seconds());
-      record_->stop(iteration(), code, "");
+      record_->stop({.iteration = iteration(), .code = code, .asked_by = asked_by_});
       // Last: who finds it need do nothing more.
       if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
     });
     return code;
   }
 
-  void tell_end(ExitCode code, const Watchdog& watchdog) {
+  void tell_end(ExitCode code) {
     const double seconds = waits_.seconds();
     if (seconds > 0) {
       tell_stragglers(waits_);
       log_.info(fmt::format("guard {:.3f} % and watchdog {:.3f} % of {}",
-                            100 * seconds_guard_ / seconds, 100 * watchdog.seconds() / seconds,
+                            100 * seconds_guard_ / seconds, 100 * watchdog_->seconds() / seconds,
                             duration_text(seconds)));
     }
     log_.info(code == ExitCode::finished
@@ -574,8 +685,10 @@ class Training {
   RunDirectory directory_;
   Activity activity_;
   FileOptions file_options_;
+  Watchdog* watchdog_ = nullptr;  // while run() is at work
   std::optional<ComputeSetup> setup_;
   Dataset dataset_;
+  Guard::Healthy healthy_;
   std::unique_ptr<Reducer> reducer_;
   std::unique_ptr<Trainer> trainer_;
   std::optional<Guard> guard_;
@@ -583,12 +696,21 @@ class Training {
   std::optional<RunRecord> record_;     // rank 0
   ProgressLine progress_line_;
   Clock::time_point last_checkpoint_;
-  std::optional<Clock::time_point> end_;  // rank 0: of the wall time
+  std::optional<Clock::time_point> until_, job_end_;  // rank 0
+  /// What a write that failed still owes.
+  struct Owed {
+    bool draws = false, checkpoint = false;
+    bool any() const { return draws || checkpoint; }
+  } owed_, in_flight_;
+  bool motion_told_ = false;
   double seconds_guard_ = 0;              // of this start's iterations
   WaitTally waits_, recent_waits_;        // of this start's iterations; since the log's last line
   std::uint32_t attempt_ = 0;             // roll-backs so far
+  std::atomic<std::int64_t> reached_{0};  // iteration(), for other threads
+  std::string asked_by_;                  // who wants the run to stop; empty: nobody
   RollbackTargets targets_{.every = config_.checkpoint.every.value_or(0),
                            .probation = config_.guard.probation};
+  int failures_ = 0;              // of files, in a row
   std::optional<Output> output_;  // last: its thread uses what stands above
 };
 

@@ -291,5 +291,15 @@ TEST(Device, AllRanksComputeOnTheCpuIfAsked) {
   EXPECT_EQ(static_cast<std::size_t>(std::count(table.begin(), table.end(), '\n')), 1 + ranks());
 }
 
+TEST(CommonPrecision, IsBfloat16OnlyWhereEveryRankHasIt) {
+  using enum Precision;
+  EXPECT_EQ(common_precision(automatic, bfloat16, world()), bfloat16);
+  EXPECT_EQ(common_precision(automatic, float32, world()), float32);
+  const Precision mixed = world().rank() == world().size() - 1 ? float32 : bfloat16;
+  EXPECT_EQ(common_precision(automatic, mixed, world()), float32);
+  // Asked for, it is what all compute in.
+  EXPECT_EQ(common_precision(bfloat16, float32, world()), bfloat16);
+}
+
 }  // namespace
 }  // namespace stanley

@@ -52,6 +52,33 @@ TEST(Bulletin, NobodyWaitsForAnother) {
   bulletin->close();
 }
 
+TEST(Bulletin, Rank0HearsOfAFailureElsewhere) {
+  const auto bulletin = make_bulletin(world());
+  const int last = world().size() - 1;
+  if (world().rank() == last && last > 0) {
+    bulletin->report(Error(ExitCode::environment, "the GPU is gone"));
+  }
+  if (world().rank() == 0 && last > 0) {
+    while (!bulletin->reported()) std::this_thread::sleep_for(1ms);
+    EXPECT_EQ(bulletin->reported()->code, ExitCode::environment);
+    EXPECT_STREQ(bulletin->reported()->what(), "the GPU is gone");
+    EXPECT_EQ(bulletin->reported()->rank, last);
+  } else {
+    EXPECT_FALSE(bulletin->reported());
+  }
+  bulletin->close();
+}
+
+TEST(Bulletin, AllHearHowFarTheyAreTogether) {
+  const auto bulletin = make_bulletin(world());
+  if (world().rank() == 0) {
+    for (std::int64_t progress = 1; progress <= 100; ++progress) bulletin->tell_all(progress);
+  }
+  while (bulletin->told() == 0) std::this_thread::sleep_for(1ms);
+  EXPECT_LE(bulletin->told(), 100);
+  bulletin->close();
+}
+
 TEST(Writer, WritesWhileTheRanksTalkToEachOther) {
   if (!test_session().threads_may_communicate()) GTEST_SKIP() << "needs MPI_THREAD_MULTIPLE";
   Writer writer(world(), true);
@@ -72,17 +99,32 @@ TEST(Watchdog, IsQuietWhileThereIsProgress) {
   Activity activity;
   int hangs = 0;
   {
-    const Watchdog watchdog(world(), activity, test_session().threads_may_communicate(),
-                            {.limit = 20,
-                             .tick = 10ms,
-                             .hosts = test_session().hosts(),
-                             .on_hang = [&](const std::string&) { ++hangs; }});
+    const Watchdog watchdog(
+        world(), activity, test_session().threads_may_communicate(),
+        {.limit = 20, .tick = 10ms, .hosts = test_session().hosts(), .on_end = [&](const Error&) {
+           ++hangs;
+         }});
     for (int i = 0; i < 60; ++i) {
       activity.enter("chains");
       std::this_thread::sleep_for(10ms);
     }
   }
   EXPECT_EQ(hangs, 0);
+}
+
+TEST(Watchdog, OneThatWorksForAllIsNoHang) {
+  if (!test_session().threads_may_communicate()) GTEST_SKIP() << "needs MPI_THREAD_MULTIPLE";
+  Activity activity;
+  {
+    const Watchdog watchdog(world(), activity, true,
+                            {.limit = 40, .tick = 50ms, .hosts = test_session().hosts()});
+    // Rank 0 reads a large file, say; the others wait for longer than the limit.
+    for (int i = 0; i < 400 && world().rank() == 0; ++i) {
+      activity.advance();
+      std::this_thread::sleep_for(10ms);
+    }
+    world().barrier();
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "storage/digest.hpp"
 #include "storage/draws.hpp"
 #include "storage/hdf5.hpp"
+#include "storage/replicas.hpp"
 #include "storage/transfer.hpp"
 #include "test_session.hpp"
 
@@ -455,6 +456,37 @@ TEST_F(StorageMpi, LargeDrawsTakeSeveralChunksAndTransfers) {
   write_draws(world(), directory_ + "/draws.nc", draws.set, {});
   world().barrier();
   if (world().rank() == 0) expect_draws(directory_ + "/draws.nc", draws);
+}
+
+TEST(Replicas, TheRankThatHoldsOtherNumbersIsNamed) {
+  std::vector<float> first(100, 1.5F), second(7, 0.25F);
+  std::vector<float> own(10, static_cast<float>(world().rank()));
+  const std::int64_t parts = world().size();
+  const std::vector<ArrayView> arrays{
+      {.name = "parameters/a", .shape = {100}, .data = first.data()},
+      {.name = "parameters/b", .shape = {7}, .data = second.data()},
+      {.name = "chains/state",
+       .shape = {10 * parts},
+       .data = own.data(),
+       .shards = parts,
+       .first_shard = world().rank(),
+       .shard_count = 1}};
+  check_replicas(world(), test_session().hosts(), arrays);
+  if (world().size() == 1) return;
+  // The last bit of one number of the last rank.
+  const int last = world().size() - 1;
+  if (world().rank() == last) second[6] = std::nextafter(second[6], 1.0F);
+  try {
+    check_replicas(world(), test_session().hosts(), arrays);
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ExitCode::environment);
+    EXPECT_EQ(error.rank, last);
+    EXPECT_TRUE(error.agreed);
+    const std::string what = error.what();
+    EXPECT_NE(what.find("'parameters/b' on rank " + std::to_string(last)), std::string::npos)
+        << what;
+  }
 }
 
 }  // namespace

@@ -3,14 +3,17 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import signal
+import socket
 import subprocess
 import time
 
 import pytest
 
 from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
-                     ends, iterations_recorded, kill, launched, rows_so_far, run, train, trains, unfinished)
+                     draws, ends, iterations_recorded, kill, launched, rows_so_far, run, spoils, train, trains,
+                     unfinished)
 from refusals import LIMIT, mounted, refused, train_here, untouched
 
 one_and_two = pytest.mark.parametrize("ranks", [1, 2])
@@ -198,8 +201,84 @@ def test_one_rank_out_of_memory(tmp_path, alone):
     plain = [PROGRAM, *train(tmp_path / "run", {"energy.hidden": "[5000, 5000]"})]
     failing = ["sh", "-c", 'ulimit -v 800000; exec "$@"', "sh", *plain]
     result = different_ranks(*((failing, plain) if alone == 0 else (plain, failing)))
-    refused(result, ENVIRONMENT, "memory")
+    refused(result, ENVIRONMENT, f"rank {alone} on ", "out of host memory: asked for 100 MB", "energy.channels")
     assert not list((tmp_path / "run").rglob("*.part*"))
+
+
+def verdict_of(directory):
+    """How run.json says that the run ended."""
+    record = json.loads((directory / "run.json").read_text())
+    assert record["verdict"] == record["stops"][-1]["verdict"]
+    return record["stops"][-1]
+
+
+def test_a_rank_that_fails_alone_in_an_iteration_reaches_the_verdict(tmp_path):
+    """The others wait for it in a reduction; launchers would lose its words."""
+    directory = tmp_path / "run"
+    values = {"run.iterations": 100000, "energy.hidden": "[8000]", "data.batch": 8192, "data.samples": 8192,
+              "chains.total": 8192, "checkpoint.every": "null"}
+    with Process(launched([PROGRAM, *train(directory, values)], 2), LIMIT) as process:
+        process.wait_for(lambda: rows_so_far(directory) >= 2, "iterations")
+        resource.prlimit(process.ranks()[1], resource.RLIMIT_AS, (1 << 20, 1 << 20))  # nothing more is to be had
+        result = process.finish()
+    refused(result, ENVIRONMENT, "rank 1 on ", "out of host memory: asked for ")
+    stop = verdict_of(directory)
+    assert stop["verdict"] == "environment" and stop["exit_code"] == ENVIRONMENT
+    assert stop["host"] == socket.gethostname() and "rank 1 on " in stop["message"]
+
+
+def test_a_rank_that_fails_alone_in_a_file_reaches_the_verdict(tmp_path, library):
+    directory, calls = tmp_path / "run", tmp_path / "calls"
+    faults = spoils(library, directory, 1, 3, "EIO", calls)
+    with Process(launched([*faults, PROGRAM, *train(directory)], 2), LIMIT) as process:
+        result = process.finish()
+    assert "spoiled pwrite" in calls.read_text()
+    ends(result, INPUT_OUTPUT)
+    stop = verdict_of(directory)
+    assert stop["verdict"] == "input_output" and stop["host"] == socket.gethostname()
+    assert stop["message"] in result.stderr and "cannot write array" in stop["message"]
+    trains(directory, ranks=2)
+
+
+def trains_while_blocked(directory, ranks, *iterations):
+    """A training of 800 iterations, in which folders stand where these checkpoints would get their names."""
+    values = {"run.iterations": 800, "checkpoint.every": 200, "samples.every": 200, "log.every": 100}
+    with Process(launched([PROGRAM, *train(directory, values)], ranks), LIMIT) as process:
+        process.wait_for(checkpoint(directory, 0).exists, "the first checkpoint")
+        for iteration in iterations:
+            (checkpoint(directory, iteration) / "full").mkdir(parents=True)
+        return process.finish()
+
+
+@one_and_two
+def test_a_checkpoint_that_fails_once_is_written_again(tmp_path, ranks):
+    """A file system that is gone for a while costs a run one checkpoint; a second failure in a row ends it."""
+    directory = tmp_path / "run"
+    result = ends(trains_while_blocked(directory, ranks, 200), FINISHED)
+    assert "iteration-00000200.h5" in result.stdout and "are written again" in result.stdout and result.stderr == ""
+    assert checkpoint(directory, 200).is_dir()
+    assert all(checkpoint(directory, i).is_file() and draws(directory, i).exists() for i in (400, 600, 800))
+    assert iterations_recorded(directory) == list(range(1, 801))
+
+    other = tmp_path / "other"
+    result = trains_while_blocked(other, ranks, 400, 600)
+    refused(result, INPUT_OUTPUT, "iteration-00000600.h5")
+    assert verdict_of(other)["verdict"] == "input_output" and checkpoint(other, 200).is_file()
+    assert not unfinished(other)
+
+
+@pytest.mark.parametrize("changed, words", [
+    ({"sampler.step_size": "1e-40"}, "feel noise alone"),
+    ({"sampler.type": "stanley", "sampler.threshold": "1e-30"}, "stand still"),
+    ({"sampler.temperature": "1e6"}, "throws the chains at the box"),
+])
+def test_chains_that_cannot_move_are_told_of_at_once(tmp_path, changed, words):
+    values = {"run.iterations": 4, "log.every": 2, "guard.enabled": "false", "sampler.box": "[-1, 1]"}
+    assert "the chains" not in trains(tmp_path / "healthy", values).stdout.replace("the chains'", "")
+    result = trains(tmp_path / "run", {**values, **changed})
+    told = [line for line in result.stdout.splitlines() if words in line]
+    assert len(told) == 1, result.stdout
+    assert result.stdout.index(words) < result.stdout.index("4/4")
 
 
 def test_one_rank_that_does_not_see_the_run_directory(tmp_path):

@@ -640,5 +640,43 @@ TEST(ErrorOf, FilesAndGpusAreNoBugsOfOurs) {
   EXPECT_EQ(as_error(std::runtime_error("what")).code, ExitCode::bug);
 }
 
+TEST(ErrorOf, LackOfMemorySaysWhichAndHowMuch) {
+  const auto told = [](const std::exception& exception) {
+    const Error error = as_error(exception);
+    EXPECT_EQ(error.code, ExitCode::environment);
+    return std::string(error.what());
+  };
+  const std::string host = told(std::runtime_error(
+      "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+      "you tried to allocate 49152000000 bytes. Error code 12 (Cannot allocate memory)"));
+  EXPECT_TRUE(contains(host, "out of host memory: asked for 49.2 GB; lower chains.total")) << host;
+  EXPECT_TRUE(contains(told(std::bad_alloc()), "out of host memory; lower chains.total"));
+  const std::string gpu = told(std::runtime_error(
+      "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 139.72 GiB "
+      "of which 1.20 GiB is free. Including non-PyTorch memory, this process has 3 GiB"));
+  EXPECT_TRUE(contains(gpu,
+                       "out of memory on the GPU: Tried to allocate 20.00 GiB. GPU 0 has a "
+                       "total capacity of 139.72 GiB of which 1.20 GiB is free."))
+      << gpu;
+  EXPECT_TRUE(contains(gpu, "chains.active")) << gpu;
+  EXPECT_FALSE(contains(gpu, "non-PyTorch")) << gpu;
+}
+
+TEST(StoredConfig, KeysOfAnotherReleaseAreLeftOut) {
+  const std::string text =
+      "run: {name: a, colour: red}\nfuture: {x: 1}\nsampler:\n  threshold: {quantile: 0.5, share: "
+      "1}\nenergy: {type: mlp}\ndata: {type: rings}\n";
+  EXPECT_THROW(parse_config(text, "f.h5", {}), Error);
+  const StoredConfig stored = parse_stored_config(text, "f.h5", {"run.seed=7"});
+  EXPECT_EQ(stored.unknown,
+            (std::vector<std::string>{"run.colour", "future", "sampler.threshold.share"}));
+  EXPECT_EQ(stored.config.run.name, "a");
+  EXPECT_EQ(stored.config.run.seed, 7U);
+  EXPECT_EQ(stored.config.sampler.threshold.quantile, 0.5);
+  // What a person types is read as strictly as ever, and so are the values of known keys.
+  EXPECT_THROW(parse_stored_config(text, "f.h5", {"run.colour=red"}), Error);
+  EXPECT_THROW(parse_stored_config("run: {seed: x}\n", "f.h5", {}), Error);
+}
+
 }  // namespace
 }  // namespace stanley

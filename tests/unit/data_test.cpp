@@ -131,7 +131,7 @@ class Data : public TemporaryDirectory {
 std::vector<float> batch_of(const Batches& batches, const Dataset& data, std::int64_t iteration,
                             std::int64_t first, std::int64_t count) {
   std::vector<float> out(static_cast<std::size_t>(count * data.dimension()));
-  batches.fill(iteration, first, count, out.data());
+  batches.fill(iteration, 16 * iteration, first, count, out.data());
   return out;
 }
 
@@ -171,7 +171,7 @@ TEST_F(Data, EachSampleComesOnceInAnEpoch) {
   std::vector<std::int64_t> order;
   for (std::int64_t i = 0; i < 25; ++i) {
     for (std::int64_t position = 0; position < 16; ++position) {
-      order.push_back(batches.sample_index(i, position));
+      order.push_back(batches.sample_index(16 * i + position));
     }
   }
   const auto epoch = [&](std::ptrdiff_t number) {
@@ -187,9 +187,9 @@ TEST_F(Data, EachSampleComesOnceInAnEpoch) {
       EXPECT_NE(epoch(number), epoch(number - 1));
     }
   }
-  EXPECT_NE(Batches(data, config, 1).sample_index(0, 0) * 50 +
-                Batches(data, config, 1).sample_index(0, 1),
-            order[0] * 50 + order[1]);
+  EXPECT_NE(
+      Batches(data, config, 1).sample_index(0) * 50 + Batches(data, config, 1).sample_index(1),
+      order[0] * 50 + order[1]);
 }
 
 TEST_F(Data, APartOfABatchIsThatPart) {
@@ -249,7 +249,7 @@ TEST_F(Data, WithoutNoiseABatchIsTheData) {
   const std::vector<float> batch = batch_of(batches, data, 2, 0, 16);
   std::vector<float> expected(12);
   for (std::int64_t i = 0; i < 16; ++i) {
-    data.copy_sample(batches.sample_index(2, i), expected.data());
+    data.copy_sample(batches.sample_index(16 * 2 + i), expected.data());
     EXPECT_TRUE(std::equal(expected.begin(), expected.end(), batch.begin() + 12 * i));
   }
 }
@@ -264,7 +264,7 @@ TEST_F(Data, FlipsMirrorHalfOfTheImages) {
   for (std::int64_t iteration = 0; iteration < 2000; ++iteration) {
     const std::vector<float> batch = batch_of(batches, data, iteration, 0, 16);
     for (std::int64_t i = 0; i < 16; ++i) {
-      data.copy_sample(batches.sample_index(iteration, i), plain.data());
+      data.copy_sample(batches.sample_index(16 * iteration + i), plain.data());
       const auto* image = &batch[static_cast<std::size_t>(12 * i)];
       if (std::equal(plain.begin(), plain.end(), image)) continue;
       ++mirrored;

@@ -202,7 +202,8 @@ TEST_F(Run, ABrokenRecordIsKeptAside) {
 
 TEST_F(Run, AMessageThatIsNoUtf8IsRecorded) {
   RunRecord record(directory_ + "/run.json");
-  record.stop(3, ExitCode::input_output, "cannot open caf\xe9.h5");
+  record.stop(
+      {.iteration = 3, .code = ExitCode::input_output, .message = "cannot open caf\xe9.h5"});
   EXPECT_NE(read_text(directory_ + "/run.json").find("cannot open caf"), std::string::npos);
 }
 
@@ -278,7 +279,12 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
                   .mpi = "Open MPI",
                   .threads = 3});
     EXPECT_EQ(json()["verdict"], "running");
-    record.stop(40, ExitCode::requeue, "a signal");
+    record.stop({.iteration = 40,
+                 .code = ExitCode::requeue,
+                 .message = "a signal",
+                 .asked_by = "run.until"});
+    // What fails while a run ends is no verdict of it.
+    record.stop({.iteration = 40, .code = ExitCode::bug, .message = "later"});
   }
   EXPECT_EQ(json()["verdict"], "requeue");
   EXPECT_EQ(json()["exit_code"], 85);
@@ -287,7 +293,7 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
     RunRecord record(path);
     record.start({.iteration = 40, .resumed_from = "checkpoints/iteration-00000040.h5"});
     EXPECT_EQ(json()["verdict"], "running");
-    record.stop(100, ExitCode::finished, "");
+    record.stop({.iteration = 100, .host = "b"});
   }
   const nlohmann::json end = json();
   EXPECT_EQ(end["name"], "mnist");
@@ -304,6 +310,9 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
   EXPECT_EQ(end["starts"][1]["iteration"], 40);
   EXPECT_EQ(end["starts"][1]["resumed_from"], "checkpoints/iteration-00000040.h5");
   EXPECT_EQ(end["stops"][0]["message"], "a signal");
+  EXPECT_EQ(end["stops"][0]["asked_by"], "run.until");
+  EXPECT_FALSE(end["stops"][0].contains("host"));
+  EXPECT_EQ(end["stops"][1]["host"], "b");
   EXPECT_EQ(end["stops"][1]["iteration"], 100);
 }
 

@@ -118,6 +118,55 @@ TEST(Trainer, RestoredArraysGoOnBitForBit) {
   }
 }
 
+TEST(Trainer, ABranchGoesOnWhereItsParentsNoiseEnds) {
+  Training parent(tiny());
+  parent.iterate(6);
+  const Copies kept = copies_of(parent.trainer);
+  const Progress progress = parent.trainer.progress();
+  EXPECT_EQ(std::get<std::int64_t>(progress.at("chain_steps")), 24);
+  EXPECT_EQ(std::get<std::int64_t>(progress.at("samples_seen")), 96);
+  Config config = tiny();
+  config.sampler.steps = 2;
+  config.data.batch = 8;
+  const auto branch = [&](const Progress& from) {
+    auto training = std::make_unique<Training>(config);
+    const std::vector<ArrayView> arrays = training->trainer.arrays();
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+      std::memcpy(arrays[i].data, kept[i].second.data(), kept[i].second.size());
+    }
+    training->trainer.restore(from);
+    training->iterate(1);
+    return training;
+  };
+  // Steps 12 and 13, which iteration times steps would be, moved the parent's chains already.
+  Progress reusing = progress;
+  reusing["chain_steps"] = std::int64_t{12};
+  const auto right = branch(progress), wrong = branch(reusing);
+  EXPECT_EQ(std::get<std::int64_t>(right->trainer.progress().at("chain_steps")), 26);
+  EXPECT_EQ(std::get<std::int64_t>(right->trainer.progress().at("samples_seen")), 104);
+  EXPECT_FALSE(copies_of(right->trainer) == copies_of(wrong->trainer));
+  reusing["chain_steps"] = std::int64_t{24};
+  reusing["samples_seen"] = std::int64_t{48};
+  EXPECT_FALSE(copies_of(right->trainer) == copies_of(branch(reusing)->trainer));
+}
+
+TEST(Trainer, SchedulesEndWhereTheRunWasPlannedToEnd) {
+  Config config = tiny();
+  config.run.iterations = 10;
+  Training planned(config);
+  const std::vector<std::string> rows = planned.iterate(6);
+  Config longer = config;
+  longer.run.iterations = 1000;
+  Training other(longer);
+  EXPECT_NE(other.iterate(6), rows);
+  Training raised(longer);
+  Progress progress = raised.trainer.progress();
+  EXPECT_EQ(std::get<std::int64_t>(progress.at("schedule_end")), 1000);
+  progress["schedule_end"] = std::int64_t{10};
+  raised.trainer.restore(progress);
+  EXPECT_EQ(raised.iterate(6), rows);
+}
+
 TEST(Trainer, ArraysAreThoseOfACheckpoint) {
   Config config = tiny();
   config.energy.spectral_normalization = true;
