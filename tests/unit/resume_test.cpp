@@ -7,6 +7,12 @@
 namespace stanley {
 namespace {
 
+Config plain() {
+  Config config;
+  config.data.type = DataType::rings;
+  return config;
+}
+
 CheckpointHeader header_of(const Config& config) {
   return {.path = "here/iteration-00000100.h5",
           .iteration = 100,
@@ -29,21 +35,21 @@ std::string failure_of(const std::function<void()>& step, ExitCode code) {
 }
 
 TEST(Resume, AutoStaysWhatItWas) {
-  Config config;
+  Config config = plain();
   EXPECT_TRUE(keep_resolved(header_of(config), false, config).empty());
   EXPECT_EQ(config.run.device, DeviceKind::cuda);
   EXPECT_EQ(config.run.precision, Precision::bfloat16);
 }
 
 TEST(Resume, ABranchMayComputeElsewhere) {
-  Config config;
+  Config config = plain();
   EXPECT_TRUE(keep_resolved(header_of(config), true, config).empty());
   EXPECT_EQ(config.run.device, DeviceKind::automatic);
   EXPECT_EQ(config.run.precision, Precision::bfloat16);
 }
 
 TEST(Resume, WhatIsChangedOnPurposeIsTold) {
-  Config config;
+  Config config = plain();
   config.run.device = DeviceKind::cpu;
   config.run.precision = Precision::float32;
   const auto changes = keep_resolved(header_of(config), false, config);
@@ -58,7 +64,7 @@ TEST(Resume, WhatIsChangedOnPurposeIsTold) {
 }
 
 TEST(Resume, AnEndThatMovesIsKeptAndTold) {
-  Config before;
+  Config before = plain();
   before.run.iterations = 1000;
   before.sampler.steps = 7;
   before.optimizer.schedule.type = ScheduleType::cosine;
@@ -88,11 +94,11 @@ TEST(Resume, AnEndThatMovesIsKeptAndTold) {
 }
 
 TEST(Resume, ConfigurationsOfOtherReleasesAreReadAsFarAsTheyGo) {
-  CheckpointHeader header = header_of({});
+  CheckpointHeader header = header_of(plain());
   header.texts["config"] += "later: {release: 2}\n";
-  EXPECT_EQ(stored_config(header, {}), Config{});
+  EXPECT_EQ(stored_config(header, {}), plain());
   EXPECT_EQ(unknown_keys(header), std::vector<std::string>{"later"});
-  check_resume(header, Config{}, false);
+  check_resume(header, plain(), false);
 
   header.texts["config"] = "sampler: {type: hmc}\n";
   const std::string message =
@@ -100,7 +106,7 @@ TEST(Resume, ConfigurationsOfOtherReleasesAreReadAsFarAsTheyGo) {
   EXPECT_NE(message.find("sampler.type"), std::string::npos) << message;
   EXPECT_NE(message.find("use the one that wrote it"), std::string::npos) << message;
   EXPECT_NE(message.find("9.9"), std::string::npos) << message;
-  failure_of([&] { stored_config(header_of({}), {"sampler.type=hmc"}); }, ExitCode::configuration);
+  failure_of([&] { stored_config(header_of(plain()), {"sampler.type=hmc"}); }, ExitCode::configuration);
 }
 
 }  // namespace
