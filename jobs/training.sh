@@ -56,11 +56,13 @@ stripe() {
 
 log_size() { stat --dereference --format=%s /proc/$$/fd/2 2>/dev/null || echo 0; }
 
-# The node of the first rank that a signal ended, as srun or mpirun (prterun since Open MPI 5) told it in the
-# job's log.
+# The node of the rank that ended first, if a signal ended it, as srun or mpirun (prterun since Open MPI 5)
+# told it in the job's log. srun kills the others, and tells that too.
 node_of_killed_rank() {
   tail -c "+$((log_before + 1))" /proc/$$/fd/2 2>/dev/null | sed -nE \
-    -e 's/^srun: error: ([^:]+): tasks? .*: (Killed|Aborted|Terminated|Bus error|Segmentation fault).*/\1/p' \
+    -e '/^srun: error: [^:]+: tasks? [^:]+: /{' \
+    -e 's/^srun: error: ([^:[]+): tasks? [^:]+: (Killed|Aborted|Terminated|Bus error|Segmentation fault).*/\1/p' \
+    -e 'q' -e '}' \
     -e 's/^(mpirun|prterun) noticed that process rank .* on node ([^ ]+) exited on.*/\2/p' | head -n 1 || true
 }
 

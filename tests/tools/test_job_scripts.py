@@ -130,11 +130,18 @@ def test_a_host_that_is_no_node_of_the_job_is_not_left_out(site):
     assert "requeue" in site.told() and "update" not in site.told()
 
 
-@pytest.mark.parametrize("launcher", ["mpirun", "prterun"])
-def test_the_node_of_a_killed_rank_is_left_out(site, launcher):
+@pytest.mark.parametrize("said, node", [
+    ("mpirun noticed that process rank 1 with PID 5 on node node2 exited on signal 9 (Killed).", "node2"),
+    ("prterun noticed that process rank 1 with PID 5 on node node2 exited on\nsignal 9 (Killed).", "node2"),
+    ("srun: error: node2: task 2: Killed\nsrun: error: node1: tasks 0-1: Killed", "node2"),
+    ("srun: error: node1: task 0: Exited with exit code 6\nsrun: error: node2: task 1: Terminated", None),
+    ("srun: error: node[1-2]: tasks 0-3: Killed", None)])
+def test_the_node_of_the_rank_that_was_killed_first_is_left_out(site, said, node):
     site.more("exclude_failed_nodes=true")
-    site.train("sys.exit(137)", f"{launcher} noticed that process rank 1 with PID 5 on node node2 exited on\nsignal 9")
-    assert "scontrol update JobId=7 ExcNodeList=node2\n" in site.told()
+    site.train("sys.exit(137)", said)
+    assert "scontrol requeue 7" in site.told()
+    assert ("update" in site.told()) == (node is not None)
+    assert node is None or f"scontrol update JobId=7 ExcNodeList={node}\n" in site.told()
 
 
 def test_a_chain_goes_on_without_the_node(site):
