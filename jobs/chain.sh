@@ -8,8 +8,8 @@ usage() {
 usage: jobs/chain.sh N [options of sbatch] JOB [arguments of the job]
 
 Submits N jobs, each of which waits for the one before it, and prints their numbers. As soon as the
-training has finished, or has ended in a way that another start does not help, those that still wait
-are cancelled. For example
+training has finished, has come to its run.until, or has ended in a way that another start does not
+help, those that still wait are cancelled. For example
   jobs/chain.sh 5 --nodes=4 --time=4:00:00 jobs/train.sbatch configs/cifar10.yaml
 TEXT
 }

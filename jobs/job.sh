@@ -19,7 +19,9 @@ check_program() {
     "yours in jobs/site.sh"
   case $launcher in
     srun)
-      srun --mpi=list 2>&1 | grep -qw "$pmix" || give_up 3 "this Slurm has no '$pmix' ('srun --mpi=list'" \
+      local plugins # read to its end: an srun that grep leaves early is killed, and that counts as "no"
+      plugins=$(srun --mpi=list 2>&1) || true
+      grep -qw -- "$pmix" <<<"$plugins" || give_up 3 "this Slurm has no '$pmix' ('srun --mpi=list'" \
         "says what it has): name one of its PMIx versions in jobs/site.sh, or set launcher=mpirun there"
       ;;
     mpirun)
@@ -40,7 +42,8 @@ cores_of_rank() {
 
 launch_command() { # sets launch
   if [ "$launcher" = srun ]; then
-    launch=(srun --mpi="$pmix" --kill-on-bad-exit=1)
+    # The ranks get this script's variables, even where the job itself was submitted with --export=NONE.
+    launch=(srun --export=ALL --mpi="$pmix" --kill-on-bad-exit=1)
     # Unless the submission named a number of tasks.
     [ -n "${SLURM_NTASKS:-}" ] || launch+=(--ntasks-per-node="$ranks_per_node" --cpus-per-task="$(cores_of_rank)")
     [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK

@@ -77,8 +77,8 @@ choose_launcher() {
   [ "$ranks" -gt 1 ] || return 0
   command -v mpirun >/dev/null || give_up 3 "there is no mpirun: load an Open MPI module"
   local cores
-  cores=$(lscpu --parse=CORE,SOCKET 2>/dev/null | grep -v '^#' | sort -u | wc -l)
-  [ "$cores" -le "$(nproc)" ] && [ "$cores" -gt 0 ] || cores=$(nproc)
+  cores=$({ lscpu --parse=CORE,SOCKET 2>/dev/null || true; } | sed '/^#/d' | sort -u | wc -l)
+  [ "$cores" -le "$(processors)" ] && [ "$cores" -gt 0 ] || cores=$(processors)
   launcher=(mpirun --quiet -n "$ranks") # or it comments on every exit code but 0
   if [ "$cores" -ge "$ranks" ]; then
     launcher+=(--map-by "slot:PE=$((cores / ranks))" --bind-to core)

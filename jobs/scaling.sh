@@ -95,7 +95,7 @@ read_word() { # WORD: the study, then the configuration
 # Each rank on cores of its own, where there are enough.
 run_here() { # RANKS REPEAT
   local launcher=(mpirun --quiet -n "$1") line cores
-  cores=$(env -u OMP_NUM_THREADS nproc) # which that variable would limit
+  cores=$(processors)
   if [ $(($1 * threads)) -le "$cores" ]; then
     launcher+=(--map-by "slot:PE=$threads" --bind-to core)
   else

@@ -63,9 +63,13 @@ launcher_options=() # more for srun or mpirun
 # export OMPI_MCA_btl_tcp_flags=1 OMPI_MCA_btl_tcp_eager_limit=2097152
 
 # --- files ----------------------------------------------------------------------------------------------
-stripe_count= # Lustre: over how many targets a run's files are striped, such as 8; empty: as the folder is
+# Lustre: over how many targets a run's checkpoints and draws are striped, such as 8; empty: as the folder is.
+# MPI-IO's hint striping_factor (checkpoint.hints) comes too late for that: the file is already made.
+stripe_count=
 export HDF5_USE_FILE_LOCKING=FALSE # many parallel file systems refuse HDF5's locks; one run owns its directory
 
 # --- requeueing -----------------------------------------------------------------------------------------
 fruitless_restarts=3       # restarts in a row that brought no new checkpoint, after which a job gives up
-exclude_failed_nodes=false # true: a node whose rank was killed isn't asked for at the job's next start
+# true: a node whose rank was killed, or told of its environment (exit code 3), isn't asked for at the job's
+# next start.
+exclude_failed_nodes=false

@@ -39,4 +39,5 @@ for i in "${!arguments[@]}"; do
   break
 done
 [ -n "$job" ] || give_up 2 "no job among the arguments: name one of jobs/*.sbatch (jobs/submit.sh --help)"
-exec sbatch "${sbatch_options[@]}" "${arguments[@]}"
+# The job needs STANLEY_SITE and STANLEY_CHAIN, and some clusters set SBATCH_EXPORT=NONE.
+exec sbatch --export=ALL "${sbatch_options[@]}" "${arguments[@]}"

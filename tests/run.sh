@@ -15,4 +15,4 @@ step "build"
 build all
 
 step "tests"
-exec ctest --preset release --output-on-failure --parallel "$(nproc)" "$@"
+exec ctest --preset release --output-on-failure --parallel "$(processors)" "$@"

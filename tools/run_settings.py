@@ -8,6 +8,7 @@ the program to explain: here it has the defaults.
 """
 import argparse
 import os
+import pathlib
 import sys
 
 import environment
@@ -22,12 +23,32 @@ def expanded(path):
     return os.path.expandvars(os.path.expanduser(str(path)))
 
 
-def read(path):
+def parsed(text):
+    """What YAML says, with each scalar as it is written: 007 is a name, too."""
     try:
-        with open(path, encoding="utf-8") as file:
-            document = yaml.safe_load(file)
-    except (OSError, UnicodeError, yaml.YAMLError):
+        return yaml.load(text, yaml.BaseLoader)
+    except (UnicodeError, yaml.YAMLError):
+        return None
+
+
+def merged(document, more):
+    if not isinstance(document, dict) or not isinstance(more, dict):
+        return more
+    return {**document, **{key: merged(document.get(key), value) for key, value in more.items()}}
+
+
+def read(path, overrides):
+    """The configuration with its overrides, key.path=value, merged into it."""
+    try:
+        document = parsed(pathlib.Path(path).read_bytes())
+    except OSError:
         document = None
+    for override in overrides:
+        key, _, text = override.partition("=")
+        value = parsed(text)
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        document = merged(document, value)
     return document if isinstance(document, dict) else {}
 
 
@@ -37,14 +58,13 @@ def main():
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--run-directory")
-    document = read(sys.argv[1])
     options, _ = parser.parse_known_args(sys.argv[2:])
-    overrides = dict(text.partition("=")[::2] for text in options.set)
+    document = read(sys.argv[1], options.set)
 
     def setting(section, key, default):
         part = document.get(section)
         value = part.get(key) if isinstance(part, dict) else None
-        return overrides.get(f"{section}.{key}", default if value is None else value)
+        return default if value is None else value
 
     print(expanded(setting("data", "path", "")))
     directory = f"{setting('run', 'directory', 'runs')}/{setting('run', 'name', 'run')}"

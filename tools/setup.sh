@@ -98,28 +98,52 @@ trimmed_field() { # LINE NUMBER: the field of a line of `needed`
   printf '%s' "$field"
 }
 
-missing_packages() {
+find_missing_packages() { # sets missing and missing_optional
   local installed package line
   installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 2>/dev/null |
     sed -n 's/^installed //p')
   for line in "${needed[@]}"; do
     package=$(trimmed_field "$line" 0)
-    grep -qxF -- "$package" <<<"$installed" || printf '%s\n' "$package"
+    if grep -qxF -- "$package" <<<"$installed"; then continue; fi
+    if [ "$(trimmed_field "$line" 1)" = optional ]; then
+      missing_optional+=("$package")
+    else
+      missing+=("$package")
+    fi
   done
 }
 
-install_packages() { # PACKAGE...
+prepare_apt() { # sets apt
   local as_root=()
   [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q
-    -o DPkg::Lock::Timeout=300)
-  say "installing $# Debian packages: $*"
+  apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
   {
     "${as_root[@]}" dpkg --configure -a # an earlier installation may have been interrupted
     "${apt[@]}" update
-  } >"$log" 2>&1 || fail_with_log "'apt-get update' failed: is the network there?"
-  "${apt[@]}" install -y --no-install-recommends "$@" >>"$log" 2>&1 ||
-    fail_with_log "'apt-get install' failed"
+  } >"$log" 2>&1
+}
+
+apt_install() { "${apt[@]}" install -y --no-install-recommends "$@" >>"$log" 2>&1; } # PACKAGE...
+
+# One by one where they can't be had together: apt installs nothing at all if it doesn't know one name.
+install_optional_packages() { # PACKAGE...
+  local package
+  if [ $# -eq 0 ] || apt_install "$@"; then return; fi
+  for package in "$@"; do
+    apt_install "$package" || say "the Debian package $package can't be installed here: goes on without"
+  done
+}
+
+install_packages() { # those of missing and missing_optional
+  local apt
+  say "installing $((${#missing[@]} + ${#missing_optional[@]})) Debian packages: ${missing[*]} ${missing_optional[*]}"
+  if ! prepare_apt; then
+    [ "${#missing[@]}" -eq 0 ] || fail_with_log "'apt-get update' failed: is the network there?"
+    say "'apt-get update' failed (all of it: $log): goes on without them, since none of them is needed"
+    return 0
+  fi
+  [ "${#missing[@]}" -eq 0 ] || apt_install "${missing[@]}" || fail_with_log "'apt-get install' failed"
+  install_optional_packages "${missing_optional[@]}"
 }
 
 may_install_packages() {
@@ -187,12 +211,12 @@ list_what_is_missing() { # prints a line for each library or tool that the build
 }
 
 ensure_libraries() {
-  local missing=() list
+  local missing=() missing_optional=() list
   if command -v dpkg-query >/dev/null; then
-    mapfile -t missing < <(missing_packages)
-    [ "${#missing[@]}" -gt 0 ] || return 0
+    find_missing_packages
+    [ $((${#missing[@]} + ${#missing_optional[@]})) -gt 0 ] || return 0
     if may_install_packages; then
-      install_packages "${missing[@]}"
+      install_packages
       return 0
     fi
   fi
@@ -284,16 +308,27 @@ ensure_venv() {
   if $changed; then check_venv; fi
 }
 
+# Waits for another set-up. Some file systems have no locks (Lustre mounted without `flock`): one set-up alone
+# needs none.
+lock() {
+  local code=0
+  exec 9>.deps/setup.lock
+  flock -n 9 2>/dev/null || code=$?
+  if [ "$code" -eq 1 ]; then
+    say "waiting for another tools/setup.sh"
+    code=0
+    flock 9 2>/dev/null || code=$?
+  fi
+  [ "$code" -eq 0 ] || say ".deps/setup.lock can't be locked (flock ended with $code): start no other" \
+    "tools/setup.sh here before this one has ended"
+}
+
 # An interrupted set-up leaves $building behind, and the next one makes the environment anew.
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
 mkdir -p .deps
-exec 9>.deps/setup.lock
-flock -n 9 || {
-  say "waiting for another tools/setup.sh"
-  flock 9
-}
+lock
 ensure_libraries
 ensure_venv
 say "everything is there"

@@ -17,9 +17,24 @@ give_up() { # EXIT_CODE WHAT
   exit "$code"
 }
 
+# How many this process may use. OpenMP's variables, which limit nproc, are about the threads of a rank.
+processors() { env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc; }
+
+built_elsewhere() { # PRESET: its build folder came here with a copy of the checkout, and CMake refuses it
+  local cache=.build/$1/CMakeCache.txt made_for
+  [ -f "$cache" ] || return 1
+  made_for=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$cache")
+  [ -n "$made_for" ] && ! [ "$made_for" -ef . ]
+}
+
 build() { # TARGET...: configures the release preset and builds these targets
+  local fresh=()
+  if built_elsewhere release; then
+    echo "the checkout was copied or moved here after it was built: builds anew"
+    fresh=(--fresh)
+  fi
   mkdir -p .build
-  cmake --preset release >.build/configure.log 2>&1 || {
+  cmake --preset release "${fresh[@]}" >.build/configure.log 2>&1 || {
     tail -n 30 .build/configure.log >&2
     give_up 3 "'cmake --preset release' failed (all of it: .build/configure.log)"
   }

@@ -23,6 +23,25 @@ program=({program})
 {more}
 """
 
+# Ends its starts in turn as ENDS says, (exit code, whether it brought a checkpoint, what run.json says of the
+# stop) each. The launcher sees the code of the first rank, and that it killed the others.
+PRETENDER = """
+import json, os, pathlib, sys, time
+
+ENDS = {ends!r}
+run = pathlib.Path(__file__).parent / "run"
+start = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+code, brings, said = ENDS[start]
+if os.environ["SLURM_PROCID"] != "0":
+    time.sleep(60)
+(run / "checkpoints").mkdir(parents=True, exist_ok=True)
+if brings:
+    (run / "checkpoints" / f"iteration-{{start:08}}.h5").touch()
+stops = [{{"exit_code": code, **said}} for code, _, said in ENDS[:start + 1]]
+(run / "run.json").write_text(json.dumps({{"starts": [{{}}] * len(stops), "stops": stops, "verdict": "stopped"}}))
+sys.exit(code)
+"""
+
 
 class Place:
     """A test's own folder: its site, its configuration, its runs and its jobs' logs."""
@@ -34,6 +53,12 @@ class Place:
         self.write_config(ENDLESS)
         self.site = folder / "site.sh"
         self.site.write_text(SITE.format(program=program, more=site))
+
+    def pretend(self, ends, site=""):
+        """Puts in the program's place one that only ends."""
+        pretender = self.folder / "pretender.py"
+        pretender.write_text(PRETENDER.format(ends=ends))
+        self.site.write_text(SITE.format(program=f"{sys.executable} {pretender}", more=site))
 
     def write_config(self, iterations):
         """A small training that gives the same bits on any number of ranks."""
@@ -47,6 +72,12 @@ class Place:
 
     def call(self, *command, **more):
         return self.cluster.call(*command, STANLEY_SITE=str(self.site), **more)
+
+    def chain(self, links, **more):
+        """The jobs of a chain, on one node each."""
+        numbers = self.call(ROOT / "jobs" / "chain.sh", links, f"--output={self.folder}/%j.log", "--nodes=1",
+                            "jobs/train.sbatch", self.config, **more).split()
+        return [Job(self.cluster, number, self.folder / f"{number}.log") for number in numbers]
 
     def submit(self, job, *arguments, options=(), **more):
         """The submitted job, through jobs/submit.sh."""

@@ -95,9 +95,7 @@ def lost_node_requeues_on_the_other(cluster, folder):
 
 def chain_goes_on_without_requeueing(cluster, folder):
     place = Place(cluster, folder)
-    numbers = place.call(ROOT / "jobs" / "chain.sh", "3", f"--output={folder}/%j.log", "--nodes=1", "jobs/train.sbatch",
-                         place.config).split()
-    links = [Job(cluster, number, folder / f"{number}.log") for number in numbers]
+    links = place.chain(3, SBATCH_EXPORT="NONE")  # as some clusters have it
     links[0].reaches(5, place.run)
     iterations = place.let_finish(more=200)
     cluster.call("scancel", "--batch", "--signal=USR1", links[0].number)
@@ -106,6 +104,29 @@ def chain_goes_on_without_requeueing(cluster, folder):
     links[2].ends("CANCELLED")
     assert ranks_of_starts(place.run) == [2, 2]
     place.check_result(iterations)
+
+
+def failure_after_a_new_checkpoint_requeues(cluster, folder):
+    place = Place(cluster, folder)
+    place.pretend([(3, True, {"host": "node2"}), (5, True, {}), (5, False, {})],
+                  site="ranks_per_node=1 exclude_failed_nodes=true fruitless_restarts=0")
+    job = place.train(options=["--nodes=1-2"])
+    job.is_requeued()
+    assert job.field("x") == "node2", job.log()
+    job.starts_now()
+    job.is_requeued(2)
+    job.starts_now()
+    log = job.ends("FAILED", 5)
+    assert "start 3 on node1:" in log and log.count("after a new checkpoint: requeues") == 2
+    assert "stops: input or output failed: see above" in log
+
+
+def run_until_ends_a_chain(cluster, folder):
+    place = Place(cluster, folder)
+    place.pretend([(85, True, {"asked_by": "run.until"})])
+    first, second = place.chain(2)
+    assert "stops: run.until has come" in first.ends("FAILED", 85)
+    second.ends("CANCELLED")
 
 
 # --- a sweep --------------------------------------------------------------------------------------------
@@ -226,7 +247,8 @@ def a_scaling_study_is_a_job_for_each_size(cluster, folder):
 SCENARIOS = [walltime_warning_requeues, lost_node_requeues_on_the_other, preemption_requeues,
              killed_rank_requeues_without_its_node, trains_on_two_nodes_and_is_analyzed,
              chain_goes_on_without_requeueing, mpirun_hands_the_warning_on, array_tasks_keep_apart,
-             fruitless_restarts_are_capped, what_a_restart_does_not_help_stops, a_scaling_study_is_a_job_for_each_size,
+             fruitless_restarts_are_capped, failure_after_a_new_checkpoint_requeues,
+             what_a_restart_does_not_help_stops, a_scaling_study_is_a_job_for_each_size, run_until_ends_a_chain,
              launcher_that_is_not_there_is_told, scripts_would_be_taken, debug_tells_all]
 
 
