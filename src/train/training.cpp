@@ -209,7 +209,7 @@ class Training {
     if (!anew) return;
     // What a divergence goes back to if no other checkpoint is there. A run that can't write it
     // should end before it computes.
-    write({.draws = true, .checkpoint = true});
+    write({.draws = config_.samples.every.has_value(), .checkpoint = true});
     output_->wait();
   }
 
@@ -366,7 +366,8 @@ class Training {
       if (decision.diverged) {
         roll_back(divergence.value());
       } else {
-        write({.draws = due(config_.samples.every, iteration()) || decision.last,
+        write({.draws = due(config_.samples.every, iteration()) ||
+                        (decision.last && config_.samples.every),
                .checkpoint = decision.checkpoint});
       }
       if (decision.stop) return finish(ExitCode::requeue);
