@@ -7,6 +7,7 @@
 
 #include "commands/command.hpp"
 #include "config/error.hpp"
+#include "parallel/device.hpp"
 #include "parallel/launcher.hpp"
 #include "parallel/session.hpp"
 #include "run/log.hpp"
@@ -87,6 +88,7 @@ ExitCode run_session(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   stanley::catch_signals();
+  stanley::choose_cublas_workspace();
   std::optional<Error> error;
   const ExitCode code = guarded([&] { return run_session(argc, argv); }, error);
   if (error && stanley::launcher_from(stanley::process_environment()).rank == 0) {

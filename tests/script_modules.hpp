@@ -39,11 +39,15 @@ inline torch::jit::Module script_submodule(const std::shared_ptr<torch::jit::Com
   return module;
 }
 
+/// Gives a module more attributes before its code is compiled.
+using AddAttributes = std::function<void(torch::jit::Module&)>;
+
 /// The module with these tensors and this code, as torch.jit.script would make it.
 inline torch::jit::Module script_module(const std::vector<ScriptTensor>& tensors,
-                                        const std::string& code) {
+                                        const std::string& code, const AddAttributes& add = {}) {
   torch::jit::Module module =
       script_submodule(std::make_shared<torch::jit::CompilationUnit>(), "", tensors);
+  if (add) add(module);
   module.define(code);
   return module;
 }
@@ -59,7 +63,8 @@ inline at::Tensor script_weights(at::IntArrayRef shape, double phase = 0) {
 /// A multilayer perceptron of 8 hidden units over states in the plane whose forward ends with
 /// `result`, in which `energy` [n, 1], `hidden` [n, 8] and the state `x` [n, 2] are known.
 inline torch::jit::Module script_mlp(const std::string& result, double phase = 0,
-                                     const std::vector<ScriptTensor>& more = {}) {
+                                     const std::vector<ScriptTensor>& more = {},
+                                     const AddAttributes& add = {}) {
   std::vector<ScriptTensor> tensors{{"first.weight", script_weights({8, 2}, phase)},
                                     {"first.bias", script_weights({8}, phase)},
                                     {"second.weight", script_weights({1, 8}, phase)},
@@ -69,7 +74,8 @@ inline torch::jit::Module script_mlp(const std::string& result, double phase = 0
 def forward(self, x):
     hidden = torch.silu(torch.linear(torch.flatten(x, 1), self.first.weight, self.first.bias))
     energy = torch.linear(hidden, self.second.weight, self.second.bias)
-)" + result);
+)" + result,
+                       add);
 }
 
 /// Modules for tests, good and bad, by name.
@@ -96,6 +102,11 @@ inline torch::jit::Module script_module(const std::string& kind) {
       {"greedy",
        "    return torch.flatten(energy) + torch.zeros([1000000, 1000000, 1000]).sum()\n"},
       {"of positive states", "    return torch.flatten(energy) + torch.log(x).sum(1)\n"},
+      {"steep at the edge", "    return torch.flatten(energy) + 9 * torch.sqrt(x + 1).sum(1)\n"},
+      {"not repeatable on a GPU",
+       "    zeros = torch.zeros([3], device=x.device)\n"
+       "    return torch.flatten(energy) + torch.put(zeros, torch.zeros([1], dtype=4), "
+       "torch.zeros([1])).sum()\n"},
       {"detached", "    return torch.flatten(energy).detach()\n"},
       {"stateless", "    return self.second.bias.expand(x.size(0))\n"},
       {"times zero", "    return torch.flatten(energy) * 0\n"},
@@ -129,6 +140,16 @@ inline torch::jit::Module script_module(const std::string& kind) {
   }
   if (kind == "counting") {
     return script_mlp("    self.count.add_(1)\n" + energy, 0, {{"count", at::zeros({}), false}});
+  }
+  if (kind == "counting calls" || kind == "remembering") {
+    return script_mlp(
+        kind == "remembering" ? "    self.seen.append(x)\n" + energy
+                              : "    self.calls += 1\n    return torch.flatten(energy) * (1.0 + "
+                                "1e-12 * self.calls)\n",
+        0, {}, [&](torch::jit::Module& one) {
+          one.register_attribute("calls", c10::IntType::get(), 0);
+          one.register_attribute("seen", c10::ListType::ofTensors(), c10::List<at::Tensor>());
+        });
   }
   if (kind == "image") {  // a view, as many write it, needs the plain memory layout
     return script_module({{"filter", script_weights({4, 1, 3, 3})},

@@ -14,8 +14,7 @@ TIME_CHAINS, TIME_FILES = 6, 10
 
 def states(run, selection):
     if selection.draws is None:
-        return section("Chains", "", [card("No draws yet", "<p>They are written to <code>samples/</code>"
-                       f"{every(run)}.</p>")])
+        return section("Chains", "", [card(*without_draws(run))])
     lead = (f"Draws of iteration {selection.draws.iteration:,}: {len(selection.draws.x):,} chains, "
             + ages(selection.draws.age) + ".")
     if selection.are_images:
@@ -25,9 +24,12 @@ def states(run, selection):
     return section("Chains", lead, [card("No picture", "<p>The states are neither images nor points of a plane.</p>")])
 
 
-def every(run):
+def without_draws(run):
     interval = run.setting("samples.every")
-    return f" every {escape(str(interval))} iterations" if interval else ""
+    if interval is None and run.setting("samples") is not None:
+        return "No draws", "<p><code>samples.every</code> is null: none are written.</p>"
+    every = f" every {escape(str(interval))} iterations" if interval else ""
+    return "No draws yet", f"<p>They are written to <code>samples/</code>{every}.</p>"
 
 
 def ages(age):

@@ -23,7 +23,8 @@ class Bank {
   Bank(const ChainsConfig& config, const std::vector<std::int64_t>& state_shape,
        const Shards& shards, std::uint32_t seed, std::uint32_t attempt, at::Device device);
 
-  /// Every chain gets a start state; ages and restarts become 0.
+  /// Every chain gets a start state, that of iteration 0 (a chain that restarts in that very
+  /// iteration gets the same again); ages and restarts become 0.
   void start_all(const StartState& start);
 
   /// The active chains of `iteration`, shard after shard: each shard walks through its chains by a

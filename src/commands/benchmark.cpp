@@ -6,7 +6,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <span>
 
 #include "commands/benchmark_model.hpp"
 #include "commands/command.hpp"
@@ -163,8 +163,8 @@ Findings measure(const Options& options, const Config& config, Session& session)
   const bool modelled = !options.model.ranks.empty();
   const Dataset dataset = Dataset::load(config.data, config.run.seed, session.world());
   Findings found;
-  found.nodes = static_cast<std::int64_t>(
-      std::set<std::string>(session.hosts().begin(), session.hosts().end()).size());
+  found.nodes = session.local_rank() == 0 ? 1 : 0;
+  session.world().sum(std::span<std::int64_t>(&found.nodes, 1));
   found.parts = run_benchmark(config, dataset.shape(), options.seconds, session);
   const std::int64_t iterations =
       modelled ? std::max(options.iterations, fewest_iterations_for_model) : options.iterations;

@@ -57,6 +57,16 @@ std::optional<std::string> lack_of_memory(const std::exception& exception,
   return std::nullopt;
 }
 
+/// What LibTorch refuses where every operation must repeat its bits (choose_gpu_arithmetic()):
+/// "cumsum_cuda_kernel"; empty for all other words.
+std::string unrepeatable_operation(const std::string& words) {
+  const std::size_t end = words.find(" does not have a deterministic implementation");
+  if (end == std::string::npos) return {};
+  const std::size_t before = words.find_last_of(" \n", end - 1);
+  const std::size_t begin = before == std::string::npos ? 0 : before + 1;
+  return words.substr(begin, end - begin);
+}
+
 }  // namespace
 
 Error as_error(const std::exception& exception) {
@@ -69,6 +79,13 @@ Error as_error(const std::exception& exception) {
     if (!line.starts_with(beginning)) continue;
     return {ExitCode::environment,
             line + "; the GPU or its driver failed: try another node, or run.device cpu"};
+  }
+  if (const std::string operation = unrepeatable_operation(what); !operation.empty()) {
+    return {ExitCode::configuration,
+            operation +
+                " of this energy doesn't give the same bits each time on a GPU, as a run that goes "
+                "on after a stop must: do without it in the module of energy.path, or set "
+                "run.device to cpu"};
   }
   if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&exception)) {
     return {ExitCode::input_output,

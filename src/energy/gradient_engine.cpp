@@ -2,31 +2,59 @@
 
 #include <ATen/ATen.h>
 
+#include <cstdlib>
+#include <string_view>
+
+#include "config/error.hpp"
 #include "energy/tile_product.hpp"
+#include "parallel/device.hpp"
 
 namespace stanley {
+namespace {
+
+/// A user's own value may be one with which products differ from time to time.
+void check_cublas_workspace() {
+  choose_cublas_workspace();
+  const std::string_view value = std::getenv(cublas_workspace);
+  if (value == ":4096:8" || value == ":16:8") return;
+  throw Error(ExitCode::environment,
+              std::string(cublas_workspace) + " is '" + std::string(value) +
+                  "', with which a GPU need not repeat its bits: set it to :4096:8 or :16:8, or "
+                  "unset it");
+}
+
+}  // namespace
+
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
-  if (config.type == EnergyType::torchscript) {
-    return make_autograd_engine(network, precision, device);
-  }
-  if (config.type == EnergyType::convnet && device.is_cpu()) {
-    return precision == Precision::bfloat16
-               ? make_convnet_tile_engine(config, network.state_shape())
-               : make_convnet_engine(config, network.state_shape());
-  }
-  if (config.type == EnergyType::resnet && device.is_cpu()) {
-    return precision == Precision::bfloat16 ? make_resnet_tile_engine(config, network.state_shape())
-                                            : make_resnet_engine(config, network.state_shape());
-  }
+  const StateShape& shape = network.state_shape();
+  const bool bfloat16 = precision == Precision::bfloat16;
+  // Without a default: the compiler names a type that is forgotten here.
+  switch (config.type) {
+    case EnergyType::torchscript:
+      return make_autograd_engine(network, precision, device);
+    case EnergyType::convnet:
+      if (device.is_cpu()) {
+        return bfloat16 ? make_convnet_tile_engine(config, shape)
+                        : make_convnet_engine(config, shape);
+      }
 #ifdef STANLEY_CUDA
-  if (config.type == EnergyType::convnet && device.is_cuda() && precision == Precision::bfloat16 &&
-      convnet_cuda_engine_serves(config, network.state_shape())) {
-    return make_convnet_cuda_engine(config, network.state_shape(), device);
-  }
+      if (bfloat16 && convnet_cuda_engine_serves(config, shape)) {
+        return make_convnet_cuda_engine(config, shape, device);
+      }
 #endif
-  return make_layerwise_engine(config, network.state_shape(), precision, device);
+      break;
+    case EnergyType::resnet:
+      if (device.is_cpu()) {
+        return bfloat16 ? make_resnet_tile_engine(config, shape)
+                        : make_resnet_engine(config, shape);
+      }
+      break;
+    case EnergyType::mlp:
+      break;
+  }
+  return make_layerwise_engine(config, shape, precision, device);
 }
 
 Precision resolve_precision(Precision requested, at::Device device) {
@@ -36,7 +64,11 @@ Precision resolve_precision(Precision requested, at::Device device) {
 }
 
 void choose_gpu_arithmetic() {
+  check_cublas_workspace();
   at::globalContext().setDeterministicCuDNN(true);
+  at::globalContext().setDeterministicAlgorithms(true, false);
+  // Else each at::empty() would write all its memory.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
   for (const at::Float32Op operation : {at::Float32Op::CONV, at::Float32Op::MATMUL}) {
     at::globalContext().setFloat32Precision(at::Float32Backend::CUDA, operation,
                                             at::Float32Precision::IEEE);

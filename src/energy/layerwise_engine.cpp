@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "config/error.hpp"
 #include "energy/frozen_layer.hpp"
 #include "energy/gradient_engine.hpp"
 #include "energy/operation_times.hpp"
@@ -253,10 +254,16 @@ class ResnetEngine : public LayerwiseEngine {
 std::unique_ptr<GradientEngine> make_layerwise_engine(const EnergyConfig& config,
                                                       const StateShape& shape, Precision precision,
                                                       at::Device device) {
-  if (config.type == EnergyType::resnet) {
-    return std::make_unique<ResnetEngine>(config, shape, precision, device);
+  switch (config.type) {
+    case EnergyType::resnet:
+      return std::make_unique<ResnetEngine>(config, shape, precision, device);
+    case EnergyType::mlp:
+    case EnergyType::convnet:
+      return std::make_unique<SequentialEngine>(config, shape, precision, device);
+    case EnergyType::torchscript:
+      break;
   }
-  return std::make_unique<SequentialEngine>(config, shape, precision, device);
+  throw Error(ExitCode::bug, "only the built-in networks are computed layer by layer");
 }
 
 }  // namespace stanley

@@ -90,7 +90,8 @@ void Network::normalize_spectrally(std::uint32_t seed) {
 }
 
 std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
-                                      std::uint32_t seed, std::string_view file) {
+                                      std::uint32_t seed, std::string_view file,
+                                      const StateRange& range) {
   const bool image = shape.size() == 3;
   const bool only_images = config.type == EnergyType::convnet || config.type == EnergyType::resnet;
   if (only_images && !image) {
@@ -105,11 +106,11 @@ std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateSha
     case EnergyType::resnet:
       return make_resnet(config, shape, seed);
     case EnergyType::torchscript:
-      return make_torchscript(config, shape, seed, file);
+      return make_torchscript(config, shape, seed, file, range);
     case EnergyType::mlp:
-      break;
+      return make_mlp(config, shape, seed);
   }
-  return make_mlp(config, shape, seed);
+  throw Error(ExitCode::bug, "a network of unknown type was asked for");
 }
 
 }  // namespace stanley

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -98,12 +99,16 @@ class Network {
   std::vector<std::int64_t> normalized_;  // index into buffers_ for each parameter, -1: none
 };
 
+/// The interval that the numbers of states lie in: [low, high].
+using StateRange = std::array<double, 2>;
+
 /// Builds the network that the configuration names, on the CPU, initialised from `seed`; one of
-/// type torchscript from the bytes of its `file`.
+/// type torchscript from the bytes of its `file`, which is tried on states in the range.
 /// Errors: configuration, where the network does not fit the state's shape; input_output, where the
 /// file is no energy.
 std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
-                                      std::uint32_t seed, std::string_view file = {});
+                                      std::uint32_t seed, std::string_view file = {},
+                                      const StateRange& range = {0, 1});
 
 /// One convolution of the convnet: `out` filters over `in` channels.
 struct ConvolutionLayer {

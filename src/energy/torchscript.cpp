@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <mutex>
 #include <sstream>
+#include <utility>
 
 #include "config/error.hpp"
 #include "random/random.hpp"
@@ -24,15 +26,16 @@ std::string shape_text(at::IntArrayRef shape) {
   return text.str();
 }
 
-void throw_if_out_of_memory(const std::exception& error) {
+/// Lack of memory, a GPU that failed, an operation that doesn't repeat its bits.
+void throw_if_known(const std::exception& error) {
   const Error told = as_error(error);
-  if (told.code == ExitCode::environment) throw told;
+  if (told.code != ExitCode::bug) throw told;
 }
 
 /// What LibTorch says went wrong, in one line: below a failed operation of a module stands its
-/// traceback, and then what happened. Lack of memory is thrown as such.
+/// traceback, and then what happened. What is known is thrown as such.
 std::string reason_of(const std::exception& error) {
-  throw_if_out_of_memory(error);
+  throw_if_known(error);
   const auto* with_stack = dynamic_cast<const c10::Error*>(&error);
   std::string text = with_stack == nullptr ? error.what() : with_stack->what_without_backtrace();
   const std::string last = "\nRuntimeError: ";
@@ -47,7 +50,7 @@ std::string reason_of(const std::exception& error) {
   }
   text.erase(0, text.find_first_not_of("\n "));
   text = text.substr(0, text.find('\n'));
-  throw_if_out_of_memory(std::runtime_error(text));
+  throw_if_known(std::runtime_error(text));
   while (text.ends_with('.') || text.ends_with(' ')) text.pop_back();
   return text;
 }
@@ -58,32 +61,92 @@ bool same_memory(const at::Tensor& a, const at::Tensor& b) {
          a.strides() == b.strides();
 }
 
+/// Puts a value where another one was found.
+using Put = std::function<void(const c10::IValue&)>;
+
 /// Some tensors of a module, each with all the places where the module keeps it.
 class TensorSlots {
  public:
-  void add(const std::string& name, const c10::intrusive_ptr<c10::ivalue::Object>& object,
-           std::size_t attribute, const at::Tensor& value) {
+  void add(const std::string& name, const at::Tensor& value, const Put& put) {
     const auto known = std::find_if(tensors_.begin(), tensors_.end(), [&](const NamedTensor& one) {
       return same_memory(one.value, value);
     });
-    slots_.push_back({object, attribute, static_cast<std::size_t>(known - tensors_.begin())});
+    slots_.push_back({put, static_cast<std::size_t>(known - tensors_.begin())});
     if (known == tensors_.end()) tensors_.push_back({name, value});
   }
 
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
 
   void put(const std::vector<at::Tensor>& values) const {
-    for (const Slot& slot : slots_) slot.object->setSlot(slot.attribute, values[slot.tensor]);
+    for (const Slot& slot : slots_) slot.put(values[slot.tensor]);
   }
 
  private:
   struct Slot {
-    c10::intrusive_ptr<c10::ivalue::Object> object;
-    std::size_t attribute, tensor;
+    Put put;
+    std::size_t tensor;
   };
   std::vector<NamedTensor> tensors_;
   std::vector<Slot> slots_;
 };
+
+/// Calls visit(name, value, put) for each value in a list, dictionary, tuple or object; false if it
+/// is none of these.
+template <typename Visit>
+bool for_each_part(const c10::IValue& whole, const Visit& visit) {
+  if (whole.isList()) {
+    const auto list = whole.toList();
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      visit(std::to_string(i), list.get(i),
+            [list, i](const c10::IValue& value) { list.set(i, value); });
+    }
+  } else if (whole.isGenericDict()) {
+    const auto dictionary = whole.toGenericDict();
+    for (const auto& entry : dictionary) {
+      const c10::IValue key = entry.key();
+      visit(
+          key.isString() ? key.toStringRef() : key.tagKind(), entry.value(),
+          [dictionary, key](const c10::IValue& value) { dictionary.insert_or_assign(key, value); });
+    }
+  } else if (whole.isTuple()) {
+    const auto tuple = whole.toTuple();
+    for (std::size_t i = 0; i < tuple->size(); ++i) {
+      visit(std::to_string(i), tuple->elements()[i],
+            [tuple, i](const c10::IValue& value) { tuple->unsafeSetElement(i, value); });
+    }
+  } else if (whole.isObject()) {
+    const auto object = whole.toObject();
+    for (std::size_t i = 0; i < object->type()->numAttributes(); ++i) {
+      visit(object->type()->getAttributeName(i), object->getSlot(i),
+            [object, i](const c10::IValue& value) { object->setSlot(i, value); });
+    }
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// A text for each value that a module may remember something by: its numbers bit for bit, and the
+/// tensors in it by their places in memory. Of what holds itself, one round.
+std::string fingerprint(const c10::IValue& value, std::vector<const void*> around = {}) {
+  std::ostringstream text;
+  if (value.isTensor()) {
+    text << value.toTensor().unsafeGetTensorImpl();
+  } else if (value.isDouble()) {
+    text << std::hexfloat << value.toDouble();
+  } else if (value.isInt() || value.isBool() || value.isString() || value.isDevice()) {
+    text << value;
+  } else if (!value.isPtrType() ||
+             std::find(around.begin(), around.end(), value.internalToPointer()) != around.end()) {
+    text << value.tagKind();
+  } else {
+    around.push_back(value.internalToPointer());
+    for_each_part(value, [&](const std::string& name, const c10::IValue& part, const Put&) {
+      text << name << ' ' << fingerprint(part, around) << '\n';
+    });
+  }
+  return text.str();
+}
 
 /// Throws Error(input_output) unless the bytes are a TorchScript module with a method forward.
 ScriptModule load_module(const std::string& path, std::string_view file) {
@@ -109,11 +172,11 @@ ScriptModule load_module(const std::string& path, std::string_view file) {
 class TorchScriptNetwork : public Network {
  public:
   TorchScriptNetwork(const EnergyConfig& config, const StateShape& shape, std::uint32_t seed,
-                     std::string_view file)
+                     std::string_view file, const StateRange& range)
       : Network(shape), path_(config.path), module_(load_module(config.path, file)) {
     find_tensors();
     if (config.spectral_normalization) normalize_spectrally(seed);
-    check(seed);
+    check(seed, range);
   }
 
   at::Tensor forward(const at::Tensor& state,
@@ -132,10 +195,13 @@ class TorchScriptNetwork : public Network {
       const auto type = object->type();
       for (std::size_t i = 0; i < type->numAttributes(); ++i) {
         const c10::IValue value = object->getSlot(i);
-        if (!value.isTensor() || !value.toTensor().defined()) continue;
         const std::string name = (prefix.empty() ? "" : prefix + ".") + type->getAttributeName(i);
-        const bool learns = type->is_parameter(i) && value.toTensor().requires_grad();
-        (learns ? learned_ : constants_).add(name, object, i, value.toTensor());
+        const Put put = [object, i](const c10::IValue& other) { object->setSlot(i, other); };
+        if (type->is_parameter(i) && value.isTensor() && value.toTensor().requires_grad()) {
+          learned_.add(name, value.toTensor(), put);
+        } else {
+          find_constants(name, value, put, {});
+        }
       }
     }
     for (const NamedTensor& one : learned_.tensors()) {
@@ -151,6 +217,23 @@ class TorchScriptNetwork : public Network {
           "none of its parameters learns: expected some torch.nn.Parameter with "
           "requires_grad=True; save the module before it is frozen");
     }
+  }
+
+  /// Those in an attribute that is no module, however deep; `around` holds what it lies in.
+  void find_constants(const std::string& name, const c10::IValue& value, const Put& put,
+                      std::vector<const void*> around) {
+    if (value.isTensor()) {
+      if (value.toTensor().defined()) constants_.add(name, value.toTensor(), put);
+      return;
+    }
+    if (!value.isPtrType() || value.isModule()) return;
+    const void* const place = value.internalToPointer();
+    if (std::find(around.begin(), around.end(), place) != around.end()) return;
+    around.push_back(place);
+    for_each_part(value,
+                  [&](const std::string& part_name, const c10::IValue& part, const Put& put_part) {
+                    find_constants(name + "." + part_name, part, put_part, around);
+                  });
   }
 
   /// The tensors that don't learn as the weights are: floating ones in their type, all on their
@@ -173,11 +256,19 @@ class TorchScriptNetwork : public Network {
 
   c10::IValue run(const at::Tensor& state, const std::vector<at::Tensor>& weights) const {
     const std::lock_guard lock(mutex_);
+    put(weights);
+    return call(state);
+  }
+
+  void put(const std::vector<at::Tensor>& weights) const {
+    learned_.put(weights);
+    constants_.put(constants_like(weights.front()));
+  }
+
+  c10::IValue call(const at::Tensor& state) const {
     // What TorchScript's optimiser makes of the code, and so the rounding, depends on earlier
     // calls.
     const torch::jit::GraphOptimizerEnabledGuard not_optimized(false);
-    learned_.put(weights);
-    constants_.put(constants_like(weights.front()));
     try {
       return module_.forward({state});
     } catch (const std::exception& error) {
@@ -244,15 +335,19 @@ class TorchScriptNetwork : public Network {
 
   // --- is it an energy? --------------------------------------------------------------------------
 
-  /// Tries the module on two states.
-  void check(std::uint32_t seed) {
-    std::vector<std::int64_t> sizes{2};
-    sizes.insert(sizes.end(), state_shape().begin(), state_shape().end());
-    // No number below 0, as not every energy takes them.
-    const at::Tensor states = uniform({seed, random::Stream::initial_parameters, 2}, 0, sizes);
+  /// Tries the module on some states of the range, and on two that are small where there are such:
+  /// far out an energy may be flat.
+  void check(std::uint32_t seed, const StateRange& range) {
+    const at::Tensor numbers =
+        uniform({seed, random::Stream::initial_parameters, 2}, 0, batch_sizes(16));
+    const double low = std::max(range[0], 0.0), high = std::min(range[1], 1.0);
+    const at::Tensor states =
+        spread(numbers.narrow(0, 0, 2), low < high ? StateRange{low, high} : range);
     const c10::AutoGradMode with_gradient(true);
     std::vector<at::Tensor> values = weights(parameter_values());
-    check_finite(states, values);
+    check_memory(states, values);
+    check_finite(states, values, range);
+    check_finite(spread(numbers, range), values, range);
     if (!check_dependence(states, values)) {
       // A last layer that starts at zero hides all that the energy will depend on.
       for (std::size_t i = 0; i < values.size(); ++i) {
@@ -267,6 +362,48 @@ class TorchScriptNetwork : public Network {
     try_channels_last(states, weights(parameter_values()));
   }
 
+  std::vector<std::int64_t> batch_sizes(std::int64_t count) const {
+    std::vector<std::int64_t> sizes{count};
+    sizes.insert(sizes.end(), state_shape().begin(), state_shape().end());
+    return sizes;
+  }
+
+  /// Numbers in [0, 1) as numbers in the range.
+  static at::Tensor spread(const at::Tensor& numbers, const StateRange& range) {
+    return numbers * (range[1] - range[0]) + range[0];
+  }
+
+  /// What a forward remembers is in no checkpoint and differs from rank to rank. Tensors of its own
+  /// are put back before each call.
+  void check_memory(const at::Tensor& states, const std::vector<at::Tensor>& values) const {
+    const std::lock_guard lock(mutex_);
+    put(values);
+    const auto before = memory();
+    for (const std::int64_t count : {states.size(0), std::int64_t{1}}) {
+      call(states.narrow(0, 0, count).clone());
+    }
+    const auto after = memory();
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      if (before[i] == after[i]) continue;
+      fail("its forward changes its attribute '" + before[i].first +
+           "': expected a function of states and parameters alone, without memory; leave out what "
+           "changes it");
+    }
+  }
+
+  /// The module's attributes, but for its modules and its tensors.
+  std::vector<std::pair<std::string, std::string>> memory() const {
+    std::vector<std::pair<std::string, std::string>> found;
+    for (const auto& [prefix, module] : module_.named_modules()) {
+      for (const auto& attribute : module.named_attributes(false)) {
+        if (attribute.value.isModule()) continue;
+        const std::string name = (prefix.empty() ? "" : prefix + ".") + attribute.name;
+        found.emplace_back(name, attribute.value.isTensor() ? "" : fingerprint(attribute.value));
+      }
+    }
+    return found;
+  }
+
   /// Numbers in [0, 1).
   static at::Tensor uniform(const random::Key& key, std::uint32_t id, at::IntArrayRef sizes) {
     at::Tensor values = at::empty(sizes, at::kFloat);
@@ -277,15 +414,20 @@ class TorchScriptNetwork : public Network {
     return values;
   }
 
-  void check_finite(const at::Tensor& probes, const std::vector<at::Tensor>& values) const {
+  void check_finite(const at::Tensor& probes, const std::vector<at::Tensor>& values,
+                    const StateRange& range) const {
     const at::Tensor states = probes.clone();
     const at::Tensor energy = forward(states, values);
     if (!at::equal(states, probes)) fail_in_place();
     for (std::int64_t i = 0; i < energy.size(0); ++i) {
       const auto value = energy[i].item<float>();
       if (std::isfinite(value)) continue;
-      fail("the energy of a state of numbers in [0, 1) is " + std::to_string(value) +
-           ": expected a finite number; look at its parameters' values");
+      std::ostringstream interval;
+      interval << '[' << range[0] << ", " << range[1] << ']';
+      fail("the energy of a state of numbers in " + interval.str() + " is " +
+           std::to_string(value) +
+           ": expected a finite number wherever chains and data may be; look at its code and its "
+           "parameters' values, or change sampler.box and data.range");
     }
   }
 
@@ -385,8 +527,9 @@ class TorchScriptNetwork : public Network {
 }  // namespace
 
 std::unique_ptr<Network> make_torchscript(const EnergyConfig& config, const StateShape& shape,
-                                          std::uint32_t seed, std::string_view file) {
-  return std::make_unique<TorchScriptNetwork>(config, shape, seed, file);
+                                          std::uint32_t seed, std::string_view file,
+                                          const StateRange& range) {
+  return std::make_unique<TorchScriptNetwork>(config, shape, seed, file, range);
 }
 
 }  // namespace stanley

@@ -14,10 +14,12 @@ namespace stanley {
 /// without TorchScript's optimiser, which would change its rounding after the first calls.
 /// `seed` is for spectral normalisation and for the states that the module is tried on.
 /// Errors: input_output for a file that holds no module or one that is no energy: without
-/// parameters in float32, of another output, not finite, not a function of each state alone;
+/// parameters in float32, of another output, not finite for states in the range, not a function of
+/// each state alone;
 /// configuration for a module that can't take states of this shape (or, from forward(), of this
 /// type or device).
 std::unique_ptr<Network> make_torchscript(const EnergyConfig& config, const StateShape& shape,
-                                          std::uint32_t seed, std::string_view file);
+                                          std::uint32_t seed, std::string_view file,
+                                          const StateRange& range);
 
 }  // namespace stanley

@@ -1,6 +1,7 @@
 #include "parallel/device.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -32,17 +33,13 @@ std::string join(const std::vector<std::string>& words) {
 /// Collective. The GPU that this rank takes; `visible` holds the UUIDs of those that it sees.
 int take_share(const Session& session, const std::string& visible) {
   const std::vector<std::string> all = session.world().all_gather(visible);
-  const auto rank = static_cast<std::size_t>(session.rank());
-  std::vector<std::vector<std::string>> neighbours;
-  std::size_t mine = 0;
-  for (std::size_t other = 0; other < all.size(); ++other) {
-    if (session.hosts()[other] != session.hosts()[rank]) continue;
-    if (other == rank) mine = neighbours.size();
-    std::istringstream words(all[other]);
-    neighbours.emplace_back(std::istream_iterator<std::string>(words),
-                            std::istream_iterator<std::string>());
+  std::vector<std::vector<std::string>> of_host;
+  for (const int rank : session.neighbours()) {
+    std::istringstream words(all[static_cast<std::size_t>(rank)]);
+    of_host.emplace_back(std::istream_iterator<std::string>(words),
+                         std::istream_iterator<std::string>());
   }
-  return share_out(neighbours)[mine];
+  return share_out(of_host)[static_cast<std::size_t>(session.local_rank())];
 }
 
 /// Collective. All ranks fail if they would compute on different kinds of device.
@@ -82,6 +79,8 @@ Precision common_precision(Precision requested, Precision mine, Communicator& co
   const bool everywhere = communicator.min(mine == Precision::bfloat16 ? 1 : 0) > 0;
   return everywhere ? Precision::bfloat16 : Precision::float32;
 }
+
+void choose_cublas_workspace() { ::setenv(cublas_workspace, ":4096:8", 0); }
 
 std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible) {
   std::map<std::string, int> users;

@@ -113,6 +113,10 @@ void Session::find_neighbours() {
             "MPI_Comm_split_type");
   check_mpi(MPI_Comm_rank(host, &local_rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(host, &local_size_), "MPI_Comm_size");
+  neighbours_.resize(static_cast<std::size_t>(local_size_));
+  neighbours_[static_cast<std::size_t>(local_rank_)] = world_->rank();
+  check_mpi(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, neighbours_.data(), 1, MPI_INT, host),
+            "MPI_Allgather");
   check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
 }
 

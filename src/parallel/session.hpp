@@ -33,8 +33,10 @@ class Session {
   /// This rank among the ranks of its host, and how many they are.
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
-  /// The host name of each rank, in rank order.
+  /// The host name of each rank, in rank order: for messages, as two hosts may have the same.
   const std::vector<std::string>& hosts() const { return hosts_; }
+  /// The ranks of this rank's host, which share its memory, in rank order; this one too.
+  const std::vector<int>& neighbours() const { return neighbours_; }
   const Launcher& launcher() const { return launcher_; }
 
   /// Whether MPI was started; if not, mpi_communicator(world()) is MPI_COMM_NULL.
@@ -68,6 +70,7 @@ class Session {
   Launcher launcher_;
   std::unique_ptr<Communicator> world_;
   std::vector<std::string> hosts_;
+  std::vector<int> neighbours_{0};
   int local_rank_ = 0;
   int local_size_ = 1;
   int exceptions_at_start_;

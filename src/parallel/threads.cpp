@@ -70,16 +70,12 @@ int threads_per_rank(const Session& session, std::optional<int> configured) {
   const Environment environment = process_environment();
   if (const auto wanted = positive_number(environment, "OMP_NUM_THREADS")) return *wanted;
 
-  std::vector<std::vector<int>> neighbours;
-  std::size_t mine = 0;
-  const auto rank = static_cast<std::size_t>(session.rank());
-  for (std::size_t other = 0; other < masks.size(); ++other) {
-    if (session.hosts()[other] != session.hosts()[rank]) continue;
-    if (other == rank) mine = neighbours.size();
-    neighbours.push_back(numbers_of(masks[other]));
+  std::vector<std::vector<int>> cores;
+  for (const int rank : session.neighbours()) {
+    cores.push_back(numbers_of(masks[static_cast<std::size_t>(rank)]));
   }
-  int threads = core_share(neighbours, mine);
-  const int ranks = static_cast<int>(neighbours.size());
+  int threads = core_share(cores, static_cast<std::size_t>(session.local_rank()));
+  const int ranks = session.local_size();
   if (const auto cap = slurm_cores(environment, ranks)) threads = std::min(threads, *cap);
   if (const auto quota = quota_cores(cpu_max())) threads = std::min(threads, *quota / ranks);
   return std::max(1, threads);

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <type_traits>
@@ -54,6 +55,24 @@ std::string process_start(std::int64_t process) {
   return field;
 }
 
+/// What a file of one line says; empty where there is none.
+std::string line_of(const char* path) {
+  std::string line = read_text(path);
+  while (line.ends_with('\n')) line.pop_back();
+  return line;
+}
+
+std::string process_namespace() {
+  std::error_code ignored;
+  return std::filesystem::read_symlink("/proc/self/ns/pid", ignored).string();
+}
+
+void describe_host(Owner& owner) {
+  owner.host = host_name();
+  owner.boot = line_of("/proc/sys/kernel/random/boot_id");
+  owner.process_namespace = process_namespace();
+}
+
 template <typename Value>
 Value value_of(const nlohmann::json& owner, const char* key) {
   const auto found = owner.find(key);
@@ -74,6 +93,8 @@ void read_content(const OpenFile& file, Owner& owner) {
   if (!content.is_object()) return;
   owner.token = value_of<std::string>(content, "token");
   owner.host = value_of<std::string>(content, "host");
+  owner.boot = value_of<std::string>(content, "boot");
+  owner.process_namespace = value_of<std::string>(content, "process_namespace");
   owner.process = value_of<std::int64_t>(content, "process");
   owner.process_start = value_of<std::string>(content, "process_start");
   owner.job = value_of<std::string>(content, "job");
@@ -95,7 +116,7 @@ bool job_has_ended(const Owner& owner, const Claim& claim) {
 
 Owner this_process(const Claim& claim) {
   Owner owner;
-  owner.host = host_name();
+  describe_host(owner);
   owner.process = getpid();
   owner.process_start = process_start(owner.process);
   owner.job = claim.job;
@@ -108,6 +129,8 @@ Owner this_process(const Claim& claim) {
 std::string to_text(const Owner& owner) {
   const nlohmann::ordered_json content{{"token", owner.token},
                                        {"host", owner.host},
+                                       {"boot", owner.boot},
+                                       {"process_namespace", owner.process_namespace},
                                        {"process", owner.process},
                                        {"process_start", owner.process_start},
                                        {"job", owner.job},
@@ -142,8 +165,16 @@ void touch_owner(const std::string& path, const std::string& token) {
   if (!token.empty() && owner.token == token) ::futimens(file.descriptor(), nullptr);
 }
 
+bool in_sight(const Owner& owner) {
+  Owner here;
+  describe_host(here);
+  if (owner.host != here.host) return false;
+  return owner.boot.empty() ||
+         (owner.boot == here.boot && owner.process_namespace == here.process_namespace);
+}
+
 bool gone(const Owner& owner, const Claim& claim, double now) {
-  if (owner.host == host_name()) return !process_lives(owner);
+  if (in_sight(owner)) return !process_lives(owner);
   return now - owner.heartbeat > static_cast<double>(claim.stale_after.count());
 }
 
@@ -156,7 +187,7 @@ bool dead(const Owner& owner, const Claim& claim, double now) {
   // Requeued. Without a restart between them, both may be steps of one job.
   if (same_job && owner.restart_count < claim.restart_count) return true;
   if (gone(owner, claim, now)) return true;
-  return owner.host != host_name() && !same_job && job_has_ended(owner, claim);
+  return !in_sight(owner) && !same_job && job_has_ended(owner, claim);
 }
 
 }  // namespace stanley

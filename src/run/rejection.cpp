@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <regex>
 
 #include "config/error.hpp"
@@ -24,14 +25,46 @@ void move_into(const fs::path& file, const std::string& directory) {
   }
 }
 
-/// Of an attempt before `attempt`.
-bool older(const std::string& checkpoint, std::int64_t attempt) {
+/// The attempt that wrote the checkpoint, 0 where it doesn't say; nothing if it can't be read.
+std::optional<std::int64_t> attempt_of(const std::string& checkpoint) {
   try {
     const Progress progress = read_checkpoint_header(checkpoint).progress;
     const auto found = progress.find("attempt");
-    return found == progress.end() || std::get<std::int64_t>(found->second) < attempt;
+    return found == progress.end() ? 0 : std::get<std::int64_t>(found->second);
   } catch (const Error&) {
-    return false;
+    return std::nullopt;
+  }
+}
+
+struct Checkpoints {
+  std::vector<fs::path> rejected;  // newest first
+  std::string newest;              // of those that stay and can be read
+};
+
+Checkpoints sort_out(const std::string& directory, std::int64_t target, std::int64_t attempt) {
+  Checkpoints found;
+  for (const std::int64_t iteration : list_checkpoints(directory)) {
+    if (iteration <= target && !found.newest.empty()) break;
+    const std::string path = checkpoint_path(directory, iteration);
+    const auto written_by = attempt_of(path);
+    if (!written_by) continue;
+    if (iteration > target && *written_by < attempt) {
+      found.rejected.emplace_back(path);
+    } else if (found.newest.empty()) {
+      found.newest = path;
+    }
+  }
+  return found;
+}
+
+/// Makes the link `latest` point to the checkpoint, or be gone where there is none.
+void point_latest_at(const std::string& checkpoint, const RunDirectory& directory) {
+  const fs::path link = fs::path(directory.checkpoints()) / latest_link;
+  std::error_code ignored;
+  if (checkpoint.empty()) {
+    fs::remove(link, ignored);
+  } else if (fs::read_symlink(link, ignored) != fs::path(checkpoint).filename()) {
+    move_link(latest_link, checkpoint, directory.token());
   }
 }
 
@@ -53,11 +86,10 @@ std::vector<fs::path> later_draws(const std::string& directory, std::int64_t tar
 
 void reject_files(const RunDirectory& directory, std::int64_t target, std::int64_t attempt) {
   const std::string rejected = directory.rejected(attempt);
-  std::vector<fs::path> files;
-  for (const std::int64_t iteration : list_checkpoints(directory.checkpoints())) {
-    const std::string path = checkpoint_path(directory.checkpoints(), iteration);
-    if (iteration > target && older(path, attempt)) files.emplace_back(path);
-  }
+  const Checkpoints checkpoints = sort_out(directory.checkpoints(), target, attempt);
+  // First, so that no reader ever finds it without its file.
+  point_latest_at(checkpoints.newest, directory);
+  std::vector<fs::path> files = checkpoints.rejected;
   for (const fs::path& path : later_draws(directory.samples(), target)) {
     // Where one is rejected already, this is the new attempt's, which will be written again.
     if (!fs::exists(fs::path(rejected) / path.filename())) files.push_back(path);

@@ -30,8 +30,9 @@ struct Update {
 
 /// In place on `state` [n, d]. `gradient` [n, d], or null: no drift. The gain γ is at most one of
 /// `gain` [n, d] (values ≥ 0) and `threshold` [n]: γ = th/max(th, |gradient|), and 1 where th = 0
-/// (finite, ≥ 0, needs a gradient); with neither γ = 1. NaN stays NaN: the box hides nothing.
-/// Throws Error(bug) if both gains are given, or a threshold without a gradient.
+/// (finite, ≥ 0, needs a gradient); with neither γ = 1. A state that would be infinite becomes NaN,
+/// and NaN stays NaN: the box hides nothing. Throws Error(bug) if both gains are given, or a
+/// threshold without a gradient.
 void update_cpu(const Update& update, std::span<const std::int64_t> ids, std::int64_t dimension,
                 const float* gradient, const float* gain, const float* threshold, float* state);
 

@@ -18,9 +18,11 @@ STANLEY_HOST_DEVICE float gain_of(float threshold, float gradient) {
 #endif
 }
 
-/// Into [low, high]; NaN passes through. Two selections rather than a nested one: a vectoriser
-/// can't evaluate a comparison that the language leaves out.
+/// Into [low, high]; NaN passes through, and an infinity becomes NaN, as ∞ − ∞ is, which no face
+/// can hide. Two selections rather than a nested one: a vectoriser can't evaluate a comparison that
+/// the language leaves out.
 STANLEY_HOST_DEVICE float into_box(float z, float low, float high) {
+  z -= z - z;  // 0 of every finite number; the sign of a zero stays
   const float above = z < low ? low : z;
   return above > high ? high : above;
 }

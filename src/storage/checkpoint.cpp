@@ -94,7 +94,7 @@ CommitReport write_checkpoint(Communicator& communicator, const std::string& dir
   }
   FileRequest request{.path = checkpoint_path(directory, contents.iteration)};
   request.bytes = expected_bytes(contents);
-  request.link = "latest";
+  request.link = latest_link;
   request.create = [&](hdf5::File& file) {
     create_checkpoint_schema(file, contents, communicator.size());
   };

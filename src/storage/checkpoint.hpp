@@ -54,6 +54,9 @@ struct CheckpointHeader {
 /// "DIRECTORY/iteration-00000500.h5"
 std::string checkpoint_path(const std::string& directory, std::int64_t iteration);
 
+/// Symbolic link beside the checkpoints, to the newest one.
+inline constexpr const char* latest_link = "latest";
+
 /// Collective. Writes DIRECTORY/iteration-<iteration>.h5 and moves the link `latest` to it. All
 /// ranks give the same contents but for their parts of the arrays.
 CommitReport write_checkpoint(Communicator& communicator, const std::string& directory,

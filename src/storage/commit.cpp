@@ -115,18 +115,6 @@ void rename_to(const std::string& from, const std::string& to) {
               "cannot rename " + from + " to " + to + ": " + std::strerror(errno));
 }
 
-void move_link(const std::string& link, const std::string& path, const std::string& job) {
-  const std::string name = directory_of(path) + "/" + link;
-  const std::string part = name + ".part." + job;
-  std::error_code failure;
-  fs::remove(part, failure);
-  fs::create_symlink(fs::path(path).filename(), part, failure);
-  if (failure) {
-    throw Error(ExitCode::input_output, "cannot make the link " + part + ": " + failure.message());
-  }
-  rename_to(part, name);
-}
-
 void publish(const FileRequest& request, const FileOptions& options, const std::string& part) {
   const auto check = [&] {
     if (options.before_rename) options.before_rename();
@@ -138,7 +126,6 @@ void publish(const FileRequest& request, const FileOptions& options, const std::
   if (request.link.empty()) return;
   check();
   move_link(request.link, request.path, options.job);
-  synchronise_folder(directory_of(request.path));
 }
 
 /// Collective. A step of rank 0 alone; if it fails, all ranks throw.
@@ -201,6 +188,19 @@ void verify_part(Communicator& communicator, const FileRequest& request, const F
 }
 
 }  // namespace
+
+void move_link(const std::string& link, const std::string& path, const std::string& job) {
+  const std::string folder = directory_of(path), name = folder + "/" + link;
+  const std::string part = name + ".part." + job;
+  std::error_code failure;
+  fs::remove(part, failure);
+  fs::create_symlink(fs::path(path).filename(), part, failure);
+  if (failure) {
+    throw Error(ExitCode::input_output, "cannot make the link " + part + ": " + failure.message());
+  }
+  rename_to(part, name);
+  synchronise_folder(folder);
+}
 
 void in_collective(Communicator& communicator, const FileOptions& options,
                    const std::function<void()>& step) {

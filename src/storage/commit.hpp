@@ -57,6 +57,10 @@ struct FileRequest {
 CommitReport commit(Communicator& communicator, const FileRequest& request,
                     const FileOptions& options);
 
+/// One rank. Makes the symbolic link `link` beside the file point to it, durably: whoever looks
+/// finds the old link or the new one. `job` ends the name that it has until then.
+void move_link(const std::string& link, const std::string& path, const std::string& job);
+
 /// Runs `step`, in which all ranks call collective HDF5 functions. An Error there leaves the others
 /// waiting, so where there are others it ends them all (FileOptions::on_abort).
 void in_collective(Communicator& communicator, const FileOptions& options,

@@ -32,8 +32,9 @@ double local_checkpoint_bytes(const std::vector<ArrayView>& arrays) {
   return bytes;
 }
 
-std::int64_t files(const std::optional<std::int64_t>& every, std::int64_t iterations) {
-  return every ? iterations / *every : 0;
+/// Draw files: of iteration 0 and of the last one too.
+std::int64_t draw_files(const std::optional<std::int64_t>& every, std::int64_t iterations) {
+  return every ? iterations / *every + 2 : 0;
 }
 
 void say_disk(const Config& config, const Dataset& dataset, double checkpoint, Log& log) {
@@ -42,7 +43,7 @@ void say_disk(const Config& config, const Dataset& dataset, double checkpoint, L
   std::int64_t kept = config.checkpoint.keep_last + 2;
   if (config.checkpoint.keep_every) kept += iterations / *config.checkpoint.keep_every;
   const double draws =
-      static_cast<double>(files(config.samples.every, iterations) + 2) *
+      static_cast<double>(draw_files(config.samples.every, iterations)) *
       static_cast<double>(config.samples.chains.value_or(config.chains.total) + 256) *
       static_cast<double>(dataset.dimension()) * sizeof(float);
   log.info(fmt::format(

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "config/document.hpp"
 #include "config/error.hpp"
 #include "data/dataset.hpp"
 #include "parallel/agree.hpp"
@@ -32,19 +33,20 @@ namespace {
 Config sampling_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
   std::vector<std::string> all{"chains.start=bank"};
   all.insert(all.end(), overrides.begin(), overrides.end());
-  const auto sets = [&](const std::string& key) {
-    return std::any_of(overrides.begin(), overrides.end(),
-                       [&](const std::string& text) { return text.rfind(key + "=", 0) == 0; });
-  };
+  // The overrides alone, each key or mapping where it belongs; what is wrong in them is told below.
+  Problems untold(header.path, overrides);
+  Value asked = *read_document("{}", untold);
+  apply_overrides(asked, overrides, untold);
   // All chains move and no batch is drawn: what only training needs is one for each shard, of those
   // that are asked for.
   std::int64_t shards = stored_config(header, {}).chains.shards;
-  for (const auto& text : overrides) {
-    const std::string key = "chains.shards=";
-    if (text.starts_with(key)) shards = std::strtoll(text.c_str() + key.size(), nullptr, 10);
+  if (const Value* const value = asked.descendant("chains.shards")) {
+    shards = std::strtoll(value->text.c_str(), nullptr, 10);
   }
   for (const char* key : {"chains.active", "data.batch"}) {
-    if (!sets(key) && shards > 0) all.push_back(fmt::format("{}={}", key, shards));
+    if (asked.descendant(key) == nullptr && shards > 0) {
+      all.push_back(fmt::format("{}={}", key, shards));
+    }
   }
   return stored_config(header, all);
 }

@@ -70,7 +70,7 @@ ComputeSetup set_up(const Config& config, Session& session) {
   // The order of additions inside LibTorch depends on the threads.
   at::set_num_threads(config.run.reproducible ? 1 : threads);
   omp_set_num_threads(threads);
-  choose_gpu_arithmetic();
+  if (torch_device.is_cuda()) choose_gpu_arithmetic();
   const Precision precision = common_precision(
       config.run.precision, resolve_precision(config.run.precision, torch_device), session.world());
   return {device, torch_device, precision, threads,
@@ -88,8 +88,10 @@ std::unique_ptr<Network> make_network_on_all(const Config& config, const StateSh
                                              std::string_view energy_file,
                                              Communicator& communicator) {
   std::unique_ptr<Network> network;
-  agree(communicator,
-        [&] { network = make_network(config.energy, shape, config.run.seed, energy_file); });
+  agree(communicator, [&] {
+    network = make_network(config.energy, shape, config.run.seed, energy_file,
+                           config.sampler.box.value_or(config.data.range));
+  });
   return network;
 }
 

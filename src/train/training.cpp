@@ -234,7 +234,7 @@ class Training {
     if (!anew) return;
     // What a divergence goes back to if no other checkpoint is there. A run that can't write it
     // should end before it computes.
-    write({.draws = true, .checkpoint = true});
+    write({.draws = config_.samples.every.has_value(), .checkpoint = true});
     output_->wait();
     in_flight_ = {};
   }
@@ -396,7 +396,8 @@ class Training {
       if (decision.diverged) {
         roll_back(share(divergence));
       } else {
-        write({.draws = due(config_.samples.every, iteration()) || decision.last,
+        write({.draws = due(config_.samples.every, iteration()) ||
+                        (decision.last && config_.samples.every),
                .checkpoint = decision.checkpoint});
       }
       if (decision.stop) return finish(ExitCode::requeue);

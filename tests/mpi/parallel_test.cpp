@@ -148,6 +148,14 @@ TEST(Session, KnowsItsNeighbours) {
   EXPECT_EQ(test_session().hosts().size(), ranks());
   EXPECT_LT(test_session().local_rank(), test_session().local_size());
   EXPECT_LE(test_session().local_size(), world().size());
+  const std::vector<int>& neighbours = test_session().neighbours();
+  EXPECT_EQ(neighbours.size(), static_cast<std::size_t>(test_session().local_size()));
+  EXPECT_EQ(neighbours[static_cast<std::size_t>(test_session().local_rank())], world().rank());
+  EXPECT_TRUE(std::is_sorted(neighbours.begin(), neighbours.end()));
+  std::string text;
+  for (const int rank : neighbours) text += std::to_string(rank) + " ";
+  const std::vector<std::string> all = world().all_gather(text);
+  for (const int rank : neighbours) EXPECT_EQ(all[static_cast<std::size_t>(rank)], text);
 }
 
 TEST(Agree, PassesWhenAllIsWell) {

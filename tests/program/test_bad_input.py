@@ -272,8 +272,9 @@ def test_outputs_that_would_destroy_or_fail(tmp_path, copied, output, words, ran
     assert before == {path: path.read_bytes() for path in before}
 
 
-def test_sampling_in_other_shards(tmp_path, trained):
-    ends(sampled(trained, tmp_path / "draws.nc", {"chains.shards": 16}), FINISHED)
+@pytest.mark.parametrize("values", [{"chains.shards": 16}, {"chains": "{shards: 16}"}])
+def test_sampling_in_other_shards(tmp_path, trained, values):
+    ends(sampled(trained, tmp_path / "draws.nc", values), FINISHED)
 
 
 def test_two_samplings_of_one_file(tmp_path, trained):

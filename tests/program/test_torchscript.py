@@ -13,6 +13,8 @@ from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, SMOKE, arrays, attri
                      iterations_recorded, metrics, run, same_bits, settings, train, trains)
 from refusals import LIMIT, contents, refused, train_here, untouched
 
+DIVERGED = 4
+
 WRITE_SCRIPT = os.environ["STANLEY_WRITE_SCRIPT"]
 
 one_and_two = pytest.mark.parametrize("ranks", [1, 2])
@@ -57,6 +59,13 @@ def test_trains(tmp_path, energy, ranks):
     assert first["parameters/first.weight"].shape == (8, 2)
     assert all((first[name] != last[name]).any() for name in names)
     assert numpy.isfinite([float(text) for text in metrics(tmp_path / "run")[30][1:6]]).all()
+
+
+def test_a_gradient_without_bounds_ends_it(tmp_path):
+    """On a face of the box it is infinite, where the energy is not: no chain may rest there unseen."""
+    values = own(write(tmp_path / "steep.pt", "steep at the edge"),
+                 {"sampler.type": "langevin", "sampler.box": "[-1, 1]", "guard.enabled": "false"})
+    refused(run(*train(tmp_path / "run", values)), DIVERGED, "not finite")
 
 
 def test_checkpoint_tells_the_file(trained, energy):

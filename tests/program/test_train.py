@@ -34,6 +34,13 @@ def test_run_directory_holds_what_is_promised(finished):
     assert not unfinished(directory)
 
 
+def test_without_draws(tmp_path):
+    said = trains(tmp_path / "run", {"samples.every": "null", "chains.total": 2 ** 18}, SMOKE, "--dry-run").stdout
+    assert "draws 0.0 MB" in said
+    trains(tmp_path / "run", {"run.iterations": 2, "samples.every": "null"})
+    assert checkpoint(tmp_path / "run", 2).is_file() and list((tmp_path / "run" / "samples").iterdir()) == []
+
+
 def test_record_tells_start_and_verdict(finished):
     directory, _, ranks = finished
     record = json.loads((directory / "run.json").read_text())

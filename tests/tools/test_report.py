@@ -286,6 +286,8 @@ def test_a_run_just_begun(tmp_path, rows):
     write_metrics(run, metrics(rows, np.random.default_rng(1)))
     page = report(run)
     assert page.says("No draws yet")
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("every: 100,", "every: null,"))
+    assert report(run).says("samples.every is null")
     assert page.says("No iteration is recorded yet" if rows == 0 else "too early to judge")
     assert page.plots == (0 if rows == 0 else 12 if rows > 2 else 11)
 

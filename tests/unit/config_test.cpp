@@ -637,6 +637,14 @@ TEST(ErrorOf, FilesAndGpusAreNoBugsOfOurs) {
   for (const char* words : {"CUDA error: uncorrectable ECC error encountered", "cuDNN error: X"}) {
     EXPECT_EQ(as_error(std::runtime_error(words)).code, ExitCode::environment) << words;
   }
+  const Error refused = as_error(std::runtime_error(
+      "Traceback\nRuntimeError: cumsum_cuda_kernel does not have a deterministic implementation, "
+      "but "
+      "you set 'torch.use_deterministic_algorithms(True)'.\nException raised from x"));
+  EXPECT_EQ(refused.code, ExitCode::configuration);
+  EXPECT_TRUE(contains(refused.what(), "cumsum_cuda_kernel of this energy doesn't give the same"))
+      << refused.what();
+  EXPECT_FALSE(contains(refused.what(), "\n"));
   EXPECT_EQ(as_error(std::runtime_error("what")).code, ExitCode::bug);
 }
 

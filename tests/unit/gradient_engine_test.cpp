@@ -7,9 +7,12 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <cstdlib>
 
+#include "config/error.hpp"
 #include "energy/frozen_layer.hpp"
 #include "energy/tile_product.hpp"
+#include "parallel/device.hpp"
 #include "random/normal.hpp"
 #include "sampler/update.hpp"
 #include "unit/evaluated.hpp"
@@ -425,6 +428,30 @@ TEST(GradientEngine, LoadTakesACopy) {
     engine->load(network->parameter_values());
     EXPECT_FALSE(at::equal(evaluate(*engine, state).gradient, before.gradient));
   }
+}
+
+TEST(GpuArithmetic, CublasMustRepeatItsBits) {
+  ::setenv(cublas_workspace, ":0:0", 1);
+  try {
+    choose_gpu_arithmetic();
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ExitCode::environment);
+    EXPECT_NE(std::string(error.what()).find("CUBLAS_WORKSPACE_CONFIG is ':0:0'"),
+              std::string::npos)
+        << error.what();
+  }
+  // The user's own value stays where it will do.
+  ::setenv(cublas_workspace, ":16:8", 1);
+  choose_gpu_arithmetic();
+  EXPECT_STREQ(std::getenv(cublas_workspace), ":16:8");
+  ::unsetenv(cublas_workspace);
+  choose_gpu_arithmetic();
+  EXPECT_STREQ(std::getenv(cublas_workspace), ":4096:8");
+  EXPECT_TRUE(at::globalContext().deterministicAlgorithms());
+  EXPECT_FALSE(at::globalContext().deterministicAlgorithmsWarnOnly());
+  EXPECT_FALSE(at::globalContext().deterministicFillUninitializedMemory());
+  at::globalContext().setDeterministicAlgorithms(false, false);
 }
 
 /// Where there is a GPU.

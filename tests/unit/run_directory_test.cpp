@@ -157,6 +157,38 @@ TEST_F(RunOwner, ADeadOwnerLosesIt) {
   }
 }
 
+/// Two hosts, or containers of one host, may have the same name: the processes of one are not
+/// looked for on the other.
+TEST_F(RunOwner, OnAnotherHostOfTheSameNameTheHeartbeatCounts) {
+  nlohmann::json owner;
+  {
+    RunDirectory directory(directory_);
+    directory.take({});
+    owner = owner_of(directory_);
+  }
+  EXPECT_NE(owner["boot"], "");
+  EXPECT_NE(owner["process_namespace"], "");
+  owner["token"] = "somebody else";
+  owner["process"] = ended_process();
+  for (const char* key : {"boot", "process_namespace"}) {
+    nlohmann::json other = owner;
+    other[key] = "another";
+    write_owner(other, 60);
+    EXPECT_NE(claim({}).find("in use by process"), std::string::npos) << key;
+    EXPECT_TRUE(RunDirectory(directory_).occupied()) << key;
+    write_owner(other, 200);
+    EXPECT_FALSE(RunDirectory(directory_).occupied()) << key;
+    EXPECT_EQ(claims_in(directory_), std::vector<std::string>{});
+    EXPECT_EQ(claim({}), "") << key;
+  }
+  // Older releases wrote neither: the name alone counts.
+  owner.erase("boot");
+  owner.erase("process_namespace");
+  write_owner(owner);
+  EXPECT_FALSE(RunDirectory(directory_).occupied());
+  EXPECT_EQ(claim({}), "");
+}
+
 TEST_F(RunOwner, AStoppedProcessStillOwns) {
   RunDirectory owner(directory_);
   owner.take({});

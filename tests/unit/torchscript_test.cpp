@@ -232,6 +232,41 @@ def forward(self, x):
   }
 }
 
+/// However deep they lie in lists, dictionaries and tuples.
+TEST(TorchScript, TensorsInContainersFollowTheWeightsToo) {
+  const auto add = [](torch::jit::Module& module) {
+    c10::List<at::Tensor> list;
+    list.push_back(at::tensor({2.0F, 3.0F}));
+    list.push_back(at::tensor({5.0}, at::kDouble));
+    c10::Dict<std::string, c10::List<at::Tensor>> nested;
+    nested.insert("deep", c10::List<at::Tensor>({at::tensor({7.0F})}));
+    module.register_attribute("list", c10::ListType::ofTensors(), list);
+    module.register_attribute(
+        "nested", c10::DictType::create(c10::StringType::get(), c10::ListType::ofTensors()),
+        nested);
+    module.register_attribute("pair",
+                              c10::TupleType::create({c10::TensorType::get(), c10::IntType::get()}),
+                              c10::ivalue::Tuple::create(at::tensor({11.0F}), 2));
+    module.register_attribute("maybe", c10::OptionalType::ofTensor(), at::tensor({13.0F}));
+  };
+  const auto network = network_of(script_module({{"w", at::ones({2}).requires_grad_()}}, R"(
+def forward(self, x):
+    maybe = self.maybe
+    assert maybe is not None
+    for one in [self.list[0], self.list[1], self.nested["deep"][0], self.pair[0], maybe]:
+        assert one.dtype == x.dtype
+    return (x * self.w * self.list[0]).sum(1) * self.list[1] * self.nested["deep"][0] * self.pair[0] * maybe
+)",
+                                                add),
+                                  {2});
+  EXPECT_EQ(names_of(network->parameters()), std::vector<std::string>{"w"});
+  for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16}) {
+    const std::vector<at::Tensor> weights{at::ones({2}, type)};
+    const at::Tensor energy = network->forward(at::ones({1, 2}, type), weights);
+    EXPECT_NEAR(energy.item<float>(), 25025, type == at::kBFloat16 ? 400 : 0);
+  }
+}
+
 TEST(TorchScript, SharedWeightsAreOneParameter) {
   const at::Tensor shared = script_weights({2});
   const auto network =
@@ -282,8 +317,21 @@ TEST(TorchScript, ImagesComeInTheLayoutThatTheModuleTakes) {
   EXPECT_LT(relative_error(found.gradient[2].flatten(), script_weights({60}).detach()), 1e-6);
 }
 
-TEST(TorchScript, EnergiesOfPositiveStatesAreTaken) {
-  EXPECT_NO_THROW(network_of(script_module("of positive states"), {2}));
+/// Where all states of the run are positive.
+TEST(TorchScript, StatesOfTheRangeNeedAnEnergy) {
+  const std::string file = saved(script_module("of positive states"));
+  const auto make = [&](const StateRange& range) {
+    make_network({.type = EnergyType::torchscript, .path = "energy.pt"}, {2}, 1, file, range);
+  };
+  for (const StateRange& range : {StateRange{0, 1}, {0, 255}, {5, 6}}) EXPECT_NO_THROW(make(range));
+  try {
+    make({-1, 1});
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ExitCode::input_output);
+    EXPECT_NE(std::string(error.what()).find("in [-1, 1] is nan"), std::string::npos)
+        << error.what();
+  }
 }
 
 /// One channel is contiguous in both layouts, but only one of them has views.
@@ -342,6 +390,8 @@ TEST(TorchScriptRefusal, OfModulesThatAreNoEnergy) {
       {"dropout", file, {"changes from call to call", "module.eval()"}},
       {"noisy", file, {"changes from call to call"}},
       {"counting", file, {"changes from call to call"}},
+      {"counting calls", file, {"attribute 'calls'", "without memory"}},
+      {"remembering", file, {"attribute 'seen'", "without memory"}},
       {"detached", file, {"no gradient"}},
       {"stateless", file, {"does not depend on the state"}},
       {"times zero", file, {"does not depend on the state"}},
@@ -378,6 +428,24 @@ TEST(TorchScriptRefusal, LackOfMemoryIsToldAsSuch) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code, ExitCode::environment) << error.what();
   }
+}
+
+/// What LibTorch refuses on a GPU it refuses here too, for one operation at least.
+TEST(TorchScriptRefusal, OfOperationsThatDoNotRepeatTheirBits) {
+  const auto network = network_of(script_module("not repeatable on a GPU"), {2});
+  EXPECT_NO_THROW(evaluate(*network, states(3, {2}), Precision::float32));
+  at::globalContext().setDeterministicAlgorithms(true, false);
+  try {
+    evaluate(*network, states(3, {2}), Precision::float32);
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_EQ(error.code, ExitCode::configuration) << message;
+    EXPECT_TRUE(message.starts_with("put_ ")) << message;
+    EXPECT_NE(message.find("run.device"), std::string::npos) << message;
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  }
+  at::globalContext().setDeterministicAlgorithms(false, false);
 }
 
 /// Known only when it is first asked for it.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -264,6 +265,35 @@ TEST(Update, TheBoxHidesNoNotANumber) {
   EXPECT_TRUE(std::isnan(state[0]));
   EXPECT_TRUE(std::isnan(state[1]));
   EXPECT_FALSE(std::isnan(state[2]));
+}
+
+/// A drift that overflows, or a gradient that is infinite, must not end on a face of the box as if
+/// all were well.
+TEST(Update, TheBoxHidesNoInfinity) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const std::vector<std::int64_t> ids{0};
+  const Floats gradient{infinity, -infinity, 3e38F, 1.0F, infinity};
+  for (const float threshold : {0.0F, 0.5F}) {  // 0: plain Langevin, a gain of 1
+    for (const float sigma : {0.0F, 0.4F}) {
+      const Floats thresholds{threshold};
+      Update update = usual_update();
+      update.half_step = 4.0F;
+      update.sigma = sigma;
+      Floats state(5, 0.0F);
+      update_cpu(update, ids, 5, gradient.data(), nullptr, thresholds.data(), state.data());
+      const bool bounded = threshold > 0;  // the gain keeps the finite drift finite
+      const bool expected[] = {true, true, !bounded, false, true};
+      for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(std::isnan(state[i]), expected[i]) << i;
+    }
+  }
+}
+
+TEST(Update, FiniteNumbersInTheBoxKeepTheirBits) {
+  const float largest = std::numeric_limits<float>::max();
+  const float smallest = std::numeric_limits<float>::denorm_min();
+  for (const float z : {0.0F, -0.0F, smallest, -smallest, 1.0F, -1.0F, 0.1F, largest, -largest}) {
+    EXPECT_TRUE(same_bits({stanley::detail::into_box(z, -largest, largest)}, {z})) << z;
+  }
 }
 
 TEST(Update, TheGainIsOneBelowTheThresholdAndFallsAboveIt) {
