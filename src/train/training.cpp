@@ -264,6 +264,7 @@ class Training {
 
   /// Collective. A trainer of the present attempt, at the checkpoint's iteration if there is one.
   void take_up(const CheckpointHeader* header, Sharding sharding) {
+    trainer_.reset();  // two banks may not have room
     trainer_ = std::make_unique<Trainer>(
         config_, dataset_,
         TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision, activity_,
@@ -275,10 +276,13 @@ class Training {
             .spread = dataset_.spread(),
             .saturation = config_.sampler.box ? dataset_.share_outside(*config_.sampler.box) : 0,
             .active_chains = config_.chains.active});
-    if (header == nullptr) return;
-    const std::vector<ArrayView> arrays = trainer_->arrays();
-    check_arrays(*header, arrays, sharding);
-    read_checkpoint(world_, *header, arrays, sharding, file_options_);
+    if (header == nullptr) return trainer_->begin();
+    {
+      Filling filling(trainer_->arrays());
+      check_arrays(*header, filling.arrays(), sharding);
+      read_checkpoint(world_, *header, filling.arrays(), sharding, file_options_);
+      filling.finish();
+    }
     trainer_->restore(header->progress);
     // A branch with other data, another objective or optimiser has bands of its own.
     if (learns_alike(*header, config_)) guard_->restore(header->progress);
