@@ -3,12 +3,14 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "random/permutation.hpp"
 
 namespace stanley {
 namespace {
+
+/// States that are made at a time.
+constexpr std::int64_t start_block_bytes = std::int64_t{64} << 20;
 
 at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
   at::Tensor tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::kLong);
@@ -17,6 +19,18 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device)
 }
 
 }  // namespace
+
+void start_in_blocks(const ChainBatch& batch, std::int64_t iteration, const StartState& start) {
+  const std::int64_t count = batch.state.size(0);
+  if (count == 0) return;
+  const std::int64_t bytes = batch.state.numel() / count * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t most = std::max<std::int64_t>(start_block_bytes / bytes, 1);
+  for (std::int64_t first = 0; first < count; first += most) {
+    const std::int64_t size = std::min(most, count - first);
+    ChainBatch block{batch.state.narrow(0, first, size), batch.ids.narrow(0, first, size)};
+    start(block, iteration);
+  }
+}
 
 Bank::Bank(const ChainsConfig& config, const std::vector<std::int64_t>& state_shape,
            const Shards& shards, std::uint32_t seed, std::uint32_t attempt, at::Device device)
@@ -41,11 +55,9 @@ ChainBatch Bank::batch_of(const std::vector<std::int64_t>& rows) const {
 }
 
 void Bank::start_all(const StartState& start) {
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(local_count()));
-  std::iota(rows.begin(), rows.end(), 0);
-  ChainBatch batch = batch_of(rows);
-  start(batch, 0);
-  state_.copy_(batch.state);
+  start_in_blocks({state_, at::arange(first_id(), first_id() + local_count(),
+                                      at::TensorOptions(at::kLong).device(state_.device()))},
+                  0, start);
   std::fill(ages_.begin(), ages_.end(), 0);
   std::fill(restarts_.begin(), restarts_.end(), 0);
 }

@@ -15,6 +15,9 @@ namespace stanley {
 /// Gives new states to chains: fills batch.state for batch.ids at this iteration.
 using StartState = std::function<void(ChainBatch& batch, std::int64_t iteration)>;
 
+/// Starts all chains of the batch, so many at a time that what this takes beside them stays small.
+void start_in_blocks(const ChainBatch& batch, std::int64_t iteration, const StartState& start);
+
 /// This rank's persistent chains: those of its shards, in place, on its device. Shard s of S holds
 /// the chains s·C/S … (s+1)·C/S − 1.
 class Bank {
@@ -41,6 +44,7 @@ class Bank {
   std::vector<std::int64_t> visited_ages() const;
 
   std::int64_t local_count() const { return shards_.count * per_shard_; }
+  std::int64_t chains_per_shard() const { return per_shard_; }
   std::int64_t active_per_shard() const { return active_per_shard_; }
   const Shards& shards() const { return shards_; }
   /// Global id of this rank's first chain.

@@ -5,6 +5,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <algorithm>
+
 #include "energy/frozen_layer.hpp"
 #include "energy/fused_convolution.hpp"
 #include "energy/gradient_engine.hpp"
@@ -89,6 +91,15 @@ class ConvnetCudaEngine : public GradientEngine {
 
   bool batch_invariant() const override { return true; }
   bool repeatable() const override { return true; }
+
+  std::int64_t largest_batch() const override {
+    std::int64_t pixels = 1;
+    for (const Layer& layer : layers_) {
+      pixels = std::max(pixels, layer.shape.height * layer.shape.width);
+    }
+    return std::max<std::int64_t>(most_pixels / pixels, 1);
+  }
+
   std::string description() const override { return "fused convolutions bfloat16"; }
 
  private:

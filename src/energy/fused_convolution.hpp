@@ -27,6 +27,9 @@ struct ConvolutionShape {
   std::int64_t output_width() const { return (width + 2 * padding - kernel) / stride + 1; }
 };
 
+/// Pixels of all images of one convolution at most: their indices are 32 bits wide.
+constexpr std::int64_t most_pixels = std::int64_t{1} << 30;
+
 /// value ← f(z), derivative ← f′(z), for z the convolution of `input` plus bias.
 struct ForwardConvolution {
   ConvolutionShape shape;

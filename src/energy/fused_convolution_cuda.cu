@@ -100,10 +100,8 @@ struct StoreState {
 };
 
 void check_size(const ConvolutionShape& shape) {
-  if (shape.images * shape.height * shape.width <= (std::int64_t{1} << 30)) return;
-  throw Error(ExitCode::configuration,
-              "the states on one GPU have more than 2^30 pixels; lower chains.active, or use more "
-              "ranks");
+  if (shape.images * shape.height * shape.width <= most_pixels) return;
+  throw Error(ExitCode::bug, "one convolution of more than 2^30 pixels");
 }
 
 int of(std::int64_t number) { return static_cast<int>(number); }

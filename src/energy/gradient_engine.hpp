@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +29,9 @@ class GradientEngine {
   virtual void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) = 0;
 
   virtual bool batch_invariant() const = 0;
+
+  /// The most states that evaluate() takes at once.
+  virtual std::int64_t largest_batch() const { return std::numeric_limits<std::int64_t>::max(); }
 
   /// Whether evaluate() queues the same work on the same memory each time that it gets the same
   /// tensors, whatever was loaded, and waits for nothing: such work can be recorded as a CUDA

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "config/error.hpp"
 
@@ -79,10 +80,29 @@ void Snapshot::take(const std::vector<ArrayView>& arrays) {
   buffers_.resize(arrays.size());
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     buffers_[i].resize(local_bytes(arrays[i]));
-    if (!buffers_[i].empty()) {
+    if (arrays[i].copy_out) {
+      arrays[i].copy_out(buffers_[i].data());
+    } else if (!buffers_[i].empty()) {
       std::memcpy(buffers_[i].data(), arrays[i].data, buffers_[i].size());
     }
     arrays_[i].data = buffers_[i].data();
+    arrays_[i].copy_out = nullptr;
+    arrays_[i].copy_in = nullptr;
+  }
+}
+
+Filling::Filling(std::vector<ArrayView> arrays)
+    : arrays_(std::move(arrays)), buffers_(arrays_.size()) {
+  for (std::size_t i = 0; i < arrays_.size(); ++i) {
+    if (!arrays_[i].copy_in) continue;
+    buffers_[i].resize(local_bytes(arrays_[i]));
+    arrays_[i].data = buffers_[i].data();
+  }
+}
+
+void Filling::finish() {
+  for (const ArrayView& array : arrays_) {
+    if (array.copy_in) array.copy_in(array.data);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,12 +23,16 @@ struct ArrayView {
   std::string name{};  ///< a path without a leading slash: "chains/state"
   ElementType type{ElementType::float32};
   std::vector<std::int64_t> shape{};  ///< of the whole array, over all ranks
-  void* data{nullptr};                ///< this rank's part, contiguous
+  void* data{nullptr};                ///< this rank's part, contiguous, in the host's memory
   std::int64_t shards{0};             ///< 0: replicated (rank 0 writes, all ranks read)
   std::int64_t first_shard{0};
   std::int64_t shard_count{0};
   /// Names of the dimensions in a file; empty: storage names them (chain, channel, ...).
   std::vector<std::string> dimensions{};
+  /// Where the part lies in a device's memory: `data` is null, and these copy it from there to the
+  /// host and back.
+  std::function<void(void* to)> copy_out{};
+  std::function<void(const void* from)> copy_in{};
 };
 
 /// Bytes of one index of the first dimension; of the element for an array without dimensions.
@@ -49,6 +54,20 @@ class Snapshot {
   void take(const std::vector<ArrayView>& arrays);
   /// The copies, under the same names. Valid until the next take().
   const std::vector<ArrayView>& arrays() const { return arrays_; }
+
+ private:
+  std::vector<ArrayView> arrays_;
+  std::vector<std::vector<std::byte>> buffers_;
+};
+
+/// Arrays to be filled from a file: in place, or on the host first where they lie on a device.
+class Filling {
+ public:
+  explicit Filling(std::vector<ArrayView> arrays);
+  /// All of them in the host's memory.
+  const std::vector<ArrayView>& arrays() const { return arrays_; }
+  /// Hands what was filled to the device.
+  void finish();
 
  private:
   std::vector<ArrayView> arrays_;

@@ -1,6 +1,7 @@
 #include "storage/checkpoint.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
 
 #include "config/error.hpp"
@@ -10,29 +11,36 @@
 #include "storage/hdf5.hpp"
 #include "storage/transfer.hpp"
 
-// The arrays of a checkpoint: written, verified and read by all ranks together.
+// The arrays of a checkpoint: sharded ones are written, verified and read by all ranks together,
+// replicated ones by rank 0 alone.
 
 namespace stanley {
 namespace {
 
-/// The rows that this rank writes: its shards, or all of a replicated array on rank 0.
-hdf5::Rows written_rows(const ArrayView& view, int rank) {
-  if (view.shards == 0) return {0, rank == 0 ? row_count(view.shape) : 0};
+/// This rank's shards of a sharded array; all of a replicated one.
+hdf5::Rows own_rows(const ArrayView& view) {
+  if (view.shards == 0) return {0, row_count(view.shape)};
   const std::int64_t rows = row_count(view.shape) / view.shards;
   return {view.first_shard * rows, view.shard_count * rows};
 }
 
-/// The rows that this rank reads: its shards, or all of a replicated array.
-hdf5::Rows read_rows_of(const ArrayView& view) { return written_rows(view, 0); }
-
 /// Where this rank's digests stand among those of the array.
-hdf5::Rows written_digests(const ArrayView& view, int rank) {
-  if (view.shards == 0) return {0, rank == 0 ? 1 : 0};
+hdf5::Rows own_digests(const ArrayView& view) {
+  if (view.shards == 0) return {0, 1};
   return {view.first_shard, view.shard_count};
 }
 
-std::vector<std::uint64_t> digests_in_memory(const ArrayView& view, std::int64_t parts) {
-  return digest_parts({static_cast<const std::byte*>(view.data), local_bytes(view)}, parts);
+std::vector<std::uint64_t> digests_in_memory(const ArrayView& view) {
+  return digest_parts({static_cast<const std::byte*>(view.data), local_bytes(view)},
+                      own_digests(view).count);
+}
+
+std::vector<ArrayView> of_kind(const std::vector<ArrayView>& arrays, Kind kind) {
+  std::vector<ArrayView> found;
+  for (const auto& view : arrays) {
+    if ((view.shards == 0) == (kind == Kind::replicated)) found.push_back(view);
+  }
+  return found;
 }
 
 void check_views(const std::vector<ArrayView>& arrays) {
@@ -59,17 +67,17 @@ std::int64_t expected_bytes(const CheckpointContents& contents) {
 
 using Digests = std::vector<std::vector<std::uint64_t>>;
 
+/// Collective. Reads back what this rank wrote; with a communicator of one rank, that rank alone.
 std::optional<std::string> verify_written(Communicator& communicator, const hdf5::File& file,
                                           const std::vector<ArrayView>& arrays,
                                           const Digests& digests, const Progressed& progressed) {
   std::optional<std::string> wrong;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const ArrayView& view = arrays[i];
-    const hdf5::Rows mine = written_rows(view, communicator.rank());
     const std::int64_t part = row_count(view.shape) / std::max<std::int64_t>(view.shards, 1);
-    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, view.name), mine, part,
-                                         {.progressed = progressed});
-    const hdf5::Rows own = written_digests(view, communicator.rank());
+    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, view.name),
+                                         own_rows(view), part, {.progressed = progressed});
+    const hdf5::Rows own = own_digests(view);
     std::vector<std::uint64_t> stored(static_cast<std::size_t>(own.count));
     hdf5::read_rows(communicator, hdf5::Dataset(file, digests_name(view.name)), own, stored.data());
     // An array without elements has no rows to digest and needs none.
@@ -81,34 +89,48 @@ std::optional<std::string> verify_written(Communicator& communicator, const hdf5
   return wrong;
 }
 
+Digests digests_of(const std::vector<ArrayView>& arrays) {
+  Digests digests;
+  for (const auto& view : arrays) digests.push_back(digests_in_memory(view));
+  return digests;
+}
+
 }  // namespace
+
+std::size_t writing_bytes(const std::vector<ArrayView>& arrays) {
+  std::size_t largest = 0;
+  for (const auto& view : arrays) largest = std::max(largest, local_bytes(view));
+  // MPI-IO moves a slice through buffers of its own.
+  return 2 * std::min(largest, hdf5::slice_bytes);
+}
 
 CommitReport write_checkpoint(Communicator& communicator, const std::string& directory,
                               const CheckpointContents& contents, const FileOptions& options) {
   agree(communicator, [&] { check_views(contents.arrays); });
-  const int rank = communicator.rank();
-  Digests digests;
-  for (const auto& view : contents.arrays) {
-    const hdf5::Rows own = written_digests(view, rank);
-    digests.push_back(digests_in_memory(view, own.count));
-  }
+  const std::vector<ArrayView> sharded = of_kind(contents.arrays, Kind::sharded);
+  const Digests digests = digests_of(sharded);
   FileRequest request{.path = checkpoint_path(directory, contents.iteration)};
   request.bytes = expected_bytes(contents);
   request.link = latest_link;
   request.create = [&](hdf5::File& file) {
-    create_checkpoint_schema(file, contents, communicator.size());
+    create_checkpoint_schema(file, contents, communicator.size(), options.progressed);
   };
   request.write = [&](hdf5::File& file, const Progressed& progressed) {
-    for (std::size_t i = 0; i < contents.arrays.size(); ++i) {
-      const ArrayView& view = contents.arrays[i];
-      hdf5::write_rows(communicator, hdf5::Dataset(file, view.name), written_rows(view, rank),
-                       view.data, {.progressed = progressed});
+    for (std::size_t i = 0; i < sharded.size(); ++i) {
+      const ArrayView& view = sharded[i];
+      hdf5::write_rows(communicator, hdf5::Dataset(file, view.name), own_rows(view), view.data,
+                       {.progressed = progressed});
       hdf5::write_rows(communicator, hdf5::Dataset(file, digests_name(view.name)),
-                       written_digests(view, rank), digests[i].data());
+                       own_digests(view), digests[i].data());
     }
   };
   request.verify = [&](hdf5::File& file, const Progressed& progressed) {
-    return verify_written(communicator, file, contents.arrays, digests, progressed);
+    return verify_written(communicator, file, sharded, digests, progressed);
+  };
+  request.verify_created = [&](const hdf5::File& file) {
+    const auto alone = make_local_communicator();
+    const std::vector<ArrayView> replicated = of_kind(contents.arrays, Kind::replicated);
+    return verify_written(*alone, file, replicated, digests_of(replicated), options.progressed);
   };
   return commit(communicator, request, options);
 }
@@ -126,11 +148,12 @@ hdf5::Rows checked_parts(const StoredArray& array, std::size_t index, int rank, 
 }  // namespace
 
 std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header, int rank, int size,
-                                         const Progressed& progressed) {
+                                         const CheckpointHeader& header, Kind kind, int rank,
+                                         int size, const Progressed& progressed) {
   std::vector<DamagedShard> damaged;
   for (std::size_t i = 0; i < header.arrays.size(); ++i) {
     const StoredArray& array = header.arrays[i];
+    if ((array.shards == 0) != (kind == Kind::replicated)) continue;
     const std::int64_t part_rows = row_count(array.shape) / std::max<std::int64_t>(array.shards, 1);
     const hdf5::Rows parts = checked_parts(array, i, rank, size);
     const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, array.name),
@@ -146,16 +169,119 @@ std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5:
   return damaged;
 }
 
-std::optional<std::string> verify_arrays(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header,
-                                         const Progressed& progressed) {
-  const auto damaged = damaged_shards(communicator, file, header, communicator.rank(),
-                                      communicator.size(), progressed);
-  if (damaged.empty()) return std::nullopt;
+namespace {
+
+std::string damage_text(const CheckpointHeader& header, const std::vector<DamagedShard>& damaged) {
+  if (damaged.empty()) return "";
   const StoredArray& array = header.arrays[damaged.front().array];
-  std::string wrong = "array '" + array.name + "' doesn't agree with its digest";
-  if (array.shards > 0) wrong += " in shard " + std::to_string(damaged.front().shard);
-  return wrong;
+  std::string text = "array '" + array.name + "' doesn't agree with its digest";
+  if (array.shards > 0) text += " in shard " + std::to_string(damaged.front().shard);
+  return text;
+}
+
+/// Rank 0 alone. What is wrong with the replicated arrays.
+std::string verify_replicated(const CheckpointHeader& header, const FileOptions& options) {
+  try {
+    const auto alone = make_local_communicator();
+    const auto file = hdf5::File::open(header.path, hdf5::Mode::read);
+    return damage_text(
+        header, damaged_shards(*alone, file, header, Kind::replicated, 0, 1, options.progressed));
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+/// Rank 0 alone. Fills replicated arrays.
+void read_replicated(const CheckpointHeader& header, const std::vector<ArrayView>& arrays,
+                     const FileOptions& options) {
+  const auto alone = make_local_communicator();
+  const auto file = hdf5::File::open(header.path, hdf5::Mode::read);
+  for (const auto& view : arrays) {
+    hdf5::read_rows(*alone, hdf5::Dataset(file, view.name), own_rows(view), view.data,
+                    {.progressed = options.progressed});
+    const StoredArray& stored = *header.find(view.name);
+    if (stored.shards == 0 && digests_in_memory(view) != stored.digests) {
+      throw Error(ExitCode::input_output,
+                  header.path + ": array '" + view.name + "' doesn't agree with its digest");
+    }
+  }
+}
+
+void copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+/// Collective. Rank 0's values to all: as many arrays in one message as a packet holds.
+void share(Communicator& communicator, const std::vector<ArrayView>& arrays,
+           const FileOptions& options) {
+  constexpr std::size_t packet_bytes = std::size_t{16} << 20;
+  const bool sends = communicator.rank() == 0;
+  std::vector<std::byte> packet;
+  for (std::size_t first = 0, end = 0; first < arrays.size(); first = end) {
+    std::size_t bytes = 0;
+    do {
+      bytes += local_bytes(arrays[end++]);
+    } while (end < arrays.size() && bytes + local_bytes(arrays[end]) <= packet_bytes);
+    packet.resize(bytes);
+    const auto for_each = [&](const auto& step) {
+      std::size_t place = 0;
+      for (std::size_t i = first; i < end; ++i) {
+        step(packet.data() + place, arrays[i].data, local_bytes(arrays[i]));
+        place += local_bytes(arrays[i]);
+      }
+    };
+    if (sends) for_each([](auto* place, void* data, std::size_t size) { copy(place, data, size); });
+    communicator.broadcast(packet, 0);
+    if (!sends)
+      for_each([](auto* place, void* data, std::size_t size) { copy(data, place, size); });
+    if (options.progressed) options.progressed();
+  }
+}
+
+/// Collective. Fills sharded arrays, each rank its own shards.
+void read_sharded(Communicator& communicator, const CheckpointHeader& header,
+                  const std::vector<ArrayView>& arrays, const FileOptions& options) {
+  if (arrays.empty()) return;
+  std::optional<std::string> wrong;
+  in_collective(communicator, options, [&] {
+    auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
+    for (const auto& view : arrays) {
+      const StoredArray& stored = *header.find(view.name);
+      hdf5::read_rows(communicator, hdf5::Dataset(file, view.name), own_rows(view), view.data,
+                      {.progressed = options.progressed});
+      if (view.shards != stored.shards) continue;
+      const auto first = stored.digests.begin() + view.first_shard;
+      const std::vector<std::uint64_t> expected(first, first + view.shard_count);
+      if (digests_in_memory(view) != expected && !wrong) {
+        wrong = "array '" + view.name + "' doesn't agree with its digest";
+      }
+    }
+    file.close();
+  });
+  agree(communicator, [&] {
+    if (wrong) throw Error(ExitCode::input_output, header.path + ": " + *wrong);
+  });
+}
+
+}  // namespace
+
+std::string verify_arrays(Communicator& communicator, const CheckpointHeader& header,
+                          const FileOptions& options) {
+  std::string wrong;
+  if (communicator.rank() == 0) wrong = verify_replicated(header, options);
+  wrong = communicator.broadcast(wrong, 0);
+  if (!wrong.empty()) return wrong;
+  in_collective(communicator, options, [&] {
+    auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
+    wrong = damage_text(
+        header, damaged_shards(communicator, file, header, Kind::sharded, communicator.rank(),
+                               communicator.size(), options.progressed));
+    file.close();
+  });
+  for (const auto& reason : communicator.all_gather(wrong)) {
+    if (!reason.empty()) return reason;
+  }
+  return "";
 }
 
 void read_checkpoint(Communicator& communicator, const CheckpointHeader& header,
@@ -165,35 +291,19 @@ void read_checkpoint(Communicator& communicator, const CheckpointHeader& header,
     check_views(arrays);
     check_arrays(header, arrays, sharding);
   });
-  std::optional<std::string> wrong;
-  in_collective(communicator, options, [&] {
-    auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
-    bool other_shards = false;
-    for (const auto& view : arrays) {
-      const StoredArray& stored = *header.find(view.name);
-      hdf5::read_rows(communicator, hdf5::Dataset(file, view.name), read_rows_of(view), view.data,
-                      {.progressed = options.progressed});
-      if (view.shards != stored.shards) {
-        other_shards = true;
-        continue;
-      }
-      const hdf5::Rows own = written_digests(view, 0);
-      const auto first = stored.digests.begin() + own.first;
-      const std::vector<std::uint64_t> expected(first, first + own.count);
-      if (digests_in_memory(view, own.count) != expected && !wrong) {
-        wrong = "array '" + view.name + "' doesn't agree with its digest";
-      }
-    }
-    // Digests are the file's shards': where ours lie elsewhere, the file is checked by its own.
-    if (other_shards) {
-      if (auto reason = verify_arrays(communicator, file, header, options.progressed); !wrong)
-        wrong = reason;
-    }
-    file.close();
-  });
+  const std::vector<ArrayView> replicated = of_kind(arrays, Kind::replicated);
   agree(communicator, [&] {
-    if (wrong) throw Error(ExitCode::input_output, header.path + ": " + *wrong);
+    if (communicator.rank() == 0) read_replicated(header, replicated, options);
   });
+  share(communicator, replicated, options);
+  read_sharded(communicator, header, of_kind(arrays, Kind::sharded), options);
+  // Digests are the file's shards': where ours lie elsewhere, the file is checked by its own.
+  const bool other_shards = std::any_of(arrays.begin(), arrays.end(), [&](const auto& view) {
+    return view.shards != header.find(view.name)->shards;
+  });
+  if (!other_shards) return;
+  const std::string wrong = verify_arrays(communicator, header, options);
+  if (!wrong.empty()) throw Error(ExitCode::input_output, header.path + ": " + wrong);
 }
 
 }  // namespace stanley

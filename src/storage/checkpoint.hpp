@@ -62,6 +62,9 @@ inline constexpr const char* latest_link = "latest";
 CommitReport write_checkpoint(Communicator& communicator, const std::string& directory,
                               const CheckpointContents& contents, const FileOptions& options);
 
+/// Memory that write_checkpoint() takes on this rank beside the arrays, bytes.
+std::size_t writing_bytes(const std::vector<ArrayView>& arrays);
+
 /// One rank alone, without MPI. Throws Error(input_output) if the file is missing, truncated, has
 /// damage where it describes itself, or has a schema of another major version. Reads no array.
 CheckpointHeader read_checkpoint_header(const std::string& path);

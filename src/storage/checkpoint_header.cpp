@@ -65,17 +65,22 @@ Progress read_progress(const hdf5::File& file) {
 }
 
 void make_array(const hdf5::File& file, hdf5::Scales& scales, const ArrayView& view) {
-  const auto array = hdf5::make_dataset(file, view.name, view.type, view.shape);
+  auto array = hdf5::make_dataset(file, view.name, view.type, view.shape);
   const auto names = dimension_names(view);
   if (names.empty()) {
     scales.attach_sizes(array);
   } else {
     scales.attach(array, names);
   }
-  const auto digests = hdf5::make_dataset(file, digests_name(view.name), ElementType::uint64,
-                                          {std::max<std::int64_t>(view.shards, 1)});
+  auto digests = hdf5::make_dataset(file, digests_name(view.name), ElementType::uint64,
+                                    {std::max<std::int64_t>(view.shards, 1)});
   hdf5::write_attribute(digests.id(), "shards", view.shards);
   scales.attach_sizes(digests);
+  if (view.shards > 0) return;
+  const std::size_t bytes = local_bytes(view);
+  const std::uint64_t own = digest({static_cast<const std::byte*>(view.data), bytes});
+  digests.write_all(&own);
+  if (bytes > 0) array.write_all(view.data);
 }
 
 StoredArray read_array_header(const hdf5::File& file, const std::string& name) {
@@ -102,7 +107,7 @@ StoredArray read_array_header(const hdf5::File& file, const std::string& name) {
 std::string digests_name(const std::string& array) { return "digests/" + array; }
 
 void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& contents,
-                              int world_size) {
+                              int world_size, const Progressed& progressed) {
   const auto root = hdf5::open_object(file, "/");
   hdf5::write_fixed_text(root.id(), "schema_version", schema_version);
   hdf5::write_attribute(root.id(), "iteration", contents.iteration);
@@ -111,7 +116,10 @@ void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& 
   hdf5::write_attribute(root.id(), "texts_digest", digest_texts(contents.texts));
   write_progress(file, contents.progress);
   hdf5::Scales scales(file);
-  for (const auto& view : contents.arrays) make_array(file, scales, view);
+  for (const auto& view : contents.arrays) {
+    make_array(file, scales, view);
+    if (progressed) progressed();
+  }
 }
 
 void check_schema_major(const std::string& path, const std::string& version) {

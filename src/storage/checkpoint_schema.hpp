@@ -24,9 +24,9 @@ void check_schema_major(const std::string& path, const std::string& version);
 /// Where the digests of an array stand.
 std::string digests_name(const std::string& array);
 
-/// One rank alone: everything of a checkpoint but the arrays' values and digests.
+/// One rank alone: everything of a checkpoint but the values and digests of the sharded arrays.
 void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& contents,
-                              int world_size);
+                              int world_size, const Progressed& progressed);
 
 /// A shard of an array whose bytes don't agree with its digest.
 struct DamagedShard {
@@ -34,16 +34,19 @@ struct DamagedShard {
   std::int64_t shard{0};  ///< 0 for a replicated array
 };
 
-/// Collective, inside in_collective(): the shards that rank `rank` of `size` has to check, against
-/// their digests. With a communicator of one rank, each rank reads for itself.
-std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header, int rank, int size,
-                                         const Progressed& progressed);
+/// Which of a checkpoint's arrays: sharded ones are read by all ranks together, replicated ones by
+/// one rank alone, since each collective call costs the same however little it moves.
+enum class Kind { sharded, replicated };
 
-/// Collective, inside in_collective(): every array of the file against its digests, the shards
-/// dealt over the ranks. The first thing that this rank found wrong.
-std::optional<std::string> verify_arrays(Communicator& communicator, const hdf5::File& file,
-                                         const CheckpointHeader& header,
-                                         const Progressed& progressed);
+/// The shards that rank `rank` of `size` has to check, against their digests. Collective, inside
+/// in_collective(); with a communicator of one rank, each rank reads for itself.
+std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
+                                         const CheckpointHeader& header, Kind kind, int rank,
+                                         int size, const Progressed& progressed);
+
+/// Collective: every array of the file against its digests, the shards dealt over the ranks. The
+/// first thing that was found wrong, the same on all ranks; empty if nothing was.
+std::string verify_arrays(Communicator& communicator, const CheckpointHeader& header,
+                          const FileOptions& options);
 
 }  // namespace stanley

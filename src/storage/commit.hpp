@@ -40,14 +40,17 @@ using Progressed = std::function<void()>;
 
 /// A file to be made by commit().
 struct FileRequest {
-  std::string path{};                         ///< its final name
-  std::int64_t bytes{0};                      ///< of its arrays, about
-  std::function<void(hdf5::File&)> create{};  ///< rank 0 alone: groups, arrays, attributes
+  std::string path{};     ///< its final name
+  std::int64_t bytes{0};  ///< of its arrays, about
+  /// Rank 0 alone: groups, arrays, attributes, and the values of what every rank holds alike.
+  std::function<void(hdf5::File&)> create{};
   /// Collective; what it throws aborts all ranks.
   std::function<void(hdf5::File&, const Progressed&)> write{};
   /// Collective: reads back; the reason if what this rank wrote isn't what is there. What it throws
   /// aborts all ranks.
   std::function<std::optional<std::string>(hdf5::File&, const Progressed&)> verify{};
+  /// Rank 0 alone, if there is something to do: the same for the values that create() wrote.
+  std::function<std::optional<std::string>(const hdf5::File&)> verify_created{};
   std::string link{};  ///< a symbolic link beside it to move, or nothing
 };
 

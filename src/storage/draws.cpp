@@ -73,6 +73,11 @@ std::vector<std::int64_t> chunk_of(const Part& part, const DrawSet& draws) {
   return chunk_shape(part.shape, draws.chains_per_shard, element_bytes(part.type));
 }
 
+hdf5::Slicing slicing_of(const Part& part, const DrawSet& draws, const Progressed& progressed) {
+  const auto chunk = chunk_of(part, draws);
+  return {.unit = chunk[0], .unit_within = chunk[1], .progressed = progressed};
+}
+
 std::size_t total_bytes(const Part& part, const DrawSet& draws) {
   // Chunks at the edge take the space of whole ones.
   const auto chunk = chunk_of(part, draws);
@@ -169,9 +174,8 @@ std::optional<std::string> verify(Communicator& communicator, const hdf5::File& 
   std::optional<std::string> wrong;
   for (const auto& part : parts) {
     const hdf5::Rows mine{draws.first_chain, draws.chain_count};
-    const auto found =
-        hdf5::digest_rows(communicator, hdf5::Dataset(file, part.name), mine, draws.chain_count,
-                          {.unit = chunk_of(part, draws)[0], .progressed = progressed});
+    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, part.name), mine,
+                                         draws.chain_count, slicing_of(part, draws, progressed));
     if (draws.chain_count == 0 || wrong) continue;
     if (found.at(0) != digest(local_bytes_of(part, draws))) {
       wrong = "array '" + part.name + "' differs";
@@ -187,6 +191,18 @@ std::vector<std::int64_t> chunk_shape(const std::vector<std::int64_t>& shape,
                                       std::size_t bytes_per_element) {
   std::vector<std::int64_t> chunk = shape;
   chunk[0] = std::min(chains_per_shard, shape[0]);
+  const auto limit = [&](std::size_t i, std::size_t bytes, std::size_t rest) {
+    const auto fitting = std::max<std::int64_t>(
+        static_cast<std::int64_t>(bytes / std::max<std::size_t>(rest, 1)), 1);
+    if (chunk[i] <= fitting) return;
+    chunk[i] = fitting;
+    // Chunks that divide a shard never cross it.
+    while (i == 0 && chains_per_shard % chunk[0] != 0) --chunk[0];
+  };
+  // The chains of a chunk are written and read with all their draws at once.
+  std::size_t chain = bytes_per_element;
+  for (std::size_t i = 1; i < shape.size(); ++i) chain *= static_cast<std::size_t>(shape[i]);
+  limit(0, hdf5::slice_bytes, chain);
   // Draws are cut first, so that one draw of a shard's chains stays together, then chains, then
   // the state from its slowest dimension on.
   std::vector<std::size_t> order(shape.size());
@@ -197,12 +213,7 @@ std::vector<std::int64_t> chunk_shape(const std::vector<std::int64_t>& shape,
     for (std::size_t k = 0; k < chunk.size(); ++k) {
       if (k != i) rest *= static_cast<std::size_t>(chunk[k]);
     }
-    const auto fitting = std::max<std::int64_t>(
-        static_cast<std::int64_t>(most_chunk_bytes / std::max<std::size_t>(rest, 1)), 1);
-    if (chunk[i] <= fitting) continue;
-    chunk[i] = fitting;
-    // Chunks that divide a shard never cross it.
-    while (i == 0 && chains_per_shard % chunk[0] != 0) --chunk[0];
+    limit(i, most_chunk_bytes, rest);
   }
   return chunk;
 }
@@ -223,7 +234,7 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
     for (const auto& part : parts) {
       hdf5::write_rows(communicator, hdf5::Dataset(file, part.name),
                        {draws.first_chain, draws.chain_count}, part.data,
-                       {.unit = chunk_of(part, draws)[0], .progressed = progressed});
+                       slicing_of(part, draws, progressed));
     }
   };
   request.verify = [&](hdf5::File& file, const Progressed& progressed) {

@@ -84,21 +84,6 @@ Outcome share_header(Communicator& communicator, const std::string& path) {
   return {std::nullopt, rest, answer[0] == 'r'};
 }
 
-/// Collective. What is wrong with the arrays on the first rank that saw something wrong.
-std::string share_damage(Communicator& communicator, const CheckpointHeader& header,
-                         const FileOptions& options) {
-  std::optional<std::string> wrong;
-  in_collective(communicator, options, [&] {
-    auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
-    wrong = verify_arrays(communicator, file, header, options.progressed);
-    file.close();
-  });
-  for (const auto& reason : communicator.all_gather(wrong.value_or(""))) {
-    if (!reason.empty()) return reason;
-  }
-  return "";
-}
-
 /// Collective. What is wrong with the seal, which rank 0 looks at.
 std::string share_seal(Communicator& communicator, const CheckpointHeader& header) {
   std::string problem;
@@ -115,7 +100,7 @@ std::string share_seal(Communicator& communicator, const CheckpointHeader& heade
 Outcome examine(Communicator& communicator, const std::string& path, const FileOptions& options) {
   Outcome outcome = share_header(communicator, path);
   if (!outcome.header) return outcome;
-  outcome.reason = share_damage(communicator, *outcome.header, options);
+  outcome.reason = verify_arrays(communicator, *outcome.header, options);
   // After the arrays, whose reasons say more.
   if (outcome.reason.empty()) outcome.reason = share_seal(communicator, *outcome.header);
   if (!outcome.reason.empty()) outcome.header.reset();

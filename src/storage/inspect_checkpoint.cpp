@@ -59,9 +59,11 @@ Json check_own_shards(const Communicator& communicator, const std::string& path,
   const auto alone = make_local_communicator();
   try {
     const auto file = hdf5::File::open(path, hdf5::Mode::read);
-    for (const auto& [array, shard] :
-         damaged_shards(*alone, file, header, communicator.rank(), communicator.size(), {})) {
-      found["damaged"].push_back({array, shard});
+    for (const Kind kind : {Kind::sharded, Kind::replicated}) {
+      for (const auto& [array, shard] : damaged_shards(
+               *alone, file, header, kind, communicator.rank(), communicator.size(), {})) {
+        found["damaged"].push_back({array, shard});
+      }
     }
   } catch (const std::exception& exception) {
     found["problems"].push_back(without_path(as_error(exception).what(), path));

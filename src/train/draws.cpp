@@ -24,6 +24,15 @@ std::vector<float> observed(const Dataset& dataset) {
   return values;
 }
 
+std::int64_t chains_wanted(const Config& config) {
+  return std::min(config.samples.chains.value_or(config.chains.total), config.chains.total);
+}
+
+/// Those of them that are this rank's.
+std::int64_t chains_here(const Bank& bank, const Config& config) {
+  return std::clamp<std::int64_t>(chains_wanted(config) - bank.first_id(), 0, bank.local_count());
+}
+
 }  // namespace
 
 std::map<std::string, std::variant<std::string, std::int64_t, double>> draw_attributes(
@@ -46,10 +55,7 @@ std::vector<double> log_density(const std::vector<double>& energies, const Confi
 
 BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& config) {
   Bank& bank = trainer.bank();
-  const std::int64_t wanted =
-      std::min(config.samples.chains.value_or(config.chains.total), config.chains.total);
-  const std::int64_t count =
-      std::clamp<std::int64_t>(wanted - bank.first_id(), 0, bank.local_count());
+  const std::int64_t wanted = chains_wanted(config), count = chains_here(bank, config);
   const auto size = static_cast<std::size_t>(count);
   states_ = bank.state().narrow(0, 0, count).to(at::kCPU, at::kFloat, false, true).contiguous();
   const at::Tensor energy = trainer.chain_energies(count);
@@ -74,6 +80,12 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   set_.observed = observed(dataset);
   set_.attributes = draw_attributes(config);
   set_.attributes["iteration"] = trainer.iteration();
+}
+
+std::size_t BankDraws::bytes(Bank& bank, const Config& config) {
+  constexpr std::size_t statistics = 5 * sizeof(double);
+  const auto state = static_cast<std::size_t>(bank.state().numel() / bank.local_count());
+  return static_cast<std::size_t>(chains_here(bank, config)) * (state * sizeof(float) + statistics);
 }
 
 std::string BankDraws::path(const std::string& directory) const {

@@ -20,6 +20,9 @@ class BankDraws {
   BankDraws(const BankDraws&) = delete;
   BankDraws& operator=(const BankDraws&) = delete;
 
+  /// Memory that the copies of this rank's chains take.
+  static std::size_t bytes(Bank& bank, const Config& config);
+
   /// "DIRECTORY/draws-00000200.nc"
   std::string path(const std::string& directory) const;
   const DrawSet& set() const { return set_; }

@@ -8,6 +8,8 @@
 #include "data/dataset.hpp"
 #include "parallel/topology.hpp"
 #include "run/usage.hpp"
+#include "storage/checkpoint.hpp"
+#include "train/draws.hpp"
 #include "train/setup.hpp"
 #include "train/trainer.hpp"
 
@@ -26,10 +28,13 @@ double checkpoint_bytes(const std::vector<ArrayView>& arrays) {
   return bytes;
 }
 
-double local_checkpoint_bytes(const std::vector<ArrayView>& arrays) {
-  double bytes = 0;
-  for (const ArrayView& array : arrays) bytes += static_cast<double>(local_bytes(array));
-  return bytes;
+/// What the writer will hold on this rank: copies of the arrays and of the draws, and what it reads
+/// back.
+double writer_bytes(Trainer& trainer, const Config& config) {
+  const std::vector<ArrayView> arrays = trainer.arrays();
+  std::size_t bytes = writing_bytes(arrays) + BankDraws::bytes(trainer.bank(), config);
+  for (const ArrayView& array : arrays) bytes += local_bytes(array);
+  return static_cast<double>(bytes);
 }
 
 /// Draw files: of iteration 0 and of the last one too.
@@ -79,11 +84,11 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   Trainer trainer(config, dataset,
                   {session.world(), *reducer, setup.torch_device, setup.precision, activity,
                    setup.energy_file.bytes});
+  trainer.begin();
   trainer.iterate();  // the first one also allocates
   const IterationRecord record = trainer.iterate();
-  const std::vector<ArrayView> arrays = trainer.arrays();
   const double memory =
-      session.world().max(peak_memory() + local_checkpoint_bytes(arrays)) / megabyte;
+      session.world().max(peak_memory() + writer_bytes(trainer, config)) / megabyte;
 
   log.info("resolved configuration:\n" + to_yaml(config));
   log.info(topology_table(session, setup.device, setup.threads));
@@ -91,8 +96,9 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   say_sampler(config, log);
   log.info(fmt::format("chains' gradient by {}, sums by {}", trainer.engine().description(),
                        reducer->description()));
-  log.info(fmt::format("memory: {:.0f} MB per rank, with one snapshot for the writer", memory));
-  say_disk(config, dataset, checkpoint_bytes(arrays), log);
+  log.info(
+      fmt::format("memory: {:.0f} MB per rank, with the copies for the writer of files", memory));
+  say_disk(config, dataset, checkpoint_bytes(trainer.arrays()), log);
   const double total = record.seconds_iteration * static_cast<double>(config.run.iterations);
   log.info(fmt::format("time: {:.3f} s for one iteration, about {} for {} (measured now)",
                        record.seconds_iteration, duration_text(total), config.run.iterations));

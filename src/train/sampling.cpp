@@ -20,6 +20,7 @@
 #include "parallel/topology.hpp"
 #include "run/stop.hpp"
 #include "run/unfinished.hpp"
+#include "sampler/pieces.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/draws.hpp"
 #include "train/resume.hpp"
@@ -68,6 +69,7 @@ class Sampling {
     shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
     per_shard_ = config_.chains.total / config_.chains.shards;
     read_network(header, setup);
+    choose_pieces(header, setup);
     make_chains(header, setup);
     log_.info(topology_table(session_, setup.device, setup.threads));
     log_.info(fmt::format("{} chains from {}, {} steps by {}, weights: {}", config_.chains.total,
@@ -131,6 +133,17 @@ class Sampling {
     engine_->load(network_->weights(network_->parameter_values()));
   }
 
+  /// What moved at a time in the training has room here too.
+  void choose_pieces(const CheckpointHeader& header, const ComputeSetup& setup) {
+    std::int64_t dimension = 1;
+    for (const std::int64_t extent : network_->state_shape()) dimension *= extent;
+    const std::int64_t active =
+        stored_config(header, {}).chains.active / std::max<std::int64_t>(header.world_size, 1);
+    pieces_.most =
+        std::min(states_at_once(active, dimension, setup.torch_device), engine_->largest_batch());
+    if (config_.run.reproducible && !engine_->batch_invariant()) pieces_.group = per_shard_;
+  }
+
   void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
     std::vector<std::int64_t> shape = network_->state_shape();
     shape.insert(shape.begin(), count());
@@ -141,7 +154,7 @@ class Sampling {
     const bool needs_data =
         config_.chains.start == StartType::data || config_.chains.start == StartType::data_gaussian;
     if (needs_data) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
-    make_start_state(config_, dataset_, 0)(chains_, 0);
+    start_in_blocks(chains_, 0, make_start_state(config_, dataset_, 0));
   }
 
   /// The chains of the same ids in the checkpoint, whatever the sharding there.
@@ -169,8 +182,9 @@ class Sampling {
 
   /// False if a signal stopped it.
   bool move() {
-    const auto transition =
-        make_transition(config_.sampler, {config_.run.seed, random::Stream::sampling, 0});
+    const auto transition = make_piecewise_transition(pieces_, [&] {
+      return make_transition(config_.sampler, {config_.run.seed, random::Stream::sampling, 0});
+    });
     const auto began = std::chrono::steady_clock::now();
     for (std::int64_t done = 0; done < config_.sampler.steps;) {
       const std::int64_t steps =
@@ -197,9 +211,7 @@ class Sampling {
 
   /// Keeps the present states as one draw.
   void keep(std::int64_t step, double acceptance) {
-    at::Tensor energy = at::empty({count()}, chains_.state.options());
-    at::Tensor gradient = at::empty_like(chains_.state);
-    engine_->evaluate(chains_.state, energy, gradient);
+    const at::Tensor energy = energies_of(*engine_, chains_.state, pieces_);
     steps_.push_back(step);
     states_.push_back(chains_.state.to(at::kCPU).clone());
     energies_.push_back(energy.to(at::kCPU, at::kDouble));
@@ -262,6 +274,7 @@ class Sampling {
   Dataset dataset_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<GradientEngine> engine_;
+  Pieces pieces_;
   ChainBatch chains_;
   std::vector<std::int64_t> steps_;
   std::vector<at::Tensor> states_, energies_;  // one for each draw

@@ -10,6 +10,7 @@
 #include "config/schedule.hpp"
 #include "run/stopwatch.hpp"
 #include "sampler/device_update.hpp"
+#include "sampler/pieces.hpp"
 #include "train/setup.hpp"
 #include "train/start_states.hpp"
 
@@ -21,6 +22,22 @@ constexpr std::int64_t noise_probes_per_shard = 4;
 
 std::span<float> span_of(at::Tensor& tensor) {
   return {tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+/// Lets the view show all of a float32 tensor, on whatever device.
+ArrayView showing(const at::Tensor& tensor, ArrayView view) {
+  if (tensor.is_cpu()) {
+    view.data = tensor.mutable_data_ptr<float>();
+    return view;
+  }
+  view.copy_out = [tensor](void* to) {
+    at::from_blob(to, tensor.sizes(), at::kFloat).copy_(tensor);
+  };
+  view.copy_in = [tensor](const void* from) {
+    const c10::NoGradGuard no_gradient;
+    tensor.copy_(at::from_blob(const_cast<void*>(from), tensor.sizes(), at::kFloat));
+  };
+  return view;
 }
 
 }  // namespace
@@ -39,16 +56,23 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       objective_(config, *network_, context.precision, context.device),
       batches_(dataset, config, attempt),
       bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device),
-      start_(make_start_state(config, dataset, attempt)),
+      start_(make_start_state(config, dataset, attempt,
+                              [&activity = context.activity] { activity.advance(); })),
       engine_(make_gradient_engine(*network_, config.energy, context.precision, context.device)),
-      transition_(make_transition(config.sampler,
-                                  {config.run.seed, random::Stream::chain_noise, attempt},
-                                  [&activity = context.activity] { activity.advance(); })),
+      transition_(make_piecewise_transition(
+          {.most = engine_->largest_batch(),
+           .group = fixed_batches() ? bank_.active_per_shard() : 0},
+          [&] {
+            return make_transition(config.sampler,
+                                   {config.run.seed, random::Stream::chain_noise, attempt},
+                                   [&activity = context.activity] { activity.advance(); });
+          })),
       parts_(at::zeros({gradient_parts(), optimizer_.size()}, optimizer_.values().options())),
       gradient_(at::zeros_like(optimizer_.values())) {
-  bank_.start_all(start_);
   load_weights();
 }
+
+void Trainer::begin() { bank_.start_all(start_); }
 
 IterationRecord Trainer::iterate() {
   IterationRecord record;
@@ -58,7 +82,8 @@ IterationRecord Trainer::iterate() {
       config_.chains.restart_probability.at(iteration_, schedule_end_);
   ChainBatch chains = bank_.visit(iteration_, restart_probability, start_);
   const at::Tensor before = chains.state.clone();
-  const ChainStatistics statistics = move_chains(chains);
+  const ChainStatistics statistics = transition_->advance(
+      *engine_, chains, static_cast<std::uint64_t>(chain_steps_), config_.sampler.steps);
   bank_.put_back(chains, config_.sampler.steps);
   const at::Tensor data = data_batch();  // made while a GPU moves the chains
   const ChainRecord moved = statistics.sum();
@@ -102,21 +127,8 @@ IterationRecord Trainer::iterate() {
   return record;
 }
 
-ChainStatistics Trainer::move_chains(ChainBatch& chains) {
-  const auto first_step = static_cast<std::uint64_t>(chain_steps_);
-  if (!config_.run.reproducible || engine_->batch_invariant()) {
-    return transition_->advance(*engine_, chains, first_step, config_.sampler.steps);
-  }
-  // Shard by shard: every batch has the same shape whatever the number of ranks.
-  std::vector<at::Tensor> statistics;
-  const std::int64_t size = bank_.active_per_shard();
-  for (std::int64_t shard = 0; shard < shards_.count; ++shard) {
-    ChainBatch part{chains.state.narrow(0, shard * size, size),
-                    chains.ids.narrow(0, shard * size, size)};
-    statistics.push_back(
-        transition_->advance(*engine_, part, first_step, config_.sampler.steps).of_chains);
-  }
-  return {at::cat(statistics, 1)};
+bool Trainer::fixed_batches() const {
+  return config_.run.reproducible && !engine_->batch_invariant();
 }
 
 std::int64_t Trainer::gradient_parts() const {
@@ -180,50 +192,38 @@ void Trainer::load_weights() {
 }
 
 std::vector<ArrayView> Trainer::arrays() {
-  host_copies_.clear();
   std::vector<ArrayView> views;
-  const auto add_parameters = [&](at::Tensor& flat, const std::string& prefix,
+  const auto add_parameters = [&](const at::Tensor& flat, const std::string& prefix,
                                   const std::string& suffix) {
-    auto* data = host(flat).mutable_data_ptr<float>();
     for (const ParameterSlice& slice : optimizer_.slices()) {
-      views.push_back({.name = prefix + slice.name + suffix,
-                       .type = ElementType::float32,
-                       .shape = slice.shape,
-                       .data = data + slice.offset});
+      views.push_back(showing(flat.narrow(0, slice.offset, slice.count),
+                              {.name = prefix + slice.name + suffix, .shape = slice.shape}));
     }
   };
   add_parameters(optimizer_.values(), "parameters/", "");
   add_parameters(optimizer_.average(), "average/", "");
   add_parameters(optimizer_.first_moment(), "optimizer/", "/first_moment");
   add_parameters(optimizer_.second_moment(), "optimizer/", "/second_moment");
-  for (NamedTensor& buffer : network_->buffers()) {
-    views.push_back({.name = "buffers/" + buffer.name,
-                     .type = ElementType::float32,
-                     .shape = buffer.value.sizes().vec(),
-                     .data = host(buffer.value).mutable_data_ptr<float>()});
+  for (const NamedTensor& buffer : network_->buffers()) {
+    views.push_back(showing(
+        buffer.value, {.name = "buffers/" + buffer.name, .shape = buffer.value.sizes().vec()}));
   }
-  const auto add_chains = [&](const std::string& name, ElementType type, void* data,
-                              std::vector<std::int64_t> shape) {
-    shape.insert(shape.begin(), config_.chains.total);
-    views.push_back({.name = "chains/" + name,
+  const auto of_chains = [&](const std::string& name, ElementType type) {
+    return ArrayView{.name = "chains/" + name,
                      .type = type,
-                     .shape = std::move(shape),
-                     .data = data,
+                     .shape = {config_.chains.total},
                      .shards = shards_.total,
                      .first_shard = shards_.first,
-                     .shard_count = shards_.count});
+                     .shard_count = shards_.count};
   };
-  add_chains("state", ElementType::float32, host(bank_.state()).mutable_data_ptr<float>(),
-             network_->state_shape());
-  add_chains("age", ElementType::int64, bank_.ages().data(), {});
-  add_chains("restarts", ElementType::int64, bank_.restarts().data(), {});
+  ArrayView state = of_chains("state", ElementType::float32);
+  for (const std::int64_t extent : network_->state_shape()) state.shape.push_back(extent);
+  views.push_back(showing(bank_.state(), std::move(state)));
+  views.push_back(of_chains("age", ElementType::int64));
+  views.back().data = bank_.ages().data();
+  views.push_back(of_chains("restarts", ElementType::int64));
+  views.back().data = bank_.restarts().data();
   return views;
-}
-
-at::Tensor& Trainer::host(at::Tensor& tensor) {
-  if (tensor.is_cpu()) return tensor;
-  host_copies_.emplace_back(tensor, tensor.to(at::kCPU));
-  return host_copies_.back().second;
 }
 
 Progress Trainer::progress() const {
@@ -241,9 +241,6 @@ Progress Trainer::progress() const {
 }
 
 void Trainer::restore(const Progress& progress) {
-  const c10::NoGradGuard no_gradient;
-  for (auto& [device_tensor, copy] : host_copies_) device_tensor.copy_(copy);
-  host_copies_.clear();
   iteration_ = integer_of(progress, "iteration");
   samples_seen_ = integer_of(progress, "samples_seen");
   chain_steps_ = integer_of(progress, "chain_steps");
@@ -255,12 +252,13 @@ void Trainer::restore(const Progress& progress) {
 }
 
 at::Tensor Trainer::chain_energies(std::int64_t count) {
-  const c10::NoGradGuard no_gradient;
-  const at::Tensor states = bank_.state().narrow(0, 0, count);
-  at::Tensor energy = at::empty({count}, states.options());
-  at::Tensor gradient = at::empty_like(states);
-  if (count > 0) engine_->evaluate(states, energy, gradient);
-  return energy.to(at::kCPU);
+  const std::int64_t active = bank_.active_per_shard() * shards_.count;
+  const std::int64_t room =
+      states_at_once(active, bank_.state().numel() / bank_.local_count(), context_.device);
+  return energies_of(*engine_, bank_.state().narrow(0, 0, count),
+                     {.most = std::min(room, engine_->largest_batch()),
+                      .group = fixed_batches() ? bank_.chains_per_shard() : 0})
+      .to(at::kCPU);
 }
 
 }  // namespace stanley

@@ -2,10 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <deque>
 #include <memory>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "chains/bank.hpp"
@@ -39,10 +37,14 @@ struct TrainerContext {
 /// of files; its state crosses as named plain arrays.
 class Trainer {
  public:
-  /// Collective. A training at iteration 0, rolled back `attempt` times: each brings new noise and
-  /// half the learning rate. `dataset` and the context's objects must outlive it.
+  /// Collective. A training that was rolled back `attempt` times: each brings new noise and half
+  /// the learning rate. Its chains have no states before begin() or restore(). `dataset` and the
+  /// context's objects must outlive it.
   Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context,
           std::uint32_t attempt = 0);
+
+  /// Gives each chain its start state: a training at iteration 0.
+  void begin();
 
   /// Collective. One iteration: K chain steps of the active chains, one data batch, one reduction,
   /// one weight update.
@@ -50,8 +52,7 @@ class Trainer {
 
   std::int64_t iteration() const { return iteration_; }
 
-  /// The state that a checkpoint keeps, apart from progress(). On a GPU these are host copies of
-  /// this moment; after filling them call restore().
+  /// The state that a checkpoint keeps, apart from progress().
   std::vector<ArrayView> arrays();
   Progress progress() const;
   /// Takes over arrays() that were filled in place, and the progress beside them.
@@ -64,14 +65,14 @@ class Trainer {
   at::Tensor chain_energies(std::int64_t count);
 
  private:
-  ChainStatistics move_chains(ChainBatch& chains);
   EnergySums weight_gradient(const at::Tensor& data, const at::Tensor& chains);
   at::Tensor data_batch() const;
   double noise_energy() const;
   ChainBatch noise_probes(std::int64_t first_shard, std::int64_t shards) const;
   void load_weights();
   std::int64_t gradient_parts() const;
-  at::Tensor& host(at::Tensor& tensor);
+  /// Whether numbers depend on a batch that must then not depend on the number of ranks.
+  bool fixed_batches() const;
 
   Config config_;
   TrainerContext context_;
@@ -94,8 +95,6 @@ class Trainer {
   std::int64_t chain_steps_ = 0;   // of each visit so far: K for every iteration
   std::int64_t samples_seen_ = 0;  // data samples drawn so far, over all ranks
   GapStatistics gap_;
-  /// A GPU's tensors and their copies behind arrays(). A deque: references to elements stay.
-  std::deque<std::pair<at::Tensor, at::Tensor>> host_copies_;
 };
 
 }  // namespace stanley

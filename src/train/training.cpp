@@ -295,17 +295,21 @@ class Training {
 
   /// Collective. A trainer of the present attempt, at the checkpoint's iteration if there is one.
   void take_up(const CheckpointHeader* header, Sharding sharding) {
+    trainer_.reset();  // two banks may not have room
     trainer_ = std::make_unique<Trainer>(
         config_, dataset_,
         TrainerContext{world_, *reducer_, setup_->torch_device, setup_->precision, activity_,
                        setup_->energy_file.bytes},
         attempt_);
     guard_.emplace(config_.guard, healthy_);
-    if (header == nullptr) return;
-    const std::vector<ArrayView> arrays = trainer_->arrays();
-    check_arrays(*header, arrays, sharding);
-    activity_.enter("reading a checkpoint");
-    read_checkpoint(world_, *header, arrays, sharding, file_options_);
+    if (header == nullptr) return trainer_->begin();
+    {
+      Filling filling(trainer_->arrays());
+      check_arrays(*header, filling.arrays(), sharding);
+      activity_.enter("reading a checkpoint");
+      read_checkpoint(world_, *header, filling.arrays(), sharding, file_options_);
+      filling.finish();
+    }
     const Progress progress = progress_of(*header, config_, sharding == Sharding::any);
     trainer_->restore(progress);
     reached_ = iteration();

@@ -120,6 +120,7 @@ TrainingMeasure measure_training(const Config& config, const Dataset& dataset, s
   Trainer trainer(config, dataset,
                   {session.world(), *reducer, setup.torch_device, setup.precision, activity,
                    setup.energy_file.bytes});
+  trainer.begin();
   for (std::int64_t i = 0; i < warmup; ++i) trainer.iterate();
   TrainingMeasure result{.warmup = warmup, .iterations = iterations};
   measure_iterations(trainer, session, result);

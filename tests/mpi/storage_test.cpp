@@ -355,6 +355,40 @@ TEST_F(StorageMpi, TransfersThatWouldNotBeCollectiveAreFound) {
             std::string::npos);
 }
 
+TEST_F(StorageMpi, ARowThatIsLargerThanASliceGoesInPieces) {
+  // Each rank has another number of rows, of 7 × 3 numbers or 168 bytes.
+  const std::int64_t rank = world().rank(), own = rank + 1, first = rank * (rank + 1) / 2;
+  const std::int64_t total = world().size() * (world().size() + 1) / 2;
+  std::vector<std::int64_t> values(static_cast<std::size_t>(own * 21));
+  std::iota(values.begin(), values.end(), first * 21);
+  for (const std::size_t bytes : {std::size_t{10}, std::size_t{50}, std::size_t{100},
+                                  std::size_t{167}, std::size_t{168}, std::size_t{400}}) {
+    const std::string path = directory_ + "/rows.h5";
+    alone([&] {
+      auto made = hdf5::File::create(path);
+      hdf5::make_dataset(made, "x", ElementType::int64, {total, 7, 3}, {1, 2, 3});
+      made.close();
+    });
+    int told = 0;
+    const hdf5::Slicing slicing{.unit_within = 2, .progressed = [&] { ++told; }, .bytes = bytes};
+    auto file = hdf5::File::open_shared(world(), path, hdf5::Mode::write, {});
+    hdf5::write_rows(world(), hdf5::Dataset(file, "x"), {first, own}, values.data(), slicing);
+    file.close();
+    // Two indices of the second dimension, or as many as fit: an even number, or all.
+    const std::int64_t pieces = bytes < 96 ? 4 : 2, most = world().size();
+    EXPECT_EQ(told, bytes < 168 ? most * pieces : bytes == 168 ? most : (most + 1) / 2);
+    world().barrier();
+    file = hdf5::File::open_shared(world(), path, hdf5::Mode::read, {});
+    std::vector<std::int64_t> found(values.size());
+    const hdf5::Dataset x(file, "x");
+    hdf5::read_rows(world(), x, {first, own}, found.data(), slicing);
+    EXPECT_EQ(found, values);
+    EXPECT_EQ(hdf5::digest_rows(world(), x, {first, own}, 1, slicing),
+              digest_parts(std::as_bytes(std::span(values)), own));
+    file.close();
+  }
+}
+
 TEST_F(StorageMpi, RetentionKeepsWhatItShould) {
   State state;
   FileOptions options{.hints = {{"collective_buffering", "true"}, {"cb_nodes", "1"}}};

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
@@ -67,6 +68,21 @@ TEST(Chains, EachShardVisitsItsChainsOnceInAPass) {
     }
   }
   for (const std::int64_t age : chains.ages()) EXPECT_EQ(age, 3 * 5);
+}
+
+TEST(Chains, StartInPlaceAndInBlocks) {
+  // 4 MiB for each state: no second bank, not even for a moment.
+  Bank chains({.total = 20, .active = 2, .shards = 2}, {1024, 1024}, {2, 0, 2}, 3, 0, at::kCPU);
+  const auto* first = chains.state().const_data_ptr<float>();
+  std::vector<std::int64_t> ids;
+  chains.start_all([&](ChainBatch& batch, std::int64_t iteration) {
+    EXPECT_EQ(iteration, 0);
+    EXPECT_LE(batch.state.numel() * 4, 64 << 20);
+    EXPECT_EQ(batch.state.const_data_ptr<float>(), first + (ids.size() << 20));
+    for (const std::int64_t id : ids_of(batch)) ids.push_back(id);
+  });
+  EXPECT_EQ(ids.size(), 20U);
+  EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
 }
 
 TEST(Chains, SeedAndAttemptChangeTheOrder) {

@@ -106,7 +106,8 @@ TEST(Resume, ConfigurationsOfOtherReleasesAreReadAsFarAsTheyGo) {
   EXPECT_NE(message.find("sampler.type"), std::string::npos) << message;
   EXPECT_NE(message.find("use the one that wrote it"), std::string::npos) << message;
   EXPECT_NE(message.find("9.9"), std::string::npos) << message;
-  failure_of([&] { stored_config(header_of(plain()), {"sampler.type=hmc"}); }, ExitCode::configuration);
+  failure_of([&] { stored_config(header_of(plain()), {"sampler.type=hmc"}); },
+             ExitCode::configuration);
 }
 
 }  // namespace

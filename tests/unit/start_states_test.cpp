@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -116,29 +117,66 @@ TEST(StartStates, TheGaussianHasTheMomentsOfTheData) {
   EXPECT_NEAR(found[0][1].item<double>(), cross, 4.42 * std::sqrt((both + cross * cross) / n));
 }
 
-/// Two classes of 1 x 1 x 1 images, the bytes 51 and 204, without names for them.
-TEST(StartStates, TheGaussianIsOfOneClass) {
+/// A data file of images of 1 × side × side, half of them of each of two classes without names.
+Dataset two_classes(Config& config, const std::vector<std::uint8_t>& images, std::int64_t side) {
   std::string directory = (fs::temp_directory_path() / "stanley-start-XXXXXX").string();
-  ASSERT_NE(mkdtemp(directory.data()), nullptr);
-  Config config = config_of(StartType::data_gaussian);
+  EXPECT_NE(mkdtemp(directory.data()), nullptr);
   config.data.type = DataType::file;
   config.data.path = directory + "/images.h5";
-  {
-    auto file = hdf5::File::create(config.data.path);
-    std::vector<std::uint8_t> images{51, 204, 51, 204, 51, 204};
-    std::vector<std::int64_t> labels{0, 1, 0, 1, 0, 1};
-    hdf5::make_dataset(file, "train/images", ElementType::uint8, {6, 1, 1, 1})
-        .write_all(images.data());
-    hdf5::make_dataset(file, "train/labels", ElementType::int64, {6}).write_all(labels.data());
-    hdf5::write_attribute(hdf5::open_object(file, "/").id(), "schema_version", std::string("1.0"));
-    file.close();
-  }
-  const Dataset data = load(config);
+  const std::int64_t count = static_cast<std::int64_t>(images.size()) / (side * side);
+  std::vector<std::int64_t> labels(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int64_t>(i % 2);
+  auto file = hdf5::File::create(config.data.path);
+  hdf5::make_dataset(file, "train/images", ElementType::uint8, {count, 1, side, side})
+      .write_all(images.data());
+  hdf5::make_dataset(file, "train/labels", ElementType::int64, {count}).write_all(labels.data());
+  hdf5::write_attribute(hdf5::open_object(file, "/").id(), "schema_version", std::string("1.0"));
+  file.close();
+  Dataset data = load(config);
   fs::remove_all(directory);
+  return data;
+}
+
+TEST(StartStates, TheGaussianIsOfOneClass) {
+  Config config = config_of(StartType::data_gaussian);
+  const Dataset data = two_classes(config, {51, 204, 51, 204, 51, 204}, 1);
   // The classes' Gaussians have the standard deviation 0.01 around −0.6 and 0.6.
   const at::Tensor x = starts(config, data, 1000);
   EXPECT_LT((x.abs() - 0.6).abs().max().item<double>(), 0.06);
   EXPECT_NEAR((x > 0).to(at::kDouble).sum().item<double>(), 500, 4.42 * std::sqrt(250.0));
+}
+
+TEST(StartStates, TheGaussiansNumbersDependOnNoOtherChainNorOnThreads) {
+  Config config = config_of(StartType::data_gaussian);
+  constexpr std::int64_t side = 9;  // of 81 elements, no whole number of vectors
+  std::vector<std::uint8_t> images(40 * side * side);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    images[i] = static_cast<std::uint8_t>(i * 7919 >> 3);
+  }
+  const Dataset data = two_classes(config, images, side);
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(3);
+  const at::Tensor all = starts(config, data, 400);
+  omp_set_num_threads(1);
+  for (const std::int64_t size : {1, 7, 57, 200}) {
+    for (std::int64_t first = 0; first + size <= 400; first += std::max<std::int64_t>(size, 40)) {
+      EXPECT_TRUE(at::equal(starts(config, data, size, 0, first), all.narrow(0, first, size)));
+    }
+  }
+  omp_set_num_threads(threads);
+}
+
+TEST(StartStates, GaussiansAreFittedForTheFirstChainThatStarts) {
+  Config config = config_of(StartType::data_gaussian);
+  const Dataset data = two_classes(config, {51, 204, 51, 204, 51, 204}, 1);
+  int told = 0;
+  const StartState start = make_start_state(config, data, 0, [&] { ++told; });
+  EXPECT_EQ(told, 0);
+  ChainBatch batch{at::zeros({5, 1, 1, 1}), at::arange(5, at::kLong)};
+  start(batch, 0);
+  EXPECT_EQ(told, 3);  // two classes and a batch
+  start(batch, 1);
+  EXPECT_EQ(told, 4);
 }
 
 TEST(StartStates, DependOnChainAndIterationAlone) {

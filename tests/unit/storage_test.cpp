@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -55,6 +56,36 @@ TEST(StorageArray, SnapshotStaysStill) {
   EXPECT_EQ(static_cast<const float*>(copy.data)[3], 4);
 }
 
+/// An array that lies where only its functions reach it.
+ArrayView on_device(std::vector<float>& memory) {
+  ArrayView view{.name = "x", .shape = {static_cast<std::int64_t>(memory.size())}};
+  const std::size_t bytes = memory.size() * sizeof(float);
+  view.copy_out = [&memory, bytes](void* to) { std::memcpy(to, memory.data(), bytes); };
+  view.copy_in = [&memory, bytes](const void* from) { std::memcpy(memory.data(), from, bytes); };
+  return view;
+}
+
+TEST(StorageArray, SnapshotTakesWhatLiesOnADevice) {
+  std::vector<float> memory{1, 2, 3};
+  Snapshot snapshot;
+  snapshot.take({on_device(memory)});
+  memory.assign(3, 0);
+  const ArrayView& copy = snapshot.arrays().at(0);
+  EXPECT_EQ(static_cast<const float*>(copy.data)[2], 3);
+  EXPECT_FALSE(copy.copy_out || copy.copy_in);
+}
+
+TEST(StorageArray, FillingReachesTheDeviceInTheEnd) {
+  std::vector<float> memory{1, 2}, host{3, 4};
+  Filling filling({on_device(memory), {.name = "y", .shape = {2}, .data = host.data()}});
+  EXPECT_EQ(filling.arrays()[1].data, host.data());
+  static_cast<float*>(filling.arrays()[0].data)[0] = 5;
+  static_cast<float*>(filling.arrays()[0].data)[1] = 6;
+  EXPECT_EQ(memory, (std::vector<float>{1, 2}));
+  filling.finish();
+  EXPECT_EQ(memory, (std::vector<float>{5, 6}));
+}
+
 TEST(StorageDigest, PiecesMakeTheSameDigestsAsTheWhole) {
   std::vector<std::byte> bytes(1200);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7);
@@ -75,6 +106,9 @@ TEST(StorageChunks, AreLargeButNeverCrossAShard) {
   EXPECT_EQ(chunk_shape({2048, 20, 1, 32, 32}, 256, 4), (Shape{256, 8, 1, 32, 32}));
   // 12 KiB a chain: 682 would fit, 512 is the most of those that divide a shard.
   EXPECT_EQ(chunk_shape({4096, 3, 3, 32, 32}, 1024, 4), (Shape{512, 1, 3, 32, 32}));
+  // 8 MB of draws for each chain, which are moved together: few chains, many draws.
+  EXPECT_EQ(chunk_shape({2048, 2000, 1, 32, 32}, 256, 4), (Shape{8, 256, 1, 32, 32}));
+  EXPECT_EQ(chunk_shape({2048, 50000, 1, 32, 32}, 256, 4), (Shape{1, 2048, 1, 32, 32}));
   // Fewer chains in the file than in a shard.
   EXPECT_EQ(chunk_shape({64, 1, 1, 32, 32}, 256, 4), (Shape{64, 1, 1, 32, 32}));
   // One state is larger than a chunk: it is cut along its channels.
@@ -82,6 +116,54 @@ TEST(StorageChunks, AreLargeButNeverCrossAShard) {
 }
 
 // --- checkpoints --------------------------------------------------------------------------------
+
+/// One rank that counts what would be messages.
+class Counting final : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void barrier() override { ++calls; }
+  using Communicator::broadcast;
+  void broadcast(std::span<std::byte>, int) override { ++calls; }
+  void sum(std::span<double>) override { ++calls; }
+  void sum(std::span<float>) override { ++calls; }
+  void sum(std::span<std::int64_t>) override { ++calls; }
+  using Communicator::max;
+  void max(std::span<double>) override { ++calls; }
+  double min(double value) override { return ++calls, value; }
+  std::vector<std::string> all_gather(const std::string& text) override {
+    return ++calls, std::vector{text};
+  }
+  void all_gather(std::span<const float>, std::span<float>, std::span<const int>) override {}
+  void all_to_all(std::span<const float>, std::span<const int>, std::span<float>,
+                  std::span<const int>, Exchange) override {}
+  std::unique_ptr<Communicator> duplicate(Waiting) const override { return nullptr; }
+
+  int calls = 0;
+
+ private:
+  void abort_all(ExitCode) const override {}
+};
+
+TEST_F(Storage, ReplicatedArraysTakeNoCollectiveCalls) {
+  const auto calls_of = [&](int arrays) {
+    std::vector<float> values(64);
+    CheckpointContents contents{.iteration = arrays,
+                                .progress = {{"iteration", std::int64_t{arrays}}}};
+    for (int i = 0; i < arrays; ++i) {
+      contents.arrays.push_back(
+          {.name = "parameters/" + std::to_string(i), .shape = {64}, .data = values.data()});
+    }
+    Counting counting;
+    write_checkpoint(counting, directory_, contents, {});
+    const CheckpointHeader header =
+        verify_checkpoint(counting, checkpoint_path(directory_, arrays), {});
+    EXPECT_EQ(header.arrays.size(), static_cast<std::size_t>(arrays));
+    read_checkpoint(counting, header, contents.arrays, Sharding::same, {});
+    return counting.calls;
+  };
+  EXPECT_EQ(calls_of(300), calls_of(1));
+}
 
 TEST_F(Storage, CheckpointNeedsNoMpi) {
   std::vector<float> weight{1, 2, 3};

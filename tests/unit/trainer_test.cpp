@@ -31,11 +31,13 @@ Config tiny() {
 
 /// A trainer of one rank and what it needs.
 struct Training {
-  explicit Training(const Config& config)
+  explicit Training(const Config& config, bool begins = true)
       : communicator(make_local_communicator()),
         reducer(make_reducer(*communicator, Transport::mpi, Summation::plain)),
         dataset(Dataset::load(config.data, config.run.seed, *communicator)),
-        trainer(config, dataset, {*communicator, *reducer, cpu, Precision::float32, activity}) {}
+        trainer(config, dataset, {*communicator, *reducer, cpu, Precision::float32, activity}) {
+    if (begins) trainer.begin();
+  }
 
   /// The rows of metrics.csv of so many iterations, without the eight columns that are clocks.
   std::vector<std::string> iterate(int count) {
@@ -104,7 +106,8 @@ TEST(Trainer, RestoredArraysGoOnBitForBit) {
     const Progress progress = whole.trainer.progress();
     const std::vector<std::string> rows = whole.iterate(5);
 
-    Training resumed(config);
+    Training resumed(config, false);
+    EXPECT_EQ(resumed.activity.progress(), 0);  // no chain was started in vain
     const std::vector<ArrayView> arrays = resumed.trainer.arrays();
     ASSERT_EQ(arrays.size(), kept.size());
     for (std::size_t i = 0; i < arrays.size(); ++i) {
@@ -165,6 +168,12 @@ TEST(Trainer, SchedulesEndWhereTheRunWasPlannedToEnd) {
   progress["schedule_end"] = std::int64_t{10};
   raised.trainer.restore(progress);
   EXPECT_EQ(raised.iterate(6), rows);
+}
+
+TEST(Trainer, TellsOfTheChainsThatItStarts) {
+  Training training(trainings()[3], false);
+  training.trainer.begin();
+  EXPECT_EQ(training.activity.progress(), 2);  // one Gaussian, one block
 }
 
 TEST(Trainer, ArraysAreThoseOfACheckpoint) {

@@ -1,0 +1,75 @@
+#include "sampler/pieces.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace stanley {
+namespace {
+
+class PiecewiseTransition final : public Transition {
+ public:
+  PiecewiseTransition(const Pieces& pieces,
+                      const std::function<std::unique_ptr<Transition>()>& make)
+      : pieces_(pieces), whole_(make()), rest_(make()) {}
+
+  ChainStatistics advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
+                          std::int64_t steps) override {
+    const std::int64_t states = batch.state.size(0);
+    std::vector<at::Tensor> statistics;
+    std::int64_t largest = 0;
+    pieces_.for_each(states, [&](std::int64_t first, std::int64_t count) {
+      if (first == 0) largest = count;
+      // Each keeps buffers for one number of chains, and perhaps a graph.
+      Transition& transition = count == largest ? *whole_ : *rest_;
+      ChainBatch piece{batch.state.narrow(0, first, count), batch.ids.narrow(0, first, count)};
+      statistics.push_back(transition.advance(engine, piece, first_step, steps).of_chains);
+    });
+    if (statistics.size() == 1) return {statistics.front()};
+    return {at::cat(statistics, 1)};
+  }
+
+ private:
+  Pieces pieces_;
+  std::unique_ptr<Transition> whole_, rest_;
+};
+
+}  // namespace
+
+void Pieces::for_each(std::int64_t states,
+                      const std::function<void(std::int64_t, std::int64_t)>& piece) const {
+  for (std::int64_t first = 0; first < states;) {
+    const std::int64_t end = group > 0 ? std::min(states, (first / group + 1) * group) : states;
+    const std::int64_t count = std::min(most, end - first);
+    piece(first, count);
+    first += count;
+  }
+}
+
+std::int64_t states_at_once(std::int64_t active, std::int64_t dimension, at::Device device) {
+  const std::int64_t elements = std::int64_t{1} << (device.is_cpu() ? 22 : 18);
+  return std::max({active, elements / dimension, std::int64_t{1}});
+}
+
+std::unique_ptr<Transition> make_piecewise_transition(
+    const Pieces& pieces, const std::function<std::unique_ptr<Transition>()>& make) {
+  return std::make_unique<PiecewiseTransition>(pieces, make);
+}
+
+at::Tensor energies_of(GradientEngine& engine, const at::Tensor& states, const Pieces& pieces) {
+  const c10::NoGradGuard no_gradient;
+  at::Tensor energies = at::empty({states.size(0)}, states.options());
+  at::Tensor gradients;
+  pieces.for_each(states.size(0), [&](std::int64_t first, std::int64_t count) {
+    const at::Tensor piece = states.narrow(0, first, count);
+    if (first == 0) gradients = at::empty_like(piece);  // none is larger than the first
+    at::Tensor energy = energies.narrow(0, first, count);
+    at::Tensor gradient = gradients.narrow(0, 0, count);
+    engine.evaluate(piece, energy, gradient);
+  });
+  return energies;
+}
+
+}  // namespace stanley
