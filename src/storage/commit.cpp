@@ -59,7 +59,7 @@ void reserve(const std::string& part, const std::string& path, std::int64_t byte
   throw Error(ExitCode::input_output,
               full ? "no space: " + path + " needs " + megabytes + " MB in " + directory_of(path) +
                          " (" + std::strerror(status) + ")"
-                   : "cannot reserve space for " + path + ": " + std::strerror(status));
+                   : "cannot reserve space for " + path + ": " + system_reason(status));
 }
 
 void create_part(const FileRequest& request, const std::string& part) {
@@ -70,7 +70,7 @@ void create_part(const FileRequest& request, const std::string& part) {
   file.close();
   struct stat state {};
   if (::stat(part.c_str(), &state) != 0) {
-    throw Error(ExitCode::input_output, "cannot read " + part + ": " + std::strerror(errno));
+    throw Error(ExitCode::input_output, "cannot read " + part + ": " + system_reason(errno));
   }
   reserve(part, request.path, state.st_size);
 }
@@ -79,11 +79,14 @@ void create_part(const FileRequest& request, const std::string& part) {
 /// finds little left.
 class EarlyWriteback {
  public:
-  explicit EarlyWriteback(const std::string& path) : file_(path, O_RDWR) {}
-  /// Advice: what fails here, fsync tells.
+  explicit EarlyWriteback(const std::string& path) : path_(path), file_(path, O_RDWR) {}
+  /// Advice: what fails here, finish() tells.
   void start() const { ::sync_file_range(file_.number(), 0, 0, SYNC_FILE_RANGE_WRITE); }
+  /// Before MPI does the same, which has no words for what the system says.
+  void finish() const { bring_to_disk(file_.number(), path_); }
 
  private:
+  std::string path_;
   Descriptor file_;
 };
 
@@ -100,7 +103,7 @@ void open_everywhere(const std::string& part, std::optional<EarlyWriteback>& fil
 void rename_to(const std::string& from, const std::string& to) {
   if (std::rename(from.c_str(), to.c_str()) == 0) return;
   throw Error(ExitCode::input_output,
-              "cannot rename " + from + " to " + to + ": " + std::strerror(errno));
+              "cannot rename " + from + " to " + to + ": " + system_reason(errno));
 }
 
 void move_link(const std::string& link, const std::string& path, const std::string& job) {
@@ -160,6 +163,7 @@ void write_part(Communicator& communicator, const FileRequest& request, const Fi
       writeback->start();
       if (options.progressed) options.progressed();
     });
+    if (communicator.size() > 1) writeback->finish();
     file.flush();
     file.close();
   });
