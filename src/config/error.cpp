@@ -5,6 +5,13 @@
 #include <system_error>
 
 namespace stanley {
+namespace {
+
+constexpr const char* bug_report =
+    "; please report this bug to those who gave you this program, with the command line, what "
+    "`stanley --version` says and the run's log.txt";
+
+}  // namespace
 
 Error as_error(const std::exception& exception) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
@@ -31,7 +38,7 @@ Error as_error(const std::exception& exception) {
     return {ExitCode::environment,
             "no memory or no process number is left for another thread; raise the limits (ulimit)"};
   }
-  return {ExitCode::bug, line + "; please report this bug"};
+  return {ExitCode::bug, line + bug_report};
 }
 
 }  // namespace stanley
