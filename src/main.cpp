@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <cctype>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
@@ -24,6 +25,35 @@ using stanley::Session;
 
 void say(const std::string& message) { std::cerr << "stanley: " << message << std::endl; }
 
+std::string upper_case(std::string text) {
+  for (char& letter : text) letter = static_cast<char>(std::toupper(letter));
+  return text;
+}
+
+/// "a configuration file"; without an article where an option takes many.
+std::string noun(const CLI::Option& option) {
+  std::string text = option.get_description();
+  text[0] = static_cast<char>(std::tolower(text[0]));
+  return (option.get_items_expected_max() > 1 ? "" : "a ") + text;
+}
+
+/// What a command line lacks, and how it should look; as the parser has it where no command is.
+std::string what_is_missing(const CLI::App& app, const CLI::RequiredError& error) {
+  if (app.get_subcommands().empty()) return error.what();
+  const CLI::App& command = *app.get_subcommands().front();
+  std::string missing;
+  std::string usage = "stanley " + command.get_name();
+  for (const CLI::Option* option : command.get_options()) {
+    if (!option->get_required()) continue;
+    const bool positional = option->get_positional();
+    const std::string name = option->get_name(positional);
+    usage += ' ' + (positional ? upper_case(name) : name + " FILE");
+    if (option->count() > 0) continue;
+    missing += (missing.empty() ? "" : " and ") + noun(*option);
+  }
+  return "stanley " + command.get_name() + " wants " + missing + ": " + usage;
+}
+
 /// Reads the command line; the result is empty if there is nothing to run (help, version).
 Command parse(int argc, char** argv, bool leader) {
   CLI::App app{
@@ -47,10 +77,11 @@ Command parse(int argc, char** argv, bool leader) {
   } catch (const CLI::ParseError& error) {
     const std::vector<std::string> unknown = app.remaining();
     const bool no_command = app.get_subcommands().empty() && !unknown.empty();
-    throw Error(
-        ExitCode::configuration,
-        (no_command ? "there is no command '" + unknown.front() + "'" : std::string(error.what())) +
-            "; see stanley --help, or stanley COMMAND --help");
+    std::string what = error.what();
+    if (no_command) what = "there is no command '" + unknown.front() + "'";
+    const auto* required = dynamic_cast<const CLI::RequiredError*>(&error);
+    if (required != nullptr && !no_command) what = what_is_missing(app, *required);
+    throw Error(ExitCode::configuration, what + "; see stanley --help, or stanley COMMAND --help");
   }
   return command;
 }

@@ -15,4 +15,5 @@ step "build"
 build all
 
 step "tests"
-exec ctest --preset release --output-on-failure --parallel "$(processors)" "$@"
+ctest --preset release --output-on-failure --parallel "$(processors)" "$@" 2>&1 |
+  .deps/venv/bin/python -B tests/skipped.py .build/release/Testing/Temporary/LastTest.log

@@ -166,6 +166,17 @@ class TreeBuilder : public YAML::EventHandler {
   int values_{0};
 };
 
+/// The first line, counted from 1, that a tab indents, of the first `lines`; 0: none.
+int tab_indented(const std::string& text, int lines) {
+  std::istringstream stream(text);
+  std::string line;
+  for (int number = 1; number <= lines && std::getline(stream, line); ++number) {
+    const std::size_t tab = line.find_first_not_of(' ');
+    if (tab != std::string::npos && line[tab] == '\t') return number;
+  }
+  return 0;
+}
+
 /// The one document in `text`; none, with the reason in `problems`, if there isn't exactly one.
 std::optional<Value> parse_yaml(const std::string& text, const std::string& path,
                                 int override_index, Problems& problems) {
@@ -181,7 +192,13 @@ std::optional<Value> parse_yaml(const std::string& text, const std::string& path
     while (builder.documents() < 2 && parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    problems.add(builder.place_of(error.mark), path, "not YAML: " + error.msg);
+    // The parser tells what comes of a tab, not the tab.
+    const int tab = tab_indented(text, error.mark.line + 1);
+    problems.add(builder.place_of(error.mark), path,
+                 tab == 0 ? "not YAML: " + error.msg
+                          : fmt::format("not YAML: line {} is indented by a tab: YAML takes "
+                                        "spaces alone",
+                                        tab));
     return std::nullopt;
   }
   if (builder.documents() > 1) {

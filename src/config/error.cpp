@@ -11,6 +11,10 @@
 namespace stanley {
 namespace {
 
+constexpr const char* bug_report =
+    "; please report this bug to those who gave you this program, with the command line, what "
+    "`stanley --version` says and the run's log.txt";
+
 /// The text after `beginning` up to `end` or the text's end; empty if there is no such beginning.
 std::string between(const std::string& text, const std::string& beginning, const std::string& end) {
   const std::size_t found = text.find(beginning);
@@ -96,7 +100,7 @@ Error as_error(const std::exception& exception) {
     return {ExitCode::environment,
             "no memory or no process number is left for another thread; raise the limits (ulimit)"};
   }
-  return {ExitCode::bug, line + "; please report this bug"};
+  return {ExitCode::bug, line + bug_report};
 }
 
 }  // namespace stanley

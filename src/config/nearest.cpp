@@ -24,6 +24,47 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+/// The words between underscores.
+std::vector<std::string_view> words_of(std::string_view name) {
+  std::vector<std::string_view> words;
+  for (;;) {
+    const std::size_t end = name.find('_');
+    words.push_back(name.substr(0, end));
+    if (end == std::string_view::npos) return words;
+    name.remove_prefix(end + 1);
+  }
+}
+
+/// Is one short for the other: "lr" or "rate" for "learning_rate"?
+bool abbreviates(std::string_view brief, std::string_view name) {
+  const std::vector<std::string_view> words = words_of(name);
+  if (words.size() == 1) return false;
+  std::string initials;
+  for (const std::string_view word : words) initials += word.substr(0, 1);
+  return brief == initials || std::find(words.begin(), words.end(), brief) != words.end();
+}
+
+// In halves of an edit.
+constexpr std::size_t per_edit = 2;
+constexpr std::size_t per_abbreviation = 3;
+constexpr std::size_t per_wrong_section = 2;
+constexpr std::size_t nothing_alike = 1000;
+
+std::size_t misspelling(std::string_view a, std::string_view b) {
+  const std::size_t edits = edit_distance(a, b);
+  return per_edit * edits + (edits < a.size() ? 0 : nothing_alike);
+}
+
+std::size_t name_distance(std::string_view a, std::string_view b) {
+  const bool brief = abbreviates(a, b) || abbreviates(b, a);
+  return std::min(misspelling(a, b), brief ? per_abbreviation : nothing_alike);
+}
+
+std::string_view section_of(std::string_view path) {
+  const std::size_t dot = path.rfind('.');
+  return dot == std::string_view::npos ? std::string_view() : path.substr(0, dot);
+}
+
 std::string_view last_name(std::string_view path) {
   const std::size_t dot = path.rfind('.');
   return dot == std::string_view::npos ? path : path.substr(dot + 1);
@@ -36,8 +77,9 @@ std::string nearest_path(const std::string& path, const std::vector<std::string>
   const std::string_view start = std::string_view(path).substr(0, 200);
   const auto distance = [start](const std::string& other) {
     // A right name in a wrong section costs one: a misspelt name in the right section wins a tie.
-    return std::min(edit_distance(start, other),
-                    edit_distance(last_name(start), last_name(other)) + 1);
+    return std::min(misspelling(start, other),
+                    name_distance(last_name(start), last_name(other)) +
+                        (section_of(start) == section_of(other) ? 0 : per_wrong_section));
   };
   std::size_t best = 0;
   std::size_t least = distance(known.at(0));

@@ -19,6 +19,7 @@
 #include "config/error.hpp"
 #include "run/owner.hpp"
 #include "run/unfinished.hpp"
+#include "storage/descriptor.hpp"
 #include "storage/folder.hpp"
 
 namespace stanley {
@@ -26,17 +27,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void write_all(int descriptor, const std::string& text, const std::string& path) {
-  const ssize_t written = ::write(descriptor, text.data(), text.size());
-  const bool synced = written == static_cast<ssize_t>(text.size()) && ::fsync(descriptor) == 0;
-  const int error = errno;
-  ::close(descriptor);
-  if (!synced) {
-    ::unlink(path.c_str());
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be written ({}){}", path, std::strerror(error),
-                            error == ENOSPC || error == EDQUOT ? "; free some space" : ""));
-  }
+/// Writes a new file and brings it to the disk, or leaves none.
+void write_new(const std::string& path, const std::string& text) {
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  int error = descriptor < 0 ? errno : write_whole(descriptor, text);
+  if (descriptor >= 0 && error == 0) error = synchronise(descriptor);
+  if (descriptor >= 0) ::close(descriptor);
+  if (error == 0) return;
+  if (descriptor >= 0) ::unlink(path.c_str());
+  throw Error(ExitCode::input_output,
+              fmt::format("{} can't be written ({})", path, system_reason(error)));
 }
 
 void make_directory(const std::string& path) {
@@ -272,12 +272,7 @@ void replace_file(const std::string& path, const std::string& text) {
   const std::string unfinished = path + ".part";
   // What a killed process left goes; a link that somebody put there is not followed.
   ::unlink(unfinished.c_str());
-  const int descriptor = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (descriptor < 0) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be written ({})", unfinished, std::strerror(errno)));
-  }
-  write_all(descriptor, text, unfinished);
+  write_new(unfinished, text);
   std::error_code error;
   fs::rename(unfinished, path, error);
   if (error) {

@@ -2,10 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <fstream>
 #include <sstream>
 #include <utility>
 
@@ -54,10 +55,8 @@ std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
           {"chain_steps_per_second", &R::chain_steps_per_second}};
 }
 
-Error failure(const std::string& path, const char* what) {
-  return {ExitCode::input_output,
-          fmt::format("{}: {}; check that the disk has room and that the directory can be written",
-                      path, what)};
+Error failure(const std::string& path, const char* what, int error) {
+  return {ExitCode::input_output, fmt::format("{}: {}: {}", path, what, system_reason(error))};
 }
 
 std::vector<std::string> cells(const std::string& line) {
@@ -83,6 +82,8 @@ std::string rearranged(const std::string& row, const std::vector<std::string>& o
 /// was cut off is dropped.
 std::string rows_up_to(const std::string& path, std::int64_t iteration, std::int64_t& last) {
   std::ifstream old(path);
+  // What can't be read must not be replaced.
+  if (!old && errno != ENOENT) throw failure(path, "the metrics can't be read", errno);
   std::string kept = metrics_heading();
   std::string heading, line;
   std::getline(old, heading);
@@ -95,6 +96,7 @@ std::string rows_up_to(const std::string& path, std::int64_t iteration, std::int
     last = row;
     kept += same ? line + '\n' : rearranged(line, names);
   }
+  if (old.bad()) throw failure(path, "the metrics can't be read", errno);
   return kept;
 }
 
@@ -114,20 +116,14 @@ std::string to_csv(const IterationRecord& record) {
 
 MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration) : path_(path) {
   replace_file(path, rows_up_to(path, iteration, last_kept_));
-  file_.open(path, std::ios::app);
-  if (!file_) throw failure(path, "the metrics can't be opened");
+  file_.emplace(path, O_WRONLY | O_APPEND);
 }
 
 void MetricsFile::append(const IterationRecord& record) {
-  file_ << to_csv(record) << std::flush;
-  if (!file_) throw failure(path_, "a row of the metrics can't be written");
+  const int error = write_whole(file_->number(), to_csv(record));
+  if (error != 0) throw failure(path_, "a row of the metrics can't be written", error);
 }
 
-void MetricsFile::sync() {
-  const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
-  if (descriptor >= 0) ::close(descriptor);
-  if (!synced) throw failure(path_, "the metrics can't be brought to the disk");
-}
+void MetricsFile::sync() { bring_to_disk(file_->number(), path_); }
 
 }  // namespace stanley

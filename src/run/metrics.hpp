@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "storage/descriptor.hpp"
 
 namespace stanley {
 
@@ -71,7 +73,7 @@ class MetricsFile {
  private:
   std::string path_;
   std::int64_t last_kept_ = 0;
-  std::ofstream file_;
+  std::optional<Descriptor> file_;
 };
 
 }  // namespace stanley

@@ -1,7 +1,6 @@
 #include "run/stop.hpp"
 
 #include <csignal>
-#include <ctime>
 
 #include "config/error.hpp"
 
@@ -12,9 +11,10 @@ namespace {
 volatile std::sig_atomic_t stop_requested = 0;
 volatile std::sig_atomic_t checkpoint_requested = 0;
 volatile std::time_t first_request = 0;
+std::time_t (*clock_of_requests)(std::time_t*) = std::time;
 
 void on_stop(int signal) {
-  const std::time_t now = std::time(nullptr);
+  const std::time_t now = clock_of_requests(nullptr);
   if (stop_requested == 0) {
     first_request = now;
     stop_requested = 1;
@@ -41,7 +41,8 @@ bool is_ignored(int signal) {
 
 }  // namespace
 
-void catch_signals() {
+void catch_signals(std::time_t (*clock)(std::time_t*)) {
+  clock_of_requests = clock;
   install(SIGUSR1, on_stop);
   install(SIGTERM, on_stop);
   install(SIGINT, on_stop);

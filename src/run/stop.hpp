@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ctime>
+
 namespace stanley {
 
 /// What a signal asked for (design, "Stop").
@@ -10,8 +12,8 @@ struct StopRequest {
 
 /// From now on USR1, TERM and INT ask for a stop and USR2 for a checkpoint; CONT does nothing. A
 /// second TERM or INT at least 5 s after the first request leaves at once. Call it before MPI_Init:
-/// a warning may come seconds after the start.
-void catch_signals();
+/// a warning may come seconds after the start. Seconds are those of `clock`.
+void catch_signals(std::time_t (*clock)(std::time_t*) = std::time);
 
 /// Lets signals end the process at once again, for commands that write nothing.
 void release_signals();

@@ -59,7 +59,7 @@ void reserve(const std::string& part, const std::string& path, std::int64_t byte
   throw Error(ExitCode::input_output,
               full ? "no space: " + path + " needs " + megabytes + " MB in " + directory_of(path) +
                          " (" + std::strerror(status) + ")"
-                   : "cannot reserve space for " + path + ": " + std::strerror(status));
+                   : "cannot reserve space for " + path + ": " + system_reason(status));
 }
 
 void create_part(const FileRequest& request, const std::string& part) {
@@ -70,7 +70,7 @@ void create_part(const FileRequest& request, const std::string& part) {
   file.close();
   struct stat state {};
   if (::stat(part.c_str(), &state) != 0) {
-    throw Error(ExitCode::input_output, "cannot read " + part + ": " + std::strerror(errno));
+    throw Error(ExitCode::input_output, "cannot read " + part + ": " + system_reason(errno));
   }
   reserve(part, request.path, state.st_size);
 }
@@ -79,23 +79,26 @@ void create_part(const FileRequest& request, const std::string& part) {
 /// finds little left.
 class EarlyWriteback {
  public:
-  explicit EarlyWriteback(const std::string& path) : file_(path, O_RDWR) {}
-  /// Advice: what fails here, fsync tells.
+  explicit EarlyWriteback(const std::string& path) : path_(path), file_(path, O_RDWR) {}
+  /// Advice: what fails here, finish() tells.
   void start() const { ::sync_file_range(file_.number(), 0, 0, SYNC_FILE_RANGE_WRITE); }
-  /// Waits for it piece by piece: a flush of the whole file would say nothing for minutes.
+  /// Waits for it piece by piece, since a flush of the whole file would say nothing for minutes;
+  /// and before MPI does the same, which has no words for what the system says.
   void finish(const Progressed& progressed) const {
     constexpr off64_t piece = off64_t{64} << 20;
     struct stat state {};
-    if (::fstat(file_.number(), &state) != 0) return;
-    for (off64_t at = 0; at < state.st_size; at += piece) {
+    const off64_t size = ::fstat(file_.number(), &state) == 0 ? state.st_size : 0;
+    for (off64_t at = 0; at < size; at += piece) {
       ::sync_file_range(
           file_.number(), at, piece,
           SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
       if (progressed) progressed();
     }
+    bring_to_disk(file_.number(), path_);
   }
 
  private:
+  std::string path_;
   Descriptor file_;
 };
 
@@ -112,7 +115,7 @@ void open_everywhere(const std::string& part, std::optional<EarlyWriteback>& fil
 void rename_to(const std::string& from, const std::string& to) {
   if (std::rename(from.c_str(), to.c_str()) == 0) return;
   throw Error(ExitCode::input_output,
-              "cannot rename " + from + " to " + to + ": " + std::strerror(errno));
+              "cannot rename " + from + " to " + to + ": " + system_reason(errno));
 }
 
 void publish(const FileRequest& request, const FileOptions& options, const std::string& part) {

@@ -4,12 +4,24 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <string>
+#include <string_view>
 
 #include "config/error.hpp"
 
 namespace stanley {
+
+/// The system's words for an error, and what to do where the disk is full.
+std::string system_reason(int error);
+
+/// Writes all of the text, in as many calls as the system takes for it. Returns 0, or errno.
+int write_whole(int descriptor, std::string_view text);
+
+/// Brings a file or a folder to the disk. Returns 0, or errno.
+int synchronise(int descriptor);
+
+/// The same of what is named `path`, with Error(input_output) if that fails.
+void bring_to_disk(int descriptor, const std::string& path);
 
 /// A file descriptor, closed when it goes. Error(input_output) if the file can't be opened.
 class Descriptor {
@@ -17,8 +29,8 @@ class Descriptor {
   Descriptor(const std::string& path, int flags)
       : number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
     if (number_ >= 0) return;
-    const std::string reason = std::strerror(errno);
-    throw Error(ExitCode::input_output, "cannot open " + path + ": " + reason);
+    const int error = errno;
+    throw Error(ExitCode::input_output, "cannot open " + path + ": " + system_reason(error));
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;

@@ -1,11 +1,8 @@
 #include "storage/folder.hpp"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 
@@ -19,10 +16,7 @@ namespace fs = std::filesystem;
 
 void synchronise(const std::string& path, int flags) {
   const Descriptor file(path, flags);
-  // EINVAL: a file system that has nothing to synchronise says so.
-  if (::fsync(file.number()) == 0 || errno == EINVAL) return;
-  throw Error(ExitCode::input_output,
-              "cannot bring " + path + " to the disk: " + std::strerror(errno));
+  bring_to_disk(file.number(), path);
 }
 
 }  // namespace

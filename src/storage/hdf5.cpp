@@ -39,6 +39,11 @@ Handle access_properties(const std::string& path, Mode mode) {
   H5Pset_libver_bounds(properties.id(), H5F_LIBVER_V18,
                        mode == Mode::write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
   H5Pset_fclose_degree(properties.id(), H5F_CLOSE_STRONG);
+  // File servers without locks refuse HDF5's. The owner file keeps a second writer out, and nothing
+  // is read before it has its final name.
+#if H5_VERSION_GE(1, 12, 1) || (H5_VERSION_GE(1, 10, 7) && !H5_VERSION_GE(1, 12, 0))
+  H5Pset_file_locking(properties.id(), false, true);
+#endif
   return properties;
 }
 

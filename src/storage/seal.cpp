@@ -155,8 +155,9 @@ void seal(const std::string& path) {
   std::string text(reinterpret_cast<const char*>(extents.data()), extents.size() * sizeof(Extent));
   text.append(reinterpret_cast<const char*>(&ending), sizeof(ending));
   const Descriptor out(path, O_WRONLY | O_APPEND);
-  if (::write(out.number(), text.data(), text.size()) == static_cast<ssize_t>(text.size())) return;
-  throw Error(ExitCode::input_output, "cannot write " + path + ": " + std::strerror(errno));
+  const int error = write_whole(out.number(), text);
+  if (error == 0) return;
+  throw Error(ExitCode::input_output, "cannot write " + path + ": " + system_reason(error));
 }
 
 Seal check_seal(const std::string& path) {

@@ -107,6 +107,18 @@ TEST(Config, UnknownKeyHasItsPlaceAndTheNearestKey) {
                        "test.yaml:2:23: sampler.threshold.quantil: unknown key; the nearest known "
                        "key is sampler.threshold.quantile"));
   EXPECT_TRUE(contains(refusal(good + "sampler.steps: 3\n"), "nest them"));
+  for (const auto& [meant, known] :
+       std::map<std::string, std::string>{{"optimizer: {lr: 0.1}", "optimizer.learning_rate"},
+                                          {"optimizer: {rate: 0.1}", "optimizer.learning_rate"},
+                                          {"sampler: {lr: 0.1}", "optimizer.learning_rate"},
+                                          {"sampler: {size: 3}", "sampler.step_size"},
+                                          {"sampler: {step: 3}", "sampler.steps"},
+                                          {"lr: 0.1", "optimizer.learning_rate"},
+                                          {"batch_size: 3", "data.batch"},
+                                          {"energy: {hidden_sizes: [3]}", "energy.hidden"},
+                                          {"optimizer: {clip: 3}", "optimizer.gradient_clip"}}) {
+    EXPECT_TRUE(contains(refusal(good + meant + "\n"), "nearest known key is " + known)) << meant;
+  }
   EXPECT_TRUE(contains(refusal(good + "<<: {run: {seed: 1}}\n"), "unknown key"));
 }
 
@@ -302,7 +314,19 @@ TEST(Config, TextsThatAreNoConfiguration) {
   EXPECT_TRUE(contains(refusal("just text\n"), "test.yaml:1:1: expected sections"));
   EXPECT_TRUE(contains(refusal("- a\n- b\n"), "test.yaml:1:1: expected sections"));
   EXPECT_TRUE(contains(refusal("run: {seed: 1\ndata: [\n"), "not YAML: "));
-  EXPECT_TRUE(contains(refusal("run:\n\tseed: 1\n"), "test.yaml:2:6: not YAML"));
+  const std::string tab = "is indented by a tab: YAML takes spaces alone";
+  for (const std::string text :
+       {"run:\n\tseed: 1\n", "run:\n  seed: 1\n\tname: x\n", "run:\n  \tseed: 1\n  name: x\n",
+        "run:\n  name: a\n  \tseed: 1\n", "run: {\n\tseed: 1]\n", "data:\n\t- 1\n"}) {
+    const int line =
+        static_cast<int>(std::count(
+            text.begin(), text.begin() + static_cast<std::ptrdiff_t>(text.find('\t')), '\n')) +
+        1;
+    EXPECT_TRUE(contains(refusal(text), "not YAML: line " + std::to_string(line) + " " + tab))
+        << text << refusal(text);
+  }
+  EXPECT_FALSE(contains(refusal("run: {seed: 1\n#\n\tdata: [\n"), "line 1 is"));
+  EXPECT_FALSE(contains(refusal("run: {seed:\t1]\n"), tab));
   EXPECT_TRUE(contains(refusal("run: *nothing\n"), "not YAML"));
   EXPECT_TRUE(
       contains(refusal(good + "---\nrun: {}\n"), "test.yaml:2:1: expected one YAML document"));

@@ -59,8 +59,12 @@ TEST(Agree, KeepsTheErrorAndNamesBugs) {
                 [&] { agree(*local, [] { throw Error(ExitCode::input_output, "no such file"); }); },
                 ExitCode::input_output),
             "no such file");
-  EXPECT_EQ(message_of([&] { agree(*local, [] { throw std::logic_error("oh"); }); }, ExitCode::bug),
-            "oh; please report this bug");
+  const std::string bug =
+      message_of([&] { agree(*local, [] { throw std::logic_error("oh"); }); }, ExitCode::bug);
+  EXPECT_TRUE(bug.starts_with("oh; please report this bug to ")) << bug;
+  for (const char* needed : {"the command line", "stanley --version", "log.txt"}) {
+    EXPECT_NE(bug.find(needed), std::string::npos) << bug;
+  }
   EXPECT_FALSE(message_of([&] { agree(*local, [] { throw 1; }); }, ExitCode::bug).empty());
 }
 

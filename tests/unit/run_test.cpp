@@ -172,9 +172,38 @@ TEST_F(Run, AFullDiskIsNoticed) {
       input_output_failure([&] { replace_file(directory_ + "/run.json", "{}"); });
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, old_handler);
-  EXPECT_NE(metrics.find("metrics.csv"), std::string::npos);
-  EXPECT_NE(record.find("run.json"), std::string::npos);
+  for (const auto& [said, file] : {std::pair(metrics, "metrics.csv"), {record, "run.json"}}) {
+    EXPECT_NE(said.find(file), std::string::npos) << said;
+    EXPECT_NE(said.find("File too large"), std::string::npos) << said;
+    EXPECT_EQ(said.find("free some space"), std::string::npos) << said;
+  }
   EXPECT_FALSE(fs::exists(directory_ + "/run.json"));
+}
+
+TEST_F(Run, ARowThatIsCutOffTellsWhy) {
+  const std::string path = directory_ + "/metrics.csv";
+  MetricsFile file(path, 0);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit limit = before;
+  limit.rlim_cur = fs::file_size(path) + 7;  // the system takes seven bytes of the row
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const std::string said = input_output_failure([&] { file.append(awkward(1)); });
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_NE(said.find("metrics.csv: a row of the metrics can't be written: File too large"),
+            std::string::npos)
+      << said;
+}
+
+TEST_F(Run, MetricsThatCannotBeReadAreNotReplaced) {
+  const std::string path = directory_ + "/metrics.csv";
+  fs::create_directory(path);
+  const std::string said = input_output_failure([&] { MetricsFile(path, 3); });
+  EXPECT_NE(said.find("metrics.csv: the metrics can't be read: Is a directory"), std::string::npos)
+      << said;
+  EXPECT_TRUE(fs::is_directory(path));
 }
 
 TEST_F(Run, NobodysLinkIsFollowed) {
@@ -469,30 +498,29 @@ TEST(RunStop, ContinueDoesNothing) {
             0);
 }
 
+std::time_t seconds_now = 0;
+std::time_t seconds_of_the_test(std::time_t*) { return seconds_now; }
+
+/// The exit code where USR1 is followed, `seconds` later, by another signal.
+int after_usr1(int signal, std::time_t seconds) {
+  return in_child([=] {
+    catch_signals(seconds_of_the_test);
+    raise(SIGUSR1);
+    seconds_now += seconds;
+    raise(signal);
+    return take_request().stop;
+  });
+}
+
 TEST(RunStop, LeavingAtOnceTakesASecondSignalSecondsLater) {
   // Slurm sends USR1 and then TERM within a moment: that is one request.
-  EXPECT_EQ(in_child([] {
-              raise(SIGUSR1);
-              raise(SIGTERM);
-              raise(SIGTERM);
-              return take_request().stop;
-            }),
-            0);
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
-  EXPECT_EQ(in_child([&ends] {
-              raise(SIGUSR1);
-              sleep(6);
-              raise(SIGUSR1);  // a warning never ends a run
-              if (write(ends[1], "x", 1) != 1) return false;
-              raise(SIGTERM);
-              return true;
-            }),
-            85);
-  close(ends[1]);
-  char letter = 0;
-  EXPECT_EQ(read(ends[0], &letter, 1), 1) << "the second USR1 ended the run";
-  close(ends[0]);
+  for (const int signal : {SIGTERM, SIGINT}) {
+    EXPECT_EQ(after_usr1(signal, 0), 0);
+    EXPECT_EQ(after_usr1(signal, 4), 0);
+    EXPECT_EQ(after_usr1(signal, 5), 85);
+    EXPECT_EQ(after_usr1(signal, 3600), 85);
+  }
+  EXPECT_EQ(after_usr1(SIGUSR1, 3600), 0) << "a warning never ends a run";
 }
 
 }  // namespace
