@@ -44,7 +44,7 @@ std::vector<Key> keys_of(RunConfig& run) {
       {"run.device", "what chains and network run on; auto takes the GPU where there is one",
        choice(run.device)},
       {"run.precision",
-       "arithmetic of the chains' network; auto takes bfloat16 on GPUs and processors with AMX",
+       "arithmetic of the chains' network; auto takes bfloat16 where all ranks have GPUs or AMX",
        choice(run.precision)},
       {"run.reproducible",
        "bitwise the same result on every number of ranks (slower: fixed order of all sums)",
@@ -155,8 +155,9 @@ std::vector<Key> keys_of(Schedule& schedule) {
        above_up_to(0, 1)},
       {"optimizer.schedule.final", "share of the learning rate that is left at the end (cosine)",
        &schedule.final_factor, between(0, 1)},
-      {"optimizer.schedule.end", "iteration at which cosine ends; null: run.iterations",
-       &schedule.end, count()},
+      {"optimizer.schedule.end",
+       "iteration at which cosine ends; null: run.iterations of the first start", &schedule.end,
+       count()},
   };
 }
 

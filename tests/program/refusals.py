@@ -28,6 +28,10 @@ def untouched(directory):
     assert left <= {"log.txt", "run.json"} and not unfinished(directory)
 
 
+def no_gpu():
+    return not pathlib.Path("/proc/driver/nvidia").exists()
+
+
 def contents(directory):
     """The files of a run that a refused start must not change."""
     return {path: path.read_bytes() for path in pathlib.Path(directory).rglob("*")

@@ -14,7 +14,7 @@ import pytest
 from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
                      draws, ends, iterations_recorded, kill, launched, rows_so_far, run, spoils, train, trains,
                      unfinished)
-from refusals import LIMIT, mounted, refused, train_here, untouched
+from refusals import LIMIT, mounted, no_gpu, refused, train_here, untouched
 
 one_and_two = pytest.mark.parametrize("ranks", [1, 2])
 
@@ -150,10 +150,6 @@ def test_ranks_that_were_not_connected_speak_once(tmp_path):
 
 def test_one_task_of_slurm_is_no_mistake(tmp_path):
     ends(train_here(tmp_path, {"run.iterations": 1}, SLURM_STEP_NUM_TASKS="1", SLURM_PROCID="0"), 0)
-
-
-def no_gpu():
-    return not pathlib.Path("/proc/driver/nvidia").exists()
 
 
 @pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
