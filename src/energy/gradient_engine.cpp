@@ -1,10 +1,14 @@
 #include "energy/gradient_engine.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "energy/tile_product.hpp"
 
 namespace stanley {
+
+int GradientEngine::working_threads(std::int64_t) const { return at::get_num_threads(); }
+
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
