@@ -3,9 +3,12 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "energy/elementwise.hpp"
+#include "energy/state_blocks.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/weight_gradient.hpp"
 #include "energy/whole_blocks.hpp"
@@ -51,10 +54,44 @@ class BlockwiseWeightGradient : public WeightGradient {
 
   std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,
                                    const at::Tensor& slope, at::Tensor& energy) final {
-    const WholeBlocks blocks(block_, state, constant, slope);
-    add_up(blocks);
-    blocks.store_energies(energy);
-    return finish(sums_[0]);
+    std::vector<at::Tensor> result;
+    evaluate_parts(
+        1, state, constant, slope, energy,
+        [&](std::int64_t, const std::vector<at::Tensor>& gradients) { result = gradients; });
+    return result;
+  }
+
+  void evaluate_parts(std::int64_t parts, const at::Tensor& state, const at::Tensor& constant,
+                      const at::Tensor& slope, at::Tensor& energy,
+                      const WeightGradient::TakePart& take) final {
+    const std::int64_t size = state.size(0) / parts;
+    const std::int64_t slices = slices_of(blocks_of(size));
+    // Together: parts whose slices are as many for each thread.
+    const std::int64_t most = loop_threads() / std::gcd(loop_threads(), slices);
+    for (std::int64_t first = 0; first < parts; first += most) {
+      std::vector<WholeBlocks> together;
+      for (std::int64_t part = first; part < std::min(parts, first + most); ++part) {
+        const auto of_part = [&](const at::Tensor& all) {
+          return all.narrow(0, part * size, size);
+        };
+        together.emplace_back(block_, of_part(state), of_part(constant), of_part(slope));
+      }
+      add_up(together, slices);
+      std::vector<std::vector<at::Tensor>> gradients(together.size());
+#pragma omp parallel for num_threads(loop_threads()) schedule(static) if (together.size() > 1)
+      for (std::size_t i = 0; i < together.size(); ++i) gradients[i] = finish(sums_[i]);
+      for (std::size_t i = 0; i < together.size(); ++i) {
+        const auto part = first + static_cast<std::int64_t>(i);
+        at::Tensor energies = energy.narrow(0, part * size, size);
+        together[i].store_energies(energies);
+        take(part, gradients[i]);
+      }
+    }
+  }
+
+  int working_threads(std::int64_t parts, std::int64_t states) const final {
+    return static_cast<int>(
+        std::min(std::int64_t{loop_threads()}, parts * slices_of(blocks_of(states))));
   }
 
  protected:
@@ -67,32 +104,44 @@ class BlockwiseWeightGradient : public WeightGradient {
   virtual std::vector<at::Tensor> finish(const GradientSums& sums) const = 0;
 
  private:
-  /// Slices of blocks, the same whatever the number of threads, are added up in order.
-  void add_up(const WholeBlocks& blocks) {
-    const std::int64_t slices = std::clamp<std::int64_t>((blocks.count + 1) / 2, 1, 8);
-    const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), slices));
-    while (workspaces_.size() < static_cast<std::size_t>(threads)) {
-      workspaces_.push_back(make_workspace());
-    }
-    const std::size_t parts = slices > 1 ? static_cast<std::size_t>(threads) + 1 : 1;
-    while (sums_.size() < parts) sums_.emplace_back(sum_sizes());
-#pragma omp parallel for num_threads(threads) ordered schedule(static, 1)
-    for (std::int64_t slice = 0; slice < slices; ++slice) {
-      const auto thread = static_cast<std::size_t>(omp_get_thread_num());
-      GradientSums& sums = sums_[slice == 0 ? 0 : thread + 1];
+  std::int64_t blocks_of(std::int64_t states) const { return (states + block_ - 1) / block_; }
+
+  /// Slices of so many blocks, the same whatever the number of threads: their sums are added up in
+  /// order.
+  static std::int64_t slices_of(std::int64_t blocks) {
+    constexpr std::int64_t most = 64;
+    return std::clamp<std::int64_t>((blocks + 1) / 2, 1, most);
+  }
+
+  /// Fills the first sums with those of parts that have the same number of blocks.
+  void add_up(const std::vector<WholeBlocks>& parts, std::int64_t slices) {
+    const auto all = static_cast<std::int64_t>(parts.size()) * slices;
+    const std::int64_t blocks = parts.front().count, threads = loop_threads(),
+                       busy = std::min(threads, all);
+    const auto make_sums = [&] { return GradientSums(sum_sizes()); };
+    fill_up(workspaces_, busy, [&] { return make_workspace(); });
+    fill_up(sums_, static_cast<std::int64_t>(parts.size()), make_sums);
+    if (slices > 1) fill_up(slice_sums_, busy, make_sums);
+#pragma omp parallel for num_threads(static_cast <int>(threads)) ordered schedule(static, 1)
+    for (std::int64_t i = 0; i < all; ++i) {
+      const auto thread = static_cast<std::size_t>(omp_get_thread_num()),
+                 part = static_cast<std::size_t>(i / slices);
+      const std::int64_t slice = i % slices;
+      GradientSums& sums = slice == 0 ? sums_[part] : slice_sums_[thread];
       sums.clear();
-      for (std::int64_t i = slice * blocks.count / slices; i < (slice + 1) * blocks.count / slices;
-           ++i) {
-        add_block(workspaces_[thread], blocks.at(i), sums);
+      for (std::int64_t block = slice * blocks / slices; block < (slice + 1) * blocks / slices;
+           ++block) {
+        add_block(workspaces_[thread], parts[part].at(block), sums);
       }
 #pragma omp ordered
-      if (slice > 0) sums_[0].add(sums);
+      if (slice > 0) sums_[part].add(sums);
     }
   }
 
   std::int64_t block_;
-  std::vector<Workspace> workspaces_;  // one for each thread
-  std::vector<GradientSums> sums_;     // of the first slice, then of all; and one for each thread
+  std::vector<Workspace> workspaces_;     // one for each thread
+  std::vector<GradientSums> sums_;        // of each part: of its first slice, then of all
+  std::vector<GradientSums> slice_sums_;  // of a further slice, one for each thread
 };
 
 }  // namespace stanley

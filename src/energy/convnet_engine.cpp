@@ -18,31 +18,35 @@ class ConvnetEngine : public GradientEngine {
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
     evaluate_in_blocks(
-        convnet_block, state, energy, gradient, workspaces_, [&] { return pass_.make_workspace(); },
+        convnet_block, {state, energy, gradient}, workspaces_,
+        [&] { return pass_.make_workspace(); },
         [&](Workspace& workspace, std::int64_t count, const float* states, float* energies,
             float* gradients) { evaluate_block(workspace, count, states, energies, gradients); });
   }
 
   bool batch_invariant() const override { return true; }
 
+  int working_threads(std::int64_t states) const override {
+    return static_cast<int>(std::min<std::int64_t>(loop_threads(), states));
+  }
+
   std::string description() const override { return "Winograd float32"; }
 
  private:
   using Workspace = ConvnetPass::Workspace;
 
-  /// The first `count` (at most convnet_block) states; the rest of the block is computed from what
-  /// the buffers hold, and dropped.
+  /// Of the first `count` states, at most convnet_block.
   void evaluate_block(Workspace& workspace, std::int64_t count, const float* state, float* energy,
                       float* gradient) const {
     pass_.forward(workspace, count, state);
-    for (std::int64_t i = 0; i < convnet_block; ++i) {
-      if (i < count) energy[i] = pass_.energy(workspace, i);
+    for (std::int64_t i = 0; i < count; ++i) {
+      energy[i] = pass_.energy(workspace, i);
       pass_.start_backward(workspace, i);
     }
     pass_.backward(
-        workspace, [](std::size_t, const float*, const float*) {},
+        workspace, count, [](std::size_t, const float*, const float*) {},
         [&](std::int64_t i, const float* image) {
-          if (i < count) pass_.input().backward(workspace.input, image, gradient + i * elements_);
+          pass_.input().backward(workspace.input, image, gradient + i * elements_);
         });
   }
 

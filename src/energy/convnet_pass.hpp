@@ -74,8 +74,8 @@ class ConvnetPass {
     return workspace;
   }
 
-  /// Fills the top values with the activations of the block's states at `state`: of the first
-  /// `count`; the rest is computed from what the buffers hold.
+  /// Fills the top values with the activations of the first `count` states at `state`, at most a
+  /// block.
   void forward(Workspace& workspace, std::int64_t count, const float* state) const {
     forward(workspace, levels(), 0, count, state);
   }
@@ -120,13 +120,14 @@ class ConvnetPass {
     });
   }
 
-  /// From start_backward() of all states down. Calls layer(level, input, output) for each group of
-  /// the strided layer above `level`, with its input's values (where they are kept) and the
+  /// From start_backward() of these states down. Calls layer(level, input, output) for each group
+  /// of the strided layer above `level`, with its input's values (where they are kept) and the
   /// gradient of its output, and bottom(i, gradient) for each state, with the gradient of the first
   /// convolution's output.
   template <typename Layer, typename Bottom>
-  void backward(Workspace& workspace, const Layer& layer, const Bottom& bottom) const {
-    backward(workspace, levels(), 0, layer, bottom);
+  void backward(Workspace& workspace, std::int64_t count, const Layer& layer,
+                const Bottom& bottom) const {
+    backward(workspace, levels(), 0, count, layer, bottom);
   }
 
  private:
@@ -160,34 +161,37 @@ class ConvnetPass {
                const float* state) const {
     const ImageLayout& layout = layouts()[level];
     const std::int64_t step = level == 0 ? 1 : group(level - 1);
-    for (std::int64_t i = first; i < first + group(level); i += step) {
+    const std::int64_t end = std::min(count, first + group(level));
+    for (std::int64_t i = first; i < end; i += step) {
+      const std::int64_t images = std::min(step, end - i);
       if (level > 0) {
         forward(workspace, level - 1, i, count, state);
-        strided(level - 1).forward(value(workspace, level - 1, i), value(workspace, level, i),
-                                   workspace.scratch.data());
-      } else if (i < count) {
+        strided(level - 1).forward(images, value(workspace, level - 1, i),
+                                   value(workspace, level, i), workspace.scratch.data());
+      } else {
         input_.forward(workspace.input, state + i * element_count(shape_),
                        value(workspace, level, i));
       }
-      activate_images(config_, layout, step, value(workspace, level, i),
+      activate_images(config_, layout, images, value(workspace, level, i),
                       workspace.derivative[level].data() + i * layout.size());
     }
   }
 
   template <typename Layer, typename Bottom>
-  void backward(Workspace& workspace, std::size_t level, std::int64_t first, const Layer& layer,
-                const Bottom& bottom) const {
+  void backward(Workspace& workspace, std::size_t level, std::int64_t first, std::int64_t count,
+                const Layer& layer, const Bottom& bottom) const {
+    const std::int64_t end = std::min(count, first + group(level));
     if (level == 0) {
-      for (std::int64_t i = first; i < first + group(0); ++i) bottom(i, value(workspace, 0, i));
+      for (std::int64_t i = first; i < end; ++i) bottom(i, value(workspace, 0, i));
       return;
     }
     const ImageLayout& below = layouts()[level - 1];
-    for (std::int64_t i = first; i < first + group(level); i += group(level - 1)) {
+    for (std::int64_t i = first; i < end; i += group(level - 1)) {
       layer(level - 1, value(workspace, level - 1, i), value(workspace, level, i));
-      strided(level - 1).backward(value(workspace, level, i),
+      strided(level - 1).backward(std::min(group(level - 1), end - i), value(workspace, level, i),
                                   workspace.derivative[level - 1].data() + i * below.size(),
                                   value(workspace, level - 1, i), workspace.scratch.data());
-      backward(workspace, level - 1, i, layer, bottom);
+      backward(workspace, level - 1, i, count, layer, bottom);
     }
   }
 

@@ -7,6 +7,7 @@
 
 #include "config/config.hpp"
 #include "energy/network.hpp"
+#include "energy/share.hpp"
 #include "energy/tile_input.hpp"
 #include "energy/tile_layer.hpp"
 
@@ -14,7 +15,8 @@ namespace stanley {
 
 /// The convnet for sixteen states at a time, by tile products: a few rows of each level as soon as
 /// those that they need are there, so that all but the derivatives stays in a core's cache from
-/// when it is made until it is used.
+/// when it is made until it is used. Threads that work together on a block make the rows of one
+/// level after the other instead.
 class ConvnetTilePass {
  public:
   /// What a level holds of one block of states.
@@ -24,11 +26,14 @@ class ConvnetTilePass {
     std::int64_t values_made = 0, gradients_made = 0;  // rows
   };
 
-  /// What one thread needs for one block; allocated once.
-  struct Workspace {
+  /// What one thread needs; allocated once, as is
+  struct Scratch {
     TileInput::Workspace input;
-    std::vector<Images> images;
     AlignedBuffer<float> sums;
+  };
+  /// what one block needs.
+  struct Workspace {
+    std::vector<Images> images;
     std::array<float, tile_images> energies;
   };
 
@@ -38,20 +43,24 @@ class ConvnetTilePass {
   /// The network's weights and biases in order.
   void load(const std::vector<at::Tensor>& weights);
 
-  Workspace make_workspace() const;
+  Scratch make_scratch() const;
+  /// `shared`: for threads that work together.
+  Workspace make_workspace(bool shared) const;
 
-  /// Energies of the first `count` states at `state` to the workspace.
-  void forward(const Tiles& tiles, Workspace& workspace, std::int64_t count,
-               const float* state) const;
+  /// Energies of the first `count` states at `state` to the workspace: this share of the work. The
+  /// thread of rank 0 finds the energies there.
+  void forward(const Tiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
+               std::int64_t count, const float* state) const;
 
   /// Their gradients, after forward().
-  void backward(const Tiles& tiles, Workspace& workspace, float* gradient) const;
+  void backward(const Tiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
+                float* gradient) const;
 
-  /// After forward(): adds each energy's `factor` [image] times its gradient with respect to the
-  /// last weight to `last` [last_size(), image], and calls visit(layer, input, gradient) for each
-  /// of layers(), with the gradients of its outputs times that factor.
-  void backward_to_weights(const Tiles& tiles, Workspace& workspace, const float* factor,
-                           float* last, const VisitTileLayer& visit) const;
+  /// After forward() of all the work: adds each energy's `factor` [image] times its gradient with
+  /// respect to the last weight to `last` [last_size(), image], and calls visit(layer, input,
+  /// gradient) for each of layers(), with the gradients of its outputs times that factor.
+  void backward_to_weights(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
+                           const float* factor, float* last, const VisitTileLayer& visit) const;
 
   /// All but the last one; the first one is of the input's taps.
   std::vector<ConvolutionShape> layers() const;
@@ -81,11 +90,16 @@ class ConvnetTilePass {
     return last_weight_.data() + (y * levels_.back().width + x) * levels_.back().channels;
   }
 
-  void make_values(const Tiles& tiles, Workspace& workspace, std::size_t level,
+  void make_values(const Tiles& tiles, Scratch& scratch, Workspace& workspace, std::size_t level,
                    std::int64_t end) const;
+  void make_value_rows(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
+                       std::size_t level, std::int64_t first, std::int64_t end) const;
   void add_energies_of_row(Workspace& workspace, std::int64_t y) const;
-  void make_gradients(const Tiles& tiles, Workspace& workspace, const float* factor,
-                      std::size_t level, std::int64_t end) const;
+  void make_gradients(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
+                      const float* factor, std::size_t level, std::int64_t end) const;
+  void make_gradient_rows(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
+                          const float* factor, std::size_t level, std::int64_t first,
+                          std::int64_t end) const;
   void start_gradients(Workspace& workspace, const float* factor, std::int64_t first,
                        std::int64_t end) const;
   static Bfloat16* derivative(Images& images, const Level& level, std::int64_t y, std::int64_t x,

@@ -60,7 +60,7 @@ class ConvnetWeightGradient : public BlockwiseWeightGradient<Workspace> {
       sums.last_bias += static_cast<double>(factor);
     }
     pass_.backward(
-        workspace.pass,
+        workspace.pass, convnet_block,
         [&](std::size_t level, const float* input, const float* output) {
           filters_[level]->add(input, output, sums.part(level + 2), workspace.scratch.data());
         },

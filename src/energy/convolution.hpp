@@ -12,7 +12,8 @@
 namespace stanley {
 
 /// A convolution with its gradient with respect to the input, for groups of images that stand one
-/// behind the other.
+/// behind the other. The last group may have fewer: nothing is computed for images that are not
+/// there, and the numbers of one image do not depend on the others.
 class Convolution {
  public:
   virtual ~Convolution() = default;
@@ -20,13 +21,14 @@ class Convolution {
   /// weight [out, in, kernel, kernel] and bias [out] of the network.
   virtual void load(const float* weight, const float* bias) = 0;
 
-  /// From one group's input to its output, bias included. Surroundings are not written.
-  virtual void forward(const float* input, float* output, std::byte* scratch) const = 0;
+  /// From the input of at most a group to its output, bias included. Surroundings are not written.
+  virtual void forward(std::int64_t images, const float* input, float* output,
+                       std::byte* scratch) const = 0;
 
-  /// From the gradient of one group's output to that of its input, times `derivative`: f′ where the
-  /// input is f of another convolution's output. Surroundings stay zero.
-  virtual void backward(const float* output, const float* derivative, float* input,
-                        std::byte* scratch) const = 0;
+  /// From the gradient of the output of at most a group to that of its input, times `derivative`:
+  /// f′ where the input is f of another convolution's output. Surroundings stay zero.
+  virtual void backward(std::int64_t images, const float* output, const float* derivative,
+                        float* input, std::byte* scratch) const = 0;
 
   /// Images in a group.
   virtual std::int64_t group() const = 0;

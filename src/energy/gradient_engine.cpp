@@ -1,6 +1,7 @@
 #include "energy/gradient_engine.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <cstdlib>
 #include <string_view>
@@ -24,6 +25,8 @@ void check_cublas_workspace() {
 }
 
 }  // namespace
+
+int GradientEngine::working_threads(std::int64_t) const { return at::get_num_threads(); }
 
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,

@@ -38,6 +38,9 @@ class GradientEngine {
   /// graph.
   virtual bool repeatable() const { return false; }
 
+  /// Threads of a rank that have work on so many states: of our own loops, or LibTorch's.
+  virtual int working_threads(std::int64_t states) const;
+
   /// In words, for the log: "Winograd float32" or "autograd bfloat16, TorchScript energy.pt".
   virtual std::string description() const = 0;
 };

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "energy/layer_pass.hpp"
+#include "energy/loop_threads.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -71,7 +72,8 @@ void activate_pixels(const ActivationPass<Element>& pass, std::int64_t first, st
 template <typename Element>
 void run(const ActivationPass<Element>& pass) {
   const std::int64_t block = std::max<std::int64_t>(1, block_size / pass.channels);
-#pragma omp parallel for schedule(static) if (pass.pixels * pass.channels > worth_threads)
+#pragma omp parallel for num_threads(loop_threads()) \
+    schedule(static) if (pass.pixels * pass.channels > worth_threads)
   for (std::int64_t first = 0; first < pass.pixels; first += block) {
     activate_pixels(pass, first, std::min(block, pass.pixels - first));
   }
@@ -105,7 +107,8 @@ void multiply_row(const DerivativePass<Element>& pass, std::int64_t row) {
 template <typename Element>
 void run(const DerivativePass<Element>& pass) {
   const std::int64_t rows = pass.images * pass.height;
-#pragma omp parallel for schedule(static) if (rows * pass.width * pass.channels > worth_threads)
+#pragma omp parallel for num_threads(loop_threads()) \
+    schedule(static) if (rows * pass.width * pass.channels > worth_threads)
   for (std::int64_t row = 0; row < rows; ++row) multiply_row(pass, row);
 }
 

@@ -122,11 +122,12 @@ void Residual::forward(Workspace& workspace, const EnergyConfig& config, std::in
     const std::int64_t images = std::min(first_->group(), count - i), in = i * input_.size(),
                        at = i * middle_.size();
     activate_images(config, input_, images, hidden + in, workspace.input_derivative.data() + in);
-    first_->forward(hidden + in, middle + at, scratch);
+    first_->forward(images, hidden + in, middle + at, scratch);
     activate_images(config, middle_, images, middle + at, workspace.middle_derivative.data() + at);
   });
   for_each_group(*second_, count, [&](std::int64_t i) {
-    second_->forward(middle + i * middle_.size(), out + i * output_.size(), scratch);
+    second_->forward(std::min(second_->group(), count - i), middle + i * middle_.size(),
+                     out + i * output_.size(), scratch);
   });
   for_each_row(output_, count, [&](std::int64_t row) {
     add(output_.row_size(), skip, out + row);
@@ -142,7 +143,8 @@ void Residual::backward(Workspace& workspace, std::int64_t count, const float* o
     for_each_group(convolution, count, [&](std::int64_t i) {
       const std::int64_t at = i * layout.size();
       visit(&convolution == second_.get(), input + at, output + i * output_size);
-      convolution.backward(output + i * output_size, derivative + at, input + at, scratch.bytes);
+      convolution.backward(std::min(convolution.group(), count - i), output + i * output_size,
+                           derivative + at, input + at, scratch.bytes);
     });
   };
   float* middle = workspace.middle.data();

@@ -18,12 +18,17 @@ class ResnetEngine : public GradientEngine {
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
     evaluate_in_blocks(
-        resnet_block, state, energy, gradient, workspaces_, [&] { return pass_.make_workspace(); },
+        resnet_block, {state, energy, gradient}, workspaces_,
+        [&] { return pass_.make_workspace(); },
         [&](Workspace& workspace, std::int64_t count, const float* states, float* energies,
             float* gradients) { evaluate_block(workspace, count, states, energies, gradients); });
   }
 
   bool batch_invariant() const override { return true; }
+
+  int working_threads(std::int64_t states) const override {
+    return static_cast<int>(std::min<std::int64_t>(loop_threads(), states));
+  }
 
   std::string description() const override { return "Winograd float32"; }
 

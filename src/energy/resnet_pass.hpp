@@ -37,8 +37,7 @@ class ResnetPass {
 
   Workspace make_workspace() const;
 
-  /// Of the first `count` states, at most a block. Where a group of images is not full, the rest is
-  /// computed from what the buffers hold.
+  /// Of the first `count` states, at most a block.
   void forward(Workspace& workspace, std::int64_t count, const float* state) const;
 
   /// The energy of state i, after forward().

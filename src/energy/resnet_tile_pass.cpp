@@ -56,10 +56,12 @@ void ResnetTilePass::load_last(const at::Tensor& weight, const at::Tensor& bias)
   last_bias_ = bias.item<float>();
 }
 
-ResnetTilePass::Workspace ResnetTilePass::make_workspace() const {
+ResnetTilePass::Scratch ResnetTilePass::make_scratch() const {
+  return {input_.make_workspace(), AlignedBuffer<float>(span_sums)};
+}
+
+ResnetTilePass::Workspace ResnetTilePass::make_workspace(bool) const {
   Workspace workspace;
-  workspace.input = input_.make_workspace();
-  workspace.sums = AlignedBuffer<float>(span_sums);
   for (const Block& residual : residuals_) {
     const ResidualBlock& block = residual.shape;
     const auto images = [&](std::int64_t channels) {
@@ -82,25 +84,31 @@ ResnetTilePass::Workspace ResnetTilePass::make_workspace() const {
   return workspace;
 }
 
-void ResnetTilePass::forward(const Tiles& tiles, Workspace& workspace, std::int64_t count,
-                             const float* state) const {
-  forward_input(tiles, workspace, count, state);
-  for (std::size_t i = 0; i < residuals_.size(); ++i) forward(tiles, workspace, i);
-  add_energies_of_top(workspace);
+void ResnetTilePass::forward(const Tiles& tiles, const Share& share, Scratch& scratch,
+                             Workspace& workspace, std::int64_t count, const float* state) const {
+  forward_input(tiles, share, scratch, workspace, count, state);
+  for (std::size_t i = 0; i < residuals_.size(); ++i) {
+    forward(tiles, share, scratch.sums.data(), workspace, i);
+  }
+  if (share.rank == 0) add_energies_of_top(workspace);
+  share.meet();
 }
 
-void ResnetTilePass::backward(const Tiles& tiles, Workspace& workspace, float* gradient) const {
-  start_gradients(workspace, unit_factors.data());
+void ResnetTilePass::backward(const Tiles& tiles, const Share& share, Scratch& scratch,
+                              Workspace& workspace, float* gradient) const {
+  start_gradients(share, workspace, unit_factors.data());
   for (std::size_t i = residuals_.size(); i-- > 0;) {
-    backward(tiles, workspace, i, [](std::size_t, const TileRows&, const TileRows&) {});
+    backward(tiles, share, scratch.sums.data(), workspace, i,
+             [](std::size_t, const TileRows&, const TileRows&) {});
   }
-  Images& bottom = workspace.kept.front().hidden;
-  for (std::int64_t y = 0; y < bottom.height; ++y) {
-    input_.backward(tiles, workspace.input, y, bottom.rows, workspace.sums.data(), gradient);
+  const TileRows& bottom = workspace.kept.front().hidden.rows;
+  const auto [first, end] = input_.backward_rows(scratch.input);
+  for (std::int64_t y = first; y < end; ++y) {
+    input_.backward(tiles, scratch.input, y, bottom, scratch.sums.data(), gradient);
   }
 }
 
-void ResnetTilePass::backward_to_weights(const Tiles& tiles, Workspace& workspace,
+void ResnetTilePass::backward_to_weights(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
                                          const float* factor, float* last,
                                          const VisitTileLayer& visit) const {
   Images& top = workspace.top;
@@ -109,9 +117,11 @@ void ResnetTilePass::backward_to_weights(const Tiles& tiles, Workspace& workspac
       add_products(top.channels, factor, top.at(y, x), last);
     }
   }
-  start_gradients(workspace, factor);
-  for (std::size_t i = residuals_.size(); i-- > 0;) backward(tiles, workspace, i, visit);
-  visit(0, workspace.input.taps, workspace.kept.front().hidden.rows);
+  start_gradients({}, workspace, factor);
+  for (std::size_t i = residuals_.size(); i-- > 0;) {
+    backward(tiles, {}, scratch.sums.data(), workspace, i, visit);
+  }
+  visit(0, scratch.input.taps, workspace.kept.front().hidden.rows);
 }
 
 std::vector<ConvolutionShape> ResnetTilePass::layers() const {
@@ -146,46 +156,50 @@ std::vector<at::Tensor> ResnetTilePass::as_network(std::vector<TileLayerWeights>
   return result;
 }
 
-void ResnetTilePass::forward_input(const Tiles& tiles, Workspace& workspace, std::int64_t count,
+void ResnetTilePass::forward_input(const Tiles& tiles, const Share& share, Scratch& scratch,
+                                   Workspace& workspace, std::int64_t count,
                                    const float* state) const {
   Kept& kept = workspace.kept.front();
-  input_.start(workspace.input, count, state);
-  for (std::int64_t y = 0; y < kept.hidden.height; ++y) {
+  input_.start(scratch.input, share, count, state);
+  for (std::int64_t y = scratch.input.first; y < scratch.input.end; ++y) {
     input_.forward(
-        tiles, workspace.input, y, workspace.sums.data(),
+        tiles, scratch.input, y, scratch.sums.data(),
         [&](std::int64_t x, std::int64_t filter, std::int64_t filters, const float* z) {
           activate_tiles(activation(filters, z, nullptr, kept.hidden.at(y, x, filter),
                                     kept.value.at(y, x, filter), kept.derivative.at(y, x, filter)));
         });
   }
+  share.meet();
 }
 
 /// Of residual block i.
-void ResnetTilePass::forward(const Tiles& tiles, Workspace& workspace, std::size_t i) const {
+void ResnetTilePass::forward(const Tiles& tiles, const Share& share, float* sums,
+                             Workspace& workspace, std::size_t i) const {
   const Block& residual = residuals_[i];
   Kept& kept = workspace.kept[i];
-  float* const sums = workspace.sums.data();
   residual.first.forward(
-      tiles, 0, kept.middle.height, kept.value.rows, sums,
+      tiles, share.first(kept.middle.height), share.end(kept.middle.height), kept.value.rows, sums,
       [&](std::int64_t y, std::int64_t x, std::int64_t filter, std::int64_t filters,
           const float* z) {
         activate_tiles(activation(filters, z, nullptr, nullptr, kept.middle.at(y, x, filter),
                                   kept.middle_derivative.at(y, x, filter)));
       });
-  if (residual.shape.halves) make_skip(tiles, residual, kept, sums);
+  if (residual.shape.halves) make_skip(tiles, share, residual, kept, sums);
+  share.meet();
   Images& skip = residual.shape.halves ? kept.skip : kept.hidden;
   const bool last = i + 1 == residuals_.size();
   Kept* const next = last ? nullptr : &workspace.kept[i + 1];
   Images& value = last ? workspace.top : next->value;
   Images& derivative = last ? workspace.top_derivative : next->derivative;
   residual.second.forward(
-      tiles, 0, value.height, kept.middle.rows, sums,
+      tiles, share.first(value.height), share.end(value.height), kept.middle.rows, sums,
       [&](std::int64_t y, std::int64_t x, std::int64_t filter, std::int64_t filters,
           const float* z) {
         activate_tiles(activation(filters, z, skip.at(y, x, filter),
                                   last ? nullptr : next->hidden.at(y, x, filter),
                                   value.at(y, x, filter), derivative.at(y, x, filter)));
       });
+  share.meet();
 }
 
 TileActivation ResnetTilePass::activation(std::int64_t channels, const float* z,
@@ -201,8 +215,10 @@ TileActivation ResnetTilePass::activation(std::int64_t channels, const float* z,
           .derivative = derivative};
 }
 
-void ResnetTilePass::make_skip(const Tiles& tiles, const Block& residual, Kept& kept, float* sums) {
-  for (std::int64_t y = 0; y < kept.mean.height; ++y) {
+void ResnetTilePass::make_skip(const Tiles& tiles, const Share& share, const Block& residual,
+                               Kept& kept, float* sums) {
+  const std::int64_t first = share.first(kept.mean.height), end = share.end(kept.mean.height);
+  for (std::int64_t y = first; y < end; ++y) {
     const Timed timed(Operation::activations);
     for (std::int64_t x = 0; x < kept.mean.width; ++x) {
       const Bfloat16* const pixels[] = {
@@ -212,7 +228,7 @@ void ResnetTilePass::make_skip(const Tiles& tiles, const Block& residual, Kept& 
     }
   }
   residual.skip.forward(
-      tiles, 0, kept.mean.height, kept.mean.rows, sums,
+      tiles, first, end, kept.mean.rows, sums,
       [&](std::int64_t y, std::int64_t x, std::int64_t filter, std::int64_t filters,
           const float* z) { store_tiles(filters, z, kept.skip.at(y, x, filter)); });
 }
@@ -229,28 +245,30 @@ void ResnetTilePass::add_energies_of_top(Workspace& workspace) const {
 }
 
 /// Of the top images, in their place.
-void ResnetTilePass::start_gradients(Workspace& workspace, const float* factor) const {
+void ResnetTilePass::start_gradients(const Share& share, Workspace& workspace,
+                                     const float* factor) const {
   const Timed timed(Operation::output);
   Images& top = workspace.top;
-  for (std::int64_t y = 0; y < top.height; ++y) {
+  for (std::int64_t y = share.first(top.height); y < share.end(top.height); ++y) {
     for (std::int64_t x = 0; x < top.width; ++x) {
       start_gradient(top.channels, last_weight_.data(), factor, workspace.top_derivative.at(y, x),
                      top.at(y, x));
     }
   }
+  share.meet();
 }
 
 /// Of residual block i: to the gradient of its input.
 template <typename Visit>
-void ResnetTilePass::backward(const Tiles& tiles, Workspace& workspace, std::size_t i,
-                              const Visit& visit) const {
+void ResnetTilePass::backward(const Tiles& tiles, const Share& share, float* sums,
+                              Workspace& workspace, std::size_t i, const Visit& visit) const {
   const Block& residual = residuals_[i];
   const bool halves = residual.shape.halves;
   Kept& kept = workspace.kept[i];
-  float* const sums = workspace.sums.data();
   Images& out = i + 1 == residuals_.size() ? workspace.top : workspace.kept[i + 1].hidden;
   visit(residual.layer + 1, kept.middle.rows, out.rows);
-  residual.second.backward(tiles, 0, kept.middle.height, out.rows, sums,
+  residual.second.backward(tiles, share.first(kept.middle.height), share.end(kept.middle.height),
+                           out.rows, sums,
                            [&](std::int64_t y, std::int64_t x, std::int64_t channel,
                                std::int64_t channels, const float* gradient) {
                              multiply_tiles({.channels = channels,
@@ -260,7 +278,8 @@ void ResnetTilePass::backward(const Tiles& tiles, Workspace& workspace, std::siz
                            });
   if (halves) {
     visit(residual.layer + 2, kept.mean.rows, out.rows);
-    residual.skip.backward(tiles, 0, kept.mean.height, out.rows, sums,
+    residual.skip.backward(tiles, share.first(kept.mean.height), share.end(kept.mean.height),
+                           out.rows, sums,
                            [&](std::int64_t y, std::int64_t x, std::int64_t channel,
                                std::int64_t channels, const float* gradient) {
                              store_tiles(channels, gradient, kept.mean.at(y, x, channel));
@@ -272,8 +291,10 @@ void ResnetTilePass::backward(const Tiles& tiles, Workspace& workspace, std::siz
     const bool inside = y / 2 < kept.mean.height && x / 2 < kept.mean.width;
     return inside ? kept.mean.at(y / 2, x / 2, channel) : nullptr;
   };
+  share.meet();
   visit(residual.layer, kept.value.rows, kept.middle.rows);
-  residual.first.backward(tiles, 0, kept.hidden.height, kept.middle.rows, sums,
+  residual.first.backward(tiles, share.first(kept.hidden.height), share.end(kept.hidden.height),
+                          kept.middle.rows, sums,
                           [&](std::int64_t y, std::int64_t x, std::int64_t channel,
                               std::int64_t channels, const float* gradient) {
                             multiply_tiles({.channels = channels,
@@ -283,6 +304,7 @@ void ResnetTilePass::backward(const Tiles& tiles, Workspace& workspace, std::siz
                                             .factor = halves ? 0.25F : 1.0F,
                                             .out = kept.hidden.at(y, x, channel)});
                           });
+  share.meet();
 }
 
 }  // namespace stanley

@@ -7,6 +7,7 @@
 
 #include "config/config.hpp"
 #include "energy/network.hpp"
+#include "energy/share.hpp"
 #include "energy/tile_input.hpp"
 #include "energy/tile_layer.hpp"
 
@@ -40,12 +41,15 @@ class ResnetTilePass {
     Images mean, skip;  // where it halves: the input's, and its product
   };
 
-  /// What one thread needs for one block; allocated once.
-  struct Workspace {
+  /// What one thread needs; allocated once, as is
+  struct Scratch {
     TileInput::Workspace input;
+    AlignedBuffer<float> sums;
+  };
+  /// what one block needs.
+  struct Workspace {
     std::vector<Kept> kept;  // one for each residual block
     Images top, top_derivative;
-    AlignedBuffer<float> sums;
     std::array<float, tile_images> energies;
   };
 
@@ -53,12 +57,14 @@ class ResnetTilePass {
   // are kept for the gradients of weights alone.
   ResnetTilePass(const EnergyConfig& config, const StateShape& shape, bool keeps_images);
   void load(const std::vector<at::Tensor>& weights);
-  Workspace make_workspace() const;
-  void forward(const Tiles& tiles, Workspace& workspace, std::int64_t count,
-               const float* state) const;
-  void backward(const Tiles& tiles, Workspace& workspace, float* gradient) const;
-  void backward_to_weights(const Tiles& tiles, Workspace& workspace, const float* factor,
-                           float* last, const VisitTileLayer& visit) const;
+  Scratch make_scratch() const;
+  Workspace make_workspace(bool shared) const;
+  void forward(const Tiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
+               std::int64_t count, const float* state) const;
+  void backward(const Tiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
+                float* gradient) const;
+  void backward_to_weights(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
+                           const float* factor, float* last, const VisitTileLayer& visit) const;
   std::vector<ConvolutionShape> layers() const;
   std::int64_t last_size() const;
   std::vector<at::Tensor> as_network(std::vector<TileLayerWeights> layers, const at::Tensor& last,
@@ -73,16 +79,19 @@ class ResnetTilePass {
   };
 
   void load_last(const at::Tensor& weight, const at::Tensor& bias);
-  void forward_input(const Tiles& tiles, Workspace& workspace, std::int64_t count,
-                     const float* state) const;
-  void forward(const Tiles& tiles, Workspace& workspace, std::size_t i) const;
+  void forward_input(const Tiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
+                     std::int64_t count, const float* state) const;
+  void forward(const Tiles& tiles, const Share& share, float* sums, Workspace& workspace,
+               std::size_t i) const;
   TileActivation activation(std::int64_t channels, const float* z, const Bfloat16* skip,
                             Bfloat16* hidden, Bfloat16* value, Bfloat16* derivative) const;
-  static void make_skip(const Tiles& tiles, const Block& residual, Kept& kept, float* sums);
+  static void make_skip(const Tiles& tiles, const Share& share, const Block& residual, Kept& kept,
+                        float* sums);
   void add_energies_of_top(Workspace& workspace) const;
-  void start_gradients(Workspace& workspace, const float* factor) const;
+  void start_gradients(const Share& share, Workspace& workspace, const float* factor) const;
   template <typename Visit>
-  void backward(const Tiles& tiles, Workspace& workspace, std::size_t i, const Visit& visit) const;
+  void backward(const Tiles& tiles, const Share& share, float* sums, Workspace& workspace,
+                std::size_t i, const Visit& visit) const;
 
   EnergyConfig config_;
   TileInput input_;

@@ -37,10 +37,13 @@ TileInput::Workspace TileInput::make_workspace() const {
   return workspace;
 }
 
-void TileInput::start(Workspace& workspace, std::int64_t count, const float* states) const {
+void TileInput::start(Workspace& workspace, const Share& share, std::int64_t count,
+                      const float* states) const {
   workspace.count = count;
   workspace.states = states;
-  workspace.loaded = 0;
+  workspace.first = share.first(height_);
+  workspace.end = share.end(height_);
+  workspace.loaded = std::max<std::int64_t>(workspace.first - 1, 0);
 }
 
 void TileInput::load_rows(Workspace& workspace, std::int64_t end) const {
@@ -71,14 +74,14 @@ void TileInput::backward(const Tiles& tiles, Workspace& workspace, std::int64_t 
         });
   }
   finish_row(workspace, y - 1, state_gradients);
-  if (y < height_ - 1) return;
+  if (y + 1 < backward_rows(workspace).second) return;
   finish_row(workspace, y, state_gradients);
   finish_row(workspace, y + 1, state_gradients);
 }
 
 void TileInput::finish_row(Workspace& workspace, std::int64_t y, float* state_gradients) const {
   float* row = gradient_row(workspace, y);
-  if (y >= 0 && y < height_) {
+  if (y >= workspace.first && y < workspace.end) {
     store_state_row(workspace.count, channels_, height_, width_, y, row + channels_ * tile_images,
                     state_gradients);
   }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "energy/network.hpp"
+#include "energy/share.hpp"
 #include "energy/tile_convolution.hpp"
 #include "energy/tile_passes.hpp"
 
@@ -17,7 +19,8 @@ class TileInput {
   struct Workspace {
     std::int64_t count = 0;
     const float* states = nullptr;
-    std::int64_t loaded = 0;  // rows of the states
+    std::int64_t first = 0, end = 0;  // rows that this thread makes
+    std::int64_t loaded = 0;          // rows of the states
     AlignedBuffer<float> scratch;
     AlignedBuffer<Bfloat16> rows;   // four of the states in turn, and one of zeros
     TileRows taps;                  // of some pixels, or of all
@@ -33,10 +36,13 @@ class TileInput {
 
   Workspace make_workspace() const;
 
-  /// The first `count` states [channels, height, width] at `states` are the next.
-  void start(Workspace& workspace, std::int64_t count, const float* states) const;
+  /// The first `count` states [channels, height, width] at `states` are the next: this share of
+  /// their rows.
+  void start(Workspace& workspace, const Share& share, std::int64_t count,
+             const float* states) const;
 
-  /// Row y, which follows the last one. Calls finish(x, filter, filters, sums) with z.
+  /// Row y, the share's first one or that which follows the last one. Calls finish(x, filter,
+  /// filters, sums) with z.
   template <typename Finish>
   void forward(const Tiles& tiles, Workspace& workspace, std::int64_t y, float* sums,
                const Finish& finish) const {
@@ -54,10 +60,17 @@ class TileInput {
     }
   }
 
-  /// Row y of the gradient of z, which follows the last one. Row y - 1 of the states' gradients is
-  /// then done, and after the last row also that.
+  /// Row y of the gradient of z, which follows the last one of backward_rows(). Row y - 1 of the
+  /// states' gradients is then done, and after the last row also that.
   void backward(const Tiles& tiles, Workspace& workspace, std::int64_t y, const TileRows& gradient,
                 float* sums, float* state_gradients) const;
+
+  /// The rows of the gradient of z that the share's rows of the states' gradients depend on: from
+  /// the first to before the second, none for a share of none.
+  std::pair<std::int64_t, std::int64_t> backward_rows(const Workspace& workspace) const {
+    if (workspace.first == workspace.end) return {0, 0};
+    return {std::max<std::int64_t>(workspace.first - 1, 0), std::min(workspace.end + 1, height_)};
+  }
 
   /// The convolution of one pixel that it is where a pixel's taps, as kept, are its channels, and
   /// that one's weight [filters, channels, 1, 1] as the network's.
@@ -96,8 +109,7 @@ class TileInput {
   float* gradient_row(Workspace& workspace, std::int64_t y) const {
     return workspace.gradient.data() + (y + 3) % 3 * gradient_row_size();
   }
-  /// Stores row y of the states' gradients, where it is not one of those around them, and clears
-  /// its place.
+  /// Stores row y of the states' gradients, where it is one of the share's, and clears its place.
   void finish_row(Workspace& workspace, std::int64_t y, float* state_gradients) const;
 
   std::int64_t channels_, height_, width_, filters_;

@@ -12,6 +12,7 @@ namespace {
 
 template <typename Pass>
 struct Workspace {
+  typename Pass::Scratch scratch;
   typename Pass::Workspace pass;
   std::vector<TileFilterGradient::Workspace> layers;
 };
@@ -31,7 +32,7 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
 
  private:
   Workspace<Pass> make_workspace() const override {
-    Workspace<Pass> workspace{pass_.make_workspace(), {}};
+    Workspace<Pass> workspace{pass_.make_scratch(), pass_.make_workspace(false), {}};
     for (const auto& layer : layers_) workspace.layers.push_back(layer.make_workspace());
     return workspace;
   }
@@ -46,7 +47,7 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
   void add_block(Workspace<Pass>& workspace, const WholeBlocks::Block& block,
                  GradientSums& sums) const override {
     const Tiles tiles(processor_has_tiles());
-    pass_.forward(tiles, workspace.pass, tile_images, block.state);
+    pass_.forward(tiles, {}, workspace.scratch, workspace.pass, tile_images, block.state);
     std::array<float, tile_images> factor;
     for (std::size_t i = 0; i < factor.size(); ++i) {
       block.energy[i] = workspace.pass.energies[i];
@@ -54,7 +55,7 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
       sums.last_bias += static_cast<double>(factor[i]);
     }
     pass_.backward_to_weights(
-        tiles, workspace.pass, factor.data(), sums.last(),
+        tiles, workspace.scratch, workspace.pass, factor.data(), sums.last(),
         [&](std::size_t layer, const TileRows& input, const TileRows& gradient) {
           layers_[layer].add(tiles, input, gradient, workspace.layers[layer], sums.part(layer));
         });

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -24,6 +25,19 @@ class WeightGradient {
   /// `slope` [n]. The numbers do not depend on the number of threads.
   virtual std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,
                                            const at::Tensor& slope, at::Tensor& energy) = 0;
+
+  /// Takes the gradients of one part of the states.
+  using TakePart = std::function<void(std::int64_t part, const std::vector<at::Tensor>& gradients)>;
+
+  /// The same for each of `parts` equal parts of the states, one behind the other: what evaluate()
+  /// makes of the part alone, bit by bit. Threads that one part leaves idle work on others.
+  virtual void evaluate_parts(std::int64_t parts, const at::Tensor& state,
+                              const at::Tensor& constant, const at::Tensor& slope,
+                              at::Tensor& energy, const TakePart& take);
+
+  /// Threads of a rank that have work on so many parts of so many states: of our own loops, or
+  /// LibTorch's.
+  virtual int working_threads(std::int64_t parts, std::int64_t states) const;
 };
 
 /// The fastest one for the network, the chains' precision (resolved) and the device. With chains in

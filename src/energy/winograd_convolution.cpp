@@ -42,28 +42,29 @@ class WinogradConvolution : public Convolution {
     std::copy_n(bias, layer_.out, bias_.data());
   }
 
-  void forward(const float* input, float* output, std::byte* scratch) const override {
+  void forward(std::int64_t images, const float* input, float* output,
+               std::byte* scratch) const override {
     const Parts part = parts(scratch);
-    for_each_image([&](std::int64_t i) {
+    for_each_image(images, [&](std::int64_t i) {
       winograd_input(tiles_, input + i * tiles_.input.size(), input_stride(),
                      part.input + i * tiles_.count() * depth_);
     });
-    multiply_points(depth_, columns_, part.input, forward_, part.output);
-    for_each_image([&](std::int64_t i) {
+    multiply_points(images, depth_, columns_, part.input, forward_, part.output);
+    for_each_image(images, [&](std::int64_t i) {
       winograd_output(tiles_, part.output + i * tiles_.count() * columns_, output_stride(),
                       bias_.data(), output + i * tiles_.output.size());
     });
   }
 
-  void backward(const float* output, const float* derivative, float* input,
+  void backward(std::int64_t images, const float* output, const float* derivative, float* input,
                 std::byte* scratch) const override {
     const Parts part = parts(scratch);
-    for_each_image([&](std::int64_t i) {
+    for_each_image(images, [&](std::int64_t i) {
       winograd_output_adjoint(tiles_, output + i * tiles_.output.size(), output_stride(),
                               part.output + i * tiles_.count() * columns_);
     });
-    multiply_points(columns_, depth_, part.output, backward_, part.input);
-    for_each_image([&](std::int64_t i) {
+    multiply_points(images, columns_, depth_, part.output, backward_, part.input);
+    for_each_image(images, [&](std::int64_t i) {
       winograd_input_adjoint(tiles_, part.input + i * tiles_.count() * depth_, input_stride(),
                              derivative + i * tiles_.input.size(), input + i * tiles_.input.size());
     });
@@ -81,31 +82,32 @@ class WinogradConvolution : public Convolution {
   };
 
   template <typename Transform>
-  void for_each_image(Transform transform) const {
+  void for_each_image(std::int64_t images, Transform transform) const {
     const Timed timed(Operation::transformations);
-    for (std::int64_t i = 0; i < group_; ++i) transform(i);
+    for (std::int64_t i = 0; i < images; ++i) transform(i);
   }
 
-  /// One product for each point: [rows, depth] × [depth, columns].
-  void multiply_points(std::int64_t depth, std::int64_t columns, const float* left,
-                       const AlignedBuffer<float>& panels, float* result) const {
+  /// One product for each point: [the images' rows, depth] × [depth, columns].
+  void multiply_points(std::int64_t images, std::int64_t depth, std::int64_t columns,
+                       const float* left, const AlignedBuffer<float>& panels, float* result) const {
+    const std::int64_t rows = images * tiles_.count();
     const Timed timed(Operation::products,
-                      2.0 * static_cast<double>(tiles_.points() * rows() * depth * columns));
+                      2.0 * static_cast<double>(tiles_.points() * rows * depth * columns));
     for (std::int64_t point = 0; point < tiles_.points(); ++point) {
-      multiply({.rows = rows(),
+      multiply({.rows = rows,
                 .depth = depth,
                 .columns = columns,
-                .left = left + point * winograd_stride(rows(), depth),
+                .left = left + point * winograd_stride(group_rows(), depth),
                 .right = panels.data() + point * tiles_.filter_size(),
                 .right_panel = depth * panel_columns,
                 .right_term = panel_columns,
-                .result = result + point * winograd_stride(rows(), columns)});
+                .result = result + point * winograd_stride(group_rows(), columns)});
     }
   }
 
-  std::int64_t rows() const { return group_ * tiles_.count(); }
-  std::int64_t input_stride() const { return winograd_stride(rows(), depth_); }
-  std::int64_t output_stride() const { return winograd_stride(rows(), columns_); }
+  std::int64_t group_rows() const { return group_ * tiles_.count(); }
+  std::int64_t input_stride() const { return winograd_stride(group_rows(), depth_); }
+  std::int64_t output_stride() const { return winograd_stride(group_rows(), columns_); }
 
   Parts parts(std::byte* scratch) const {
     auto* input = reinterpret_cast<float*>(scratch);

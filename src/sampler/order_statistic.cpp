@@ -13,6 +13,8 @@
 #include <bit>
 #include <cmath>
 
+#include "energy/loop_threads.hpp"
+
 namespace stanley {
 namespace {
 
@@ -47,6 +49,8 @@ at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k) {
     return result;
   }
 #endif
+  constexpr std::int64_t worth_threads = 4096;  // values, each read 31 times
+#pragma omp parallel for num_threads(loop_threads()) schedule(static) if (n * d > worth_threads)
   for (std::int64_t i = 0; i < n; ++i) out[i] = order_statistic_of_row(in + i * d, d, k);
   return result;
 }

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <span>
 
+#include "energy/loop_threads.hpp"
 #include "random/normal.hpp"
 #include "random/random.hpp"
 #include "sampler/update.hpp"
@@ -156,10 +157,8 @@ STANLEY_CLONES void fill_uniform_chain(random::Key key, std::uint32_t id, std::u
 template <class Work>
 void for_each_chain(std::span<const std::int64_t> ids, std::int64_t dimension, const Work& work) {
   const auto n = static_cast<std::int64_t>(ids.size());
-  [[maybe_unused]] const bool worth_threads = n * dimension > 16384;
-#if defined(_OPENMP)
-#pragma omp parallel for schedule(static) if (worth_threads)
-#endif
+  const bool worth_threads = n * dimension > 4096;
+#pragma omp parallel for num_threads(loop_threads()) schedule(static) if (worth_threads)
   for (std::int64_t row = 0; row < n; ++row) {
     work(row, static_cast<std::uint32_t>(ids[static_cast<std::size_t>(row)]));
   }

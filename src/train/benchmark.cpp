@@ -10,6 +10,7 @@
 #include <functional>
 #include <numeric>
 
+#include "energy/loop_threads.hpp"
 #include "energy/operation_times.hpp"
 #include "parallel/shards.hpp"
 #include "parallel/topology.hpp"
@@ -46,7 +47,7 @@ double median_seconds(Communicator& world, at::Device device, double budget,
   return seconds[seconds.size() / 2];
 }
 
-/// One thread for ATen and OpenMP while it lives.
+/// One thread for LibTorch and for our own loops while it lives.
 class OneThread {
  public:
   OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
@@ -56,6 +57,7 @@ class OneThread {
 
  private:
   int before_;
+  LoopThreads own_{1};
 };
 
 /// The parts of an iteration on one rank, each on states of its own.
@@ -73,7 +75,8 @@ class Parts {
         transition_(make_transition(config.sampler, {config.run.seed})),
         objective_(config, *network_, setup_.precision, setup_.torch_device),
         reducer_(reducer_for(config, setup_, session)),
-        gradient_(at::zeros({optimizer_.size()}, floats())) {
+        gradient_(at::zeros({optimizer_.size()}, floats())),
+        shards_(deal_shards(config.chains.shards, session.rank(), session.size()).count) {
     load_weights();
   }
 
@@ -99,12 +102,16 @@ class Parts {
     });
   }
 
-  /// The weights' gradient from so many chains and samples, and the update.
+  /// The weights' gradient from so many chains and samples, in as many parts as a training makes of
+  /// them, and the update.
   double weight_seconds(std::int64_t count, std::int64_t batch, double budget) {
     const ChainBatch chains = states(count, 0), data = states(batch, 1);
+    const std::int64_t shards =
+        config_.run.reproducible ? std::gcd(shards_, std::gcd(count, batch)) : 1;
+    at::Tensor parts = at::zeros({shards, optimizer_.size()}, floats());
     return median_seconds(world_, setup_.torch_device, budget, [&] {
       objective_.load();
-      objective_.add_up(data.state, chains.state, gradient_);
+      objective_.add_up(data.state, chains.state, parts);
       optimizer_.update(gradient_, iteration_++, 1e-6);
       load_weights();
     });
@@ -229,6 +236,7 @@ class Parts {
   ContrastiveObjective objective_;
   std::unique_ptr<Reducer> reducer_;
   at::Tensor gradient_;
+  std::int64_t shards_;  // this rank's
   std::int64_t iteration_ = 0;
 };
 

@@ -96,6 +96,8 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   say_sampler(config, log);
   log.info(fmt::format("chains' gradient by {}, sums by {}", trainer.engine().description(),
                        reducer->description()));
+  const std::string idle = idle_threads(config, setup, trainer.working_threads());
+  if (!idle.empty()) log.warn(idle);
   log.info(
       fmt::format("memory: {:.0f} MB per rank, with the copies for the writer of files", memory));
   say_disk(config, dataset, checkpoint_bytes(trainer.arrays()), log);

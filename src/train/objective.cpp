@@ -35,16 +35,39 @@ void ContrastiveObjective::load() {
 }
 
 EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor& chains,
-                                        at::Tensor gradient) {
-  const at::Tensor states = at::cat({data, chains});
-  const auto of_both = [&](double of_data, double of_chains) {
-    return at::cat({at::full({data.size(0)}, of_data, states.options()),
-                    at::full({chains.size(0)}, of_chains, states.options())});
+                                        at::Tensor gradients) {
+  const std::int64_t parts = gradients.size(0), samples = data.size(0) / parts,
+                     active = chains.size(0) / parts;
+  // Each part's samples, and behind them its chains.
+  const auto of_both = [&](const at::Tensor& of_data, const at::Tensor& of_chains) {
+    return at::cat(
+               {of_data.unflatten(0, {parts, samples}), of_chains.unflatten(0, {parts, active})}, 1)
+        .flatten(0, 1);
   };
-  at::Tensor energy = at::empty({states.size(0)}, states.options());
-  const std::vector<at::Tensor> of_weights =
-      gradient_->evaluate(states, of_both(1 / batch_, -1 / active_),
-                          of_both(2 * penalty_ / batch_, 2 * penalty_ / active_), energy);
+  const auto factors = [&](double of_data, double of_chains) {
+    return of_both(at::full({data.size(0)}, of_data, data.options()),
+                   at::full({chains.size(0)}, of_chains, data.options()));
+  };
+  at::Tensor energy = at::empty({data.size(0) + chains.size(0)}, data.options());
+  gradient_->evaluate_parts(parts, of_both(data, chains), factors(1 / batch_, -1 / active_),
+                            factors(2 * penalty_ / batch_, 2 * penalty_ / active_), energy,
+                            [&](std::int64_t part, const std::vector<at::Tensor>& of_weights) {
+                              store(of_weights, gradients[part]);
+                            });
+  const at::Tensor energies = energy.to(at::kCPU, at::kDouble).view({parts, samples + active});
+  EnergySums sums;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    const at::Tensor of_data = energies[part].narrow(0, 0, samples);
+    const at::Tensor of_chains = energies[part].narrow(0, samples, active);
+    sums +=
+        {sum_of(of_data), sum_of(of_chains), sum_of(of_data.square()), sum_of(of_chains.square())};
+  }
+  return sums;
+}
+
+/// From the gradient with respect to the weights to that with respect to the parameters [P].
+void ContrastiveObjective::store(const std::vector<at::Tensor>& of_weights,
+                                 at::Tensor gradient) const {
   const auto gradients = torch::autograd::grad(weights_, parameters_, of_weights, true);
   const c10::NoGradGuard no_gradient;
   std::int64_t offset = 0;
@@ -52,10 +75,6 @@ EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor
     gradient.narrow(0, offset, part.numel()).copy_(part.flatten());
     offset += part.numel();
   }
-  const at::Tensor energies = energy.to(at::kCPU, at::kDouble);
-  const at::Tensor of_data = energies.narrow(0, 0, data.size(0));
-  const at::Tensor of_chains = energies.narrow(0, data.size(0), chains.size(0));
-  return {sum_of(of_data), sum_of(of_chains), sum_of(of_data.square()), sum_of(of_chains.square())};
 }
 
 }  // namespace stanley

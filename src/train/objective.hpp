@@ -29,11 +29,19 @@ class ContrastiveObjective {
   /// Takes over the network's parameters: once for each weight update, before add_up().
   void load();
 
-  /// Writes to `gradient` [P] this rank's share of the gradient with respect to the parameters:
-  /// that of `data` and `chains` [n, state shape], which must not be empty.
-  EnergySums add_up(const at::Tensor& data, const at::Tensor& chains, at::Tensor gradient);
+  /// Writes to `gradients` [parts, P] this rank's share of the gradient with respect to the
+  /// parameters: that of each of as many equal parts of `data` and of `chains` [n, state shape],
+  /// none of which may be empty. A part's numbers do not depend on the others.
+  EnergySums add_up(const at::Tensor& data, const at::Tensor& chains, at::Tensor gradients);
+
+  /// Threads that have work on so many parts, of so many states in all.
+  int working_threads(std::int64_t parts, std::int64_t states) const {
+    return gradient_->working_threads(parts, states / parts);
+  }
 
  private:
+  void store(const std::vector<at::Tensor>& of_weights, at::Tensor gradient) const;
+
   const Network& network_;
   std::unique_ptr<WeightGradient> gradient_;
   std::vector<at::Tensor> parameters_, weights_;  // as load() found them; weights by parameters

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <cerrno>
 #include <chrono>
@@ -14,6 +13,7 @@
 
 #include "config/error.hpp"
 #include "energy/gradient_engine.hpp"
+#include "energy/loop_threads.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
 #include "storage/digest.hpp"
@@ -51,6 +51,12 @@ EnergyFile read_energy_file(const EnergyConfig& config, Communicator& communicat
 
 }  // namespace
 
+void use_threads(int threads, bool reproducible) {
+  use_loop_threads(threads);
+  at::get_num_threads();  // else LibTorch takes the number of OpenMP's threads when it starts
+  at::set_num_threads(reproducible ? 1 : threads);
+}
+
 void require_shards(const Config& config, const Session& session) {
   if (session.size() <= config.chains.shards) return;
   throw Error(ExitCode::configuration,
@@ -67,9 +73,7 @@ ComputeSetup set_up(const Config& config, Session& session) {
           ? at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device.index))
           : at::Device(at::kCPU);
   const int threads = threads_per_rank(session, config.run.threads);
-  // The order of additions inside LibTorch depends on the threads.
-  at::set_num_threads(config.run.reproducible ? 1 : threads);
-  omp_set_num_threads(threads);
+  use_threads(threads, config.run.reproducible);
   if (torch_device.is_cuda()) choose_gpu_arithmetic();
   const Precision precision = common_precision(
       config.run.precision, resolve_precision(config.run.precision, torch_device), session.world());

@@ -32,9 +32,13 @@ struct ComputeSetup {
 /// Throws Error(configuration) where there are more ranks than shards.
 void require_shards(const Config& config, const Session& session);
 
-/// Collective. Chooses the device, the chains' precision and the threads, and tells LibTorch; rank
-/// 0 reads the energy's file, if there is one, for all. Errors: environment; input_output for that
-/// file; as require_shards().
+/// Gives our own loops so many threads, whose numbers do not depend on them; and LibTorch as many,
+/// or one where a run is to be reproducible: the order of its additions depends on its threads.
+void use_threads(int threads, bool reproducible);
+
+/// Collective. Chooses the device, the chains' precision and the threads, and tells LibTorch and
+/// our own loops; rank 0 reads the energy's file, if there is one, for all. Errors: environment;
+/// input_output for that file; as require_shards().
 ComputeSetup set_up(const Config& config, Session& session);
 
 /// Collective. Sums gradients over the session's ranks, in shard order if `run.reproducible`.

@@ -136,15 +136,15 @@ std::int64_t Trainer::gradient_parts() const {
 }
 
 EnergySums Trainer::weight_gradient(const at::Tensor& data, const at::Tensor& chains) {
-  const std::int64_t parts = gradient_parts();
-  const std::int64_t data_size = data.size(0) / parts, chains_size = chains.size(0) / parts;
   objective_.load();
-  EnergySums sums;
-  for (std::int64_t part = 0; part < parts; ++part) {
-    sums += objective_.add_up(data.narrow(0, part * data_size, data_size),
-                              chains.narrow(0, part * chains_size, chains_size), parts_[part]);
-  }
-  return sums;
+  return objective_.add_up(data, chains, parts_);
+}
+
+WorkingThreads Trainer::working_threads() const {
+  const std::int64_t chains = bank_.active_per_shard() * shards_.count,
+                     states = chains + config_.data.batch / shards_.total * shards_.count;
+  return {chains, states, engine_->working_threads(chains),
+          objective_.working_threads(gradient_parts(), states)};
 }
 
 at::Tensor Trainer::data_batch() const {

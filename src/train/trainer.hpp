@@ -17,6 +17,7 @@
 #include "run/metrics.hpp"
 #include "storage/array.hpp"
 #include "storage/checkpoint.hpp"
+#include "train/idle_threads.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
 #include "train/summary.hpp"
@@ -60,6 +61,7 @@ class Trainer {
 
   const Network& network() const { return *network_; }
   const GradientEngine& engine() const { return *engine_; }
+  WorkingThreads working_threads() const;
   Bank& bank() { return bank_; }
   /// Energies of this rank's first `count` chains under the present weights, [count], on the CPU.
   at::Tensor chain_energies(std::int64_t count);

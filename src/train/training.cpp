@@ -344,6 +344,8 @@ class Training {
     log_.info(fmt::format("{} parameters, chains' gradient by {}, sums by {}, T = {:.3g}",
                           parameter_count(), trainer_->engine().description(),
                           reducer_->description(), config_.sampler.temperature_value()));
+    const std::string idle = idle_threads(config_, *setup_, trainer_->working_threads());
+    if (!idle.empty()) log_.warn(idle);
   }
 
   /// Rank 0. A history with a gap must not look like one without.

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
-#include <omp.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
@@ -11,6 +10,7 @@
 
 #include "config/error.hpp"
 #include "energy/frozen_layer.hpp"
+#include "energy/loop_threads.hpp"
 #include "energy/tile_product.hpp"
 #include "parallel/device.hpp"
 #include "random/normal.hpp"
@@ -331,7 +331,6 @@ TEST(GradientEngine, EveryNetworkHasTheFastestEngineThereIsForIt) {
 }
 
 TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
-  const int threads_before = omp_get_max_threads();
   for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
     for (const Case& one : {Case{{1, 32, 32}, 16, 64, Activation::silu},
                             Case{{3, 9, 14}, 8, 64, Activation::leaky_relu},
@@ -341,10 +340,10 @@ TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
       ASSERT_TRUE(engine->batch_invariant());
       engine->load(network->parameter_values());
       const at::Tensor all = states(64, one.shape);
-      omp_set_num_threads(1);
       const Result expected = evaluate(*engine, all);
-      for (const int threads : {1, 2}) {
-        omp_set_num_threads(threads);
+      // Five: each thread has a few states, or a few rows of a block.
+      for (const int threads : {1, 2, 3, 5}) {
+        const LoopThreads these(threads);
         for (const std::int64_t size : {1, 7, 15, 16, 17, 33}) {
           for (const std::int64_t first : {0, 31}) {
             const Result part = evaluate(*engine, all.narrow(0, first, size).contiguous());
@@ -358,7 +357,6 @@ TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
       }
     }
   }
-  omp_set_num_threads(threads_before);
 }
 
 TEST(GradientEngine, ANeighbourThatIsNotANumberChangesNothing) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 
+#include "energy/loop_threads.hpp"
 #include "random/normal.hpp"
 #include "sampler/order_statistic.hpp"
 #include "sampler/transition.hpp"
@@ -94,6 +95,17 @@ TEST(SamplerOrderStatistic, IsThatOfSorting) {
         EXPECT_TRUE(std::isnan(expected) ? std::isnan(value) : value == expected)
             << "row " << i << " of " << d << ", k " << k << ": " << value << " for " << expected;
       }
+    }
+  }
+}
+
+TEST(SamplerOrderStatistic, DoesNotDependOnThreads) {
+  for (std::int64_t n = 1; n <= 33; ++n) {
+    const at::Tensor values = chains(n, 1000).state;
+    const at::Tensor expected = absolute_order_statistic(values, 700);
+    for (const int threads : {2, 3}) {
+      const LoopThreads these(threads);
+      EXPECT_TRUE(at::equal(absolute_order_statistic(values, 700), expected)) << n;
     }
   }
 }

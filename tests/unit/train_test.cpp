@@ -132,7 +132,7 @@ TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
                                    at::kCPU);
     objective.load();
     const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
-    at::Tensor gradient = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1});
+    at::Tensor gradient = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1});
     const EnergySums sums = objective.add_up(data, chains, gradient);
 
     std::vector<at::Tensor> weights;
@@ -164,7 +164,7 @@ TEST(TrainObjective, FollowsFiniteDifferences) {
   const Config config = objective_config(0.3);
   ContrastiveObjective objective(config, *network, Precision::float32, at::kCPU);
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
-  at::Tensor gradient = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), unused = gradient.clone();
+  at::Tensor gradient = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), unused = gradient.clone();
   objective.load();
   objective.add_up(data, chains, gradient);
   const auto loss = [&] {
@@ -182,7 +182,7 @@ TEST(TrainObjective, FollowsFiniteDifferences) {
     const double below = loss();
     *value = kept;
     // Third derivatives of order 1 times h²/6, and float32 energies over 2h.
-    EXPECT_NEAR(gradient[offset].item<double>(), (above - below) / 0.02, 2e-4) << parameter.name;
+    EXPECT_NEAR(gradient[0][offset].item<double>(), (above - below) / 0.02, 2e-4) << parameter.name;
     offset += parameter.value.numel();
   }
 }
@@ -192,7 +192,7 @@ TEST(TrainObjective, PartsAddUpToTheWhole) {
   ContrastiveObjective objective(objective_config(0.5), *network, Precision::float32, at::kCPU);
   objective.load();
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
-  at::Tensor whole = at::zeros({2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), sum = whole.clone();
+  at::Tensor whole = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), sum = whole.clone();
   const EnergySums all = objective.add_up(data, chains, whole);
   EnergySums added;
   for (const std::int64_t part : {0, 1}) {

@@ -12,12 +12,9 @@
 #include <vector>
 
 #include "config/error.hpp"
+#include "energy/loop_threads.hpp"
 #include "random/normal.hpp"
 #include "sampler/update_element.hpp"
-
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 
 namespace {
 
@@ -212,19 +209,14 @@ TEST(Update, AChainMovesTheSameAloneInABatchAndInAnyPlace) {
   }
 }
 
-#if defined(_OPENMP)
 TEST(Update, ThreadsChangeNothing) {
-  const int threads = omp_get_max_threads();
   Batch one = make_batch(48, 1024);
   Batch three = one;
-  omp_set_num_threads(1);
   run(usual_update(), Mode::threshold, one);
-  omp_set_num_threads(3);
+  const LoopThreads these(3);
   run(usual_update(), Mode::threshold, three);
-  omp_set_num_threads(threads);
   EXPECT_TRUE(same_bits(one.state, three.state));
 }
-#endif
 
 TEST(Update, NoiseChangesWithKeyIdAndStep) {
   const auto first_noise = [](const Update& update, std::int64_t id) {

@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
-#include <omp.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "energy/gradient_engine.hpp"
+#include "energy/loop_threads.hpp"
 
 namespace stanley {
 namespace {
@@ -155,17 +155,15 @@ TEST(WeightGradient, OfManyStatesIsExactButForRounding) {
 /// `gradient` is of this network and case.
 void expect_the_same_for_any_threads(WeightGradient& gradient, const Network& network,
                                      const Case& one) {
-  const int threads_before = omp_get_max_threads();
   gradient.load(network.parameter_values());
   const Batch batch = batch_of(one);
-  omp_set_num_threads(1);
   const Result expected = evaluate(gradient, batch);
   Batch poisoned = batch;
   poisoned.state = at::full_like(batch.state, std::nan(""));
   const Batch none{batch.state.narrow(0, 0, 0), batch.constant.narrow(0, 0, 0),
                    batch.slope.narrow(0, 0, 0)};
   for (const int threads : {1, 2, 3}) {
-    omp_set_num_threads(threads);
+    const LoopThreads these(threads);
     EXPECT_TRUE(evaluate(gradient, poisoned).gradients[0].isnan().all().item<bool>());
     for (const at::Tensor& zeros : evaluate(gradient, none).gradients) {
       EXPECT_TRUE((zeros == 0).all().item<bool>());
@@ -176,7 +174,6 @@ void expect_the_same_for_any_threads(WeightGradient& gradient, const Network& ne
       EXPECT_TRUE(at::equal(found.gradients[k], expected.gradients[k])) << threads << ' ' << k;
     }
   }
-  omp_set_num_threads(threads_before);
 }
 
 TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
@@ -192,6 +189,62 @@ TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
                                   one);
   expect_the_same_for_any_threads(*make_tile_weight_gradient(config_of(one), one.shape), *resnet,
                                   one);
+}
+
+/// Parts of `size` states, which are all of `batch`: alone by one thread, and together by more.
+void expect_parts_like_alone(WeightGradient& gradient, const Batch& batch, std::int64_t size) {
+  const std::int64_t parts = batch.state.size(0) / size;
+  const auto of_part = [&](const at::Tensor& all, std::int64_t part) {
+    return all.narrow(0, part * size, size);
+  };
+  std::vector<Result> alone;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    alone.push_back(evaluate(gradient, {of_part(batch.state, part), of_part(batch.constant, part),
+                                        of_part(batch.slope, part)}));
+  }
+  for (const int threads : {1, 2, 3}) {
+    const LoopThreads these(threads);
+    at::Tensor energy = at::empty_like(batch.constant);
+    std::int64_t next = 0;
+    gradient.evaluate_parts(parts, batch.state, batch.constant, batch.slope, energy,
+                            [&](std::int64_t part, const std::vector<at::Tensor>& gradients) {
+                              EXPECT_EQ(part, next++);
+                              const Result& one = alone[static_cast<std::size_t>(part)];
+                              for (std::size_t k = 0; k < gradients.size(); ++k) {
+                                EXPECT_TRUE(at::equal(gradients[k], one.gradients[k]))
+                                    << size << " states, " << threads << " threads";
+                              }
+                            });
+    EXPECT_EQ(next, parts);
+    for (std::int64_t part = 0; part < parts; ++part) {
+      EXPECT_TRUE(at::equal(of_part(energy, part), alone[static_cast<std::size_t>(part)].energy));
+    }
+  }
+}
+
+TEST(WeightGradient, PartsThatShareTheThreadsAreLikeAlone) {
+  for (const EnergyType type : {EnergyType::convnet, EnergyType::resnet}) {
+    for (const auto& [size, parts] :
+         {std::pair<std::int64_t, std::int64_t>{1, 5}, {16, 4}, {33, 3}, {290, 1}}) {
+      Case one{{1, 8, 8}, 2, size * parts, Activation::silu};
+      one.type = type;
+      const auto network = network_of(one);
+      for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
+        const auto gradient =
+            precision == Precision::bfloat16
+                ? make_tile_weight_gradient(config_of(one), one.shape)
+                : make_weight_gradient(*network, config_of(one), precision, at::kCPU);
+        gradient->load(network->parameter_values());
+        expect_parts_like_alone(*gradient, batch_of(one), size);
+      }
+    }
+  }
+  Case mlp{{6}, 8, 15, Activation::silu};
+  mlp.type = EnergyType::mlp;
+  const auto network = network_of(mlp);
+  const auto gradient = make_autograd_weight_gradient(*network);
+  gradient->load(network->parameter_values());
+  expect_parts_like_alone(*gradient, batch_of(mlp), 5);
 }
 
 /// With errors of 2e-5 or of a fifth in each share, as in the first test and as in those of the
