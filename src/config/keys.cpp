@@ -44,7 +44,8 @@ std::vector<Key> keys_of(RunConfig& run) {
       {"run.device", "what chains and network run on; auto takes the GPU where there is one",
        choice(run.device)},
       {"run.precision",
-       "arithmetic of the chains' network; auto takes bfloat16 where all ranks have GPUs or AMX",
+       "arithmetic of the chains' network; auto: bfloat16 for convnet and resnet where all ranks "
+       "have GPUs or AMX, else float32",
        choice(run.precision)},
       {"run.reproducible",
        "bitwise the same result on every number of ranks (slower: fixed order of all sums)",

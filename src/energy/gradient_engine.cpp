@@ -60,8 +60,9 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
   return make_layerwise_engine(config, shape, precision, device);
 }
 
-Precision resolve_precision(Precision requested, at::Device device) {
+Precision resolve_precision(Precision requested, EnergyType type, at::Device device) {
   if (requested != Precision::automatic) return requested;
+  if (type == EnergyType::mlp || type == EnergyType::torchscript) return Precision::float32;
   if (device.is_cuda()) return Precision::bfloat16;
   return processor_has_tiles() ? Precision::bfloat16 : Precision::float32;
 }

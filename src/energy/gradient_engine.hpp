@@ -84,10 +84,13 @@ std::unique_ptr<GradientEngine> make_resnet_engine(const EnergyConfig& config,
 std::unique_ptr<GradientEngine> make_resnet_tile_engine(const EnergyConfig& config,
                                                         const StateShape& shape);
 
-/// What `precision: auto` means: bfloat16 on GPUs and on processors with AMX, else float32. The
-/// bfloat16 instructions of AVX-512 alone do not count: on the processors measured they are no
-/// faster than float32's.
-Precision resolve_precision(Precision requested, at::Device device);
+/// What `precision: auto` means: bfloat16 for the built-in convolutional networks on GPUs and on
+/// processors with AMX, else float32. The bfloat16 instructions of AVX-512 alone do not count: on
+/// the processors measured they are no faster than float32's. A TorchScript energy learns in
+/// float32, so that chains in bfloat16 would follow another energy than the one that is trained;
+/// and an mlp is mostly trained at T near 1, where bfloat16's rounding of an energy, 2^−8 of it, is
+/// no small part of T.
+Precision resolve_precision(Precision requested, EnergyType type, at::Device device);
 
 /// Tells LibTorch to take, of a GPU's operations, only those that give the same bits each time,
 /// which a resumed run needs, and to compute in float32 where that is asked for, not in TF32. For

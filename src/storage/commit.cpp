@@ -95,6 +95,8 @@ class EarlyWriteback {
       if (progressed) progressed();
     }
     bring_to_disk(file_.number(), path_);
+    // What this host still holds in memory would be read back from there, whatever became of it.
+    ::posix_fadvise(file_.number(), 0, 0, POSIX_FADV_DONTNEED);
   }
 
  private:

@@ -8,6 +8,7 @@
 #include "data/dataset.hpp"
 #include "parallel/topology.hpp"
 #include "run/usage.hpp"
+#include "sampler/device_update.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/draws.hpp"
 #include "train/setup.hpp"
@@ -100,6 +101,10 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   if (!idle.empty()) log.warn(idle);
   log.info(
       fmt::format("memory: {:.0f} MB per rank, with the copies for the writer of files", memory));
+  if (const auto on_gpu = peak_memory(setup.torch_device)) {
+    log.info(fmt::format("memory on the GPU: {:.0f} MB per rank",
+                         session.world().max(*on_gpu) / megabyte));
+  }
   say_disk(config, dataset, checkpoint_bytes(trainer.arrays()), log);
   const double total = record.seconds_iteration * static_cast<double>(config.run.iterations);
   log.info(fmt::format("time: {:.3f} s for one iteration, about {} for {} (measured now)",

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "config/error.hpp"
+#include "parallel/agree.hpp"
 
 namespace stanley {
 namespace {
@@ -78,13 +79,14 @@ std::optional<CheckpointHeader> find_start(Communicator& communicator, const std
                                            const std::string& directory, const FileOptions& options,
                                            Log& log) {
   if (resume == "never") {
-    if (!list_checkpoints(directory).empty()) {
+    agree(communicator, [&] {
+      if (communicator.rank() != 0 || list_checkpoints(directory).empty()) return;
       throw Error(ExitCode::input_output,
                   fmt::format("{} holds checkpoints of a run, and --resume never would overwrite "
                               "it; choose another directory with --run-directory, or go on with "
                               "--resume auto",
                               directory));
-    }
+    });
     return std::nullopt;
   }
   if (resume != "auto") return verify_checkpoint(communicator, resume, options);

@@ -76,7 +76,8 @@ ComputeSetup set_up(const Config& config, Session& session) {
   use_threads(threads, config.run.reproducible);
   if (torch_device.is_cuda()) choose_gpu_arithmetic();
   const Precision precision = common_precision(
-      config.run.precision, resolve_precision(config.run.precision, torch_device), session.world());
+      config.run.precision,
+      resolve_precision(config.run.precision, config.energy.type, torch_device), session.world());
   return {device, torch_device, precision, threads,
           read_energy_file(config.energy, session.world())};
 }

@@ -243,7 +243,9 @@ class Training {
   std::int64_t oldest_checkpoint() {
     std::int64_t oldest = 0;
     agree(world_, [&] {
-      if (leader()) oldest = list_checkpoints(directory_.checkpoints()).back();
+      if (!leader()) return;
+      const auto iterations = list_checkpoints(directory_.checkpoints());
+      if (!iterations.empty()) oldest = iterations.back();
     });
     return static_cast<std::int64_t>(world_.max(static_cast<double>(oldest)));
   }

@@ -325,9 +325,16 @@ TEST(GradientEngine, EveryNetworkHasTheFastestEngineThereIsForIt) {
   EXPECT_EQ(name_of(resnet, Precision::float32), "Winograd float32");
   EXPECT_EQ(name_of(resnet, Precision::bfloat16), tiles);
   EXPECT_EQ(name_of(mlp, Precision::float32), "layer by layer float32");
-  EXPECT_EQ(resolve_precision(Precision::float32, cpu), Precision::float32);
-  EXPECT_EQ(resolve_precision(Precision::bfloat16, cpu), Precision::bfloat16);
-  EXPECT_NE(resolve_precision(Precision::automatic, cpu), Precision::automatic);
+  using enum Precision;
+  EXPECT_EQ(resolve_precision(float32, EnergyType::convnet, cpu), float32);
+  EXPECT_EQ(resolve_precision(bfloat16, EnergyType::mlp, cpu), bfloat16);
+  EXPECT_NE(resolve_precision(automatic, EnergyType::convnet, cpu), automatic);
+  const at::Device a_gpu(at::kCUDA, 0);
+  EXPECT_EQ(resolve_precision(automatic, EnergyType::resnet, a_gpu), bfloat16);
+  for (const EnergyType type : {EnergyType::mlp, EnergyType::torchscript}) {
+    EXPECT_EQ(resolve_precision(automatic, type, a_gpu), float32);
+    EXPECT_EQ(resolve_precision(automatic, type, cpu), float32);
+  }
 }
 
 TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
