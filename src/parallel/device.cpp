@@ -1,7 +1,6 @@
 #include "parallel/device.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -73,8 +72,6 @@ Device choose_device(DeviceKind requested, const Session& session) {
   device.shared = any_shared(session, device.uuid);
   return device;
 }
-
-void choose_cublas_workspace() { ::setenv(cublas_workspace, ":4096:8", 0); }
 
 std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible) {
   std::map<std::string, int> users;

@@ -9,10 +9,10 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
 #include "energy/frozen_layer.hpp"
 #include "energy/tile_product.hpp"
-#include "parallel/device.hpp"
 #include "random/normal.hpp"
 #include "sampler/update.hpp"
 #include "unit/evaluated.hpp"
