@@ -7,8 +7,8 @@
 #include <string>
 
 #include "commands/command.hpp"
+#include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
-#include "parallel/device.hpp"
 #include "parallel/launcher.hpp"
 #include "parallel/session.hpp"
 #include "run/log.hpp"

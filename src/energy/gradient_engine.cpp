@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
 #include "energy/tile_product.hpp"
-#include "parallel/device.hpp"
 
 namespace stanley {
 namespace {

@@ -1,7 +1,6 @@
 #include "parallel/device.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -79,8 +78,6 @@ Precision common_precision(Precision requested, Precision mine, Communicator& co
   const bool everywhere = communicator.min(mine == Precision::bfloat16 ? 1 : 0) > 0;
   return everywhere ? Precision::bfloat16 : Precision::float32;
 }
-
-void choose_cublas_workspace() { ::setenv(cublas_workspace, ":4096:8", 0); }
 
 std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible) {
   std::map<std::string, int> users;

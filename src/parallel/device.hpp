@@ -31,13 +31,6 @@ Device choose_device(DeviceKind requested, const Session& session);
 /// are fewer GPUs than ranks, if ranks see the same GPUs or none in common.
 std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible);
 
-/// The variable from which cuBLAS takes its workspace.
-inline constexpr const char* cublas_workspace = "CUBLAS_WORKSPACE_CONFIG";
-
-/// Sets it, where the user has not, to one with which cuBLAS gives the same bits each time. Call it
-/// before CUDA is used, and before there are threads that may read the environment.
-void choose_cublas_workspace();
-
 /// The way gradients travel for this device (the same on all ranks).
 Transport transport_for(const Device& device);
 

@@ -8,11 +8,11 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
 #include "energy/frozen_layer.hpp"
 #include "energy/loop_threads.hpp"
 #include "energy/tile_product.hpp"
-#include "parallel/device.hpp"
 #include "random/normal.hpp"
 #include "sampler/update.hpp"
 #include "unit/evaluated.hpp"
