@@ -226,7 +226,7 @@ def test_reproducible_on_every_number_of_ranks(tmp_path, uninterrupted, convnet,
     one = uninterrupted(kind, 1, values)
     for ranks in (2, 3, 4):
         directory = tmp_path / str(ranks)
-        trains(directory, values, config_of(kind, convnet), ranks=ranks)
+        trains(directory, {**values, "run.threads": 1 + ranks % 2}, config_of(kind, convnet), ranks=ranks)
         for iteration in (10, LENGTH):
             same_bits(checkpoint(one, iteration), checkpoint(directory, iteration))
             assert attributes(checkpoint(directory, iteration), "/")["world_size"] == ranks

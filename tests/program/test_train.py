@@ -146,6 +146,14 @@ def test_dry_run_touches_nothing(tmp_path, ranks):
     assert re.search(r"time: [\d.]+ s for one iteration, about .* for 30", said)
 
 
+@pytest.mark.parametrize("options", [["--dry-run"], []], ids=["dry run", "log"])
+def test_threads_without_work_are_told(tmp_path, options):
+    values = {"run.iterations": 1, "run.reproducible": "true"}
+    for threads in (1, 2):
+        said = trains(tmp_path / str(threads), {**values, "run.threads": threads}, SMOKE, *options).stdout
+        assert ("1 of 2 threads have work in the chain steps (32 chains a rank)" in said) == (threads == 2)
+
+
 def test_dry_run_leaves_an_existing_run_alone(tmp_path):
     trains(tmp_path / "run", {"run.iterations": 10})
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
