@@ -42,7 +42,7 @@ def measured(folder, *arguments):
     """The result of the program, and the most memory of a rank in bytes."""
     folder.mkdir()
     command = launched([sys.executable, "-c", MEASURED, folder, PROGRAM, *arguments], RANKS)
-    with Process(command, 2 * LIMIT) as process:
+    with Process(command, 5 * LIMIT) as process:
         result = process.finish()
     return result, max(int(path.read_text()) for path in folder.iterdir())
 
