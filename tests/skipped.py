@@ -52,7 +52,9 @@ def main():
         print(line, end="", flush=True)
     if not summary:
         return
-    lines = report(log.read_text(errors="replace"), skipped_whole)
+    # Under mpirun GoogleTest sees a terminal, and colours what it says.
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    lines = report(text, skipped_whole)
     print("\n".join(["Skipped, and so not tested here:", *sorted(lines)] if lines else ["Nothing was skipped."]))
     print("\n" + "".join(summary), end="", flush=True)
 

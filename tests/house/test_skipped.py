@@ -43,13 +43,15 @@ def test_what_was_skipped_is_listed_before_the_summary(tmp_path):
         "silent": ("", 77),
         "gpu": (GTEST.format("All") + "[  PASSED  ] 0 tests.\n[  SKIPPED ] 1 test, listed below:\n", 0),
         "sums": (GTEST.format("One") + GTEST.format("Two") + "[  PASSED  ] 5 tests.\n", 0),
+        "colours": (GTEST.format("All").replace("[ ", "\x1b[0;32m[ ").replace("] ", "] \x1b[m"), 0),
         "pytest": ("s.ss\nSKIPPED [2] tests/test_x.py:12: needs root\nSKIPPED [1] tests/test_x.py:40: no GPU\n", 0),
         "broken": ("SKIPPED [1] tests/test_y.py:1: needs root\n1 failed\n", 1),
     }).splitlines()
     begin = lines.index("Skipped, and so not tested here:")
-    end = lines.index("86% tests passed, 1 tests failed out of 7")
+    end = lines.index("88% tests passed, 1 tests failed out of 8")
     assert lines[begin + 1:end] == [
         "  label/broken: tests/test_y.py:1: needs root",
+        "  label/colours: needs two ranks",
         "  label/gpu: needs two ranks",
         "  label/pytest, 2 cases: tests/test_x.py:12: needs root",
         "  label/pytest: tests/test_x.py:40: no GPU",

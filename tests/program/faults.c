@@ -9,6 +9,10 @@
 //   STANLEY_FAULT_KIND       kill: write half, then SIGKILL. EIO, ENOSPC, EOPNOTSUPP: this call fails.
 //                            full: this call, and every later one that takes room, fails (ENOSPC).
 //                            hang: the first from this call on that takes room never returns.
+//   STANLEY_FAULT_READS      so many reads of the run's owner file fail with ESTALE, as where a file
+//                            server comes back; each is a line "spoiled read path" of the log
+//   STANLEY_FAULT_LOCKS      if set, every flock() fails with ENOLCK, and is a line of the log
+//   STANLEY_FAULT_CLOCK      while there is a file of this name, time() is a minute ahead
 // SIGWINCH sets the thread that gets it spinning.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,11 +24,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static atomic_long calls;
+static atomic_long reads;
 
 static const char* setting(const char* name) {
   const char* value = getenv(name);
@@ -85,16 +92,20 @@ static enum Fault fault_of(const char* function, const char* path, int takes_roo
   return fails;
 }
 
-static enum Fault fault_on(const char* function, int file, int takes_room) {
+/// The file's path; empty if it has none. Leaves errno alone.
+static const char* path_of(int file, char* path, size_t size) {
   char link[64];
-  char path[4096];
   const int before = errno;
   snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-  const ssize_t length = readlink(link, path, sizeof path - 1);
+  const ssize_t length = readlink(link, path, size - 1);
   errno = before;
-  if (length < 0) return none;
-  path[length] = 0;
-  return fault_of(function, path, takes_room);
+  path[length < 0 ? 0 : length] = 0;
+  return path;
+}
+
+static enum Fault fault_on(const char* function, int file, int takes_room) {
+  char path[4096];
+  return fault_of(function, path_of(file, path, sizeof path), takes_room);
 }
 
 static void die(void) {
@@ -235,3 +246,34 @@ ON_PATHS(symlink, to)
   }
 ON_PATH(remove)
 ON_PATH(unlink)
+
+ssize_t read(int file, void* data, size_t size) {
+  REAL(ssize_t, "read", int, void*, size_t);
+  const long failing = atol(setting("STANLEY_FAULT_READS"));
+  if (failing == 0 || !suffers()) return real(file, data, size);
+  char path[4096];
+  char owner[4096];
+  path_of(file, path, sizeof path);
+  snprintf(owner, sizeof owner, "%s/owner.json", setting("STANLEY_FAULT_DIRECTORY"));
+  if (strcmp(path, owner) != 0 || atomic_fetch_add(&reads, 1) >= failing) return real(file, data, size);
+  note("spoiled ", "read", path);
+  errno = ESTALE;
+  return -1;
+}
+
+int flock(int file, int operation) {
+  REAL(int, "flock", int, int);
+  if (setting("STANLEY_FAULT_LOCKS")[0] == 0 || !suffers()) return real(file, operation);
+  char path[4096];
+  note("spoiled ", "flock", path_of(file, path, sizeof path));
+  errno = ENOLCK;
+  return -1;
+}
+
+time_t time(time_t* to) {
+  REAL(time_t, "time", time_t*);
+  const char* ahead = setting("STANLEY_FAULT_CLOCK");
+  const time_t now = real(NULL) + (ahead[0] != 0 && access(ahead, F_OK) == 0 ? 60 : 0);
+  if (to != NULL) *to = now;
+  return now;
+}

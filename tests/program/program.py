@@ -15,8 +15,8 @@ SMOKE = ROOT / "configs" / "smoke.yaml"
 
 FINISHED, CONFIGURATION, ENVIRONMENT, INPUT_OUTPUT, REQUEUE = 0, 2, 3, 5, 85
 
-# Seconds. Nothing here may hang: a test that waits longer fails.
-LIMIT = 60
+# Seconds. Nothing here may hang: a test that waits longer fails, also on a machine with much else to do.
+LIMIT = 240
 CLOCK_COLUMNS = 8  # the last of metrics.csv
 
 # Draw files aside, which only some tests look at; the 0.5 quantile makes the gain act in the plane.
@@ -46,11 +46,16 @@ def environment(**more):
     return {**base, **os.environ, **more}
 
 
+def faults(library, directory, log, rank=0, **more):
+    """Variables that have faults.c, built as `library`, look at the calls of `rank`; more=... as it says."""
+    return {"LD_PRELOAD": str(library), "STANLEY_FAULT_DIRECTORY": os.path.realpath(directory),
+            "STANLEY_FAULT_RANK": str(rank), "STANLEY_FAULT_LOG": str(log),
+            **{f"STANLEY_FAULT_{name.upper()}": str(value) for name, value in more.items()}}
+
+
 def spoils(library, directory, rank, call, kind, log):
-    """Arguments of mpirun that have faults.c, built as `library`, spoil the `call`-th call of `rank`."""
-    variables = {"LD_PRELOAD": library, "STANLEY_FAULT_DIRECTORY": os.path.realpath(directory),
-                 "STANLEY_FAULT_RANK": rank, "STANLEY_FAULT_CALL": call, "STANLEY_FAULT_KIND": kind,
-                 "STANLEY_FAULT_LOG": log}
+    """Arguments of mpirun that have faults.c spoil the `call`-th call of `rank`."""
+    variables = faults(library, directory, log, rank, call=call, kind=kind)
     return [part for name, value in variables.items() for part in ("-x", f"{name}={value}")]
 
 

@@ -6,9 +6,8 @@ import subprocess
 
 import pytest
 
-from program import SMOKE, ends, run, train, unfinished
+from program import LIMIT, SMOKE, ends, run, train, unfinished
 
-LIMIT = 60
 
 def refused(result, code, *words, lines=1):
     """Checks the exit code and that there is one message, of so many lines, with these words."""

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -75,13 +76,12 @@ def test_run_that_lost_its_directory_leaves_it_alone(tmp_path):
 
 
 @pytest.mark.parametrize("owner", ["", "half {", "[]", '{"host": 3}', '{"token": 1, "process": "x"}'])
-def test_owner_file_that_is_broken_ends_clearly(tmp_path, owner):
-    """Whatever is decided, it is said in one sentence."""
+def test_owner_file_that_names_nobody_is_taken_over(tmp_path, owner):
+    """It was cut off in its making; the directory changes hands, and the file goes with the new owner."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "owner.json").write_text(owner)
-    result = train_here(tmp_path, {"run.iterations": 1})
-    if result.returncode != 0:
-        refused(result, INPUT_OUTPUT, "owner.json")
+    ends(train_here(tmp_path, {"run.iterations": 1}), FINISHED)
+    assert (tmp_path / "run" / "DONE").is_file() and not unfinished(tmp_path / "run")
 
 
 # --- a full disk -----------------------------------------------------------------------------------
@@ -168,11 +168,8 @@ def test_automatic_device_does_not_fall_back_inside_of_a_gpu_allocation(tmp_path
 def different_ranks(first, second, limit=LIMIT):
     """Two ranks with command lines of their own."""
     command = [*launched(first, 2)[:3], "-n", "1", *first, ":", "-n", "1", *second]
-    began = time.monotonic()
     with Process([str(part) for part in command], limit) as process:
-        result = process.finish()
-    assert time.monotonic() - began < 20
-    return result
+        return process.finish()
 
 
 @pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
@@ -304,12 +301,11 @@ def test_one_rank_that_dies_takes_the_others_along(tmp_path, number):
         process.wait_for(lambda: rows_so_far(tmp_path / "run") >= 5, "iterations")
         ranks = process.ranks()
         kill(ranks[1], number)
-        began = time.monotonic()
         result = process.finish()
-    assert result.returncode != 0
-    while any(alive(rank) for rank in ranks):  # mpirun may be gone a moment before the last of them
-        assert time.monotonic() - began < 20
-        time.sleep(0.05)
+        assert result.returncode != 0
+        while any(alive(rank) for rank in ranks):  # mpirun may be gone a moment before the last of them
+            assert time.monotonic() < process.deadline, "a rank lives on"
+            time.sleep(0.05)
     assert "HDF5-DIAG" not in result.stderr and "terminate called" not in result.stderr
 
 
@@ -319,20 +315,20 @@ def test_paths_that_cannot_be(tmp_path):
     refused(result, INPUT_OUTPUT, "too long")
 
 
-def test_a_folder_that_one_may_not_enter(tmp_path):
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o700)
-    command = [PROGRAM, *map(str, train(folder / "run"))]
-    if os.geteuid() == 0:  # as an ordinary user
-        os.chmod(tmp_path, 0o755)
-        for parent in tmp_path.parents:
-            if parent != parent.parent and not parent.stat().st_mode & 0o001:
-                pytest.skip(f"nobody may not enter {parent}")
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
-    else:
-        folder.chmod(0)
-    with Process(command, 60) as process:
-        refused(process.finish(), INPUT_OUTPUT, "Permission denied")
+def test_a_folder_that_one_may_not_enter():
+    # Not in pytest's folders, which none but their owner may enter.
+    with tempfile.TemporaryDirectory() as name:
+        command = [PROGRAM, *map(str, train(pathlib.Path(name) / "run"))]
+        if os.geteuid() == 0:  # as an ordinary user
+            for parent in (*pathlib.Path(name).parents, *pathlib.Path(PROGRAM).parents):
+                if not parent.stat().st_mode & 0o001:
+                    pytest.skip(f"nobody may not enter {parent}")
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+        else:
+            os.chmod(name, 0)
+        with Process(command) as process:
+            refused(process.finish(), INPUT_OUTPUT, "Permission denied")
+        os.chmod(name, 0o700)
 
 
 def test_a_home_folder_is_written_out(tmp_path):

@@ -17,15 +17,14 @@ import traceback
 import pytest
 
 from digests import wrong_arrays
-from program import (FINISHED, INPUT_OUTPUT, PROGRAM, Process, arrays, checkpoint, ends, launched, metrics,
-                     run, same_bits, spoils, train, trains, unfinished)
+from program import (FINISHED, INPUT_OUTPUT, LIMIT, PROGRAM, Process, arrays, checkpoint, ends, faults, launched,
+                     metrics, run, same_bits, settings, spoils, train, trains, unfinished)
 
 LENGTH = 6
 # With keep_last: 1 each new checkpoint makes the one before go, that of iteration 0 aside.
 VALUES = {"run.iterations": LENGTH, "checkpoint.every": 2, "checkpoint.keep_last": 1, "run.reproducible": "true",
           "samples.every": 3}
 RANKS = 2
-LIMIT = 30  # seconds for a start of a second or two: what takes longer hangs
 KINDS = ("kill", "EIO", "ENOSPC", "full")
 PLACES = os.environ.get("STANLEY_FAULT_PLACES", "2")
 # Calls that are spoiled in every case: a pattern, and which of those that match it.
@@ -69,8 +68,8 @@ def calls_in(folder):
 def spoiled(directory, library, rank, call, kind, log):
     """Runs with the `call`-th call of `rank` spoiled."""
     os.makedirs(os.path.dirname(directory), exist_ok=True)
-    faults = spoils(library, directory, rank, call, kind, log)
-    with Process(launched([*faults, PROGRAM, *train(directory, VALUES)], RANKS), LIMIT) as process:
+    variables = spoils(library, directory, rank, call, kind, log)
+    with Process(launched([*variables, PROGRAM, *train(directory, VALUES)], RANKS), LIMIT) as process:
         return process.finish()
 
 
@@ -178,3 +177,51 @@ def test_a_file_system_without_fallocate(tmp_path, library, calls, which):
     after = (tmp_path / "log").read_text().splitlines()
     place = next(i for i, line in enumerate(after) if line.startswith("spoiled fallocate"))
     assert not after[place + 1].startswith("pwrite"), after[place:place + 3]
+
+
+def test_a_file_server_that_stumbles_takes_no_directory_away(tmp_path, library):
+    """The owner file that can't be read for a moment is still this run's; so is the directory."""
+    directory, log = tmp_path / "run", tmp_path / "log"
+    result = run(*train(directory, VALUES), **faults(library, directory, log, reads=3))
+    ends(result, FINISHED)
+    assert log.read_text().count("spoiled read") == 3
+    assert json.loads((directory / "run.json").read_text())["verdict"] == "finished"
+
+
+def with_faults(variables, command, ranks):
+    exported = [part for name in variables for part in ("-x", name)] if ranks > 1 else []
+    with Process(launched([*exported, PROGRAM, *command], ranks), LIMIT, **variables) as process:
+        return process.finish()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_file_system_without_locks(tmp_path, library, convnet, ranks):
+    """HDF5 asks for none: as on Lustre without flock, in all that the program reads and writes."""
+    directory, log = tmp_path / "run", tmp_path / "log"
+    variables = faults(library, directory, log, locks=1)
+    commands = [train(directory, {"run.iterations": 2, "samples.every": 2}, convnet)]
+    if ranks == 1:
+        commands += [["inspect", directory], ["sample", checkpoint(directory, 2), *settings({"sampler.steps": 1}),
+                                              "--output", tmp_path / "draws.nc"]]
+    for command in commands:
+        ends(with_faults(variables, command, ranks), FINISHED)
+    assert "flock" not in log.read_text()
+    # What this looks at: HDF5 that is made to lock finds no locks.
+    result = run("inspect", checkpoint(directory, 2), HDF5_USE_FILE_LOCKING="TRUE", **variables)
+    assert result.returncode == INPUT_OUTPUT and "spoiled flock" in log.read_text()
+    assert "No locks available" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("ranks, call, kind, says", [
+    (1, "write .*run.json", "EIO", "Input/output error"),
+    (1, "fsync .*metrics.csv", "ENOSPC", "No space left on device; free some space"),
+    (2, "fsync checkpoints/iteration", "EIO", "Input/output error")])
+def test_a_call_that_fails_tells_the_systems_words(tmp_path, library, ranks, call, kind, says):
+    for folder, chosen in ((tmp_path / "all", 0), (tmp_path / "spoiled", None)):
+        folder.mkdir()
+        if chosen is None:
+            chosen = next(number for number, one in enumerate(calls_in(tmp_path / "all"), 1) if re.match(call, one))
+        variables = faults(library, folder / "run", folder / "log", call=chosen, kind=kind)
+        result = with_faults(variables, train(folder / "run", {"run.iterations": 2}), ranks)
+    ended_as_documented(result, [calls_in(tmp_path / "all")[chosen - 1]])
+    assert says in result.stderr and ("free some space" in result.stderr) == (kind == "ENOSPC")

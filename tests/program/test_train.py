@@ -289,7 +289,7 @@ def test_benchmark_speaks_json(ranks):
     assert found["chain_steps_per_second"] == pytest.approx(
         ranks * found["chain_steps_per_second_per_rank"], rel=0.01)
     shares = [found["split"][name] for name in ("chains", "gradient", "reduction")]
-    assert all(0 <= share <= 1 for share in shares) and sum(shares) == pytest.approx(1, abs=0.25)
+    assert all(share >= 0 for share in shares) and sum(shares) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("network, parts", [
@@ -303,7 +303,7 @@ def test_benchmark_tells_what_a_chain_step_is_spent_on(network, parts, convnet):
     milliseconds = {one["name"]: one["milliseconds"] for one in found["operations"]}
     assert parts | {"gain", "noise and update", "rest"} <= set(milliseconds)
     assert sum(milliseconds.values()) == pytest.approx(found["milliseconds"])
-    assert all(value > 0 for name, value in milliseconds.items() if name != "rest")
+    assert all(milliseconds[name] > 0 for name in parts) and all(value >= 0 for value in milliseconds.values())
     assert found["peak_gflops"] > 0 and found["copy_gbytes_per_second"] > 0
 
 
@@ -329,11 +329,14 @@ def test_help(ranks, arguments, words):
 @pytest.mark.parametrize("ranks, arguments, words", [
     (1, [], "subcommand"),
     (1, ["trian"], "trian"),
-    (1, ["train"], "config"),
+    (1, ["train"], "stanley train wants a configuration file (YAML): stanley train CONFIG;"),
     (1, ["train", SMOKE, "--resum", "never"], "--resum"),
     (1, ["train", SMOKE, "--set"], "--set"),
-    (1, ["sample", "nowhere.h5"], "--output"),
-    (2, ["train"], "config"),
+    (1, ["sample"], "stanley sample wants a checkpoint file and a draw file to write (netCDF-4): "
+                    "stanley sample CHECKPOINT --output FILE;"),
+    (1, ["sample", "nowhere.h5"], "wants a draw file to write (netCDF-4): stanley sample CHECKPOINT --output FILE;"),
+    (1, ["inspect"], "stanley inspect wants files or run directories: stanley inspect PATHS;"),
+    (2, ["train"], "stanley train wants a configuration file (YAML): stanley train CONFIG;"),
 ])
 def test_wrong_usage(ranks, arguments, words):
     result = ends(run(*arguments, ranks=ranks), CONFIGURATION)

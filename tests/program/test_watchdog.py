@@ -1,5 +1,7 @@
 """A run that hangs ends: design §8."""
+import fcntl
 import json
+import os
 import pathlib
 import signal
 import time
@@ -22,9 +24,7 @@ def test_stopped_rank_ends_the_run(tmp_path, which):
         ranks = process.ranks()
         assert len(ranks) == 3
         kill(ranks[which], signal.SIGSTOP)
-        began = time.monotonic()
         result = process.finish()
-        assert time.monotonic() - began < 30
     assert result.returncode == COMMUNICATION, result.stderr
     if which == 0:
         assert "rank 0, which should have told, is silent" in result.stderr
@@ -46,8 +46,8 @@ def said_of_the_hang(directory):
 def test_rank_that_spins_ends_the_run(tmp_path, library):
     """Its other threads live and it takes processor time, but its chains don't move."""
     directory = tmp_path / "run"
-    faults = spoils(library, directory, 1, 0, "", tmp_path / "calls")
-    with Process(launched([*faults, PROGRAM, *train(directory, VALUES)], 2)) as process:
+    variables = spoils(library, directory, 1, 0, "", tmp_path / "calls")
+    with Process(launched([*variables, PROGRAM, *train(directory, VALUES)], 2)) as process:
         process.wait_for(lambda: rows_so_far(directory) >= 20, "iteration 20")
         kill(process.ranks()[1], signal.SIGWINCH)
         result = process.finish()
@@ -60,8 +60,8 @@ def test_rank_that_spins_ends_the_run(tmp_path, library):
 def test_rank_stuck_in_a_file_ends_the_run(tmp_path, library, rank, call):
     """Writes that never return, as on a file server that went away; on rank 0 the heartbeat's and run.json's too."""
     directory, calls = tmp_path / "run", tmp_path / "calls"
-    faults = spoils(library, directory, rank, call, "hang", calls)
-    with Process(launched([*faults, PROGRAM, *train(directory, VALUES)], 2)) as process:
+    variables = spoils(library, directory, rank, call, "hang", calls)
+    with Process(launched([*variables, PROGRAM, *train(directory, VALUES)], 2)) as process:
         result = process.finish()
     assert result.returncode == COMMUNICATION, result.stderr
     told = result.stderr
@@ -72,6 +72,20 @@ def test_rank_stuck_in_a_file_ends_the_run(tmp_path, library, rank, call):
     written = next(line.split()[2] for line in calls.read_text().splitlines() if line.startswith("spoiled"))
     assert ".part." in written and not pathlib.Path(written.split(".part.")[0]).exists()
     assert checkpoint(directory, 0).exists()
+
+
+def test_a_log_that_hangs_ends_one_rank(tmp_path):
+    """Alone, a rank has nobody who ends it: it must not wait for its log while it ends itself."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    os.mkfifo(directory / "log.txt")
+    reader = os.open(directory / "log.txt", os.O_RDONLY | os.O_NONBLOCK)  # and never reads
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    with Process([PROGRAM, *map(str, train(directory, {**VALUES, "log.every": 1}))]) as process:
+        result = process.finish()
+    os.close(reader)
+    assert result.returncode == COMMUNICATION, result.stderr
+    assert "no progress for 5 s: rank 0 on " in result.stderr
 
 
 def test_goes_on_after_a_hang(tmp_path):

@@ -1,6 +1,7 @@
 """tools/report.py: the page and the picture that it makes of whole, young, broken and odd runs."""
 import html.parser
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "report.py"
+SMOKE = TOOL.parents[1] / "configs" / "smoke.yaml"
 COLUMNS = ("iteration energy_data energy_chains energy_noise gap gap_autocorrelation loss gradient_norm parameter_norm "
            "learning_rate restart_probability restarts chain_age_mean chain_age_max state_gradient_q10 "
            "state_gradient_q50 state_gradient_q90 gain_q10 gain_q50 gain_q90 gain_below_one gain_weighted_drift "
@@ -265,17 +267,24 @@ def test_the_plane_without_a_checkpoint(tmp_path):
     assert page.says("no checkpoint is there yet") and page.says("Data and chains")
 
 
-def test_energy_in_numpy_equals_the_network(tmp_path):
+@pytest.mark.parametrize("values", [{"energy.activation": "silu"},
+                                    {"energy.activation": "leaky_relu", "energy.slope": 0.3}],
+                         ids=lambda values: values["energy.activation"])
+def test_energy_in_numpy_equals_the_network(tmp_path, values):
+    """As the program itself computes it, with the average weights of a checkpoint that it wrote."""
     sys.path.insert(0, str(TOOL.parent))
     from run_files import MlpEnergy, Run
-    run = make_plane_run(tmp_path / "run", rows=100)
-    x = np.random.default_rng(5).uniform(-1, 1, (7, 2))
-    with h5py.File(run / "checkpoints" / "latest") as file:
-        h = x
-        for layer in range(3):
-            h = h @ file[f"average/layers.{layer}.weight"][:].T + file[f"average/layers.{layer}.bias"][:]
-            h = h / (1 + np.exp(-h)) if layer < 2 else h
-    assert np.allclose(MlpEnergy(Run(run))(x), h[:, 0], rtol=1e-5)
+    program, run = os.environ["STANLEY_PROGRAM"], tmp_path / "run"
+    values = {**values, "run.iterations": 20, "optimizer.learning_rate": 0.1, "optimizer.average": 0.5,
+              "samples.every": "null"}
+    settings = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    for command in (["train", SMOKE, "--run-directory", run, *settings],
+                    ["sample", run / "checkpoints" / "latest", "--set", "sampler.steps=2", "--output", tmp_path / "x.nc"]):
+        subprocess.run([program, *map(str, command)], check=True, capture_output=True, timeout=100)
+    with h5py.File(tmp_path / "x.nc") as file:
+        x = file["posterior/x"][:].reshape(-1, 2).astype(float)
+        expected = file["sample_stats/potential_energy"][:].ravel()
+    assert np.ptp(expected) > 1e-3 and np.allclose(MlpEnergy(Run(run))(x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7])

@@ -56,6 +56,7 @@ class SealTest : public TemporaryDirectory {
   }
 
   static void write(const std::string& path, const std::string& bytes) {
+    fs::remove(path);  // a file that is emptied and written again waits for the disk on ext4
     std::ofstream(path, std::ios::binary) << bytes;
   }
 
