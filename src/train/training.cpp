@@ -648,8 +648,8 @@ class Training {
   /// The rank that ends all ranks from within, before it does so. Any thread.
   void note_abort(const Error& error) {
     std::cerr << "stanley: " << session_.describe(error) << std::endl;
-    log_.error(session_.describe(error));
     note_failure(error);
+    log_.error(session_.describe(error));  // last: log.txt may be the file that hangs
   }
 
   ExitCode finish(ExitCode code) {
