@@ -445,7 +445,8 @@ class Training {
                 : votes.job_end > 0 ? "Slurm's end of the job"
                                     : "";
     const bool last = iteration() == config_.run.iterations;
-    const bool stop = !asked_by_.empty() && !last;
+    if (last) asked_by_.clear();  // nothing is left to stop
+    const bool stop = !asked_by_.empty();
     const bool due_now =
         stop || last || votes.checkpoint > 0 || due(config_.checkpoint.every, iteration());
     return {stop, due_now, last, votes.diverged > 0};

@@ -117,6 +117,7 @@ def test_signal_asks_for_a_checkpoint_and_a_requeue(tmp_path, uninterrupted, num
     assert starts_and_verdicts(directory) == ([0], ["requeue"]) and not (directory / "DONE").exists()
     record = json.loads((directory / "run.json").read_text())
     assert record["verdict"] == "requeue" and record["exit_code"] == REQUEUE
+    assert record["stops"][-1]["asked_by"] == "signal"
     trains(directory, LONG, ranks=ranks)
     assert starts_and_verdicts(directory) == ([0, stopped], ["requeue", "finished"])
     same_runs(uninterrupted("mlp", ranks, LONG), directory, LONG["run.iterations"])
@@ -159,6 +160,7 @@ def test_end_of_the_wall_time_asks_for_a_requeue(tmp_path):
     result = run(*train(tmp_path / "run", values))
     ends(result, REQUEUE)
     assert checkpoint(tmp_path / "run", iterations_recorded(tmp_path / "run")[-1]).exists()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["stops"][-1]["asked_by"] == "run.until"
 
 
 # --- killed ----------------------------------------------------------------------------------------
