@@ -10,7 +10,7 @@ namespace stanley {
 namespace {
 
 /// States that are made at a time.
-constexpr std::int64_t start_block_bytes = std::int64_t{64} << 20;
+constexpr std::int64_t start_block_bytes = std::int64_t{8} << 20;
 
 at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
   at::Tensor tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::kLong);

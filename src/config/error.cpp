@@ -58,6 +58,8 @@ std::optional<std::string> lack_of_memory(const std::exception& exception,
     return "out of host memory" + fewer;
   }
   if (line.find("out of memory") != std::string::npos) return line + fewer;
+  // What oneDNN says where it finds no room for an operation.
+  if (line.starts_with("could not create a primitive")) return "out of host memory" + fewer;
   return std::nullopt;
 }
 

@@ -1,5 +1,6 @@
 #include "config/time_limit.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -11,8 +12,11 @@ namespace {
 
 using Clock = std::chrono::system_clock;
 
-/// The digits that `text` starts with, taken off it; none without digits or with more than six (a
-/// million days still fits the clock).
+/// What the clock, which counts nanoseconds, still holds since 1970, with room: times that are
+/// farther away are this one.
+constexpr std::chrono::seconds farthest{9'000'000'000};
+
+/// The digits that `text` starts with, taken off it; none without digits or with more than six.
 std::optional<int> take_number(std::string_view& text) {
   int number = 0;
   std::size_t digits = 0;
@@ -78,14 +82,15 @@ std::optional<Clock::time_point> local_time(std::string_view text) {
   parts.tm_min = minute;
   parts.tm_sec = second;
   parts.tm_isdst = -1;  // mktime decides whether summer time holds on that day
-  return Clock::from_time_t(std::mktime(&parts));
+  return Clock::time_point(std::min(std::chrono::seconds(std::mktime(&parts)), farthest));
 }
 
 }  // namespace
 
 std::optional<Clock::time_point> end_time(const std::string& until, Clock::time_point start) {
   if (const auto length = duration(until)) {
-    return start + *length;
+    return start + std::min(*length, std::chrono::floor<std::chrono::seconds>(
+                                         Clock::time_point(farthest) - start));
   }
   return local_time(until);
 }

@@ -41,14 +41,16 @@ void broadcast_vector(std::vector<Value>& values, Communicator& communicator) {
 Dataset Dataset::load(const DataConfig& config, std::uint32_t seed, Communicator& communicator,
                       const std::function<void()>& progressed) {
   return config.type == DataType::file ? from_file(config, communicator, progressed)
-                                       : synthetic(config, seed);
+                                       : synthetic(config, seed, progressed);
 }
 
-Dataset Dataset::synthetic(const DataConfig& config, std::uint32_t seed) {
+Dataset Dataset::synthetic(const DataConfig& config, std::uint32_t seed,
+                           const std::function<void()>& progressed) {
   Dataset data;
   std::vector<float> points(static_cast<std::size_t>(2 * config.samples));
   for (std::int64_t i = 0; i < config.samples; ++i) {
     synthetic_sample(config.type, seed, i, &points[static_cast<std::size_t>(2 * i)]);
+    if (progressed && i % 100000 == 0) progressed();
   }
   data.set_shape({config.samples, 2});
   data.values_ = std::move(points);

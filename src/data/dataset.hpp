@@ -46,7 +46,8 @@ class Dataset {
   void copy_sample(std::int64_t index, float* out) const;
 
  private:
-  static Dataset synthetic(const DataConfig& config, std::uint32_t seed);
+  static Dataset synthetic(const DataConfig& config, std::uint32_t seed,
+                           const std::function<void()>& progressed);
   static Dataset from_file(const DataConfig& config, Communicator& communicator,
                            const std::function<void()>& progressed);
   void set_shape(const std::vector<std::int64_t>& extents);

@@ -126,8 +126,8 @@ std::vector<Holder> holders_of(const std::string& directory) {
 
 [[noreturn]] void taken_by_another(const std::string& directory) {
   throw Error(ExitCode::input_output,
-              fmt::format("another run has taken the run directory {}; this one stops and leaves "
-                          "it alone",
+              fmt::format("another run has taken the run directory {}, or its owner.json was "
+                          "removed or changed by hand; this one stops and leaves it alone",
                           directory));
 }
 

@@ -38,7 +38,10 @@ class Ticker {
       try {
         tick_();
       } catch (const std::exception& error) {
-        failed_(error);
+        try {
+          failed_(error);
+        } catch (...) {  // without memory, even telling fails: the thread ends, not the process
+        }
         return;
       }
       lock.lock();

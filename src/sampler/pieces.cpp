@@ -50,7 +50,9 @@ void Pieces::for_each(std::int64_t states,
 
 std::int64_t states_at_once(std::int64_t active, std::int64_t dimension, at::Device device) {
   const std::int64_t elements = std::int64_t{1} << (device.is_cpu() ? 22 : 18);
-  return std::max({active, elements / dimension, std::int64_t{1}});
+  // A network's layers may be far wider than a state of two elements.
+  constexpr std::int64_t most = 16384;
+  return std::max({active, std::min(elements / dimension, most), std::int64_t{1}});
 }
 
 std::unique_ptr<Transition> make_piecewise_transition(

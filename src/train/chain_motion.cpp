@@ -26,10 +26,10 @@ std::vector<std::string> motion_complaints(const IterationRecord& record,
   const double root_mean_square =
       record.distance_moved / std::sqrt(static_cast<double>(scale.dimension));
   if (root_mean_square < least_move * scale.spread) {
-    complaints.push_back(fmt::format(
+    return {fmt::format(
         "the chains stand still: a visit moves their elements by {:.2g}, and the data's spread is "
-        "{:.2g}; raise sampler.step_size, sampler.noise or sampler.threshold",
-        root_mean_square, scale.spread));
+        "{:.2g}; raise sampler.step_size, sampler.noise (or temperature) or sampler.threshold",
+        root_mean_square, scale.spread)};
   }
   const auto steps = static_cast<double>(sampler.steps);
   const double drift = steps * sampler.step_size / 2 * record.state_gradient_q90;
@@ -37,14 +37,15 @@ std::vector<std::string> motion_complaints(const IterationRecord& record,
   if (noise > 0 && drift < least_drift * noise) {
     complaints.push_back(fmt::format(
         "the chains feel noise alone: a visit's drift is {:.2g} at most, its noise {:.2g}; raise "
-        "sampler.step_size or lower sampler.noise",
+        "sampler.step_size or lower sampler.noise (or temperature)",
         drift, noise));
   }
   if (sampler.box && noise > (*sampler.box)[1] - (*sampler.box)[0] &&
       1 - record.saturation < least_free * (1 - scale.saturation)) {
     complaints.push_back(fmt::format(
         "the noise throws the chains at the box: {:.1f} % of their elements lie on its faces, and "
-        "a visit's noise is {:.2g} in a box that is {:.2g} wide; lower sampler.noise",
+        "a visit's noise is {:.2g} in a box that is {:.2g} wide; lower sampler.noise (or "
+        "temperature)",
         100 * record.saturation, noise, (*sampler.box)[1] - (*sampler.box)[0]));
   }
   return complaints;

@@ -48,10 +48,13 @@ void say_disk(const Config& config, const Dataset& dataset, double checkpoint, L
   // Iteration 0 and one that is being written stand beside those that are kept.
   std::int64_t kept = config.checkpoint.keep_last + 2;
   if (config.checkpoint.keep_every) kept += iterations / *config.checkpoint.keep_every;
+  // Beside each state its statistics and its chain's number, 8 bytes each; 256 data samples.
+  constexpr double beside = 6 * 8;
+  const auto state = static_cast<double>(dataset.dimension()) * sizeof(float);
   const double draws =
       static_cast<double>(draw_files(config.samples.every, iterations)) *
-      static_cast<double>(config.samples.chains.value_or(config.chains.total) + 256) *
-      static_cast<double>(dataset.dimension()) * sizeof(float);
+      (static_cast<double>(config.samples.chains.value_or(config.chains.total)) * (state + beside) +
+       256 * state);
   log.info(fmt::format(
       "disk: {:.1f} MB (checkpoints of {:.1f} MB, at most {} at a time; draws "
       "{:.1f} MB; metrics {:.1f} MB)",

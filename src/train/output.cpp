@@ -65,8 +65,12 @@ void Output::write_files(Communicator& communicator, const BankDraws* draws,
   if (!request.checkpoint) return;
   FileOptions options = options_;
   options.retention = [&] {
-    retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,
-                       config_.checkpoint.keep_every, request.keep);
+    try {
+      retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,
+                         config_.checkpoint.keep_every, request.keep);
+    } catch (const Error& error) {  // the new one is complete all the same
+      log_.warn(fmt::format("older checkpoints stay: {}", error.what()));
+    }
   };
   const CommitReport report =
       write_checkpoint(communicator, directory_.checkpoints(), contents, options);

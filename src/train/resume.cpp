@@ -46,6 +46,15 @@ std::optional<std::string> text_of(const CheckpointHeader& header, const char* n
   return found == header.texts.end() ? std::nullopt : std::optional(found->second);
 }
 
+bool can_be_read(const CheckpointHeader& header, const std::string& text) {
+  try {
+    parse_stored_config(text, header.path, {});
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 StoredConfig read_stored(const CheckpointHeader& header,
                          const std::vector<std::string>& overrides) {
   const auto text = text_of(header, "config");
@@ -57,7 +66,8 @@ StoredConfig read_stored(const CheckpointHeader& header,
     return parse_stored_config(*text, header.path, overrides);
   } catch (const Error& error) {
     const std::string what = error.what();
-    if (!what.starts_with(header.path)) throw;  // it speaks of an override
+    // An override may be wrong beside a key of the text, whose place is told.
+    if (!what.starts_with(header.path) || (!overrides.empty() && can_be_read(header, *text))) throw;
     throw Error(ExitCode::input_output,
                 fmt::format("{}; this release can't read that configuration: use the one that "
                             "wrote it ({})",
@@ -148,13 +158,13 @@ std::string moved_end_note(const Config& config, const Progress& progress) {
   const bool rate = schedule.type == ScheduleType::cosine && !schedule.end;
   const auto& restarts = config.chains.restart_probability;
   if (end == config.run.iterations || (!rate && restarts.from == restarts.to)) return "";
+  const bool falls = restarts.from != restarts.to;
   return fmt::format(
-      "run.iterations is {}, but {} at iteration {}, as the run was planned; {}",
-      config.run.iterations,
-      rate ? "the learning rate's schedule ends" : "chains.restart_probability reaches its end",
-      end,
-      rate ? "optimizer.schedule.end sets another end"
-           : "a branch (--resume CHECKPOINT --run-directory NEW) plans it anew");
+      "run.iterations is {}, but {}{}{} at iteration {}, as the run was planned; {}a branch "
+      "(--resume CHECKPOINT --run-directory NEW) plans anew",
+      config.run.iterations, rate ? "the learning rate's schedule ends" : "",
+      rate && falls ? " and " : "", falls ? "chains.restart_probability reaches its end" : "", end,
+      rate ? "optimizer.schedule.end sets another end of the learning rate's, and " : "");
 }
 
 bool learns_alike(const CheckpointHeader& header, const Config& config) {

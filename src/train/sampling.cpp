@@ -92,6 +92,7 @@ class Sampling {
       throw Error(ExitCode::input_output,
                   fmt::format("--output {} {}: choose another name", request_.output, reason));
     };
+    if (request_.output.empty()) refuse("is no name");
     std::error_code ignored;
     if (fs::equivalent(output, request_.checkpoint, ignored)) refuse("is the checkpoint itself");
     if (fs::is_symlink(output, ignored)) refuse("is a link, which would be replaced");

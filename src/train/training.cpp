@@ -171,7 +171,7 @@ class Training {
 
   Watchdog::Options watchdog_options() {
     Watchdog::Options options{
-        .limit = std::max<std::int64_t>(1, static_cast<std::int64_t>(config_.watchdog.seconds)),
+        .limit = static_cast<std::int64_t>(std::clamp(config_.watchdog.seconds, 1.0, 1e9)),
         .hosts = session_.hosts()};
     options.on_end = [this](const Error& error) { note_abort(error); };
     return options;
@@ -282,6 +282,12 @@ class Training {
                             header.path, fmt::join(unknown, ", ")));
     }
     check_resume(header, config_, branches());
+    if (branches() && header.iteration >= config_.run.iterations) {
+      throw Error(ExitCode::configuration,
+                  fmt::format("{} is of iteration {}, and run.iterations is {}: nothing is left to "
+                              "train; raise run.iterations",
+                              header.path, header.iteration, config_.run.iterations));
+    }
     for (const auto& change : keep_resolved(header, branches(), config_)) log_.warn(change);
     const auto attempt = static_cast<std::uint32_t>(integer_of(header.progress, "attempt"));
     // The record may be lost; the checkpoint knows how often its run went back.
@@ -304,7 +310,7 @@ class Training {
                        setup_->energy_file.bytes},
         attempt_);
     guard_.emplace(config_.guard, healthy_);
-    if (header == nullptr) return trainer_->begin();
+    if (header == nullptr) return begin();
     {
       Filling filling(trainer_->arrays());
       check_arrays(*header, filling.arrays(), sharding);
@@ -318,6 +324,12 @@ class Training {
     if (const auto note = moved_end_note(config_, progress); !note.empty()) log_.warn(note);
     // A branch with other data, another objective or optimiser has bands of its own.
     if (learns_alike(*header, config_)) guard_->restore(header->progress);
+  }
+
+  /// Collective. Starts the chains, and computes an energy before any file is written.
+  void begin() {
+    trainer_->begin();
+    agree(world_, [&] { trainer_->chain_energies(1); });
   }
 
   void open_run_files(const std::string& resumed_from) {
@@ -352,10 +364,10 @@ class Training {
 
   /// Rank 0. A history with a gap must not look like one without.
   void tell_lost_rows() {
-    const std::int64_t first = branches() ? iteration() : 0;
-    if (metrics_->last_kept() >= iteration() || iteration() == first) return;
+    const std::int64_t last = std::max(metrics_->last_kept(), targets_.base);
+    if (last >= iteration()) return;
     log_.warn(fmt::format("{} has no rows of the iterations {} to {}: they were lost",
-                          directory_.metrics(), metrics_->last_kept() + 1, iteration()));
+                          directory_.metrics(), last + 1, iteration()));
   }
 
   /// Rank 0. A time of day that has passed would stop each start of a requeued job after an
@@ -543,7 +555,7 @@ class Training {
       if (++failures_ > 1 || error.code != ExitCode::input_output || !directory_is_ours()) throw;
       owed_ = in_flight_;
       log_.warn(
-          fmt::format("{}; the files are written again at the next occasion, within {:.0f} s, "
+          fmt::format("{}; files are written again, as the chains stand then, within {:.0f} s, "
                       "and a second failure ends the run",
                       error.what(), retry_seconds));
     }
@@ -680,9 +692,9 @@ class Training {
     }
     log_.info(code == ExitCode::finished
                   ? fmt::format("finished: {} iterations", iteration())
-                  : fmt::format("stopped after iteration {} as asked; the same command goes on "
+                  : fmt::format("stopped after iteration {}, asked by {}; the same command goes on "
                                 "from there",
-                                iteration()));
+                                iteration(), asked_by_));
   }
 
   Clock::time_point began_ = Clock::now();  // run.until counts from here

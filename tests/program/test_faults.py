@@ -108,18 +108,25 @@ def ended_as_documented(result, failed):
     assert any(name in messages[0] for name in names), f"{messages[0]} doesn't name {' or '.join(names)}"
 
 
-def same_draws(one, other):
+def same_draws(one, other, but=()):
     names = [sorted(path.name for path in (directory / "samples").iterdir()) for directory in (one, other)]
-    assert names[0] == names[1], f"draws {names[1]}, not {names[0]}"
-    for name in names[0]:
+    assert names[0] == names[1] or but, f"draws {names[1]}, not {names[0]}"
+    assert set(names[0]) - set(names[1]) <= set(but)
+    for name in set(names[0]) & set(names[1]):
         left, right = (arrays(directory / "samples" / name) for directory in (one, other))
         assert left.keys() == right.keys() and all(left[key].tobytes() == right[key].tobytes() for key in left)
 
 
-def right_in_the_end(directory, undisturbed):
+def written_again(result):
+    """Draw files that failed, and whose chains had moved on when they were written again."""
+    return [name for line in result.stdout.splitlines() if "are written again" in line
+            for name in re.findall(r"draws-\d+\.nc", line)]
+
+
+def right_in_the_end(directory, undisturbed, but=()):
     same_bits(checkpoint(undisturbed, LENGTH), checkpoint(directory, LENGTH))
     assert metrics(directory) == metrics(undisturbed)
-    same_draws(undisturbed, directory)
+    same_draws(undisturbed, directory, but)
     assert (directory / "DONE").exists() and unfinished(directory) == []
     assert json.loads((directory / "run.json").read_text())["verdict"] == "finished"
 
@@ -135,18 +142,19 @@ def check(directory, result, undisturbed, kind, calls):
     if result.returncode == FINISHED:
         # An error that harms nothing may be passed over; so may one that a run never came to.
         assert kind != "kill" or not spoilt
-        right_in_the_end(directory, undisturbed)
+        right_in_the_end(directory, undisturbed, written_again(result))
     elif kind == "kill":
         assert result.returncode == 128 + signal.SIGKILL, f"exit {result.returncode}\n{result.stderr}"
     else:
         # On a full disk the first call may be one whose failure harms nothing.
         failed = [calls[number].removeprefix("spoiled ") for number in spoilt]
         taking_room = [call for call in failed if call.split()[0] not in ("close", "unlink", "remove")]
-        ended_as_documented(result, failed[:1] + taking_room[:1])
+        # The first failure is passed over; the second one in a row may be another file's.
+        ended_as_documented(result, failed[:1] + taking_room)
     resumed = ends(run(*train(directory, VALUES)), FINISHED)
     assert "passed over" not in resumed.stdout
     assert {0, LENGTH} <= set(sound_checkpoints(directory))
-    right_in_the_end(directory, undisturbed)
+    right_in_the_end(directory, undisturbed, written_again(result))
 
 
 @pytest.mark.parametrize("rank", range(RANKS))

@@ -2,11 +2,13 @@
 import shutil
 
 import h5py
+import numpy
 import pytest
+import xxhash
 
 from digests import reseal
-from program import (ENVIRONMENT, INPUT_OUTPUT, SMOKE, checkpoint, ends, iterations_recorded, metrics, run, same_bits,
-                     train, trains)
+from program import (CONFIGURATION, ENVIRONMENT, INPUT_OUTPUT, SMOKE, checkpoint, ends, iterations_recorded, metrics,
+                     run, same_bits, train, trains)
 from refusals import contents, no_gpu, refused
 
 TEN = {"run.iterations": 10}
@@ -31,7 +33,11 @@ def forge(directory, **texts):
     path = checkpoint(directory, 10)
     with h5py.File(path, "r+") as file:
         for name, text in texts.items():
-            file.attrs[name] = text(file.attrs[name]) if callable(text) else text
+            file.attrs[name] = numpy.bytes_(text(file.attrs[name].decode()) if callable(text) else text)
+        stored = {name: text for name, text in sorted(file.attrs.items())
+                  if isinstance(text, bytes) and name != "schema_version"}
+        joined = b"".join(name.encode() + b"\0" + text + b"\0" for name, text in stored.items())
+        file.attrs["texts_digest"] = numpy.uint64(xxhash.xxh3_64_intdigest(joined))
     reseal(path)
 
 
@@ -93,6 +99,16 @@ def test_a_checkpoint_of_a_newer_release_is_read_as_far_as_it_goes(stopped, ten,
 def test_a_checkpoint_that_only_its_release_can_read(stopped):
     forge(stopped, config=lambda text: text.replace("type: stanley", "type: hmc"))
     refused(run(*train(stopped, TWENTY)), INPUT_OUTPUT, "sampler.type", "use the one that wrote it")
+
+
+def test_an_override_that_does_not_fit_is_no_matter_of_the_release(ten, tmp_path):
+    result = run("sample", checkpoint(ten, 10), "--output", tmp_path / "s.nc", "--set", "chains.shards=7")
+    assert "release" not in refused(result, CONFIGURATION, "chains.shards 7 must divide", lines=None)
+
+
+def test_a_branch_that_has_nothing_left_to_train(ten, tmp_path):
+    result = run(*train(tmp_path / "branch", {"run.iterations": 5}, SMOKE, "--resume", checkpoint(ten, 10)))
+    refused(result, CONFIGURATION, "is of iteration 10, and run.iterations is 5")
 
 
 def test_a_branch_plans_anew(ten, tmp_path):

@@ -90,7 +90,11 @@ TEST(Resume, AnEndThatMovesIsKeptAndTold) {
   now.optimizer.schedule.end = 2000;
   EXPECT_EQ(moved_end_note(now, progress), "");
   now.chains.restart_probability = {0.1, 0.0};
-  EXPECT_NE(moved_end_note(now, progress).find("chains.restart_probability"), std::string::npos);
+  EXPECT_NE(moved_end_note(now, progress).find("but chains.restart_probability"),
+            std::string::npos);
+  now.optimizer.schedule.end.reset();
+  EXPECT_NE(moved_end_note(now, progress).find("ends and chains.restart_probability"),
+            std::string::npos);
 }
 
 TEST(Resume, ConfigurationsOfOtherReleasesAreReadAsFarAsTheyGo) {

@@ -259,6 +259,17 @@ TEST(Ticker, WhatATickThrowsIsTold) {
   EXPECT_EQ(told, 1);
 }
 
+TEST(Ticker, NotEvenTellingMayFail) {
+  std::atomic<int> told{0};
+  const auto fail = [&](const std::exception&) {
+    ++told;
+    throw std::bad_alloc();
+  };
+  const Ticker ticker(
+      std::chrono::milliseconds(1), [] { throw std::bad_alloc(); }, fail);
+  while (told == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 // --- files and record ---------------------------------------------------------------------------
 
 TEST_F(Run, RollBacksAreKeptAndTheNewestIsFound) {
