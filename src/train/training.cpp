@@ -93,8 +93,7 @@ class Training {
                            watchdog_->report(error);
                            note_abort(error);
                          }};
-    Watchdog watchdog(world_, activity_, session_.threads_may_communicate(), watchdog_options());
-    watchdog_ = &watchdog;
+    watchdog_.emplace(world_, activity_, session_.threads_may_communicate(), watchdog_options());
     // Beside it: the heartbeat is a file's, and files may hang.
     std::optional<Ticker> heartbeat;
     if (leader()) {
@@ -707,7 +706,6 @@ class Training {
   RunDirectory directory_;
   Activity activity_;
   FileOptions file_options_;
-  Watchdog* watchdog_ = nullptr;  // while run() is at work
   std::optional<ComputeSetup> setup_;
   Dataset dataset_;
   Guard::Healthy healthy_;
@@ -732,8 +730,9 @@ class Training {
   std::string asked_by_;                  // who wants the run to stop; empty: nobody
   RollbackTargets targets_{.every = config_.checkpoint.every.value_or(0),
                            .probation = config_.guard.probation};
-  int failures_ = 0;              // of files, in a row
-  std::optional<Output> output_;  // last: its thread uses what stands above
+  int failures_ = 0;                  // of files, in a row
+  std::optional<Watchdog> watchdog_;  // its thread uses what stands above
+  std::optional<Output> output_;      // last: so does its thread, the watchdog too
 };
 
 }  // namespace
