@@ -191,6 +191,11 @@ check_python() {
   ); PYTHON=FILE names one"
 }
 
+readonly nvcc_pattern='.*release \([0-9.]*\).*'
+nvcc_command() { # as CMake chooses
+  printf '%s' "${CUDACXX:-$(first_command nvcc "${CUDA_PATH:-}/bin/nvcc")}"
+}
+
 check_tools() { # sets lacking
   lacking=()
   check_compiler
@@ -198,7 +203,7 @@ check_tools() { # sets lacking
   [ -n "$(first_command ninja-build ninja samu)" ] || lack Ninja "any version"
   check_python
   if $with_cuda; then
-    check_version nvcc "${CUDACXX:-$(first_command nvcc "${CUDA_PATH:-}/bin/nvcc")}" '.*release \([0-9.]*\).*'
+    check_version nvcc "$(nvcc_command)" "$nvcc_pattern"
   fi
   if $with_tests; then
     local tool
@@ -244,8 +249,8 @@ fail_with_list() { # WHY
     list_what_is_lacking
     printf '  * with -DSTANLEY_FETCH=ON, CMake fetches and builds it\n'
   } >&2
-  fail "$* load modules, or install what the list names with Spack or EasyBuild (CMake and Ninja also with" \
-    "'python3 -m pip install --user cmake ninja'), then run tools/setup.sh again"
+  fail "$* load modules, or install what the list names with Spack or EasyBuild (pip has CMake and Ninja," \
+    "too), then run tools/setup.sh again"
 }
 
 all_can_be_fetched() {
@@ -367,6 +372,20 @@ torch_fault() { # FOLDER: prints why the build can't use its torch, or nothing
     printf '%s was built with the ABI that C++ had before 2011 (_GLIBCXX_USE_CXX11_ABI=0)' "$1"
   elif [ -n "$unmet" ]; then
     printf '%s/lib/libtorch_cpu.so cannot be loaded here: %s' "$1" "${unmet# }"
+  else
+    cuda_fault "$1"
+  fi
+}
+
+cuda_fault() { # FOLDER: prints why the preset cuda can't link its torch, or nothing
+  if ! $with_cuda || lacks nvcc; then return; fi
+  local nvcc runtime
+  nvcc=$("$(nvcc_command)" --version | sed -n "s/$nvcc_pattern/\1/p")
+  runtime=$(grep -aosm 1 'libcudart\.so\.[0-9]*' "$1/lib/libtorch_cuda.so" | sed -n 1p) || true
+  if [ -z "$runtime" ]; then
+    printf '%s is a torch without CUDA' "$1"
+  elif [ "${runtime##*.}" != "${nvcc%%.*}" ]; then
+    printf '%s is for CUDA %s, and nvcc is of %s' "$1" "${runtime##*.}" "$nvcc"
   fi
 }
 
@@ -405,10 +424,20 @@ choose_torch() { # sets torch to the folder of one that is there; empty: the whe
   use_torch "$(torch_of "$(first_command python3)")" || true
 }
 
+check_cuda() { # what would be downloaded fits nvcc
+  if ! $with_cuda || lacks nvcc || [ -n "$torch" ]; then return; fi
+  local version
+  version=$("$(nvcc_command)" --version | sed -n "s/$nvcc_pattern/\1/p")
+  [ "${version%%.*}" = 13 ] || fail "nvcc is of CUDA $version, and the torch that is downloaded is for CUDA 13:" \
+    "load a CUDA 13, or name a torch for CUDA ${version%%.*} as tools/setup.sh --help tells"
+}
+
 link_torch() {
   local folder=$torch
   [ -n "$folder" ] || folder=$(realpath --relative-to=.deps "$(our_torch)")
-  [ "$(readlink .deps/torch)" = "$folder" ] || ln -sfn "$folder" .deps/torch
+  [ "$(readlink .deps/torch)" != "$folder" ] || return 0
+  [ ! -L .deps/torch ] || say "another torch than before: configure with 'cmake --fresh --preset ...'"
+  ln -sfn "$folder" .deps/torch
 }
 
 # --- the virtual environment -------------------------------------------------------------------------
@@ -533,6 +562,7 @@ make_deps
 lock
 check_tools
 choose_torch
+check_cuda
 check_space
 ensure_libraries
 ensure_venv

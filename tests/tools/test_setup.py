@@ -38,6 +38,7 @@ def torch_folder(folder, version="2.11", abi=1):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.copy(shutil.which("true"), folder / "lib" / "libtorch_cpu.so")
+    (folder / "lib" / "libtorch_cuda.so").write_bytes(b"\0libc.so.6\0libcudart.so.13\0")
     header.write_text(f"#define TORCH_VERSION_MAJOR {major}\n#define TORCH_VERSION_MINOR {minor}\n")
     config.write_text(f'set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI={abi}")\n')
     return folder
@@ -294,7 +295,7 @@ def test_the_wheel_where_no_torch_is_there(site):
 
 def test_a_torch_that_is_named(site):
     folder = torch_folder(site.folder / "a torch", "2.6")
-    site.says("nvcc", "echo release 12.0,")
+    site.says("nvcc", "echo release 13.0,")
     assert f"with the torch of {folder}" in site.works("--cuda", STANLEY_TORCH_ROOT=folder)
     assert site.downloads() == [""] and os.readlink(site.link) == str(folder)
     site.works()  # what was chosen stays
@@ -336,6 +337,20 @@ def test_a_torch_that_cannot_be_used(site, kind):
         assert site.downloads() == ["", "-torch"] and site.link.resolve().is_relative_to(site.venv)
 
 
+def test_a_torch_for_another_cuda_than_nvcc(site):
+    site.says("nvcc", "echo release 12.4,")
+    assert "nvcc is of CUDA 12.4, and the torch that is downloaded is for CUDA 13" in site.refuses("--cuda")
+    folder = site.folder / "torch"
+    assert f"{folder} is for CUDA 13, and nvcc is of 12.4" in site.refuses("--cuda", STANLEY_TORCH_ROOT=folder)
+    (folder / "lib" / "libtorch_cuda.so").write_bytes(b"libcudart.so.12\0")
+    site.works("--cuda", STANLEY_TORCH_ROOT=folder)
+    assert site.downloads() == [""]
+    (folder / "lib" / "libtorch_cuda.so").unlink()
+    code, said = site.call("--cuda", STANLEY_TORCH_ROOT=folder)
+    assert code == 3 and f"{folder} is a torch without CUDA" in said
+    site.works(STANLEY_TORCH_ROOT=folder)
+
+
 def test_a_torch_that_python_imports(site):
     folder = torch_folder(site.folder / "modules" / "torch")
     site.works(PYTHONPATH=folder.parent)
@@ -350,7 +365,8 @@ def test_what_a_module_brings_later_changes_nothing(site):
     folder = torch_folder(site.folder / "modules" / "torch")
     site.works(PYTHON="", PYTHONPATH=folder.parent)
     assert site.link.resolve().is_relative_to(site.venv)
-    site.works(PYTHONPATH=folder.parent)  # but a Python that is named is meant
+    said = site.works(PYTHONPATH=folder.parent)  # but a Python that is named is meant
+    assert "cmake --fresh" in said
     assert os.readlink(site.link) == str(folder)
 
 
