@@ -14,8 +14,8 @@ import tempfile
 import pytest
 
 import program
-from program import (ENVIRONMENT, FINISHED, INPUT_OUTPUT, REQUEUE, ROOT, Process, checkpoint, ends, iterations_recorded,
-                     kill, launched, rows_so_far, unfinished)
+from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, REQUEUE, Process, checkpoint, ends,
+                     iterations_recorded, kill, launched, rows_so_far, unfinished)
 from refusals import contents, refused
 
 ROOT_TESTS = os.geteuid() == 0
@@ -169,7 +169,7 @@ def test_files_of_another_are_read(ground):
 @one_and_two
 def test_a_configuration_that_cannot_be_read(ground, ranks):
     ground.locked(ground.config)
-    refused(ground.train(ground.home / "run", ranks=ranks), INPUT_OUTPUT, ground.config, MESSAGE)
+    refused(ground.train(ground.home / "run", ranks=ranks), CONFIGURATION, ground.config, MESSAGE)
     assert not (ground.home / "run").exists()
 
 
@@ -179,7 +179,7 @@ def test_a_configuration_that_cannot_be_read(ground, ranks):
 def test_a_file_that_cannot_be_read(ground, ranks, key, more):
     (ground.folder / "file").write_bytes(b"here")
     path = ground.locked(ground.folder / "file")
-    result = ground.train(ground.home / "run", {**more, key: path, "data.range": "[-4,4]"}, ranks=ranks)
+    result = ground.train(ground.home / "run", {**more, key: path, "data.range": "[-1,1]"}, ranks=ranks)
     refused(result, INPUT_OUTPUT, path, MESSAGE)
     assert not unfinished(ground.home) and not list(ground.home.rglob("iteration-*"))
 
