@@ -8,6 +8,7 @@
 
 launched=""         # the process that starts the ranks, while it runs
 asked_to_stop=false # by a signal
+ranks=""            # how many, where a job script wants a number of its own
 
 say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Slurm}" "$*"; }
 
@@ -52,15 +53,17 @@ launch_command() { # sets launch
     local asked=${SLURM_GPUS:-}${SLURM_GPUS_PER_NODE:-}${SLURM_GPUS_PER_TASK:-}${SLURM_GPUS_PER_SOCKET:-}
     [ -n "$asked" ] || [ -z "${SLURM_GPUS_ON_NODE:-}" ] || launch+=(--gpus-per-node="$SLURM_GPUS_ON_NODE")
     launch+=("${launcher_options[@]}")
+    [ -z "$ranks" ] || launch+=(--ntasks="$ranks")
     return
   fi
   # Ranks share their node's cores by themselves.
   if [ "$(mpirun_kind "$mpirun")" = openmpi ]; then
     launch=("$mpirun" --bind-to none)
     [ -n "${SLURM_NTASKS:-}" ] || launch+=(--map-by "ppr:$ranks_per_node:node")
+    [ -z "$ranks" ] || launch+=(-n "$ranks")
     if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
   else
-    launch=("$mpirun" -n "${SLURM_NTASKS:-$((${SLURM_JOB_NUM_NODES:-1} * ranks_per_node))}")
+    launch=("$mpirun" -n "${ranks:-${SLURM_NTASKS:-$((${SLURM_JOB_NUM_NODES:-1} * ranks_per_node))}}")
     [ -n "${SLURM_NTASKS:-}" ] || launch+=(-ppn "$ranks_per_node")
   fi
   launch+=("${launcher_options[@]}")

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdlib>
 #include <exception>
 #include <sstream>
 #include <thread>
@@ -94,8 +93,6 @@ std::string Session::describe(const Error& error) const {
 }
 
 void Session::start_mpi(int& argc, char**& argv) {
-  // Has MPICH end without a line of its own: main() has told why.
-  setenv("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1", 0);
   int level = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS) {
     throw Error(

@@ -161,6 +161,10 @@ def test_the_options_are_those_of_the_mpirun_that_is_there(site):
     assert "mpirun -n 6 -ppn 2 stanley" in started.read_text()
     assert site.train(script, MPIRUN_IS="Intel(R) MPI Library for Linux* OS", SLURM_NTASKS="5")[0] == 0
     assert "mpirun -n 5 stanley" in started.read_text()
+    (site.run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for kind, options in (("", "--bind-to none --map-by ppr:2:node -n 1"), (hydra, "-n 1 -ppn 2")):
+        site.call("bash", "jobs/analyze.sbatch", site.run, MPIRUN_IS=kind)
+        assert f"mpirun {options} stanley inspect" in started.read_text()
     site.more("mpirun=mpirun.other")
     code, log = site.train(script)
     assert code == 3 and "there is no mpirun.other" in log
