@@ -54,9 +54,11 @@ analysis_options=(--nodes=1 --ntasks=1)
 [ -z "$account" ] || analysis_options+=(--account="$account")
 
 # --- how ranks are started -----------------------------------------------------------------------------
-# srun, through PMIx (`srun --mpi=list` names it), or mpirun where Slurm was built without it.
+# srun, or mpirun where Slurm and the MPI that stanley was built with have no language in common.
 launcher=srun
-pmix=pmix          # or a version of it, such as pmix_v4
+srun_mpi=pmix       # that language, of those of `srun --mpi=list`: pmix or a version of it, such as pmix_v4
+                    # (Open MPI, ParaStation); pmi2 (MPICH, MVAPICH); cray_shasta (Cray MPICH)
+mpirun=mpirun       # that of the same MPI: Open MPI's, MPICH's (mpirun.mpich on Debian) or Intel's
 launcher_options=() # more for srun or mpirun
 # Nodes that reach each other by TCP alone: Open MPI then sends long messages without asking first, for
 # over a slow link the answer waits behind other messages (reductions took up to 1.5 times as long).
