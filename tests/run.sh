@@ -12,7 +12,7 @@ command -v nvcc >/dev/null && options+=(--cuda)
 tools/setup.sh "${options[@]}"
 
 step "build"
-build all
+build -DBUILD_TESTING=ON -DSTANLEY_WERROR=ON all
 
 step "tests"
 ctest --preset release --output-on-failure --parallel "$(processors)" "$@" 2>&1 |

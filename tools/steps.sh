@@ -60,14 +60,19 @@ built_elsewhere() { # PRESET: its build folder came here with a copy of the chec
   [ -n "$made_for" ] && ! [ "$made_for" -ef . ]
 }
 
-build() { # TARGET...: configures the release preset and builds these targets
+build() { # [-D... ...] TARGET...: configures the release preset with these definitions, and builds these targets
+  local definitions=()
+  while [[ ${1:-} == -D* ]]; do
+    definitions+=("$1")
+    shift
+  done
   local fresh=()
   if built_elsewhere release; then
     echo "the checkout was copied or moved here after it was built: builds anew"
     fresh=(--fresh)
   fi
   mkdir -p .build
-  cmake --preset release "${fresh[@]}" >.build/configure.log 2>&1 || {
+  cmake --preset release "${fresh[@]}" "${definitions[@]}" >.build/configure.log 2>&1 || {
     tail -n 30 .build/configure.log >&2
     give_up 3 "'cmake --preset release' failed (all of it: .build/configure.log)"
   }

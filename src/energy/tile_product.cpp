@@ -1,14 +1,17 @@
 #include "energy/tile_product.hpp"
 
+#include "energy/vectorized.hpp"
+
+#if defined(STANLEY_X86_64)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "energy/vectorized.hpp"
+#endif
 
 namespace stanley {
 namespace {
 
+#if defined(STANLEY_X86_64)
 // --- AMX -----------------------------------------------------------------------------------------
 // Tiles 0 to 3 are sums, 4 and 5 weights, 6 and 7 sources. GCC's own functions for these
 // instructions don't say that they read memory.
@@ -88,6 +91,29 @@ void multiply_amx(const TileProduct& product) {
   }
   return product.pixels == 2 ? multiply_amx<1, 2>(product) : multiply_amx<1, 1>(product);
 }
+
+void start_tiles() {
+  static const TileShapes shapes;
+  asm volatile("ldtilecfg %0" ::"m"(shapes));
+}
+
+void end_tiles() { asm volatile("tilerelease"); }
+
+bool ask_for_tiles() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned bfloat16 = 1U << 22, tile = 1U << 24;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  if ((d & bfloat16) == 0 || (d & tile) == 0) return false;
+  // The system gives a process the tiles' registers when it asks for them.
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+#else
+void multiply_amx(const TileProduct&) {}
+void start_tiles() {}
+void end_tiles() {}
+bool ask_for_tiles() { return false; }
+#endif
 
 // --- vectors -------------------------------------------------------------------------------------
 
@@ -182,25 +208,16 @@ void multiply_by_vectors(const TileProduct& product) {
 }  // namespace
 
 bool processor_has_tiles() {
-  static const bool has = [] {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    constexpr unsigned bfloat16 = 1U << 22, tile = 1U << 24;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-    if ((d & bfloat16) == 0 || (d & tile) == 0) return false;
-    // The system gives a process the tiles' registers when it asks for them.
-    constexpr long request_permission = 0x1023, tile_data = 18;
-    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-  }();
+  static const bool has = ask_for_tiles();
   return has;
 }
 
 Tiles::Tiles(bool by_amx) : by_amx_(by_amx) {
-  static const TileShapes shapes;
-  if (by_amx_) asm volatile("ldtilecfg %0" ::"m"(shapes));
+  if (by_amx_) start_tiles();
 }
 
 Tiles::~Tiles() {
-  if (by_amx_) asm volatile("tilerelease");
+  if (by_amx_) end_tiles();
 }
 
 void Tiles::multiply(const TileProduct& product) const {

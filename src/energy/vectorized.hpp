@@ -6,14 +6,11 @@
 #include <type_traits>
 #include <vector>
 
-// A kernel is compiled for three instruction sets, and the widest one that the processor has is
-// taken at run time. The first two fuse multiplications with additions. What is a loop is left to
-// the compiler, with this before the function:
-#define STANLEY_VECTORIZED \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
-// and what is written in vectors goes through with_vectors() below.
-#define STANLEY_ALWAYS_INLINE __attribute__((always_inline))
-#define STANLEY_INLINE inline STANLEY_ALWAYS_INLINE
+#include "energy/instruction_sets.hpp"
+
+// A kernel that is a loop is left to the compiler, with this before the function; one that is
+// written in vectors goes through with_vectors() below.
+#define STANLEY_VECTORIZED STANLEY_CLONES STANLEY_O3
 
 namespace stanley {
 
@@ -53,16 +50,18 @@ using Floats = std::integral_constant<int, floats>;
 
 namespace detail {
 
+#if defined(STANLEY_X86_64)
 template <typename Kernel>
-__attribute__((target("arch=x86-64-v4"), optimize("O3"))) void run_v4(const Kernel& kernel) {
+__attribute__((target(STANLEY_V4))) STANLEY_O3 void run_v4(const Kernel& kernel) {
   kernel(Floats<16>());
 }
 template <typename Kernel>
-__attribute__((target("arch=x86-64-v3"), optimize("O3"))) void run_v3(const Kernel& kernel) {
+__attribute__((target(STANLEY_V3))) STANLEY_O3 void run_v3(const Kernel& kernel) {
   kernel(Floats<8>());
 }
+#endif
 template <typename Kernel>
-__attribute__((optimize("O3"))) void run_plain(const Kernel& kernel) {
+STANLEY_O3 void run_plain(const Kernel& kernel) {
   kernel(Floats<8>());
 }
 
@@ -72,8 +71,10 @@ __attribute__((optimize("O3"))) void run_plain(const Kernel& kernel) {
 /// lambda marked STANLEY_ALWAYS_INLINE, and so are the functions that it calls.
 template <typename Kernel>
 void with_vectors(const Kernel& kernel) {
-  if (__builtin_cpu_supports("x86-64-v4")) return detail::run_v4(kernel);
-  if (__builtin_cpu_supports("x86-64-v3")) return detail::run_v3(kernel);
+#if defined(STANLEY_X86_64)
+  if (instruction_set() == InstructionSet::v4) return detail::run_v4(kernel);
+  if (instruction_set() == InstructionSet::v3) return detail::run_v3(kernel);
+#endif
   detail::run_plain(kernel);
 }
 
@@ -81,10 +82,12 @@ void with_vectors(const Kernel& kernel) {
 /// processor has AVX-512's instructions that round floats to bfloat16.
 template <typename Kernel>
 void with_bfloat16_vectors(const Kernel& kernel) {
-  if (__builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16")) {
+#if defined(STANLEY_X86_64)
+  if (rounds_to_bfloat16()) {
     return detail::run_v4([&](auto floats)
                               STANLEY_ALWAYS_INLINE { kernel(floats, std::true_type()); });
   }
+#endif
   with_vectors([&](auto floats) STANLEY_ALWAYS_INLINE { kernel(floats, std::false_type()); });
 }
 

@@ -13,6 +13,7 @@
 #include <bit>
 #include <cmath>
 
+#include "energy/instruction_sets.hpp"
 #include "energy/loop_threads.hpp"
 
 namespace stanley {
@@ -21,8 +22,8 @@ namespace {
 /// Non-negative floats are ordered like their bits, so the k-th smallest is found bit by bit: the
 /// largest pattern with fewer than k values below it. 31 counting passes over a row in cache, which
 /// vectorise, beat selection with its unpredictable branches.
-__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3"))) float
-order_statistic_of_row(const float* row, std::int64_t d, std::int64_t k) {
+STANLEY_CLONES STANLEY_O3 float order_statistic_of_row(const float* row, std::int64_t d,
+                                                       std::int64_t k) {
   std::int32_t result = 0;
   for (int bit = 30; bit >= 0; --bit) {
     const std::int32_t candidate = result | (std::int32_t{1} << bit);

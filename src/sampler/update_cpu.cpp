@@ -2,16 +2,15 @@
 #include <cstdint>
 #include <span>
 
+#include "energy/instruction_sets.hpp"
 #include "energy/loop_threads.hpp"
 #include "random/normal.hpp"
 #include "random/random.hpp"
 #include "sampler/update.hpp"
 #include "sampler/update_element.hpp"
 
-// The functions marked so are compiled for AVX-512, AVX2 and any x86-64, and the loader picks one.
-// All give the same bits: what they inline has explicit fused multiply-adds only.
-#define STANLEY_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#define STANLEY_INLINE inline __attribute__((always_inline))
+// The functions marked STANLEY_CLONES give the same bits in all instruction sets: what they inline
+// has explicit fused multiply-adds only.
 
 namespace stanley {
 namespace {

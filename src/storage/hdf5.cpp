@@ -6,6 +6,7 @@
 
 #include "config/error.hpp"
 #include "parallel/mpi_handle.hpp"
+#include "storage/hdf5_versions.hpp"
 
 namespace stanley::hdf5 {
 namespace {
@@ -318,12 +319,12 @@ struct Visit {
   H5O_type_t kind{};
 };
 
-herr_t visit(hid_t group, const char* name, const H5L_info_t*, void* state) {
+herr_t visit(hid_t group, const char* name, const LinkInfo*, void* state) {
   auto& found = *static_cast<Visit*>(state);
-  H5L_info_t link;
-  if (H5Lget_info(group, name, &link, H5P_DEFAULT) < 0) return -1;
-  H5O_info_t info;
-  if (H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) {
+  LinkInfo link;
+  if (link_info(group, name, &link) < 0) return -1;
+  ObjectInfo info;
+  if (object_info(group, name, &info) < 0) {
     return link.type == H5L_TYPE_HARD ? -1 : 0;  // a path may lead nowhere
   }
   if (info.type == found.kind) found.names.emplace_back(name);
@@ -334,16 +335,14 @@ herr_t visit(hid_t group, const char* name, const H5L_info_t*, void* state) {
 
 std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind) {
   Visit found{.kind = kind};
-  check(H5Literate_by_name(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, nullptr, visit,
-                           &found, H5P_DEFAULT),
+  check(visit_links(file.id(), group.c_str(), visit, &found),
         [&] { return "list group '" + group + "' of " + file.path(); });
   return found.names;
 }
 
 std::vector<std::string> list_all_datasets(const File& file, const std::string& group) {
   Visit found{.kind = H5O_TYPE_DATASET};
-  check(H5Lvisit_by_name(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, visit, &found,
-                         H5P_DEFAULT),
+  check(visit_all_links(file.id(), group.c_str(), visit, &found),
         [&] { return "list group '" + group + "' of " + file.path(); });
   return found.names;
 }

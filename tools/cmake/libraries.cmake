@@ -1,0 +1,116 @@
+# Finds what the program links, and with BUILD_TESTING its tests: each library by its own CMake package first, then
+# by pkg-config or its files; what is not there is fetched where STANLEY_FETCH allows it. All that is missing
+# then is told at once, by no_library_may_be_missing().
+include(${CMAKE_CURRENT_LIST_DIR}/fetch.cmake)
+find_package(PkgConfig QUIET)
+
+set(STANLEY_MISSING "")
+# NAME as fetched.txt or package managers call it; WHAT is wanted, and where it was looked for.
+macro(missing name what)
+  list(APPEND STANLEY_MISSING "${name}: ${what}")
+endmacro()
+
+# Makes the target OURS of the first of these targets that exists.
+function(link_as ours)  # OURS TARGET...
+  foreach(target ${ARGN})
+    if(TARGET ${target} AND NOT TARGET ${ours})
+      add_library(${ours} INTERFACE IMPORTED GLOBAL)
+      target_link_libraries(${ours} INTERFACE ${target})
+    endif()
+  endforeach()
+endfunction()
+
+# A library with a CMake package of its own everywhere: PACKAGE TARGET.
+macro(find_or_fetch package target)
+  find_package(${package} QUIET)
+  if(NOT TARGET ${target})
+    fetch(${package} source)
+  endif()
+  if(NOT TARGET ${target})
+    missing(${package} "no CMake package of it was found")
+  endif()
+endmacro()
+
+# A fetched spdlog wants the fmt that belongs to it.
+find_package(spdlog QUIET)
+if(NOT TARGET spdlog::spdlog)
+  fetch(fmt source)
+endif()
+find_or_fetch(fmt fmt::fmt)
+find_or_fetch(spdlog spdlog::spdlog)
+find_or_fetch(nlohmann_json nlohmann_json::nlohmann_json)
+find_or_fetch(CLI11 CLI11::CLI11)
+if(BUILD_TESTING)
+  find_or_fetch(GTest GTest::gtest)
+endif()
+
+find_package(yaml-cpp QUIET)
+if(NOT yaml-cpp_FOUND AND PkgConfig_FOUND)
+  pkg_check_modules(yaml_cpp QUIET IMPORTED_TARGET yaml-cpp)
+endif()
+if(NOT yaml-cpp_FOUND AND NOT yaml_cpp_FOUND)
+  fetch(yaml-cpp source)
+endif()
+link_as(stanley_yaml yaml-cpp::yaml-cpp yaml-cpp PkgConfig::yaml_cpp)
+if(NOT TARGET stanley_yaml)
+  missing(yaml-cpp "neither a CMake package nor pkg-config knows it")
+endif()
+
+# Header-only libraries, or usable so: a folder of headers is all they need.
+function(headers_as target header folder)  # TARGET HEADER FOLDER, which may be empty
+  string(MAKE_C_IDENTIFIER ${target}_INCLUDE_DIR found)
+  string(TOUPPER ${found} found)
+  find_path(${found} ${header} HINTS ${folder})
+  mark_as_advanced(${found})
+  if(${found})
+    add_library(${target} INTERFACE IMPORTED GLOBAL)
+    target_include_directories(${target} SYSTEM INTERFACE ${${found}})
+  endif()
+endfunction()
+
+headers_as(stanley_random123 Random123/philox.h "")
+if(NOT TARGET stanley_random123)
+  fetch(Random123 source)
+  headers_as(stanley_random123 Random123/philox.h "${source}/include")
+endif()
+if(NOT TARGET stanley_random123)
+  missing(Random123 "no folder that the compiler looks into has Random123/philox.h (CMAKE_PREFIX_PATH)")
+endif()
+headers_as(stanley_xxhash xxh3.h "")
+if(NOT TARGET stanley_xxhash)
+  fetch(xxHash source)
+  headers_as(stanley_xxhash xxh3.h "${source}")
+endif()
+if(TARGET stanley_xxhash)
+  target_compile_definitions(stanley_xxhash INTERFACE XXH_INLINE_ALL)
+else()
+  missing(xxHash "no folder that the compiler looks into has xxh3.h, of release 0.8 or newer (CMAKE_PREFIX_PATH)")
+endif()
+
+find_package(OpenMP QUIET COMPONENTS CXX)
+if(OpenMP_CXX_FOUND)
+  # By the compiler's flag alone: the path of its library would stand against LibTorch's copy of it.
+  add_library(stanley_openmp INTERFACE IMPORTED GLOBAL)
+  target_compile_options(stanley_openmp INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
+  target_link_options(stanley_openmp INTERFACE ${OpenMP_CXX_FLAGS})
+else()
+  missing(OpenMP "${CMAKE_CXX_COMPILER} has none")
+endif()
+find_package(MPI QUIET COMPONENTS CXX)
+if(TARGET MPI::MPI_CXX)
+  include(${CMAKE_CURRENT_LIST_DIR}/hdf5.cmake)
+else()
+  missing(MPI "no Open MPI or MPICH was found (CMake looks for mpicxx; MPI_CXX_COMPILER names another)")
+  missing(HDF5 "it is looked for where there is an MPI")
+endif()
+include(${CMAKE_CURRENT_LIST_DIR}/torch.cmake)
+
+# Ends the configuration with the list of all that is missing.
+function(no_library_may_be_missing)
+  if(NOT STANLEY_MISSING)
+    return()
+  endif()
+  list(JOIN STANLEY_MISSING "\n  " list)
+  message(FATAL_ERROR "missing:\n  ${list}\nLoad modules or install packages (tools/setup.sh tells their names)"
+    ", or let -DSTANLEY_FETCH=ON fetch the small ones; then start over with `cmake --fresh`")
+endfunction()
