@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
 
 namespace stanley {
 
@@ -10,6 +11,15 @@ std::string to_string(const Device& device) {
   if (device.kind == DeviceKind::cpu) return "cpu";
   return fmt::format("cuda:{} {} ({}){}", device.index, device.name, device.uuid,
                      device.shared ? ", ranks share GPUs: gradients go through the host" : "");
+}
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name"))
+      return line.substr(std::min(line.size(), line.find(": ") + 2));
+  }
+  return "";
 }
 
 std::string topology_table(const Session& session, const Device& device, int threads) {

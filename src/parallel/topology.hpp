@@ -10,6 +10,10 @@ namespace stanley {
 /// threads. The same text on all ranks, for the log.
 std::string topology_table(const Session& session, const Device& device, int threads);
 
+/// This host's processor as Linux names it: "AMD EPYC 7763 64-Core Processor"; empty where it
+/// doesn't.
+std::string processor_name();
+
 /// "cpu", or "cuda:1 NVIDIA H100 (GPU-...)"; says so if ranks share GPUs.
 std::string to_string(const Device& device);
 

@@ -66,19 +66,21 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations, std::
 void RunRecord::start(const StartRecord& start) {
   const std::lock_guard lock(mutex_);
   auto& json = document_->json;
+  Json versions{{"stanley", build_version}, {"commit", build_commit}};
+  for (const auto& [library, version] : start.libraries) versions[library] = version;
   json["verdict"] = "running";
-  json["starts"].push_back(
-      {{"time", utc_now()},
-       {"iteration", start.iteration},
-       {"ranks", start.ranks},
-       {"threads", start.threads},
-       {"hosts", start.hosts},
-       {"devices", start.devices},
-       {"precision", start.precision},
-       {"reduction", start.reduction},
-       {"engine", start.engine},
-       {"versions", {{"stanley", build_version}, {"commit", build_commit}, {"mpi", start.mpi}}},
-       {"resumed_from", start.resumed_from}});
+  json["starts"].push_back({{"time", utc_now()},
+                            {"iteration", start.iteration},
+                            {"ranks", start.ranks},
+                            {"threads", start.threads},
+                            {"hosts", start.hosts},
+                            {"processor", start.processor},
+                            {"devices", start.devices},
+                            {"precision", start.precision},
+                            {"reduction", start.reduction},
+                            {"engine", start.engine},
+                            {"versions", std::move(versions)},
+                            {"resumed_from", start.resumed_from}});
   save();
 }
 

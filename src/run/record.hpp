@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/error.hpp"
@@ -16,7 +17,8 @@ struct StartRecord {
   std::int64_t iteration = 0;
   int ranks = 1;
   std::vector<std::string> hosts, devices;
-  std::string precision, reduction, engine, mpi, resumed_from;
+  std::string processor, precision, reduction, engine, resumed_from;
+  std::vector<std::pair<std::string, std::string>> libraries;  ///< name, version
   int threads = 1;
 };
 

@@ -20,8 +20,22 @@ namespace {
 constexpr std::int64_t grace = 5;
 /// Ticks without a note after which a rank counts as silent.
 constexpr std::int64_t silence = 3;
-/// For those who are told of a hang.
-constexpr std::chrono::seconds patience{3};
+/// For the verdict: a busy disk takes seconds to have it for sure.
+constexpr std::chrono::seconds patience_with_verdict{20};
+constexpr std::chrono::seconds patience_with_log{3};
+
+/// Calls `step` with `error` in a thread, and waits until it has ended, or so long.
+void within(std::chrono::seconds patience, const std::function<void(const Error&)>& step,
+            const Error& error) {
+  if (!step) return;
+  std::promise<void> ended;
+  const auto done = ended.get_future();
+  std::thread([step, error, promise = std::move(ended)]() mutable {
+    step(error);
+    promise.set_value();
+  }).detach();
+  done.wait_for(patience);
+}
 
 /// Processor time that the calling thread has taken.
 double seconds_of_thread() {
@@ -93,7 +107,8 @@ void Watchdog::report(const Error& error) {
     const std::lock_guard lock(mutex_);
     own_failure_ = error;
   }
-  std::this_thread::sleep_for(options_.tick * (2 * grace));
+  std::this_thread::sleep_for(options_.tick * (2 * grace) + patience_with_verdict +
+                              patience_with_log);
 }
 
 void Watchdog::update(Seen& seen, const Note& note) const {
@@ -119,16 +134,8 @@ std::string Watchdog::describe() const {
 }
 
 void Watchdog::end(const Error& error) {
-  if (options_.on_end) {
-    // Where files are what hangs, so does the log.
-    std::promise<void> told;
-    const auto done = told.get_future();
-    std::thread([this, error, promise = std::move(told)]() mutable {
-      options_.on_end(error);
-      promise.set_value();
-    }).detach();
-    done.wait_for(patience);
-  }
+  within(patience_with_verdict, options_.write_verdict, error);
+  within(patience_with_log, options_.write_log, error);
   communicator_.abort(error.code);
 }
 

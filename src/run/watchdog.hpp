@@ -27,9 +27,11 @@ class Watchdog {
     std::int64_t limit{300};               ///< ticks
     std::chrono::milliseconds tick{1000};  ///< shorter in tests
     std::vector<std::string> hosts{};      ///< of the ranks
-    /// Before the end, on the rank that ends all: who hangs and where, or what another rank has
-    /// reported. The end waits a few seconds for it: it may hang too.
-    std::function<void(const Error&)> on_end{};
+    /// Before the end, on the rank that ends all: writes down who hangs and where, or what another
+    /// rank has reported. The end waits for it, but not for ever: a file may be what hangs.
+    std::function<void(const Error&)> write_verdict{};
+    /// After that: tells it in the log, for which the end waits a few seconds.
+    std::function<void(const Error&)> write_log{};
   };
 
   /// Collective. `communicator` and `activity` must outlive it. Where a second thread may not

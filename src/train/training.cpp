@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <atomic>
@@ -29,6 +30,7 @@
 #include "run/version.hpp"
 #include "run/watchdog.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/library_version.hpp"
 #include "train/chain_motion.hpp"
 #include "train/guard.hpp"
 #include "train/output.hpp"
@@ -92,6 +94,7 @@ class Training {
                          [this](const Error& error) {
                            watchdog_->report(error);
                            note_abort(error);
+                           log_.error(session_.describe(error));
                          }};
     watchdog_.emplace(world_, activity_, session_.threads_may_communicate(), watchdog_options());
     // Beside it: the heartbeat is a file's, and files may hang.
@@ -172,7 +175,8 @@ class Training {
     Watchdog::Options options{
         .limit = static_cast<std::int64_t>(std::clamp(config_.watchdog.seconds, 1.0, 1e9)),
         .hosts = session_.hosts()};
-    options.on_end = [this](const Error& error) { note_abort(error); };
+    options.write_verdict = [this](const Error& error) { note_abort(error); };
+    options.write_log = [this](const Error& error) { log_.error(session_.describe(error)); };
     return options;
   }
 
@@ -346,11 +350,14 @@ class Training {
                       .ranks = session_.size(),
                       .hosts = session_.hosts(),
                       .devices = {to_string(setup_->device)},
+                      .processor = processor_name(),
                       .precision = to_string(setup_->precision),
                       .reduction = reducer_->description(),
                       .engine = trainer_->engine().description(),
-                      .mpi = session_.library_version(),
                       .resumed_from = resumed_from,
+                      .libraries = {{"mpi", session_.library_version()},
+                                    {"hdf5", hdf5_version()},
+                                    {"libtorch", TORCH_VERSION}},
                       .threads = setup_->threads});
     });
     log_.info(topology);
@@ -661,7 +668,6 @@ class Training {
   void note_abort(const Error& error) {
     std::cerr << "stanley: " << session_.describe(error) << std::endl;
     note_failure(error);
-    log_.error(session_.describe(error));  // last: log.txt may be the file that hangs
   }
 
   ExitCode finish(ExitCode code) {

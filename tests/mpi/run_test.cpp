@@ -109,7 +109,7 @@ TEST(Watchdog, IsQuietWhileThereIsProgress) {
                             {.limit = 200,  // two seconds in which a rank may find no core
                              .tick = 10ms,
                              .hosts = test_session().hosts(),
-                             .on_end = [&](const Error&) { ++hangs; }});
+                             .write_verdict = [&](const Error&) { ++hangs; }});
     for (int i = 0; i < 250; ++i) {
       activity.enter("chains");
       std::this_thread::sleep_for(10ms);

@@ -12,6 +12,7 @@
 //   STANLEY_FAULT_READS      so many reads of the run's owner file fail with ESTALE, as where a file
 //                            server comes back; each is a line "spoiled read path" of the log
 //   STANLEY_FAULT_LOCKS      if set, every flock() fails with ENOLCK, and is a line of the log
+//   STANLEY_FAULT_SLOW       while there is a file of this name, fsync() takes five seconds more
 //   STANLEY_FAULT_CLOCK      while there is a file of this name, time() is a minute ahead
 // SIGWINCH sets the thread that gets it spinning.
 #define _GNU_SOURCE
@@ -200,10 +201,17 @@ FALLOCATE(fallocate64, off64_t)
 POSIX_FALLOCATE(posix_fallocate, off_t)
 POSIX_FALLOCATE(posix_fallocate64, off64_t)
 
+/// Is there a file of the name that this variable has?
+static int is_there(const char* variable) {
+  const char* file = setting(variable);
+  return file[0] != 0 && access(file, F_OK) == 0;
+}
+
 #define ON_FILE(name)                                  \
   int name(int file) {                                 \
     REAL(int, #name, int);                             \
     const enum Fault fault = fault_on(#name, file, 0); \
+    if (is_there("STANLEY_FAULT_SLOW")) sleep(5);      \
     if (fault == fails) return -1;                     \
     if (fault == dies) die();                          \
     return real(file);                                 \
@@ -272,8 +280,7 @@ int flock(int file, int operation) {
 
 time_t time(time_t* to) {
   REAL(time_t, "time", time_t*);
-  const char* ahead = setting("STANLEY_FAULT_CLOCK");
-  const time_t now = real(NULL) + (ahead[0] != 0 && access(ahead, F_OK) == 0 ? 60 : 0);
+  const time_t now = real(NULL) + (is_there("STANLEY_FAULT_CLOCK") ? 60 : 0);
   if (to != NULL) *to = now;
   return now;
 }

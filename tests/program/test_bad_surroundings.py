@@ -205,13 +205,17 @@ def verdict_of(directory):
     return record["stops"][-1]
 
 
-def test_a_rank_that_fails_alone_in_an_iteration_reaches_the_verdict(tmp_path):
-    """The others wait for it in a reduction; launchers would lose its words."""
-    directory = tmp_path / "run"
+@pytest.mark.parametrize("slow_disk", [False, True])
+def test_a_rank_that_fails_alone_in_an_iteration_reaches_the_verdict(tmp_path, library, slow_disk):
+    """The others wait for it in a reduction; launchers would lose its words. A busy disk takes its time with them."""
+    directory, slow = tmp_path / "run", tmp_path / "slow"
     values = {"run.iterations": 100000, "energy.hidden": "[8000]", "data.batch": 8192, "data.samples": 8192,
               "chains.total": 8192, "checkpoint.every": "null"}
-    with Process(launched([PROGRAM, *train(directory, values)], 2), LIMIT) as process:
+    variables = spoils(library, directory, 0, 0, "", tmp_path / "calls") + ["-x", f"STANLEY_FAULT_SLOW={slow}"]
+    with Process(launched([*variables, PROGRAM, *train(directory, values)], 2), LIMIT) as process:
         process.wait_for(lambda: rows_so_far(directory) >= 2, "iterations")
+        if slow_disk:
+            slow.touch()
         resource.prlimit(process.ranks()[1], resource.RLIMIT_AS, (1 << 20, 1 << 20))  # nothing more is to be had
         result = process.finish()
     refused(result, ENVIRONMENT, "rank 1 on ", "out of host memory: asked for ")
