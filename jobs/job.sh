@@ -2,9 +2,9 @@
 # What the job scripts share: where they run, how ranks are started, what follows from how a training
 # ended. Slurm runs a copy of a job script, so that they find this file from where they were submitted.
 # shellcheck source=tools/steps.sh
-. tools/steps.sh
+. "$STANLEY_HOME/tools/steps.sh"
 # shellcheck source=jobs/site.sh
-. "${STANLEY_SITE:-jobs/site.sh}"
+. "${STANLEY_SITE:-$STANLEY_HOME/jobs/site.sh}"
 
 launched=""         # the process that starts the ranks, while it runs
 asked_to_stop=false # by a signal
@@ -16,8 +16,8 @@ say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Sl
 check_program() {
   command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it (README," \
     "\"On a cluster\"), or name yours in jobs/site.sh"
-  command -v "${python[0]}" >/dev/null || give_up 3 "there is no ${python[0]}: run tools/setup.sh, or name" \
-    "yours in jobs/site.sh"
+  command -v "${python[0]}" >/dev/null || give_up 3 "there is no ${python[0]}: run tools/setup.sh in a" \
+    "checkout, load a Python for an installed tree, or name yours in jobs/site.sh"
   case $launcher in
     srun)
       local plugins # read to its end: an srun that grep leaves early is killed, and that counts as "no"

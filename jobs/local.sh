@@ -11,7 +11,8 @@ Trains CONFIG (default: configs/fashion_mnist.yaml) on N MPI ranks (default: 2) 
 Whatever is missing is installed, built and converted first; run it again after an interruption
 and it goes on from the newest checkpoint. What follows -- goes to 'stanley train', for example
   jobs/local.sh configs/toy_rings.yaml --ranks 1 -- --set run.seed=2 --run-directory runs/rings-2
-Relative paths in CONFIG and in options start at the repository's root.
+Relative paths in CONFIG and in options start at the repository's root; those of an installed tree's
+jobs/local.sh start where you stand.
 
 Ctrl-C, TERM or USR1: writes a checkpoint and ends with exit code 85; a second Ctrl-C or TERM at
 least 5 s later ends at once. USR2: writes a checkpoint and goes on.
@@ -21,12 +22,13 @@ signal's number, or with MPICH the number alone.
 TEXT
 }
 
-started_in=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=tools/steps.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+enter
 total_steps=5
-. tools/steps.sh
+! $installed || total_steps=3
 
-readonly python=.deps/venv/bin/python stanley=.build/release/stanley
+readonly python=$python_of_tools stanley=$program_cpu
 readonly default_data=.data/fashion_mnist.h5 default_data_source=/usr/share/datasets/fashion-mnist
 config=configs/fashion_mnist.yaml
 ranks=2
@@ -60,16 +62,13 @@ read_arguments() {
     [ $# -eq 0 ] || shift
   done
   [[ $ranks =~ ^[1-9][0-9]*$ ]] || give_up 2 "--ranks wants a number from 1, not '$ranks'"
-  # As typed from where the person stands, or from the root.
-  if [ "$started_in" != "$PWD" ] && [[ $config != /* ]] && [ -e "$started_in/$config" ]; then
-    config=$(realpath --relative-to=. "$started_in/$config")
-  fi
+  config=$(find_file "$config")
   [ -f "$config" ] || give_up 2 "there is no configuration $config"
 }
 
 read_settings() { # sets data_path and run_directory
   local settings
-  settings=$("$python" tools/run_settings.py "$config" "${options[@]}")
+  settings=$("$python" "$STANLEY_HOME/tools/run_settings.py" "$config" "${options[@]}")
   { read -r data_path && read -r run_directory; } <<<"$settings"
 }
 
@@ -155,16 +154,18 @@ LIST
 
 read_arguments "$@"
 
-step "set-up"
-tools/setup.sh
+if ! $installed; then
+  step "set-up"
+  tools/setup.sh
 
-step "build"
-build stanley
+  step "build"
+  build stanley
+fi
 
 step "data"
 read_settings
 if [ "$data_path" = "$default_data" ]; then
-  "$python" tools/convert_images.py "$default_data_source" --pad 32 --output "$default_data" --if-missing ||
+  "$python" "$STANLEY_HOME/tools/convert_images.py" "$default_data_source" --pad 32 --output "$default_data" --if-missing ||
     give_up $? "the data could not be converted: see above"
 else
   echo "nothing to convert: data.path is ${data_path:-not set}"
@@ -176,8 +177,8 @@ train
 
 step "results"
 if [ -f "$run_directory/metrics.csv" ]; then
-  "$python" tools/report.py "$run_directory" >/dev/null ||
-    echo "the report could not be made: see above; '$python tools/report.py $run_directory' tries again"
+  "$python" "$STANLEY_HOME/tools/report.py" "$run_directory" >/dev/null ||
+    echo "the report could not be made: see above; '$python $STANLEY_HOME/tools/report.py $run_directory' tries again"
 fi
 case $exit_code in
   0) echo "finished in $(elapsed)" ;;

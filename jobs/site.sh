@@ -3,20 +3,22 @@
 # job reads it on its nodes. STANLEY_SITE=/another/file takes that file instead of this one.
 
 # --- kind of node: nvidia or cpu ---------------------------------------------------------------------
-# As it is: nvidia where the preset `cuda` has been built.
+# As it is: nvidia where stanley has been built with the preset `cuda`, and so needs that LibTorch.
+# shellcheck source=tools/steps.sh
+[ -n "${program_cuda:-}" ] || . tools/steps.sh # in a shell that builds stanley
 if [ -z "${node_kind:-}" ]; then
   node_kind=cpu
-  if [ -x .build/cuda/stanley ]; then node_kind=nvidia; fi
+  if grep -qs 'libtorch_cuda\.so' "$program_cuda"; then node_kind=nvidia; fi
 fi
 
 # --- what the program needs on a node ----------------------------------------------------------------
 # The modules that stanley was built with, in the versions of your cluster, for example
 #   module purge
 #   module load gcc/13 openmpi/5.0 hdf5/1.14-mpi cuda/13.0
-python=(.deps/venv/bin/python)
+python=("$python_of_tools")
 # A container instead (jobs/container.def): python and, below, program from it, for example
-#   python=(apptainer exec stanley.sif /opt/stanley/.deps/venv/bin/python)
-#   program=(apptainer exec stanley.sif /opt/stanley/.build/release/stanley)
+#   python=(apptainer exec stanley.sif python3)
+#   program=(apptainer exec stanley.sif stanley)
 
 # --- what sbatch asks for -----------------------------------------------------------------------------
 # For every job; what you write in the submission itself comes after these and wins.
@@ -25,13 +27,13 @@ partition= # --partition for training; empty: the cluster's default
 time=      # --time of a job, such as 12:00:00; empty: the partition's default
 case $node_kind in
   nvidia)
-    program=(.build/cuda/stanley)
+    program=("$program_cuda")
     gpus_per_node=4 # one rank for each
     ranks_per_node=$gpus_per_node
     cores_per_rank=8
     ;;
   cpu)
-    program=(.build/release/stanley)
+    program=("$program_cpu")
     gpus_per_node=0
     ranks_per_node=2 # one for each socket, so that a rank's memory is near
     cores_per_rank=1 # with whole nodes (--exclusive) a rank gets its share of all cores

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A training in a job: runs it, reads how it ended, and requeues the job, stops it, or is done.
-. jobs/job.sh
+# shellcheck source=jobs/job.sh
+. "$STANLEY_HOME/jobs/job.sh"
 
 # What Slurm is told about this job. The last task of an array has the array's number as its SLURM_JOB_ID,
 # and with that Slurm would requeue all tasks.
@@ -206,7 +207,7 @@ conclude() {
 train() { # CONFIG OPTIONS...
   local settings log_before checkpoints_before
   check_program
-  settings=$("${python[@]}" tools/run_settings.py "$@")
+  settings=$("${python[@]}" "$STANLEY_HOME/tools/run_settings.py" "$@")
   { read -r _ && read -r run_directory; } <<<"$settings"
   say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST:-this machine}: $*"
   stripe

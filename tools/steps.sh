@@ -1,6 +1,39 @@
 # shellcheck shell=bash
-# What the scripts of jobs/ and tests/run.sh share. Source it from the repository's root; after
-# `total_steps=N`, for `step`.
+# What the scripts of jobs/ and tests/run.sh share: where stanley is, and how they speak. For `step`, set
+# total_steps=N.
+# shellcheck disable=SC2034 # others read what is set here
+
+# A checkout, or a tree that `cmake --install` made: that one may be read-only and has nothing to set up or build.
+STANLEY_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export STANLEY_HOME
+if [ -x "$STANLEY_HOME/bin/stanley" ]; then
+  installed=true
+  program_cpu=$STANLEY_HOME/bin/stanley program_cuda=$STANLEY_HOME/bin/stanley
+  python_of_tools=python3 # tools/environment.py shows it the tree's packages
+else
+  installed=false
+  program_cpu=.build/release/stanley program_cuda=.build/cuda/stanley
+  python_of_tools=.deps/venv/bin/python
+fi
+
+# Relative paths begin at a checkout's root. Who uses an installed tree has folders of their own.
+enter() { # sets started_in
+  started_in=$PWD
+  $installed || cd "$STANLEY_HOME" || exit
+}
+
+# A file as it was typed: from where the person stands, from here, or from stanley's own folder.
+find_file() { # NAME
+  local folder
+  for folder in "${started_in:-.}" . "$STANLEY_HOME"; do
+    if [ -f "$folder/$1" ] && [[ $1 != /* ]]; then
+      realpath -s --relative-base=. "$folder/$1"
+      return
+    fi
+  done
+  printf '%s\n' "$1"
+}
+
 steps_begun=0
 
 elapsed() { printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60)); }
