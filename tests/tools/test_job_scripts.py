@@ -294,7 +294,6 @@ def checkout(site):
     venv = root / ".deps" / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
-    shutil.copy(root / "tools" / "requirements.txt", venv / ".installed-requirements.txt")
     return root
 
 
@@ -322,48 +321,3 @@ def test_openmps_threads_do_not_limit_the_ranks_cores(site, checkout):
         code, log = site.call(checkout / "jobs" / "local.sh", "configs/toy_rings.yaml", cwd=checkout, **{variable: "1"})
         assert code == 0 and "share" not in log, log
     assert site.told().count("--map-by slot:PE=1 --bind-to core") == 2
-
-
-# --- set-up ----------------------------------------------------------------------------------------------
-@pytest.fixture
-def debian(site):
-    """An apt that knows all packages but some, a root who needs no sudo, and a dpkg that has none."""
-    site.tells("apt-get", 'case "$*" in *ccache* | *netcdf-bin*) echo "unable to locate"; exit 100 ;; esac')
-    for name in ("dpkg", "dpkg-query"):
-        site.program(name, "#!/bin/sh\n")
-    site.program("id", "#!/bin/sh\necho 0\n")
-    return site
-
-
-def test_a_package_that_apt_does_not_know_and_nobody_needs_is_done_without(debian, checkout):
-    code, log = debian.call("tools/setup.sh", cwd=checkout)
-    assert code == 0 and "everything is there" in log, log
-    for name, known in {"ccache": False, "netcdf-bin": False, "hdf5-tools": True}.items():
-        assert (f"package {name} can't be installed here: goes on without" in log) != known
-    needed, together, *one_by_one = [line for line in debian.told().splitlines() if " install " in line]
-    assert "cmake" in needed and "ccache" not in needed and "ccache" in together and len(one_by_one) > 3
-
-
-def test_a_package_that_is_needed_is_asked_for(debian, checkout):
-    debian.tells("apt-get", 'case "$*" in *cmake*) exit 100 ;; esac')
-    code, log = debian.call("tools/setup.sh", cwd=checkout)
-    assert code == 3 and "'apt-get install' failed" in log
-
-
-def test_without_a_network_what_nobody_needs_is_done_without(debian, checkout):
-    needed = [line.split("|")[0].strip(" '") for line in (ROOT / "tools" / "setup.sh").read_text().splitlines()
-              if line.startswith("  '") and " | " in line and "optional" not in line]
-    debian.program("dpkg-query", "#!/bin/sh\nprintf 'installed %s\\n' " + " ".join(needed) + "\n")
-    debian.tells("apt-get", "exit 100")
-    code, log = debian.call("tools/setup.sh", cwd=checkout)
-    assert code == 0 and "goes on without them" in log, log
-    debian.program("dpkg-query", "#!/bin/sh\n")
-    assert debian.call("tools/setup.sh", cwd=checkout)[0] == 3
-
-
-@pytest.mark.parametrize("first, then, said", [(0, 0, ""), (1, 0, "waiting for another"), (71, 71, "can't be locked"),
-                                               (1, 71, "can't be locked")])
-def test_a_file_system_without_locks_is_told(debian, checkout, first, then, said):
-    debian.program("flock", f'#!/bin/sh\n[ "$1" = -n ] && exit {first}\nexit {then}\n')
-    code, log = debian.call("tools/setup.sh", cwd=checkout)
-    assert code == 0 and said in log and ("locked" in log) == ("locked" in said), log
