@@ -229,7 +229,7 @@ def test_a_rank_that_fails_alone_in_an_iteration_reaches_the_verdict(tmp_path, l
     directory, slow = tmp_path / "run", tmp_path / "slow"
     values = {"run.iterations": 100000, "energy.hidden": "[8000]", "data.batch": 8192, "data.samples": 8192,
               "chains.total": 8192, "checkpoint.every": "null"}
-    variables = spoils(library, directory, 0, 0, "", tmp_path / "calls") + ["-x", f"STANLEY_FAULT_SLOW={slow}"]
+    variables = spoils(library, directory, 0, 0, "", tmp_path / "calls") + [f"STANLEY_FAULT_SLOW={slow}"]
     with Process(launched([*variables, PROGRAM, *train(directory, values)], 2), LIMIT) as process:
         process.wait_for(lambda: rows_so_far(directory) >= 2, "iterations")
         if slow_disk:
