@@ -24,6 +24,8 @@ python=("$python_of_tools")
 # For every job; what you write in the submission itself comes after these and wins.
 account=   # --account, where your cluster wants one
 partition= # --partition for training; empty: the cluster's default
+qos=       # --qos, where your cluster wants one
+constraint= # --constraint, such as gpu where that is how it tells its nodes apart
 time=      # --time of a job, such as 12:00:00; empty: the partition's default
 case $node_kind in
   nvidia)
@@ -47,6 +49,8 @@ sbatch_options=(--mincpus="$((ranks_per_node * cores_per_rank))")
 [ "$gpus_per_node" -eq 0 ] || sbatch_options+=(--gpus-per-node="$gpus_per_node")
 [ -z "$partition" ] || sbatch_options+=(--partition="$partition")
 [ -z "$account" ] || sbatch_options+=(--account="$account")
+[ -z "$qos" ] || sbatch_options+=(--qos="$qos")
+[ -z "$constraint" ] || sbatch_options+=(--constraint="$constraint")
 [ -z "$time" ] || sbatch_options+=(--time="$time")
 
 # For jobs/analyze.sbatch, which needs one core and no GPU.

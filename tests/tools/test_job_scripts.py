@@ -2,6 +2,7 @@
 Slurm, Open MPI and stanley. tests/slurm has the real ones."""
 import json
 import os
+import re
 import pathlib
 import shutil
 import subprocess
@@ -258,6 +259,19 @@ def test_jobs_get_the_variables_of_the_submission(site):
     site.tells("sbatch", "echo 12")
     assert site.call("jobs/chain.sh", "2", "jobs/train.sbatch", "configs/smoke.yaml")[0] == 0
     assert site.told().count("sbatch --export=ALL ") == 2
+
+
+def test_a_submission_asks_for_what_the_site_names(site):
+    """The file as a user edits it."""
+    names = ["account", "partition", "qos", "constraint", "time"]
+    text = (ROOT / "jobs" / "site.sh").read_text()
+    for name in names:
+        text, found = re.subn(rf"^{name}=(?=\s)", f"{name}=my-{name}", text, flags=re.MULTILINE)
+        assert found == 1, name
+    (site.folder / "site.sh").write_text(text)
+    site.tells("sbatch", "echo 12")
+    assert site.call("jobs/submit.sh", "jobs/train.sbatch", "configs/smoke.yaml")[0] == 0
+    assert [name for name in names if f" --{name}=my-{name} " not in site.told()] == []
 
 
 def test_a_sweep_reads_what_a_spreadsheet_saves(site):
