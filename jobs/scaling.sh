@@ -96,15 +96,14 @@ read_word() { # WORD: the study, then the configuration
 
 # Each rank on cores of its own, where there are enough.
 run_here() { # RANKS REPEAT
-  local launcher=(mpirun --quiet -n "$1") line cores
+  local launch mpirun_is line cores own=$threads
   cores=$(processors)
-  if [ $(($1 * threads)) -le "$cores" ]; then
-    launcher+=(--map-by "slot:PE=$threads" --bind-to core)
-  else
+  if [ $(($1 * threads)) -gt "$cores" ]; then
     echo "$1 ranks of $threads threads share $cores cores: their speed-up says nothing, their split does"
-    launcher+=(--oversubscribe --bind-to none)
+    own=0
   fi
-  line=$("${launcher[@]}" "${program[@]}" "${benchmark[@]}" --set run.threads="$threads") ||
+  choose_mpirun "$1" "$own"
+  line=$("${launch[@]}" "${program[@]}" "${benchmark[@]}" --set run.threads="$threads") ||
     give_up $? "stanley ended with exit code $? on $1 ranks: its last lines above say why"
   "$python" "$STANLEY_HOME/tools/plot_scaling.py" "$output" --add "$study" "$2" <<<"$line"
 }
@@ -113,9 +112,6 @@ run_on_this_machine() {
   program=("${STANLEY_PROGRAM:-$program_cpu}")
   command -v "${program[0]}" >/dev/null ||
     give_up 3 "there is no ${program[0]}: build it first (README, \"On a cluster\")"
-  if [ "$(id -u)" -eq 0 ]; then
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-  fi
   export OMPI_MCA_mpi_yield_when_idle=${OMPI_MCA_mpi_yield_when_idle:-1}
   local repeat ranks
   # In turn, so that what disturbs the machine for a while disturbs every size.

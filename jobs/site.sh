@@ -24,6 +24,8 @@ python=("$python_of_tools")
 # For every job; what you write in the submission itself comes after these and wins.
 account=   # --account, where your cluster wants one
 partition= # --partition for training; empty: the cluster's default
+qos=       # --qos, where your cluster wants one
+constraint= # --constraint, such as gpu where that is how it tells its nodes apart
 time=      # --time of a job, such as 12:00:00; empty: the partition's default
 case $node_kind in
   nvidia)
@@ -47,6 +49,8 @@ sbatch_options=(--mincpus="$((ranks_per_node * cores_per_rank))")
 [ "$gpus_per_node" -eq 0 ] || sbatch_options+=(--gpus-per-node="$gpus_per_node")
 [ -z "$partition" ] || sbatch_options+=(--partition="$partition")
 [ -z "$account" ] || sbatch_options+=(--account="$account")
+[ -z "$qos" ] || sbatch_options+=(--qos="$qos")
+[ -z "$constraint" ] || sbatch_options+=(--constraint="$constraint")
 [ -z "$time" ] || sbatch_options+=(--time="$time")
 
 # For jobs/analyze.sbatch, which needs one core and no GPU.
@@ -56,9 +60,11 @@ analysis_options=(--nodes=1 --ntasks=1)
 [ -z "$account" ] || analysis_options+=(--account="$account")
 
 # --- how ranks are started -----------------------------------------------------------------------------
-# srun, through PMIx (`srun --mpi=list` names it), or mpirun where Slurm was built without it.
+# srun, or mpirun where Slurm and the MPI that stanley was built with have no language in common.
 launcher=srun
-pmix=pmix          # or a version of it, such as pmix_v4
+srun_mpi=pmix       # that language, of those of `srun --mpi=list`: pmix or a version of it, such as pmix_v4
+                    # (Open MPI, ParaStation); pmi2 (MPICH, MVAPICH); cray_shasta (Cray MPICH)
+mpirun=mpirun       # that of the same MPI: Open MPI's, MPICH's (mpirun.mpich on Debian) or Intel's
 launcher_options=() # more for srun or mpirun
 # Nodes that reach each other by TCP alone: Open MPI then sends long messages without asking first, for
 # over a slow link the answer waits behind other messages (reductions took up to 1.5 times as long).

@@ -7,14 +7,25 @@ usage() {
   cat <<'TEXT'
 usage: tools/setup.sh [--tests] [--cuda] [--peers]
 
-Installs the Debian packages that are missing, and makes .deps/venv with LibTorch and the Python
-packages of tools/requirements.txt. Where Debian packages cannot be installed (no Debian, no root)
-it says what is missing, by its Debian and its Spack name, and ends with exit code 3.
+Installs the Debian packages that are missing, and makes .deps/venv with LibTorch and the Python packages
+of tools/requirements.txt. Where Debian packages cannot be installed (no Debian, no root) it looks for all
+that the build needs as CMake will look, lists what is missing or too old by its names for Debian, Spack and
+EasyBuild, and ends with exit code 3. Nothing is downloaded before all is there.
 
-  --tests  also what tests/run.sh checks with: clang-format, clang-tidy, shellcheck, a Slurm
-  --cuda   also the libraries that the cuda preset links beside the CUDA toolkit
+  --tests  also what tests/run.sh checks with: GoogleTest, MPICH, clang-format, clang-tidy, shellcheck, a Slurm
+  --cuda   also nvcc (12.0 or newer) is asked for, and what the cuda preset links beside it is installed
   --peers  also what tools/compare_peers.py compares with
-  PYTHON=/path/to/python3 chooses the Python that makes .deps/venv (3.11 or newer)
+
+  PYTHON=FILE                the Python that makes .deps/venv: 3.11 to 3.14
+  STANLEY_TORCH_ROOT=FOLDER  the torch to build with instead of downloading one: a folder with lib/libtorch_cpu.so,
+                             2.6 or newer. The torch that PYTHON imports is found without it.
+  CXX, CUDACXX, CMAKE_PREFIX_PATH, HDF5_ROOT, ... are heard as CMake hears them
+
+The LibTorch that it downloads is for CUDA 13. For CUDA 12, give it an older torch:
+  python3 -m venv torch12 && torch12/bin/pip install torch==2.10.0
+  PYTHON=torch12/bin/python tools/setup.sh --cuda
+.deps/torch is a link to the torch that is used: remove it to choose anew. .deps (2 GB, 35,000 files) may be a link
+to a folder elsewhere.
 TEXT
 }
 
@@ -34,13 +45,12 @@ fail_with_log() {
   fail "$* (all of it: $log)"
 }
 
-with_tests=false
-requirement_files=(tools/requirements.txt)
+with_tests=false with_cuda=false with_peers=false
 for argument in "$@"; do
   case $argument in
     --tests) with_tests=true ;;
-    --cuda) requirement_files+=(tools/requirements-cuda.txt) ;;
-    --peers) requirement_files+=(tools/requirements-peers.txt) ;;
+    --cuda) with_cuda=true ;;
+    --peers) with_peers=true ;;
     -h | --help)
       usage
       exit 0
@@ -53,63 +63,208 @@ for argument in "$@"; do
   esac
 done
 
-# --- what is needed: Debian package | how to look without dpkg | Spack package ---------------------
-needed=(
-  'g++ | command g++ | gcc'
-  'cmake | command cmake | cmake'
-  'ninja-build | command ninja | ninja'
-  'pkg-config | command pkg-config | pkgconf'
-  'git | command git | git'
-  'ccache | optional |'
-  'openmpi-bin | command mpirun | openmpi'
-  'libopenmpi-dev | cmake MPI | openmpi'
-  'libhdf5-openmpi-dev | pkg hdf5-openmpi hdf5 | hdf5+mpi'
-  'libyaml-cpp-dev | pkg yaml-cpp | yaml-cpp'
-  'libxxhash-dev | pkg libxxhash | xxhash'
-  'libfmt-dev | cmake fmt | fmt'
-  'libspdlog-dev | cmake spdlog | spdlog'
-  'nlohmann-json3-dev | cmake nlohmann_json | nlohmann-json'
-  'libcli11-dev | cmake CLI11 | cli11'
-  'libgtest-dev | cmake GTest | googletest'
-  'libbenchmark-dev | cmake benchmark | benchmark'
-  'librandom123-dev | header Random123/philox.h | random123'
-  'netcdf-bin | optional |'
-  'hdf5-tools | optional |'
-  'dataset-fashion-mnist | optional |'
-  'python3-venv | optional |' # the search for a Python below is the real check
+# --- what is needed ---------------------------------------------------------------------------------
+# By the name that CMake and the checks below give it: Debian, Spack, EasyBuild; * where CMake can fetch it.
+names=(
+  'compiler | g++ | gcc | GCC'
+  'CMake | cmake | cmake | CMake'
+  'Ninja | ninja-build | ninja | Ninja'
+  'Python | python3-venv | python | Python'
+  'nvcc | nvidia-cuda-toolkit | cuda | CUDA'
+  'NCCL | libnccl-dev | nccl | NCCL'
+  'OpenMP | g++ | gcc | GCC'
+  'MPI | libopenmpi-dev | openmpi | OpenMPI'
+  'HDF5 | libhdf5-openmpi-dev | hdf5+mpi+hl | HDF5'
+  'fmt | libfmt-dev | fmt | fmt | *'
+  'spdlog | libspdlog-dev | spdlog | spdlog | *'
+  'nlohmann_json | nlohmann-json3-dev | nlohmann-json | nlohmann_json | *'
+  'CLI11 | libcli11-dev | cli11 | CLI11 | *'
+  'yaml-cpp | libyaml-cpp-dev | yaml-cpp | yaml-cpp | *'
+  'Random123 | librandom123-dev | random123 | | *'
+  'xxHash | libxxhash-dev | xxhash | xxHash | *'
+  'GTest | libgtest-dev | googletest | googletest | *'
+  'clang-format | clang-format | llvm | Clang'
+  'clang-tidy | clang-tidy | llvm | Clang'
+  'shellcheck | shellcheck | shellcheck |'
 )
+libraries=(OpenMP MPI HDF5 fmt spdlog nlohmann_json CLI11 yaml-cpp Random123 xxHash)
+
+# Debian's packages: what the build needs, and what is good to have. The tools are looked for by themselves.
+packages=(openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
+  libcli11-dev libyaml-cpp-dev librandom123-dev libxxhash-dev)
+optional_packages=(git ccache dataset-fashion-mnist)
 if $with_tests; then
-  needed+=(
-    'clang-format | command clang-format | llvm'
-    'clang-tidy | command clang-tidy | llvm'
-    'shellcheck | command shellcheck | shellcheck'
-    'iproute2 | optional |' # the hosts of tests/network
-    'munge | optional |'    # the cluster of tests/slurm
-    'slurmctld | optional |'
-    'slurmd | optional |'
-    'slurm-client | optional |'
-  )
+  libraries+=(GTest)
+  packages+=(libgtest-dev)
+  optional_packages+=(netcdf-bin hdf5-tools mpich libmpich-dev libhdf5-mpich-dev g++-11
+    iproute2 munge slurmctld slurmd slurm-client) # the hosts of tests/network, the cluster of tests/slurm
 fi
 
-trimmed_field() { # LINE NUMBER: the field of a line of `needed`
-  local fields
-  IFS='|' read -r -a fields <<<"$1"
-  read -r field <<<"${fields[$2]:-}" || true
+field_of() { # NAME NUMBER: a field of its line of `names`
+  local line fields field=""
+  for line in "${names[@]}"; do
+    IFS='|' read -r -a fields <<<"$line"
+    if [ "${fields[0]% }" = "$1" ]; then read -r field <<<"${fields[$2]:-}" || true; fi
+  done
   printf '%s' "$field"
 }
 
+lacking=() # NAME|what is wrong with it
+lack() { lacking+=("$1|$2"); }
+lacks() { # NAME
+  local line
+  for line in "${lacking[@]}"; do [ "${line%%|*}" != "$1" ] || return 0; done
+  return 1
+}
+
+# --- tools --------------------------------------------------------------------------------------------
+declare -A oldest=([compiler]=11 [CMake]=3.25 [Python]=3.11 [nvcc]=12.0)
+readonly oldest_clang=16 newest_python=3.14 oldest_glibc=2.28
+
+is_at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p)" = "$2" ]; } # VERSION OLDEST
+
+first_command() { # NAME...: prints the first that is there
+  local name
+  for name in "$@"; do
+    if command -v "$name" >/dev/null; then
+      printf '%s' "$name"
+      return
+    fi
+  done
+}
+
+check_compiler() {
+  local cxx gcc="" clang="" wanted="g++ ${oldest[compiler]} or clang++ $oldest_clang, or newer"
+  cxx=${CXX:-$(first_command c++ CC g++ clang++)} # as CMake chooses
+  if [ -z "$cxx" ]; then
+    lack compiler "$wanted"
+    return
+  fi
+  # shellcheck disable=SC2086 # it may have options
+  read -r gcc clang < <($cxx -E -P -x c++ - 2>/dev/null <<<'__GNUC__ __clang_major__' | tail -n 1) || true
+  if ! [[ $gcc =~ ^[0-9]+$ ]]; then
+    lack compiler "$wanted; '$cxx' compiles nothing"
+  elif [[ $clang =~ ^[0-9]+$ ]]; then
+    is_at_least "$clang" "$oldest_clang" || lack compiler "$wanted; '$cxx' is clang $clang"
+  else
+    is_at_least "$gcc" "${oldest[compiler]}" || lack compiler "$wanted; '$cxx' is GCC $gcc"
+  fi
+}
+
+check_version() { # NAME COMMAND PATTERN: of its --version; sed's first group is the version
+  local version
+  if ! command -v "$2" >/dev/null; then
+    lack "$1" "${oldest[$1]} or newer"
+    return
+  fi
+  version=$("$2" --version 2>/dev/null | sed -n "s/$3/\1/p" | sed -n 1p) || true
+  is_at_least "${version:-0}" "${oldest[$1]}" ||
+    lack "$1" "${oldest[$1]} or newer; $(command -v "$2") is ${version:-of an unknown version}"
+}
+
+# Another environment than ours, which may have to be made anew.
+readonly fits='import os, sys, venv, ensurepip
+low, high = (tuple(map(int, word.split("."))) for word in sys.argv[1:3])
+ours = os.path.realpath(sys.prefix) == os.path.realpath(sys.argv[3])
+sys.exit(ours or not low <= sys.version_info[:2] <= high)'
+
+find_python() { # prints a Python that can make the environment
+  local python
+  for python in ${PYTHON:+"$PYTHON"} python3 python3.{11..14} /usr/bin/python3; do
+    if "$python" -c "$fits" "${oldest[Python]}" "$newest_python" "$venv" 2>/dev/null; then
+      printf '%s' "$python"
+      return 0
+    fi
+    [ "$python" != "${PYTHON:-}" ] || return 1 # the one that was asked for, or none
+  done
+  return 1
+}
+
+is_whole() { # the environment exists, was not interrupted while it was made, and its Python runs
+  [ ! -e "$building" ] && "$venv/bin/python" -c '' 2>/dev/null
+}
+
+check_python() {
+  if is_whole || find_python >/dev/null; then return; fi
+  lack Python "${oldest[Python]} to $newest_python with the modules venv and ensurepip$(
+    [ -z "${PYTHON:-}" ] || printf ', which %s is not' "$PYTHON"
+  ); PYTHON=FILE names one"
+}
+
+check_tools() { # sets lacking
+  lacking=()
+  check_compiler
+  check_version CMake cmake 'cmake version \([0-9.]*\).*'
+  [ -n "$(first_command ninja-build ninja samu)" ] || lack Ninja "any version"
+  check_python
+  if $with_cuda; then
+    check_version nvcc "${CUDACXX:-$(first_command nvcc "${CUDA_PATH:-}/bin/nvcc")}" '.*release \([0-9.]*\).*'
+  fi
+  if $with_tests; then
+    local tool
+    for tool in clang-format clang-tidy shellcheck; do
+      command -v "$tool" >/dev/null || lack "$tool" "any version"
+    done
+  fi
+}
+
+# --- libraries, found by the build's own CMake modules ------------------------------------------------
+check_libraries() { # adds to lacking
+  local name line
+  if lacks compiler || lacks CMake || lacks Ninja; then
+    for name in "${libraries[@]}"; do lack "$name" "can't be looked for without compiler, CMake and Ninja"; done
+    return
+  fi
+  rm -rf .deps/probe
+  if ! cmake -G Ninja -S tools/cmake/probe -B .deps/probe -DBUILD_TESTING=$with_tests -DSTANLEY_CUDA=$with_cuda \
+    >"$log" 2>&1; then
+    rm -rf .deps/probe
+    fail_with_log "CMake cannot look for libraries here"
+  fi
+  rm -rf .deps/probe
+  while IFS= read -r line; do
+    name=${line%%: *}
+    [ "$name" = torch ] || lack "$name" "${line#*: }" # torch is ours to bring
+  done < <(sed -n 's/^missing: //p' "$log")
+}
+
+list_what_is_lacking() {
+  local line name
+  printf '  %-14s %-21s %-14s %-14s %s\n' '' Debian Spack EasyBuild wanted
+  for line in "${lacking[@]}"; do
+    name=${line%%|*}
+    printf '  %-14s %-21s %-14s %-14s %s\n' "$name$(field_of "$name" 4)" "$(field_of "$name" 1)" \
+      "$(field_of "$name" 2)" "$(field_of "$name" 3)" "${line#*|}"
+  done
+}
+
+fail_with_list() { # WHY
+  {
+    printf 'setup: missing or too old:\n'
+    list_what_is_lacking
+    printf '  * with -DSTANLEY_FETCH=ON, CMake fetches and builds it\n'
+  } >&2
+  fail "$* load modules, or install what the list names with Spack or EasyBuild (CMake and Ninja also with" \
+    "'python3 -m pip install --user cmake ninja'), then run tools/setup.sh again"
+}
+
+all_can_be_fetched() {
+  local line
+  for line in "${lacking[@]}"; do [ -n "$(field_of "${line%%|*}" 4)" ] || return 1; done
+}
+
+# --- Debian's packages --------------------------------------------------------------------------------
 find_missing_packages() { # sets missing and missing_optional
   local installed package line
   installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 2>/dev/null |
     sed -n 's/^installed //p')
-  for line in "${needed[@]}"; do
-    package=$(trimmed_field "$line" 0)
-    if grep -qxF -- "$package" <<<"$installed"; then continue; fi
-    if [ "$(trimmed_field "$line" 1)" = optional ]; then
-      missing_optional+=("$package")
-    else
-      missing+=("$package")
-    fi
+  missing=() missing_optional=()
+  for line in "${lacking[@]}"; do missing+=("$(field_of "${line%%|*}" 1)"); done
+  for package in "${packages[@]}"; do
+    grep -qxF -- "$package" <<<"$installed" || missing+=("$package")
+  done
+  for package in "${optional_packages[@]}"; do
+    grep -qxF -- "$package" <<<"$installed" || missing_optional+=("$package")
   done
 }
 
@@ -134,6 +289,19 @@ install_optional_packages() { # PACKAGE...
   done
 }
 
+check_candidates() { # an old release has no tool that is new enough: known before anything is installed
+  local line name package version
+  for line in "${lacking[@]}"; do
+    name=${line%%|*}
+    package=$(field_of "$name" 1)
+    version=$(LC_ALL=C apt-cache policy "${package%-venv}" 2>/dev/null |
+      sed -n 's/^ *Candidate: \([0-9]*:\)\?//p') || true
+    if [[ $version =~ ^[0-9] ]] && ! is_at_least "$version" "${oldest[$name]:-0}"; then
+      fail_with_list "the packages of this system are too old. Instead"
+    fi
+  done
+}
+
 install_packages() { # those of missing and missing_optional
   local apt
   say "installing $((${#missing[@]} + ${#missing_optional[@]})) Debian packages: ${missing[*]} ${missing_optional[*]}"
@@ -142,109 +310,109 @@ install_packages() { # those of missing and missing_optional
     say "'apt-get update' failed (all of it: $log): goes on without them, since none of them is needed"
     return 0
   fi
+  check_candidates
   [ "${#missing[@]}" -eq 0 ] || apt_install "${missing[@]}" || fail_with_log "'apt-get install' failed"
   install_optional_packages "${missing_optional[@]}"
+  check_tools
+  [ "${#lacking[@]}" -eq 0 ] || fail_with_list "what was installed is hidden by another one (PATH, CXX, PYTHON). Remove that, or"
 }
 
-may_install_packages() {
-  command -v apt-get >/dev/null || return 1
-  [ "$(id -u)" -eq 0 ] && return 0
-  command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }
-}
-
-# --- without Debian packages: look for the libraries where the build will look ----------------------
-cmake_packages_not_found() { # NAME...: prints those that CMake does not find
-  command -v cmake >/dev/null || {
-    printf '%s\n' "$@"
-    return 0
-  }
-  local probe
-  probe=$(mktemp -d)
-  {
-    echo 'cmake_minimum_required(VERSION 3.25)'
-    echo 'project(probe LANGUAGES CXX)'
-    echo "foreach(name $*)"
-    # shellcheck disable=SC2016 # CMake's variables
-    printf '%s\n' 'find_package(${name} QUIET)' 'if(NOT ${name}_FOUND)' \
-      'message(STATUS "absent: ${name}")' 'endif()' 'endforeach()'
-  } >"$probe/CMakeLists.txt"
-  local output
-  if output=$(cmake -S "$probe" -B "$probe/build" 2>&1); then
-    sed -n 's/^-- absent: //p' <<<"$output"
-  else
-    printf '%s\n' "$@"
-  fi
-  rm -rf "$probe"
-}
-
-is_there() { # KIND NAME...: any of the names will do
-  local kind=$1 name
-  shift
-  [ "$kind" != optional ] || return 0
-  for name in "$@"; do
-    case $kind in
-      command) command -v "$name" >/dev/null && return 0 ;;
-      pkg) pkg-config --exists "$name" 2>/dev/null && return 0 ;;
-      header) "${CXX:-g++}" -E -x c++ -include "$name" /dev/null >/dev/null 2>&1 && return 0 ;;
-    esac
-  done
-  return 1
-}
-
-list_what_is_missing() { # prints a line for each library or tool that the build will not find
-  local line check cmake_names=() absent
-  for line in "${needed[@]}"; do
-    check=$(trimmed_field "$line" 1)
-    [[ $check == cmake\ * ]] && cmake_names+=("${check#cmake }")
-  done
-  absent=$(cmake_packages_not_found "${cmake_names[@]}")
-  for line in "${needed[@]}"; do
-    check=$(trimmed_field "$line" 1)
-    if [[ $check == cmake\ * ]]; then
-      grep -qxF -- "${check#cmake }" <<<"$absent" || continue
-    else
-      # shellcheck disable=SC2086 # kind and names are words
-      is_there $check && continue
-    fi
-    printf '  %-22s Spack: %s\n' "$(trimmed_field "$line" 0)" "$(trimmed_field "$line" 2)"
-  done
+has_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
+is_root() { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }
+asks_for_root() { # a person who may become root is asked for the password, once something is needed
+  [ -t 0 ] && command -v sudo >/dev/null && say "Debian packages are missing: sudo asks for your password" && sudo -v
 }
 
 ensure_libraries() {
-  local missing=() missing_optional=() list
-  if command -v dpkg-query >/dev/null; then
+  local missing=() missing_optional=()
+  if has_apt && ! lacks nvcc; then # CUDA's packages are not Debian's own
     find_missing_packages
-    [ $((${#missing[@]} + ${#missing_optional[@]})) -gt 0 ] || return 0
-    if may_install_packages; then
+    [ $((${#missing[@]} + ${#missing_optional[@]})) -gt 0 ] || [ "${#lacking[@]}" -gt 0 ] || return 0
+    if is_root; then
       install_packages
-      return 0
+      return
     fi
   fi
-  list=$(list_what_is_missing)
-  [ -n "$list" ] || return 0
-  printf 'missing (Debian package, Spack package):\n%s\n' "$list" >&2
-  fail "Debian packages cannot be installed here (that needs Debian, and root or sudo):" \
-    "load modules or install with Spack what the list names, then run tools/setup.sh again"
+  check_libraries
+  [ "${#lacking[@]}" -gt 0 ] || return 0
+  if all_can_be_fetched; then
+    say "CMake has to fetch ${lacking[*]%%|*}: configure with -DSTANLEY_FETCH=ON"
+  elif [ "${#missing[@]}" -gt 0 ] && asks_for_root; then
+    install_packages
+  else
+    fail_with_list "tools/setup.sh installs packages on Debian, with root or sudo, but not CUDA's. Elsewhere"
+  fi
+}
+
+# --- LibTorch -----------------------------------------------------------------------------------------
+readonly oldest_torch=2.6
+
+torch_version() { # FOLDER: prints 2.11
+  cat "$1"/include/torch/{headeronly,csrc/api/include/torch}/version.h 2>/dev/null |
+    sed -n 's/^#define TORCH_VERSION_\(MAJOR\|MINOR\) \([0-9]*\).*/\2/p' | paste -sd .
+}
+
+torch_fault() { # FOLDER: prints why the build can't use its torch, or nothing
+  local version unmet
+  version=$(torch_version "$1")
+  unmet=$({ LC_ALL=C ldd "$1/lib/libtorch_cpu.so" 2>&1 || true; } | grep -m 1 -E 'not found|not a dynamic' |
+    tr -s '[:space:]' ' ') || true
+  if [ ! -e "$1/lib/libtorch_cpu.so" ]; then
+    printf '%s has no lib/libtorch_cpu.so' "$1"
+  elif [ -z "$version" ]; then
+    printf '%s has no C++ headers in include' "$1"
+  elif ! is_at_least "$version" "$oldest_torch"; then
+    printf '%s is torch %s, and the oldest that can be used is %s' "$1" "$version" "$oldest_torch"
+  elif grep -qs 'GLIBCXX_USE_CXX11_ABI=0' "$1/share/cmake/Torch/TorchConfig.cmake"; then
+    printf '%s was built with the ABI that C++ had before 2011 (_GLIBCXX_USE_CXX11_ABI=0)' "$1"
+  elif [ -n "$unmet" ]; then
+    printf '%s/lib/libtorch_cpu.so cannot be loaded here: %s' "$1" "${unmet# }"
+  fi
+}
+
+torch_of() { # PYTHON: prints the folder of the torch that it imports
+  "$1" -c 'import importlib.util, os
+print(os.path.realpath(importlib.util.find_spec("torch").submodule_search_locations[0]))' 2>/dev/null || true
+}
+
+our_torch() { compgen -G "$PWD/$venv/lib/python3*/site-packages/torch" || true; }
+
+use_torch() { # FOLDER: sets torch, if the folder is not of our own environment and can be used
+  [ -n "$1" ] && ! [ "$1" -ef "$(our_torch)" ] || return 1
+  local fault
+  fault=$(torch_fault "$1")
+  if [ -n "$fault" ]; then
+    say "passes over a torch: $fault"
+    return 1
+  fi
+  torch=$1
+}
+
+# What was chosen before stays, so that a module that is loaded for something else changes nothing.
+choose_torch() { # sets torch to the folder of one that is there; empty: the wheel in our environment
+  torch=""
+  if [ -n "${STANLEY_TORCH_ROOT:-}" ]; then
+    local fault
+    fault=$(torch_fault "$STANLEY_TORCH_ROOT")
+    [ -z "$fault" ] || fail "STANLEY_TORCH_ROOT: $fault"
+    torch=$(realpath "$STANLEY_TORCH_ROOT")
+    return
+  fi
+  if $with_peers; then return; fi # they are measured with the torch of our environment
+  if [ -n "${PYTHON:-}" ] && use_torch "$(torch_of "$PYTHON")"; then return; fi
+  if [ -e .deps/torch ] && use_torch "$(realpath .deps/torch)"; then return; fi
+  [ -z "$(our_torch)" ] || return 0
+  use_torch "$(torch_of "$(first_command python3)")" || true
+}
+
+link_torch() {
+  local folder=$torch
+  [ -n "$folder" ] || folder=$(realpath --relative-to=.deps "$(our_torch)")
+  [ "$(readlink .deps/torch)" = "$folder" ] || ln -sfn "$folder" .deps/torch
 }
 
 # --- the virtual environment -------------------------------------------------------------------------
-find_python() {
-  local python
-  for python in ${PYTHON:+"$PYTHON"} python3 python3.11 python3.12 python3.13 /usr/bin/python3; do
-    if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
-      2>/dev/null; then
-      printf '%s' "$python"
-      return 0
-    fi
-    [ "$python" != "${PYTHON:-}" ] || return 1 # the one that was asked for, or none
-  done
-  return 1
-}
-
-is_whole() { # the environment exists, was not interrupted while it was made, and its Python runs
-  [ ! -e "$building" ] && "$venv/bin/python" -c '' 2>/dev/null
-}
-
+lock_file_of() { printf '%s.lock' "${1%.txt}"; } # REQUIREMENTS: its packages with their digests
 stamp_of() { printf '%s/.installed-%s' "$venv" "$(basename "$1")"; }
 
 is_installed() { # REQUIREMENTS: exactly this file was installed here
@@ -255,35 +423,40 @@ is_installed() { # REQUIREMENTS: exactly this file was installed here
 
 make_venv() {
   local python
-  python=$(find_python) || fail "no Python 3.11 or newer with the modules venv and ensurepip was" \
-    "found: install one, or name it with PYTHON=/path/to/python3 tools/setup.sh"
+  python=$(find_python)
   say "making $venv with $("$python" -c 'import sys; print(sys.executable, sys.version.split()[0])')"
   touch "$building"
   rm -rf "$venv"
   "$python" -m venv "$venv" >"$log" 2>&1 || fail_with_log "'$python -m venv $venv' failed"
 }
 
+our_python() { "$venv/bin/python" -I "$@"; } # -I: the PYTHONPATH of a module names other packages
+
 pip_install() { # ARGUMENTS of pip install
   touch "$building"
-  if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
+  mkdir -p .deps/tmp # for 1 GB, which /tmp may lack
+  if ! TMPDIR=$PWD/.deps/tmp our_python -m pip install --disable-pip-version-check --no-input --progress-bar off \
     "$@" >"$log" 2>&1; then
-    rm -f "$building" # pip said no and left what was there as it was
+    rm -rf "$building" .deps/tmp # pip said no and left what was there as it was
     fail_with_log "'pip install $*' failed: is the network there?"
   fi
-  rm -f "$building"
+  rm -rf "$building" .deps/tmp
 }
 
 install_requirements() { # FILE: it names every package and version, so nothing is left to resolve
   say "installing the Python packages of $1"
-  pip_install --no-deps -r "$1"
+  pip_install --no-deps --require-hashes -r "$(lock_file_of "$1")"
   if [ "$1" = tools/requirements-peers.txt ]; then complete_torch_for_python; fi
   cp "$1" "$(stamp_of "$1")"
 }
 
 check_venv() { # a wheel for another processor or libc shows here, not in the middle of a build
-  compgen -G "$venv/lib/python3*/site-packages/torch/lib/libtorch_cpu.so" >/dev/null ||
-    fail "$venv holds no torch/lib/libtorch_cpu.so: remove $venv and run tools/setup.sh again"
-  "$venv/bin/python" -c 'import arviz, h5netcdf, h5py, matplotlib, netCDF4, numpy, PIL
+  local fault
+  if [ -z "$torch" ]; then
+    fault=$(torch_fault "$(our_torch)")
+    [ -z "$fault" ] || fail "$fault: remove $venv and run tools/setup.sh again"
+  fi
+  our_python -c 'import arviz, h5netcdf, h5py, matplotlib, netCDF4, numpy, PIL
 import pytest, xarray, xxhash, yaml' >"$log" 2>&1 ||
     fail_with_log "a Python package in $venv cannot be imported: remove $venv and run tools/setup.sh again"
 }
@@ -291,21 +464,49 @@ import pytest, xarray, xxhash, yaml' >"$log" 2>&1 ||
 # `import torch` wants every CUDA library of the wheel; the C++ program does not. A machine with a
 # CUDA toolkit has them already.
 complete_torch_for_python() {
-  "$venv/bin/python" -c 'import torch' >/dev/null 2>&1 && return 0
+  our_python -c 'import torch' >/dev/null 2>&1 && return 0
   say "installing the CUDA libraries that 'import torch' needs (3 GB)"
-  pip_install -c tools/requirements.txt torch
-  "$venv/bin/python" -c 'import torch' >"$log" 2>&1 || fail_with_log "'import torch' failed"
+  pip_install -c tools/requirements.txt -c tools/requirements-torch.txt torch
+  our_python -c 'import torch' >"$log" 2>&1 || fail_with_log "'import torch' failed"
 }
 
 ensure_venv() {
+  local file changed=false files=(tools/requirements.txt)
+  if [ -z "$torch" ] || $with_peers; then files+=(tools/requirements-torch.txt); fi
+  if $with_cuda && [ -z "$torch" ]; then files+=(tools/requirements-cuda.txt); fi
+  if $with_peers; then files+=(tools/requirements-peers.txt); fi
   is_whole || make_venv
-  local file changed=false
-  for file in "${requirement_files[@]}"; do
+  for file in "${files[@]}"; do
     is_installed "$file" && continue
     install_requirements "$file"
     changed=true
   done
   if $changed; then check_venv; fi
+}
+
+# --- where it is set up, and one set-up at a time --------------------------------------------------------------------------------------
+make_deps() {
+  if ! { mkdir -p .deps && touch .deps/setup.lock; } 2>/dev/null; then
+    fail "$PWD/.deps can't be written, or is a link to a folder that isn't there:" \
+      "set up a clone of your own, or make the folder"
+  fi
+}
+
+check_system() { # what every wheel asks for
+  local libc
+  libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc="another C library"
+  if ! [[ "$(uname -m) $libc" =~ ^(x86_64|aarch64)\ glibc ]] || ! is_at_least "${libc#glibc }" "$oldest_glibc"; then
+    fail "stanley needs Linux on x86_64 or aarch64 with glibc $oldest_glibc or newer; this is $(uname -sm) with $libc"
+  fi
+}
+
+check_space() { # before anything is downloaded
+  if is_installed tools/requirements.txt; then return; fi
+  local needed=4000 free
+  [ -z "$torch" ] || needed=1000
+  free=$(($(df -Pk .deps/ | sed -n '2s/ \+/ /gp' | cut -d ' ' -f 4) / 1024))
+  [ "$free" -ge "$needed" ] || fail "$(realpath .deps) has $free MB free, and the Python packages need $needed MB:" \
+    "make room, or make .deps a link to a folder elsewhere"
 }
 
 # Waits for another set-up. Some file systems have no locks (Lustre mounted without `flock`): one set-up alone
@@ -327,8 +528,13 @@ lock() {
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-mkdir -p .deps
+check_system
+make_deps
 lock
+check_tools
+choose_torch
+check_space
 ensure_libraries
 ensure_venv
-say "everything is there"
+link_torch
+say "everything is there${torch:+, with the torch of $torch}"

@@ -53,6 +53,36 @@ give_up() { # EXIT_CODE WHAT
 # How many this process may use. OpenMP's variables, which limit nproc, are about the threads of a rank.
 processors() { env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc; }
 
+# Whose mpirun that is, for its options: openmpi, mpich (its Hydra, MVAPICH's too), or other.
+mpirun_kind() { # MPIRUN
+  case $("$1" --version 2>&1 </dev/null || true) in
+    *"Open MPI"* | *OpenRTE* | *PRRTE* | *prterun*) echo openmpi ;;
+    *HYDRA*) echo mpich ;;
+    *) echo other ;;
+  esac
+}
+
+# What starts so many ranks on this machine, each on so many cores of its own; 0: they share all cores.
+# STANLEY_MPIRUN names the mpirun of the MPI that stanley was built with, if it isn't the one in PATH.
+choose_mpirun() { # RANKS CORES: sets launch and mpirun_is
+  local mpirun=${STANLEY_MPIRUN:-mpirun}
+  command -v "$mpirun" >/dev/null || give_up 3 "there is no $mpirun: load the MPI that stanley was built with"
+  mpirun_is=$(mpirun_kind "$mpirun")
+  launch=("$mpirun" -n "$1")
+  case $mpirun_is in
+    openmpi)
+      launch+=(--quiet) # or it comments on every exit code but 0
+      if [ "$2" -gt 0 ]; then
+        launch+=(--map-by "slot:PE=$2" --bind-to core)
+      else
+        launch+=(--oversubscribe --bind-to none)
+      fi
+      if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+      ;;
+    mpich) [ "$2" -eq 0 ] || launch+=(-bind-to "core:$2") ;;
+  esac
+}
+
 built_elsewhere() { # PRESET: its build folder came here with a copy of the checkout, and CMake refuses it
   local cache=.build/$1/CMakeCache.txt made_for
   [ -f "$cache" ] || return 1

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -231,7 +232,8 @@ void RunDirectory::beat() const { touch_owner(owner_file(path_), token_); }
 bool RunDirectory::occupied() const {
   const auto owner = read_owner(owner_file(path_));
   if (!owner) return false;
-  return !gone(*owner, Claim{}, in_sight(*owner) ? 0 : time_of_server(path_));
+  const double here = static_cast<double>(std::time(nullptr));
+  return !gone(*owner, Claim{}, in_sight(*owner) ? here : time_of_server(path_));
 }
 
 namespace {

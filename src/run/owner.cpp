@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,6 +108,13 @@ bool process_lives(const Owner& owner) {
   return !start.empty() && start == owner.process_start;
 }
 
+/// A process of another user, which /proc keeps from us (hidepid): it lives, but may be a later one
+/// of that number.
+bool process_is_hidden(const Owner& owner) {
+  return process_start(owner.process).empty() &&
+         ::kill(static_cast<pid_t>(owner.process), 0) != 0 && errno == EPERM;
+}
+
 /// Other users' jobs can be hidden from us, and another cluster's always are.
 bool job_has_ended(const Owner& owner, const Claim& claim) {
   return owner.by_this_user && owner.cluster == claim.cluster && slurm_job_has_ended(owner.job);
@@ -174,7 +182,7 @@ bool in_sight(const Owner& owner) {
 }
 
 bool gone(const Owner& owner, const Claim& claim, double now) {
-  if (in_sight(owner)) return !process_lives(owner);
+  if (in_sight(owner) && !process_is_hidden(owner)) return !process_lives(owner);
   return now - owner.heartbeat > static_cast<double>(claim.stale_after.count());
 }
 
