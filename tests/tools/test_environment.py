@@ -1,4 +1,5 @@
 """Every tool runs as README shows it, from a shell without the virtual environment, or says one sentence."""
+import os
 import pathlib
 import shutil
 import subprocess
@@ -11,9 +12,10 @@ ROOT = TOOLS.parent
 COMMANDS = ["convert_images.py", "report.py", "plot_scaling.py", "compare_peers.py", "run_settings.py"]
 
 
-def bare(tool, *arguments):
+def bare(tool, *arguments, **variables):
     """Runs a tool with a Python that has no packages but its own: -S leaves site-packages out."""
-    return subprocess.run([sys.executable, "-S", tool, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-S", tool, *arguments], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, **variables})
 
 
 def test_all_tools_are_here():
@@ -51,7 +53,7 @@ INSTALLED_COMMANDS = [name for name in COMMANDS if name != "compare_peers.py"]
 def test_an_installed_tree_has_packages_of_its_own(installed, name):
     version = f"python3.{sys.version_info.minor}"
     (installed / version).symlink_to(ROOT / ".deps" / "venv" / "lib" / version / "site-packages")
-    result = bare(installed.parents[1] / "tools" / name, "--help")
+    result = bare(installed.parents[1] / "tools" / name, "--help", PATH="/nowhere")  # and no other Python
     assert result.returncode == 0 and result.stderr == "" and name in result.stdout
 
 

@@ -56,11 +56,11 @@ class Stanley(CMakePackage, CudaPackage):
     conflicts("%clang@:15", msg="stanley needs a compiler of C++20: GCC 11 or newer, Clang 16 or newer")
 
     def cmake_args(self):
-        torch = self.spec["py-torch"].package.module.python_platlib
+        torch = pathlib.Path(self.spec["py-torch"].package.cmake_prefix_paths[0]).parents[1]  # of share/cmake
         args = [
             self.define("BUILD_TESTING", False),
             self.define_from_variant("STANLEY_CUDA", "cuda"),
-            self.define("STANLEY_TORCH_ROOT", join_path(torch, "torch")),
+            self.define("STANLEY_TORCH_ROOT", str(torch)),
             self.define("STANLEY_INSTALL_TORCH", False),
             self.define("STANLEY_INSTALL_PYTHON", False),
         ]
