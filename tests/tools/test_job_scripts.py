@@ -250,9 +250,10 @@ def test_a_list_of_plugins_that_comes_slowly_is_read_to_its_end(site):
     site.tells("srun", '[ "$*" = --mpi=list ] || exit 4; for name in pmix none pmi2; do echo "$name"; sleep 0.2; done')
     assert site.train("")[0] == 4
     assert "--export=ALL" in site.told()
-    site.more("launcher=srun srun_mpi=pmix_v1")
-    code, log = site.train("")
-    assert code == 3 and "no 'pmix_v1'" in log
+    for named in ("srun_mpi=pmix_v1", "pmix=pmix_v1\nunset srun_mpi mpirun"):  # the second as release 0.1 named it
+        site.more(f"launcher=srun {named}")
+        code, log = site.train("")
+        assert code == 3 and "no 'pmix_v1'" in log
 
 
 def test_jobs_get_the_variables_of_the_submission(site):
