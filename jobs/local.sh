@@ -11,20 +11,24 @@ Trains CONFIG (default: configs/fashion_mnist.yaml) on N MPI ranks (default: 2) 
 Whatever is missing is installed, built and converted first; run it again after an interruption
 and it goes on from the newest checkpoint. What follows -- goes to 'stanley train', for example
   jobs/local.sh configs/toy_rings.yaml --ranks 1 -- --set run.seed=2 --run-directory runs/rings-2
-Relative paths in CONFIG and in options start at the repository's root.
+Relative paths in CONFIG and in options start at the repository's root; those of an installed tree's
+jobs/local.sh start where you stand.
 
 Ctrl-C, TERM or USR1: writes a checkpoint and ends with exit code 85; a second Ctrl-C or TERM at
 least 5 s later ends at once. USR2: writes a checkpoint and goes on.
-The exit code is stanley's (README, "Exit codes").
+STANLEY_MPIRUN=mpirun.mpich jobs/local.sh takes that mpirun in place of the first in PATH.
+The exit code is stanley's (README, "Exit codes"); where a signal ended a rank, it is mpirun's: 128 and the
+signal's number, or with MPICH the number alone.
 TEXT
 }
 
-started_in=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=tools/steps.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+enter
 total_steps=5
-. tools/steps.sh
+! $installed || total_steps=3
 
-readonly python=.deps/venv/bin/python stanley=.build/release/stanley
+readonly python=$python_of_tools stanley=$program_cpu
 readonly default_data=.data/fashion_mnist.h5 default_data_source=/usr/share/datasets/fashion-mnist
 config=configs/fashion_mnist.yaml
 ranks=2
@@ -58,41 +62,29 @@ read_arguments() {
     [ $# -eq 0 ] || shift
   done
   [[ $ranks =~ ^[1-9][0-9]*$ ]] || give_up 2 "--ranks wants a number from 1, not '$ranks'"
-  # As typed from where the person stands, or from the root.
-  if [ "$started_in" != "$PWD" ] && [[ $config != /* ]] && [ -e "$started_in/$config" ]; then
-    config=$(realpath --relative-to=. "$started_in/$config")
-  fi
+  config=$(find_file "$config")
   [ -f "$config" ] || give_up 2 "there is no configuration $config"
 }
 
 read_settings() { # sets data_path and run_directory
   local settings
-  settings=$("$python" tools/run_settings.py "$config" "${options[@]}")
+  settings=$("$python" "$STANLEY_HOME/tools/run_settings.py" "$config" "${options[@]}")
   { read -r data_path && read -r run_directory; } <<<"$settings"
 }
 
 # Each rank gets its own cores where there are enough of them; else they share, and say so.
 choose_launcher() {
-  launcher=()
+  launch=() mpirun_is=none
   [ "$ranks" -gt 1 ] || return 0
-  command -v mpirun >/dev/null || give_up 3 "there is no mpirun: load an Open MPI module"
   local cores
   cores=$({ lscpu --parse=CORE,SOCKET 2>/dev/null || true; } | sed '/^#/d' | sort -u | wc -l)
   [ "$cores" -le "$(processors)" ] && [ "$cores" -gt 0 ] || cores=$(processors)
-  launcher=(mpirun --quiet -n "$ranks") # or it comments on every exit code but 0
-  if [ "$cores" -ge "$ranks" ]; then
-    launcher+=(--map-by "slot:PE=$((cores / ranks))" --bind-to core)
-  else
-    echo "$ranks ranks share $cores cores: slower than $cores ranks would be"
-    launcher+=(--oversubscribe --bind-to none)
-  fi
-  if [ "$(id -u)" -eq 0 ]; then
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-  fi
+  [ "$cores" -ge "$ranks" ] || echo "$ranks ranks share $cores cores: slower than $cores ranks would be"
+  choose_mpirun "$ranks" $((cores / ranks))
 }
 
-# Passes a signal on to the ranks. mpirun hands on USR1 and USR2, but kills its ranks a second
-# after a TERM or INT, so those become USR1: "write a checkpoint and end".
+# Passes a signal on to the ranks. mpirun hands on USR1, but Open MPI's kills its ranks a second after a
+# TERM or INT, so those become USR1: "write a checkpoint and end".
 # shellcheck disable=SC2317 # traps call it
 pass_on() { # SIGNAL
   [ -n "$training" ] || exit 143
@@ -107,7 +99,19 @@ pass_on() { # SIGNAL
       echo "stopping: the ranks write a checkpoint first (again after 5 s: at once)"
     fi
   fi
-  kill -s "$signal" "$training" 2>/dev/null || true
+  if [ "$signal" = USR2 ] && [ "$mpirun_is" = mpich ]; then # which would die of it: to the ranks, below its helper
+    echo "$training" | children | children | xargs -r kill -s USR2 2>/dev/null || true
+  else
+    kill -s "$signal" "$training" 2>/dev/null || true
+  fi
+}
+
+# shellcheck disable=SC2317 # pass_on calls it
+children() { # the processes below those of its input, one a line
+  local process
+  while read -r process; do
+    tr ' ' '\n' <"/proc/$process/task/$process/children" | sed '/^$/d'
+  done 2>/dev/null
 }
 
 train() { # sets exit_code
@@ -119,7 +123,7 @@ train() { # sets exit_code
   done
   # Its own process group: Ctrl-C in a terminal reaches this script alone.
   set -m
-  "${launcher[@]}" "$stanley" train "$config" "${options[@]}" </dev/null &
+  "${launch[@]}" "$stanley" train "$config" "${options[@]}" </dev/null &
   training=$!
   set +m
   interrupted=true
@@ -150,16 +154,18 @@ LIST
 
 read_arguments "$@"
 
-step "set-up"
-tools/setup.sh
+if ! $installed; then
+  step "set-up"
+  tools/setup.sh
 
-step "build"
-build stanley
+  step "build"
+  build stanley
+fi
 
 step "data"
 read_settings
 if [ "$data_path" = "$default_data" ]; then
-  "$python" tools/convert_images.py "$default_data_source" --pad 32 --output "$default_data" --if-missing ||
+  "$python" "$STANLEY_HOME/tools/convert_images.py" "$default_data_source" --pad 32 --output "$default_data" --if-missing ||
     give_up $? "the data could not be converted: see above"
 else
   echo "nothing to convert: data.path is ${data_path:-not set}"
@@ -171,13 +177,13 @@ train
 
 step "results"
 if [ -f "$run_directory/metrics.csv" ]; then
-  "$python" tools/report.py "$run_directory" >/dev/null ||
-    echo "the report could not be made: see above; '$python tools/report.py $run_directory' tries again"
+  "$python" "$STANLEY_HOME/tools/report.py" "$run_directory" >/dev/null ||
+    echo "the report could not be made: see above; '$python $STANLEY_HOME/tools/report.py $run_directory' tries again"
 fi
 case $exit_code in
   0) echo "finished in $(elapsed)" ;;
   85) echo "stopped with a checkpoint after $(elapsed): the same command goes on from there" ;;
-  1) echo "mpirun was stopped, or could not start the ranks: 'mpirun -n $ranks hostname' says why" ;;
+  1) echo "mpirun was stopped, or could not start the ranks: '${launch[*]:0:3} hostname' says why" ;;
   *) echo "stanley ended with exit code $exit_code: its last lines above say why" ;;
 esac
 [ ! -d "$run_directory" ] || show_results

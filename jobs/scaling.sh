@@ -25,10 +25,11 @@ Again into the same folder: its results are kept, and the new ones are added.
 TEXT
 }
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-. tools/steps.sh
+# shellcheck source=tools/steps.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+enter
 
-readonly python=.deps/venv/bin/python
+readonly python=$python_of_tools
 study="" config="" nodes="" local=false repeats=3 warmup=5 iterations=20 threads=1 output=""
 options=()
 
@@ -62,6 +63,7 @@ read_arguments() {
   done
   [ -n "$study" ] || give_up 2 "which study? jobs/scaling.sh weak|strong CONFIG --nodes 1,2,4"
   [ -n "$config" ] || give_up 2 "names no configuration: jobs/scaling.sh $study CONFIG --nodes 1,2,4"
+  config=$(find_file "$config")
   [ -f "$config" ] || give_up 2 "there is no configuration $config in $PWD"
   [[ $nodes =~ ^[1-9][0-9]*(,[1-9][0-9]*)*$ ]] ||
     give_up 2 "--nodes wants numbers from 1 with commas between them (1,2,4,8), not '$nodes'"
@@ -94,26 +96,22 @@ read_word() { # WORD: the study, then the configuration
 
 # Each rank on cores of its own, where there are enough.
 run_here() { # RANKS REPEAT
-  local launcher=(mpirun --quiet -n "$1") line cores
+  local launch mpirun_is line cores own=$threads
   cores=$(processors)
-  if [ $(($1 * threads)) -le "$cores" ]; then
-    launcher+=(--map-by "slot:PE=$threads" --bind-to core)
-  else
+  if [ $(($1 * threads)) -gt "$cores" ]; then
     echo "$1 ranks of $threads threads share $cores cores: their speed-up says nothing, their split does"
-    launcher+=(--oversubscribe --bind-to none)
+    own=0
   fi
-  line=$("${launcher[@]}" "${program[@]}" "${benchmark[@]}" --set run.threads="$threads") ||
+  choose_mpirun "$1" "$own"
+  line=$("${launch[@]}" "${program[@]}" "${benchmark[@]}" --set run.threads="$threads") ||
     give_up $? "stanley ended with exit code $? on $1 ranks: its last lines above say why"
-  "$python" tools/plot_scaling.py "$output" --add "$study" "$2" <<<"$line"
+  "$python" "$STANLEY_HOME/tools/plot_scaling.py" "$output" --add "$study" "$2" <<<"$line"
 }
 
 run_on_this_machine() {
-  program=("${STANLEY_PROGRAM:-.build/release/stanley}")
+  program=("${STANLEY_PROGRAM:-$program_cpu}")
   command -v "${program[0]}" >/dev/null ||
     give_up 3 "there is no ${program[0]}: build it first (README, \"On a cluster\")"
-  if [ "$(id -u)" -eq 0 ]; then
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-  fi
   export OMPI_MCA_mpi_yield_when_idle=${OMPI_MCA_mpi_yield_when_idle:-1}
   local repeat ranks
   # In turn, so that what disturbs the machine for a while disturbs every size.
@@ -122,13 +120,13 @@ run_on_this_machine() {
       run_here "$ranks" "$repeat"
     done
   done
-  "$python" tools/plot_scaling.py "$output"
+  "$python" "$STANLEY_HOME/tools/plot_scaling.py" "$output"
 }
 
 submit() {
   local count
   for count in ${nodes//,/ }; do
-    jobs/submit.sh --nodes="$count" jobs/scaling.sbatch "$study" "$output" "$repeats" "${benchmark[@]}"
+    "$STANLEY_HOME/jobs/submit.sh" --nodes="$count" jobs/scaling.sbatch "$study" "$output" "$repeats" "${benchmark[@]}"
   done
   echo "results come to $output: the last job to end draws $output/scaling.png"
 }

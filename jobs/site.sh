@@ -3,35 +3,39 @@
 # job reads it on its nodes. STANLEY_SITE=/another/file takes that file instead of this one.
 
 # --- kind of node: nvidia or cpu ---------------------------------------------------------------------
-# As it is: nvidia where the preset `cuda` has been built.
+# As it is: nvidia where stanley has been built with the preset `cuda`, and so needs that LibTorch.
+# shellcheck source=tools/steps.sh
+[ -n "${program_cuda:-}" ] || . tools/steps.sh # in a shell that builds stanley
 if [ -z "${node_kind:-}" ]; then
   node_kind=cpu
-  if [ -x .build/cuda/stanley ]; then node_kind=nvidia; fi
+  if grep -qs 'libtorch_cuda\.so' "$program_cuda"; then node_kind=nvidia; fi
 fi
 
 # --- what the program needs on a node ----------------------------------------------------------------
 # The modules that stanley was built with, in the versions of your cluster, for example
 #   module purge
 #   module load gcc/13 openmpi/5.0 hdf5/1.14-mpi cuda/13.0
-python=(.deps/venv/bin/python)
+python=("$python_of_tools")
 # A container instead (jobs/container.def): python and, below, program from it, for example
-#   python=(apptainer exec stanley.sif /opt/stanley/.deps/venv/bin/python)
-#   program=(apptainer exec stanley.sif /opt/stanley/.build/release/stanley)
+#   python=(apptainer exec stanley.sif python3)
+#   program=(apptainer exec stanley.sif stanley)
 
 # --- what sbatch asks for -----------------------------------------------------------------------------
 # For every job; what you write in the submission itself comes after these and wins.
 account=   # --account, where your cluster wants one
 partition= # --partition for training; empty: the cluster's default
+qos=       # --qos, where your cluster wants one
+constraint= # --constraint, such as gpu where that is how it tells its nodes apart
 time=      # --time of a job, such as 12:00:00; empty: the partition's default
 case $node_kind in
   nvidia)
-    program=(.build/cuda/stanley)
+    program=("$program_cuda")
     gpus_per_node=4 # one rank for each
     ranks_per_node=$gpus_per_node
     cores_per_rank=8
     ;;
   cpu)
-    program=(.build/release/stanley)
+    program=("$program_cpu")
     gpus_per_node=0
     ranks_per_node=2 # one for each socket, so that a rank's memory is near
     cores_per_rank=1 # with whole nodes (--exclusive) a rank gets its share of all cores
@@ -45,6 +49,8 @@ sbatch_options=(--mincpus="$((ranks_per_node * cores_per_rank))")
 [ "$gpus_per_node" -eq 0 ] || sbatch_options+=(--gpus-per-node="$gpus_per_node")
 [ -z "$partition" ] || sbatch_options+=(--partition="$partition")
 [ -z "$account" ] || sbatch_options+=(--account="$account")
+[ -z "$qos" ] || sbatch_options+=(--qos="$qos")
+[ -z "$constraint" ] || sbatch_options+=(--constraint="$constraint")
 [ -z "$time" ] || sbatch_options+=(--time="$time")
 
 # For jobs/analyze.sbatch, which needs one core and no GPU.
@@ -54,9 +60,11 @@ analysis_options=(--nodes=1 --ntasks=1)
 [ -z "$account" ] || analysis_options+=(--account="$account")
 
 # --- how ranks are started -----------------------------------------------------------------------------
-# srun, through PMIx (`srun --mpi=list` names it), or mpirun where Slurm was built without it.
+# srun, or mpirun where Slurm and the MPI that stanley was built with have no language in common.
 launcher=srun
-pmix=pmix          # or a version of it, such as pmix_v4
+srun_mpi=pmix       # that language, of those of `srun --mpi=list`: pmix or a version of it, such as pmix_v4
+                    # (Open MPI, ParaStation); pmi2 (MPICH, MVAPICH); cray_shasta (Cray MPICH)
+mpirun=mpirun       # that of the same MPI: Open MPI's, MPICH's (mpirun.mpich on Debian) or Intel's
 launcher_options=() # more for srun or mpirun
 # Nodes that reach each other by TCP alone: Open MPI then sends long messages without asking first, for
 # over a slow link the answer waits behind other messages (reductions took up to 1.5 times as long).

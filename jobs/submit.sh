@@ -14,9 +14,9 @@ which win. It prints what sbatch prints. For example
 TEXT
 }
 
-started_in=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-. tools/steps.sh
+# shellcheck source=tools/steps.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+enter
 
 case ${1:-} in
   '' | -h | --help)
@@ -25,19 +25,18 @@ case ${1:-} in
     ;;
 esac
 # shellcheck source=jobs/site.sh
-. "${STANLEY_SITE:-jobs/site.sh}"
+. "${STANLEY_SITE:-$STANLEY_HOME/jobs/site.sh}"
 command -v sbatch >/dev/null || give_up 3 "there is no sbatch here: jobs are submitted on a cluster's login node"
 
 job="" arguments=("$@")
 for i in "${!arguments[@]}"; do
   argument=${arguments[$i]}
   [[ $argument == *.sbatch ]] || continue
-  # As typed from where the person stands, or from the root.
-  if [ ! -f "$argument" ] && [ -f "$started_in/$argument" ]; then arguments[i]=$started_in/$argument; fi
+  arguments[i]=$(find_file "$argument")
   [[ $argument != *analyze.sbatch ]] || sbatch_options=("${analysis_options[@]}")
   job=$argument
   break
 done
 [ -n "$job" ] || give_up 2 "no job among the arguments: name one of jobs/*.sbatch (jobs/submit.sh --help)"
-# The job needs STANLEY_SITE and STANLEY_CHAIN, and some clusters set SBATCH_EXPORT=NONE.
+# The job needs STANLEY_HOME, STANLEY_SITE and STANLEY_CHAIN, and some clusters set SBATCH_EXPORT=NONE.
 exec sbatch --export=ALL "${sbatch_options[@]}" "${arguments[@]}"

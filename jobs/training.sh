@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A training in a job: runs it, reads how it ended, and requeues the job, stops it, or is done.
-. jobs/job.sh
+# shellcheck source=jobs/job.sh
+. "$STANLEY_HOME/jobs/job.sh"
 
 # What Slurm is told about this job. The last task of an array has the array's number as its SLURM_JOB_ID,
 # and with that Slurm would requeue all tasks.
@@ -56,15 +57,23 @@ stripe() {
 
 log_size() { stat --dereference --format=%s /proc/$$/fd/2 2>/dev/null || echo 0; }
 
+# What this start wrote to the job's log.
+new_log() { tail -c "+$((log_before + 1))" /proc/$$/fd/2 2>/dev/null || true; }
+
 # The node of the rank that ended first, if a signal ended it, as srun or mpirun (prterun since Open MPI 5)
-# told it in the job's log. srun kills the others, and tells that too.
+# told it in the job's log. srun kills the others, and tells that too. MPICH's mpirun needs several lines.
 node_of_killed_rank() {
-  tail -c "+$((log_before + 1))" /proc/$$/fd/2 2>/dev/null | sed -nE \
+  new_log | sed -nE \
     -e '/^srun: error: [^:]+: tasks? [^:]+: /{' \
     -e 's/^srun: error: ([^:[]+): tasks? [^:]+: (Killed|Aborted|Terminated|Bus error|Segmentation fault).*/\1/p' \
     -e 'q' -e '}' \
+    -e '/^=   PID [0-9]+ RUNNING AT /{s/.* AT //;h}' -e '/ EXIT STRING: .*\(signal [0-9]+\)/{x;p}' \
     -e 's/^(mpirun|prterun) noticed that process rank .* on node ([^ ]+) exited on.*/\2/p' | head -n 1 || true
 }
+
+# The signal that ended a rank, where MPICH's mpirun told it: that one's exit code is the bare number, which
+# would pass for one of the program's.
+signal_of_killed_rank() { new_log | sed -nE 's/.* EXIT STRING: .*\(signal ([0-9]+)\).*/\1/p' | head -n 1 || true; }
 
 # This job's node of that host name, from which Slurm may leave out the domain.
 node_of_host() { # HOST
@@ -157,7 +166,9 @@ end_chain() {
 # Ends the job as the training's end asks for. run.json's word comes first, since launchers can lose an exit
 # code; it is this start's if the number of stops has changed.
 conclude() {
-  local code=$exit_code starts_before=$starts stops_before=$stops
+  local code=$exit_code starts_before=$starts stops_before=$stops signal
+  signal=$(signal_of_killed_rank)
+  [ -z "$signal" ] || code=$((128 + signal))
   read_record
   if [ "$stops" -ne "$stops_before" ] && [[ $recorded_code =~ ^[0-9]+$ ]]; then
     code=$recorded_code
@@ -196,7 +207,7 @@ conclude() {
 train() { # CONFIG OPTIONS...
   local settings log_before checkpoints_before
   check_program
-  settings=$("${python[@]}" tools/run_settings.py "$@")
+  settings=$("${python[@]}" "$STANLEY_HOME/tools/run_settings.py" "$@")
   { read -r _ && read -r run_directory; } <<<"$settings"
   say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST:-this machine}: $*"
   stripe

@@ -122,7 +122,7 @@ int main(int argc, char** argv) {
   stanley::choose_cublas_workspace();
   std::optional<Error> error;
   const ExitCode code = guarded([&] { return run_session(argc, argv); }, error);
-  if (error && stanley::launcher_from(stanley::process_environment()).rank == 0) {
+  if (error && stanley::launcher_seen(stanley::process_environment()).rank == 0) {
     say(error->what());
   }
   return static_cast<int>(code);

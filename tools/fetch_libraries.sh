@@ -3,10 +3,10 @@
 # carry FOLDER there and configure with -DSTANLEY_FETCH_FROM=FOLDER. Safe to run again.
 # usage: tools/fetch_libraries.sh FOLDER
 set -euo pipefail
-[ $# -eq 1 ] && [[ $1 != -* ]] || {
+if [ $# -ne 1 ] || [[ $1 == -* ]]; then
   sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" >&2
   exit 2
-}
+fi
 list=$(dirname "${BASH_SOURCE[0]}")/cmake/fetched.txt
 mkdir -p "$1"
 while read -r name url release commit; do

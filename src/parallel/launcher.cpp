@@ -4,31 +4,71 @@
 
 #include <algorithm>
 #include <charconv>
-#include <initializer_list>
+#include <optional>
 #include <string_view>
 
 #include "config/error.hpp"
+#include "config/printable.hpp"
 
 namespace stanley {
 namespace {
 
-/// The first of `names` that is there and not negative, as a number; `otherwise` if there is none.
-int first_number(const Environment& environment, std::initializer_list<const char*> names,
-                 int otherwise) {
-  for (const char* name : names) {
-    const auto entry = environment.find(name);
-    if (entry == environment.end()) continue;
+enum class Tells { presence, ranks, rank };
+
+struct Variable {
+  const char* name;
+  Tells tells;
+  bool connects;  ///< its launcher runs a process manager that MPI_Init can talk to
+};
+
+// What launchers leave in the environment of a rank, the innermost launcher first: mpirun and Flux
+// start their helpers through srun, so that ranks inherit Slurm's variables.
+constexpr Variable known_variables[] = {
+    // Open MPI's mpirun
+    {"OMPI_COMM_WORLD_SIZE", Tells::ranks, true},
+    {"OMPI_COMM_WORLD_RANK", Tells::rank, true},
+    // MVAPICH2's mpirun_rsh
+    {"MV2_COMM_WORLD_SIZE", Tells::ranks, true},
+    {"MV2_COMM_WORLD_RANK", Tells::rank, true},
+    // PMIx: srun --mpi=pmix, prterun, ParaStation
+    {"PMIX_RANK", Tells::rank, true},
+    {"PMIX_NAMESPACE", Tells::presence, true},
+    // PMI-1 and PMI-2: mpirun of MPICH and of Intel MPI, srun --mpi=pmi2, Flux, ParaStation
+    {"PMI_SIZE", Tells::ranks, true},
+    {"PMI_RANK", Tells::rank, true},
+    {"PMI_ID", Tells::rank, true},
+    {"PMI_FD", Tells::presence, true},
+    {"PMI_PORT", Tells::presence, true},
+    // Cray: srun --mpi=cray_shasta, mpiexec of PALS, Flux with its plugin for it
+    {"PALS_RANKID", Tells::rank, true},
+    {"PALS_APID", Tells::presence, true},
+    {"PMI_CONTROL_PORT", Tells::presence, true},
+    // Flux and Slurm themselves: one of the above is there too where they connect ranks
+    {"FLUX_JOB_SIZE", Tells::ranks, false},
+    {"FLUX_TASK_RANK", Tells::rank, false},
+    {"SLURM_STEP_NUM_TASKS", Tells::ranks, false},
+    {"SLURM_PROCID", Tells::rank, false},
+};
+
+// Decides where the variables above mislead.
+constexpr const char* override_name = "STANLEY_MPI";
+
+/// The first variable of this kind that is a number from 0.
+std::optional<int> first_number(const Environment& environment, Tells kind) {
+  for (const Variable& variable : known_variables) {
+    const auto entry = environment.find(variable.name);
+    if (variable.tells != kind || entry == environment.end()) continue;
     const std::string& text = entry->second;
     int number = -1;
     std::from_chars(text.data(), text.data() + text.size(), number);
     if (number >= 0) return number;
   }
-  return otherwise;
+  return std::nullopt;
 }
 
-bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> prefixes) {
-  return std::any_of(prefixes.begin(), prefixes.end(),
-                     [&](std::string_view prefix) { return name.starts_with(prefix); });
+void add_evidence(Launcher& launcher, const std::string& name, const std::string& value) {
+  if (!launcher.evidence.empty()) launcher.evidence += ", ";
+  launcher.evidence += name + "=" + printable(value);
 }
 
 }  // namespace
@@ -44,40 +84,48 @@ Environment process_environment() {
   return environment;
 }
 
-Launcher launcher_from(const Environment& environment) {
+Launcher launcher_seen(const Environment& environment) {
   Launcher launcher;
-  for (const auto& [name, value] : environment) {
-    if (starts_with_any(name, {"PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_SIZE", "PMI_FD",
-                               "OMPI_COMM_WORLD_SIZE"})) {
-      launcher.connects = true;
-    }
-  }
-  // mpirun starts its helpers on other nodes through srun, and the ranks inherit Slurm's variables:
-  // what Open MPI says comes first.
-  launcher.ranks = std::max(
-      1,
-      first_number(environment, {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}, 1));
-  if (launcher.connects || launcher.ranks > 1) {
-    launcher.rank = first_number(
-        environment, {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}, 0);
-  }
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMIX_RANK", "PMI_SIZE",
-                           "PMI_RANK", "SLURM_STEP_NUM_TASKS"}) {
-    const auto entry = environment.find(name);
+  for (const Variable& variable : known_variables) {
+    const auto entry = environment.find(variable.name);
     if (entry == environment.end()) continue;
-    if (!launcher.evidence.empty()) launcher.evidence += ", ";
-    launcher.evidence.append(name).append("=").append(entry->second);
+    launcher.connects = launcher.connects || variable.connects;
+    add_evidence(launcher, entry->first, entry->second);
+  }
+  launcher.ranks = std::max(1, first_number(environment, Tells::ranks).value_or(1));
+  if (launcher.connects || launcher.ranks > 1) {
+    launcher.rank = first_number(environment, Tells::rank).value_or(0);
   }
   return launcher;
 }
 
-void check_launcher(const Launcher& launcher, int world_size) {
+Launcher launcher_from(const Environment& environment) {
+  Launcher launcher = launcher_seen(environment);
+  const auto wish = environment.find(override_name);
+  if (wish == environment.end() || wish->second.empty()) return launcher;
+  add_evidence(launcher, wish->first, wish->second);
+  if (wish->second == "yes") {
+    launcher.connects = true;
+  } else if (wish->second == "no") {
+    launcher = {.evidence = launcher.evidence};
+  } else {
+    throw Error(ExitCode::environment,
+                std::string(override_name) + "=" + printable(wish->second) +
+                    ": it takes yes (start MPI, whatever the launcher left in the environment) or "
+                    "no (one rank, without MPI)");
+  }
+  return launcher;
+}
+
+void check_launcher(const Launcher& launcher, int world_size, const std::string& library) {
   if (launcher.ranks <= 1 || world_size > 1) return;
-  throw Error(ExitCode::environment,
-              "the launcher started " + std::to_string(launcher.ranks) + " ranks (" +
-                  launcher.evidence +
-                  "), but MPI connected only this one, so each would train alone: start with "
-                  "`srun --mpi=pmix`, or with the `mpirun` of the MPI that stanley was built with");
+  throw Error(
+      ExitCode::environment,
+      "the launcher started " + std::to_string(launcher.ranks) + " ranks (" + launcher.evidence +
+          "), but MPI connected only this one, so each would train alone: start with "
+          "`srun --mpi=pmix` (or pmi2, or cray_shasta: as " +
+          library + " wants it, which stanley was built with) or with the `mpirun` of that MPI; " +
+          override_name + "=yes starts MPI all the same, and =no lets each run alone");
 }
 
 }  // namespace stanley

@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <exception>
+#include <sstream>
 #include <thread>
 
 #include "parallel/mpi_handle.hpp"
@@ -33,13 +34,22 @@ std::string name_of_thread_level(int level) {
   }
 }
 
+/// The MPI library's words about itself. MPI needn't be started. MPICH has a page on how it was
+/// built: the first line names it.
 std::string mpi_library_version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
   int length = 0;
   check_mpi(MPI_Get_library_version(text.data(), &length), "MPI_Get_library_version");
-  std::string version(text.data());
-  std::replace(version.begin(), version.end(), '\n', ' ');
+  std::istringstream line(std::string(text.data(), std::find(text.begin(), text.end(), '\n')));
+  std::string version;
+  for (std::string word; line >> word;) version += (version.empty() ? "" : " ") + word;
   return version;
+}
+
+/// As a sentence wants it: "Open MPI v4.1.4", without what follows a comma.
+std::string mpi_library_name() {
+  const std::string version = mpi_library_version();
+  return version.substr(0, version.find(','));
 }
 
 }  // namespace
@@ -49,7 +59,7 @@ Session::Session(int& argc, char**& argv)
       exceptions_at_start_(std::uncaught_exceptions()) {
   // A launcher without a process manager has nothing that MPI_Init could find the others with; it
   // would end the process with a page of its own.
-  if (!launcher_.connects) check_launcher(launcher_, 1);
+  if (!launcher_.connects) check_launcher(launcher_, 1, mpi_library_name());
   if (launcher_.connects) {
     start_mpi(argc, argv);
   } else {
@@ -85,14 +95,17 @@ std::string Session::describe(const Error& error) const {
 void Session::start_mpi(int& argc, char**& argv) {
   int level = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS) {
-    throw Error(ExitCode::environment, "MPI could not be started (found " + launcher_.evidence +
-                                           "): start with `srun --mpi=pmix` or `mpirun`");
+    throw Error(
+        ExitCode::environment,
+        mpi_library_name() + " could not be started (" + launcher_.evidence +
+            "): start with its `mpirun`, or with `srun --mpi=` and what it speaks (pmix, pmi2, "
+            "cray_shasta); STANLEY_MPI=no runs one rank without MPI");
   }
   uses_mpi_ = true;
   int size = 1;
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   try {
-    check_launcher(launcher_, size);
+    check_launcher(launcher_, size, mpi_library_name());
   } catch (const Error&) {
     MPI_Finalize();
     throw;

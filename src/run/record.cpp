@@ -12,21 +12,21 @@
 
 namespace stanley {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 struct RunRecord::Document {
-  Json json;
+  OrderedJson json;
 };
 
 namespace {
 
-bool is_record(const Json& json) {
+bool is_record(const OrderedJson& json) {
   if (!json.is_object()) return false;
   for (const char* list : {"starts", "stops", "rollbacks"}) {
     if (json.contains(list) && !json[list].is_array()) return false;
   }
   if (!json.contains("rollbacks") || json["rollbacks"].empty()) return true;
-  const Json& last = json["rollbacks"].back();
+  const OrderedJson& last = json["rollbacks"].back();
   const auto is_number = [&](const char* key) {
     return last.contains(key) && last[key].is_number_integer();
   };
@@ -40,12 +40,12 @@ RunRecord::RunRecord(std::string path)
     : path_(std::move(path)), document_(std::make_unique<Document>()) {
   std::error_code ignored;
   if (std::filesystem::exists(path_, ignored)) {
-    document_->json = Json::parse(read_text(path_), nullptr, false);
+    document_->json = OrderedJson::parse(read_text(path_), nullptr, false);
     was_broken_ = !is_record(document_->json);
     if (!was_broken_) return;
     std::filesystem::rename(path_, path_ + ".broken", ignored);
   }
-  document_->json = Json::object();
+  document_->json = OrderedJson::object();
 }
 
 RunRecord::~RunRecord() = default;
@@ -66,7 +66,7 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations, std::
 void RunRecord::start(const StartRecord& start) {
   const std::lock_guard lock(mutex_);
   auto& json = document_->json;
-  Json versions{{"stanley", build_version}, {"commit", build_commit}};
+  OrderedJson versions{{"stanley", build_version}, {"commit", build_commit}};
   for (const auto& [library, version] : start.libraries) versions[library] = version;
   json["verdict"] = "running";
   json["starts"].push_back({{"time", utc_now()},
@@ -99,11 +99,11 @@ void RunRecord::stop(const StopRecord& stop) {
   json["verdict"] = verdict(stop.code);
   json["exit_code"] = static_cast<int>(stop.code);
   json["iteration"] = stop.iteration;
-  Json entry{{"time", utc_now()},
-             {"iteration", stop.iteration},
-             {"verdict", verdict(stop.code)},
-             {"exit_code", static_cast<int>(stop.code)},
-             {"message", stop.message}};
+  OrderedJson entry{{"time", utc_now()},
+                    {"iteration", stop.iteration},
+                    {"verdict", verdict(stop.code)},
+                    {"exit_code", static_cast<int>(stop.code)},
+                    {"message", stop.message}};
   if (!stop.host.empty()) entry["host"] = stop.host;
   if (!stop.asked_by.empty()) entry["asked_by"] = stop.asked_by;
   json["stops"].push_back(std::move(entry));
@@ -136,7 +136,8 @@ std::optional<RollBack> RunRecord::last_roll_back() const {
 }
 
 void RunRecord::save() const {
-  replace_file(path_, document_->json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n');
+  replace_file(path_,
+               document_->json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + '\n');
 }
 
 std::string verdict(ExitCode code) {

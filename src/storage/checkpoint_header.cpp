@@ -14,7 +14,7 @@
 namespace stanley {
 namespace {
 
-constexpr const char* schema_version = "1.1";
+constexpr const char* checkpoint_schema = "1.1";
 
 /// Texts above 64 KiB live where HDF5 keeps no checksum.
 std::uint64_t digest_texts(const std::map<std::string, std::string>& texts) {
@@ -109,7 +109,7 @@ std::string digests_name(const std::string& array) { return "digests/" + array; 
 void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& contents,
                               int world_size, const Progressed& progressed) {
   const auto root = hdf5::open_object(file, "/");
-  hdf5::write_fixed_text(root.id(), "schema_version", schema_version);
+  hdf5::write_fixed_text(root.id(), "schema_version", checkpoint_schema);
   hdf5::write_attribute(root.id(), "iteration", contents.iteration);
   hdf5::write_attribute(root.id(), "world_size", static_cast<std::int64_t>(world_size));
   for (const auto& [name, text] : contents.texts) hdf5::write_fixed_text(root.id(), name, text);
@@ -123,7 +123,7 @@ void create_checkpoint_schema(const hdf5::File& file, const CheckpointContents& 
 }
 
 void check_schema_major(const std::string& path, const std::string& version) {
-  const std::string known = schema_version;
+  const std::string known = checkpoint_schema;
   const std::string major = known.substr(0, known.find('.'));
   if (version.substr(0, version.find('.')) == major) return;
   throw UnknownSchema(path + " has schema version " + version + "; this program reads versions " +

@@ -28,7 +28,7 @@ namespace {
 }
 
 /// What verify() reads at a time.
-constexpr std::size_t piece_bytes = std::size_t{4} << 20;
+constexpr std::size_t read_at_once = std::size_t{4} << 20;
 
 std::string images_name(const std::string& split) { return split + "/images"; }
 std::string labels_name(const std::string& split) { return split + "/labels"; }
@@ -46,7 +46,7 @@ void for_each_piece(const hdf5::Dataset& dataset, hid_t type,
                     const std::function<void(std::span<const Value>, std::size_t)>& step) {
   std::vector<Value> values;
   std::size_t place = 0;
-  const auto block = hdf5::block_shape(dataset.shape(), sizeof(Value), piece_bytes);
+  const auto block = hdf5::block_shape(dataset.shape(), sizeof(Value), read_at_once);
   hdf5::for_each_block(dataset.shape(), block, [&](const hdf5::Block& part) {
     values.resize(part.elements());
     hdf5::read_block(dataset, part, type, values.data());

@@ -16,7 +16,7 @@
 namespace stanley {
 namespace {
 
-constexpr const char* schema_version = "1.1";
+constexpr const char* draws_schema = "1.1";
 constexpr const char* digest_name = "digest";
 constexpr const char* digest_chains_name = "digest_chains";
 constexpr std::size_t most_chunk_bytes = std::size_t{8} << 20;
@@ -119,7 +119,7 @@ std::uint64_t digest_in_memory(Communicator& communicator, const Part& part, con
 
 void write_attributes(const hdf5::File& file, const std::string& object, const DrawSet& draws) {
   const auto handle = hdf5::open_object(file, object);
-  hdf5::write_attribute(handle.id(), "schema_version", std::string(schema_version));
+  hdf5::write_attribute(handle.id(), "schema_version", std::string(draws_schema));
   for (const auto& [name, value] : draws.attributes) {
     std::visit([&, &name = name](const auto& v) { hdf5::write_attribute(handle.id(), name, v); },
                value);

@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 /// CBOR keeps every double exactly, infinities and NaN too.
-std::string pack(const CheckpointHeader& header) {
+std::string pack_header(const CheckpointHeader& header) {
   Json arrays = Json::array();
   for (const auto& array : header.arrays) {
     arrays.push_back(
@@ -33,7 +33,7 @@ std::string pack(const CheckpointHeader& header) {
   return {bytes.begin(), bytes.end()};
 }
 
-CheckpointHeader unpack(const std::string& text) {
+CheckpointHeader unpack_header(const std::string& text) {
   const Json all = Json::from_cbor(text);
   CheckpointHeader header{.path = all.at("path"),
                           .schema_version = all.at("version"),
@@ -71,7 +71,7 @@ Outcome share_header(Communicator& communicator, const std::string& path) {
   std::string answer;
   if (communicator.rank() == 0) {
     try {
-      answer = "h" + pack(read_sound_header(path));
+      answer = "h" + pack_header(read_sound_header(path));
     } catch (const UnknownSchema& error) {
       answer = std::string("r") + error.what();
     } catch (const std::exception& error) {
@@ -80,7 +80,7 @@ Outcome share_header(Communicator& communicator, const std::string& path) {
   }
   answer = communicator.broadcast(answer, 0);
   const std::string rest = answer.substr(1);
-  if (answer[0] == 'h') return {unpack(rest), "", false};
+  if (answer[0] == 'h') return {unpack_header(rest), "", false};
   return {std::nullopt, rest, answer[0] == 'r'};
 }
 
@@ -115,7 +115,9 @@ std::vector<std::int64_t> share_list(Communicator& communicator, const std::stri
   return Json::parse(communicator.broadcast(found.dump(), 0)).get<std::vector<std::int64_t>>();
 }
 
-[[noreturn]] void refuse(const std::string& reason) { throw Error(ExitCode::input_output, reason); }
+[[noreturn]] void refuse_checkpoint(const std::string& reason) {
+  throw Error(ExitCode::input_output, reason);
+}
 
 }  // namespace
 
@@ -123,8 +125,8 @@ CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string
                                    const FileOptions& options) {
   Outcome outcome = examine(communicator, path, options);
   if (outcome.header) return *std::move(outcome.header);
-  refuse(outcome.reason.find(path) == std::string::npos ? path + ": " + outcome.reason
-                                                        : outcome.reason);
+  refuse_checkpoint(outcome.reason.find(path) == std::string::npos ? path + ": " + outcome.reason
+                                                                   : outcome.reason);
 }
 
 FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& directory,
@@ -133,7 +135,7 @@ FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& d
   for (const std::int64_t iteration : share_list(communicator, directory)) {
     const std::string path = checkpoint_path(directory, iteration);
     Outcome outcome = examine(communicator, path, options);
-    if (outcome.refused) refuse(outcome.reason);
+    if (outcome.refused) refuse_checkpoint(outcome.reason);
     found.header = std::move(outcome.header);
     if (found.header) return found;
     found.passed_over.push_back({path, outcome.reason});
@@ -141,7 +143,7 @@ FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& d
   if (found.passed_over.empty()) return found;
   std::string message = "none of the checkpoints in " + directory + " can be used:";
   for (const auto& [path, reason] : found.passed_over) message += "\n  " + path + ": " + reason;
-  refuse(message + "\n  move them away to start over, or give one with --resume");
+  refuse_checkpoint(message + "\n  move them away to start over, or give one with --resume");
 }
 
 namespace {
@@ -152,18 +154,19 @@ void check_array(const CheckpointHeader& header, const ArrayView& view, Sharding
   const StoredArray* stored = header.find(view.name);
   const std::string other = header.path + " is a checkpoint of another network: ";
   if (stored == nullptr) {
-    refuse(other + "it has no array '" + view.name + "', which has shape " +
-           shape_text(view.shape) + " here");
+    refuse_checkpoint(other + "it has no array '" + view.name + "', which has shape " +
+                      shape_text(view.shape) + " here");
   }
   if (stored->shape != view.shape || stored->type != view.type) {
-    refuse(other + "array '" + view.name + "' is " + to_string(stored->type) + " of shape " +
-           shape_text(stored->shape) + " there and " + to_string(view.type) + " of shape " +
-           shape_text(view.shape) + " here");
+    refuse_checkpoint(other + "array '" + view.name + "' is " + to_string(stored->type) +
+                      " of shape " + shape_text(stored->shape) + " there and " +
+                      to_string(view.type) + " of shape " + shape_text(view.shape) + " here");
   }
   if (sharding == Sharding::same && stored->shards != view.shards) {
-    refuse(header.path + " has " + std::to_string(stored->shards) + " shards and this run has " +
-           std::to_string(view.shards) +
-           ": give the same number, or branch into a new directory with --resume CHECKPOINT");
+    refuse_checkpoint(
+        header.path + " has " + std::to_string(stored->shards) + " shards and this run has " +
+        std::to_string(view.shards) +
+        ": give the same number, or branch into a new directory with --resume CHECKPOINT");
   }
 }
 
@@ -182,8 +185,9 @@ void check_arrays(const CheckpointHeader& header, const std::vector<ArrayView>& 
     const std::string group = group_of(stored.name);
     const bool weights = group == "parameters" || group == "average";
     if (!weights || !groups.contains(group) || names.contains(stored.name)) continue;
-    refuse(header.path + " is a checkpoint of another network: it has an array '" + stored.name +
-           "' of shape " + shape_text(stored.shape) + ", which there is not here");
+    refuse_checkpoint(header.path + " is a checkpoint of another network: it has an array '" +
+                      stored.name + "' of shape " + shape_text(stored.shape) +
+                      ", which there is not here");
   }
 }
 

@@ -24,7 +24,7 @@ namespace {
 constexpr std::array<char, 8> mark{'S', 'T', 'A', 'N', 'L', 'E', 'Y', '1'};
 /// No file of ours comes near: a nonsensical number must not ask for memory.
 constexpr std::uint64_t most_extents = std::uint64_t{1} << 24;
-constexpr std::size_t piece_bytes = std::size_t{4} << 20;
+constexpr std::size_t digested_at_once = std::size_t{4} << 20;
 
 /// Bytes of a file: where they begin, how many.
 struct Extent {
@@ -125,7 +125,7 @@ std::optional<std::uint64_t> digest_beside(const Reader& file, std::uint64_t end
   std::vector<char> buffer;
   const auto add = [&](std::uint64_t from, std::uint64_t to) {
     while (from < to) {
-      buffer.resize(std::min<std::uint64_t>(piece_bytes, to - from));
+      buffer.resize(std::min<std::uint64_t>(digested_at_once, to - from));
       file.read(from, buffer.data(), buffer.size());
       XXH3_64bits_update(state.get(), buffer.data(), buffer.size());
       from += buffer.size();

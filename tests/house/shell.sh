@@ -11,13 +11,15 @@ for script in "${scripts[@]}"; do
   }
 done
 
-# The container's recipe: its commands, and what it copies.
-section() { sed -n "/^%$1\$/,/^\$/{/^%/d;p}" jobs/container.def; }
-section post | shellcheck --shell=sh -
-while read -r path _; do
-  [ -z "$path" ] || [ -e "$path" ] || {
-    echo "jobs/container.def copies $path, which isn't there" >&2
-    exit 1
-  }
-done < <(section files)
+# The containers' recipes: their commands, on this machine and in the container.
+section() { sed -n "/^%$2\$/,/^\$/{/^%/d;p}" "$1"; }
+for recipe in jobs/container*.def; do
+  for part in setup post test; do
+    section "$recipe" "$part" | grep -q . || {
+      echo "$recipe has no %$part" >&2
+      exit 1
+    }
+    section "$recipe" "$part" | shellcheck --shell=sh -
+  done
+done
 echo "${#scripts[@]} scripts are in order"

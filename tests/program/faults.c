@@ -48,6 +48,7 @@ __attribute__((constructor)) static void prepare_spinning(void) { signal(SIGWINC
 
 static int suffers(void) {
   const char* rank = getenv("OMPI_COMM_WORLD_RANK");
+  if (rank == NULL) rank = getenv("PMI_RANK");  // of MPICH's mpirun
   return strcmp(rank != NULL ? rank : "0", setting("STANLEY_FAULT_RANK")) == 0;
 }
 

@@ -1,5 +1,6 @@
 """Runs the real program, alone or under mpirun, and reads what it leaves behind."""
 import csv
+import functools
 import os
 import pathlib
 import signal
@@ -12,6 +13,7 @@ import numpy
 PROGRAM = os.environ["STANLEY_PROGRAM"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs" / "smoke.yaml"
+MPIRUN = os.environ.get("STANLEY_TEST_MPIRUN", "mpirun")  # of the MPI that the program was built with
 
 FINISHED, CONFIGURATION, ENVIRONMENT, INPUT_OUTPUT, REQUEUE = 0, 2, 3, 5, 85
 
@@ -33,9 +35,24 @@ def train(directory, values=(), config=SMOKE, *more):
     return ["train", config, "--run-directory", directory, *settings({**QUICK, **dict(values)}), *more]
 
 
+@functools.cache
+def is_mpich():
+    """Is mpirun MPICH's? It knows none of Open MPI's options, and tells a killed rank by another exit code."""
+    return "HYDRA" in subprocess.run([MPIRUN, "--version"], capture_output=True, text=True).stdout
+
+
+def mpirun():
+    return [MPIRUN] if is_mpich() else [MPIRUN, "--quiet", "--oversubscribe"]
+
+
 def launched(command, ranks):
-    launcher = ["mpirun", "--quiet", "--oversubscribe", "-n", ranks] if ranks > 1 else []
+    launcher = [*mpirun(), "-n", ranks] if ranks > 1 else []
     return [str(part) for part in [*launcher, *command]]
+
+
+def code_of_killed_rank(number):
+    """mpirun's exit code where this signal ended a rank."""
+    return int(number) if is_mpich() else 128 + number
 
 
 def environment(**more):
@@ -54,9 +71,13 @@ def faults(library, directory, log, rank=0, **more):
 
 
 def spoils(library, directory, rank, call, kind, log):
-    """Arguments of mpirun that have faults.c spoil the `call`-th call of `rank`."""
-    variables = faults(library, directory, log, rank, call=call, kind=kind)
-    return [part for name, value in variables.items() for part in ("-x", f"{name}={value}")]
+    """What goes before the program to have faults.c spoil the `call`-th call of `rank`."""
+    return with_variables(faults(library, directory, log, rank, call=call, kind=kind))
+
+
+def with_variables(variables):
+    """What goes before the program, for mpirun not to have these variables itself."""
+    return ["env", *(f"{name}={value}" for name, value in variables.items())]
 
 
 class Process:

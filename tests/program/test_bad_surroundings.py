@@ -13,8 +13,8 @@ import time
 import pytest
 
 from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
-                     draws, ends, iterations_recorded, kill, launched, rows_so_far, run, spoils, train, trains,
-                     unfinished)
+                     draws, ends, iterations_recorded, kill, launched, mpirun, rows_so_far, run, spoils, train,
+                     trains, unfinished)
 from refusals import LIMIT, mounted, no_gpu, refused, train_here, untouched
 
 one_and_two = pytest.mark.parametrize("ranks", [1, 2])
@@ -136,7 +136,8 @@ def test_disk_full_between_checkpoints(tmp_path, ranks):
 
 
 # --- launchers, devices, one rank alone --------------------------------------------------------------
-@pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+@pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
+                                  "FLUX_JOB_SIZE"])
 def test_launcher_that_did_not_connect_the_ranks(tmp_path, name):
     result = train_here(tmp_path, **{name: "2"})
     refused(result, ENVIRONMENT, f"{name}=2", "srun --mpi=pmix", "mpirun")
@@ -146,6 +147,23 @@ def test_launcher_that_did_not_connect_the_ranks(tmp_path, name):
 def test_ranks_that_were_not_connected_speak_once(tmp_path):
     result = train_here(tmp_path, SLURM_STEP_NUM_TASKS="2", SLURM_PROCID="1")
     assert result.returncode == ENVIRONMENT and result.stderr == "" and list(tmp_path.iterdir()) == []
+
+
+def test_the_user_knows_better_than_the_launchers_variables(tmp_path):
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}
+    values = {"run.iterations": 1}
+    ends(train_here(tmp_path, values, STANLEY_MPI="no", **step), 0)
+    assert versions_of(tmp_path / "run")["mpi"] == ""
+    ends(run(*train(tmp_path / "started", values), STANLEY_MPI="yes"), 0)
+    assert " MPI" in versions_of(tmp_path / "started")["mpi"] or "MPICH" in versions_of(tmp_path / "started")["mpi"]
+    result = train_here(tmp_path, values, STANLEY_MPI="perhaps", **step)
+    refused(result, ENVIRONMENT, "STANLEY_MPI=perhaps", "yes", "no")
+    step["SLURM_PROCID"] = "1"
+    assert train_here(tmp_path, values, STANLEY_MPI="perhaps", **step).stderr == ""
+
+
+def versions_of(directory):
+    return json.loads((directory / "run.json").read_text())["starts"][-1]["versions"]
 
 
 def test_one_task_of_slurm_is_no_mistake(tmp_path):
@@ -167,7 +185,7 @@ def test_automatic_device_does_not_fall_back_inside_of_a_gpu_allocation(tmp_path
 
 def different_ranks(first, second, limit=LIMIT):
     """Two ranks with command lines of their own."""
-    command = [*launched(first, 2)[:3], "-n", "1", *first, ":", "-n", "1", *second]
+    command = [*mpirun(), "-n", "1", *first, ":", "-n", "1", *second]
     with Process([str(part) for part in command], limit) as process:
         return process.finish()
 
@@ -211,7 +229,7 @@ def test_a_rank_that_fails_alone_in_an_iteration_reaches_the_verdict(tmp_path, l
     directory, slow = tmp_path / "run", tmp_path / "slow"
     values = {"run.iterations": 100000, "energy.hidden": "[8000]", "data.batch": 8192, "data.samples": 8192,
               "chains.total": 8192, "checkpoint.every": "null"}
-    variables = spoils(library, directory, 0, 0, "", tmp_path / "calls") + ["-x", f"STANLEY_FAULT_SLOW={slow}"]
+    variables = spoils(library, directory, 0, 0, "", tmp_path / "calls") + [f"STANLEY_FAULT_SLOW={slow}"]
     with Process(launched([*variables, PROGRAM, *train(directory, values)], 2), LIMIT) as process:
         process.wait_for(lambda: rows_so_far(directory) >= 2, "iterations")
         if slow_disk:

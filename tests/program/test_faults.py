@@ -17,8 +17,9 @@ import traceback
 import pytest
 
 from digests import wrong_arrays
-from program import (FINISHED, INPUT_OUTPUT, LIMIT, PROGRAM, Process, arrays, checkpoint, ends, faults, launched,
-                     metrics, run, same_bits, settings, spoils, train, trains, unfinished)
+from program import (FINISHED, INPUT_OUTPUT, LIMIT, PROGRAM, Process, arrays, checkpoint, code_of_killed_rank, ends,
+                     faults, launched, metrics, run, same_bits, settings, spoils, train, trains, unfinished,
+                     with_variables)
 
 LENGTH = 6
 # With keep_last: 1 each new checkpoint makes the one before go, that of iteration 0 aside.
@@ -144,7 +145,7 @@ def check(directory, result, undisturbed, kind, calls):
         assert kind != "kill" or not spoilt
         right_in_the_end(directory, undisturbed, written_again(result))
     elif kind == "kill":
-        assert result.returncode == 128 + signal.SIGKILL, f"exit {result.returncode}\n{result.stderr}"
+        assert result.returncode == code_of_killed_rank(signal.SIGKILL), f"exit {result.returncode}\n{result.stderr}"
     else:
         # On a full disk the first call may be one whose failure harms nothing.
         failed = [calls[number].removeprefix("spoiled ") for number in spoilt]
@@ -197,8 +198,7 @@ def test_a_file_server_that_stumbles_takes_no_directory_away(tmp_path, library):
 
 
 def with_faults(variables, command, ranks):
-    exported = [part for name in variables for part in ("-x", name)] if ranks > 1 else []
-    with Process(launched([*exported, PROGRAM, *command], ranks), LIMIT, **variables) as process:
+    with Process(launched([*with_variables(variables), PROGRAM, *command], ranks), LIMIT) as process:
         return process.finish()
 
 

@@ -190,7 +190,7 @@ def what_a_restart_does_not_help_stops(cluster, folder):
 
 
 def launcher_that_is_not_there_is_told(cluster, folder):
-    missing = Place(cluster, folder, site="pmix=pmix_v1").train(options=["--nodes=1"])
+    missing = Place(cluster, folder, site="srun_mpi=pmix_v1").train(options=["--nodes=1"])
     wrong = Place(cluster, folder / "wrong", site="launcher=aprun").train(options=["--nodes=1"])
     assert "no 'pmix_v1'" in missing.ends("FAILED", 3) and "launcher=mpirun" in missing.log()
     assert "it takes srun or mpirun" in wrong.ends("FAILED", 3)

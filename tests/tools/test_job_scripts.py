@@ -2,6 +2,7 @@
 Slurm, Open MPI and stanley. tests/slurm has the real ones."""
 import json
 import os
+import re
 import pathlib
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ exec((pathlib.Path(__file__).parent / "script").read_text())
 """
 # Runs the program after its own options, and says what the script has put into FOLDER/said.
 MPIRUN = """#!/usr/bin/env bash
+[ "$1" != --version ] || { echo "${MPIRUN_IS:-mpirun (Open MPI) 4.1.4}"; exit; }
+echo "mpirun $*" >"$FOLDER/started"
 while [ "$1" != stanley ]; do shift; done
 code=0
 "$PYTHON" "$FOLDER/stanley.py" "${@:2}" || code=$?
@@ -133,6 +136,9 @@ def test_a_host_that_is_no_node_of_the_job_is_not_left_out(site):
 @pytest.mark.parametrize("said, node", [
     ("mpirun noticed that process rank 1 with PID 5 on node node2 exited on signal 9 (Killed).", "node2"),
     ("prterun noticed that process rank 1 with PID 5 on node node2 exited on\nsignal 9 (Killed).", "node2"),
+    ("=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES\n=   PID 5 RUNNING AT node2\n=   EXIT CODE: 9\n"
+     "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)", "node2"),
+    ("=   PID 5 RUNNING AT node2\n=   EXIT CODE: 3", None),
     ("srun: error: node2: task 2: Killed\nsrun: error: node1: tasks 0-1: Killed", "node2"),
     ("srun: error: node1: task 0: Exited with exit code 6\nsrun: error: node2: task 1: Terminated", None),
     ("srun: error: node[1-2]: tasks 0-3: Killed", None)])
@@ -142,6 +148,34 @@ def test_the_node_of_the_rank_that_was_killed_first_is_left_out(site, said, node
     assert "scontrol requeue 7" in site.told()
     assert ("update" in site.told()) == (node is not None)
     assert node is None or f"scontrol update JobId=7 ExcNodeList={node}\n" in site.told()
+
+
+def test_the_options_are_those_of_the_mpirun_that_is_there(site):
+    hydra = "HYDRA build details:\n    Version:                                 4.0.2"
+    started = site.folder / "started"
+    script = stop(0).replace("record", "checkpoint(1); record")
+    assert site.train(script)[0] == 0
+    assert "mpirun --bind-to none --map-by ppr:2:node stanley" in started.read_text()
+    assert site.train(script, MPIRUN_IS=hydra)[0] == 0
+    assert "mpirun -n 2 -ppn 2 stanley" in started.read_text()
+    assert site.train(script, MPIRUN_IS=hydra, SLURM_JOB_NUM_NODES="3")[0] == 0
+    assert "mpirun -n 6 -ppn 2 stanley" in started.read_text()
+    assert site.train(script, MPIRUN_IS="Intel(R) MPI Library for Linux* OS", SLURM_NTASKS="5")[0] == 0
+    assert "mpirun -n 5 stanley" in started.read_text()
+    (site.run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for kind, options in (("", "--bind-to none --map-by ppr:2:node -n 1"), (hydra, "-n 1 -ppn 2")):
+        site.call("bash", "jobs/analyze.sbatch", site.run, MPIRUN_IS=kind)
+        assert f"mpirun {options} stanley inspect" in started.read_text()
+    site.more("mpirun=mpirun.other")
+    code, log = site.train(script)
+    assert code == 3 and "there is no mpirun.other" in log
+
+
+def test_the_signal_that_mpichs_mpirun_tells_is_no_exit_code_of_the_program(site):
+    """4 would be a training that diverged, and it is the number of SIGILL."""
+    said = "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Illegal instruction (signal 4)"
+    code, log = site.train("checkpoint(1); record(); sys.exit(4)", said)
+    assert code == 132 and "diverged" not in log and "requeue 7" in site.told()
 
 
 def test_a_chain_goes_on_without_the_node(site):
@@ -216,15 +250,29 @@ def test_a_list_of_plugins_that_comes_slowly_is_read_to_its_end(site):
     site.tells("srun", '[ "$*" = --mpi=list ] || exit 4; for name in pmix none pmi2; do echo "$name"; sleep 0.2; done')
     assert site.train("")[0] == 4
     assert "--export=ALL" in site.told()
-    site.more("launcher=srun pmix=pmix_v1")
-    code, log = site.train("")
-    assert code == 3 and "no 'pmix_v1'" in log
+    for named in ("srun_mpi=pmix_v1", "pmix=pmix_v1\nunset srun_mpi mpirun"):  # the second as release 0.1 named it
+        site.more(f"launcher=srun {named}")
+        code, log = site.train("")
+        assert code == 3 and "no 'pmix_v1'" in log
 
 
 def test_jobs_get_the_variables_of_the_submission(site):
     site.tells("sbatch", "echo 12")
     assert site.call("jobs/chain.sh", "2", "jobs/train.sbatch", "configs/smoke.yaml")[0] == 0
     assert site.told().count("sbatch --export=ALL ") == 2
+
+
+def test_a_submission_asks_for_what_the_site_names(site):
+    """The file as a user edits it."""
+    names = ["account", "partition", "qos", "constraint", "time"]
+    text = (ROOT / "jobs" / "site.sh").read_text()
+    for name in names:
+        text, found = re.subn(rf"^{name}=(?=\s)", f"{name}=my-{name}", text, flags=re.MULTILINE)
+        assert found == 1, name
+    (site.folder / "site.sh").write_text(text)
+    site.tells("sbatch", "echo 12")
+    assert site.call("jobs/submit.sh", "jobs/train.sbatch", "configs/smoke.yaml")[0] == 0
+    assert [name for name in names if f" --{name}=my-{name} " not in site.told()] == []
 
 
 def test_a_sweep_reads_what_a_spreadsheet_saves(site):
@@ -283,7 +331,7 @@ def test_openmps_threads_do_not_limit_the_ranks_cores(site, checkout):
     (checkout / "tools" / "setup.sh").write_text("#!/bin/sh\n")
     site.program("lscpu", "#!/bin/sh\nprintf '# comment\\n0,0\\n1,0\\n'\n")
     site.program("nproc", '#!/bin/sh\necho "${OMP_NUM_THREADS:-${OMP_THREAD_LIMIT:-2}}"\n')
-    site.tells("mpirun")
+    site.tells("mpirun", '[ "$1" != --version ] || echo "mpirun (Open MPI) 4.1.4"')
     for variable in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
         code, log = site.call(checkout / "jobs" / "local.sh", "configs/toy_rings.yaml", cwd=checkout, **{variable: "1"})
         assert code == 0 and "share" not in log, log

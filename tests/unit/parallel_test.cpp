@@ -122,13 +122,13 @@ TEST(Launcher, NoneInAPlainShellNorInABatchScript) {
       {{"SLURM_JOB_ID", "7"}, {"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}, {"SLURM_NPROCS", "4"}});
   EXPECT_FALSE(batch.connects);
   EXPECT_EQ(batch.ranks, 1);
-  EXPECT_NO_THROW(check_launcher(batch, 1));
+  EXPECT_NO_THROW(check_launcher(batch, 1, "MPI"));
 }
 
 TEST(Launcher, AStepOfOneWithoutProcessManagerRunsAlone) {
   const Launcher shell = launcher_from({{"SLURM_JOB_ID", "7"}, {"SLURM_STEP_NUM_TASKS", "1"}});
   EXPECT_FALSE(shell.connects);
-  EXPECT_NO_THROW(check_launcher(shell, 1));
+  EXPECT_NO_THROW(check_launcher(shell, 1, "MPI"));
 }
 
 TEST(Launcher, KnowsMpirunAndSrun) {
@@ -141,7 +141,7 @@ TEST(Launcher, KnowsMpirunAndSrun) {
   EXPECT_TRUE(mpirun.connects);
   EXPECT_EQ(mpirun.ranks, 4);
   EXPECT_EQ(mpirun.rank, 3);
-  EXPECT_NO_THROW(check_launcher(mpirun, 4));
+  EXPECT_NO_THROW(check_launcher(mpirun, 4, "MPI"));
 
   const Launcher srun = launcher_from({{"PMIX_RANK", "1"},
                                        {"PMIX_NAMESPACE", "slurm.pmix.7.0"},
@@ -152,18 +152,93 @@ TEST(Launcher, KnowsMpirunAndSrun) {
   EXPECT_EQ(srun.rank, 1);
 }
 
+TEST(Launcher, KnowsTheLaunchersOfOthers) {
+  struct Case {
+    Environment environment;
+    int ranks, rank;
+  };
+  // What they set was read in their sources, or seen where they ran.
+  const Case cases[] = {
+      {{{"PMI_SIZE", "4"}, {"PMI_RANK", "2"}, {"PMI_FD", "6"}, {"MPI_LOCALNRANKS", "4"}}, 4, 2},
+      {{{"PMI_SIZE", "4"}, {"PMI_ID", "2"}, {"PMI_PORT", "n1:99"}}, 4, 2},  // mpirun -pmi-port
+      {{{"MV2_COMM_WORLD_SIZE", "4"}, {"MV2_COMM_WORLD_RANK", "2"}}, 4, 2},
+      // srun --mpi=pmi2, and cray_shasta, whose port is there only with several nodes
+      {{{"PMI_SIZE", "4"},
+        {"PMI_RANK", "2"},
+        {"PMI_FD", "11"},
+        {"PMI_JOBID", "7.0"},
+        {"SLURM_STEP_NUM_TASKS", "4"},
+        {"SLURM_PROCID", "2"}},
+       4,
+       2},
+      {{{"PALS_RANKID", "2"},
+        {"PALS_APID", "7.0"},
+        {"PALS_NODEID", "1"},
+        {"SLURM_STEP_NUM_TASKS", "4"},
+        {"SLURM_PROCID", "2"}},
+       4,
+       2},
+      {{{"PALS_RANKID", "2"}, {"PMI_CONTROL_PORT", "10999"}}, 1, 2},  // mpiexec of PALS: no size
+      // Flux inside a Slurm job of two nodes, whose variables its ranks inherit
+      {{{"FLUX_JOB_SIZE", "4"},
+        {"FLUX_TASK_RANK", "2"},
+        {"PMI_SIZE", "4"},
+        {"PMI_RANK", "2"},
+        {"PMI_FD", "20"},
+        {"SLURM_STEP_NUM_TASKS", "2"},
+        {"SLURM_PROCID", "1"}},
+       4,
+       2},
+  };
+  for (const Case& one : cases) {
+    const Launcher launcher = launcher_from(one.environment);
+    EXPECT_TRUE(launcher.connects) << launcher.evidence;
+    EXPECT_EQ(launcher.ranks, one.ranks) << launcher.evidence;
+    EXPECT_EQ(launcher.rank, one.rank) << launcher.evidence;
+  }
+  // Libraries of Flux are named to every process below it, and connect none.
+  EXPECT_FALSE(launcher_from({{"FLUX_PMI_LIBRARY_PATH", "/lib"}, {"FLUX_URI", "local"}}).connects);
+  EXPECT_FALSE(launcher_from({{"FLUX_JOB_SIZE", "4"}, {"FLUX_TASK_RANK", "2"}}).connects);
+}
+
+TEST(Launcher, TheUserKnowsBetter) {
+  const Environment unknown = {{"SLURM_STEP_NUM_TASKS", "8"}, {"SLURM_PROCID", "5"}};
+  const auto with = [&](const char* wish) {
+    Environment environment = unknown;
+    environment["STANLEY_MPI"] = wish;
+    return environment;
+  };
+  const Launcher started = launcher_from(with("yes"));
+  EXPECT_TRUE(started.connects);
+  EXPECT_EQ(started.ranks, 8);
+  EXPECT_EQ(started.rank, 5);
+  const Launcher alone = launcher_from(with("no"));
+  EXPECT_FALSE(alone.connects);
+  EXPECT_NO_THROW(check_launcher(alone, 1, "MPI"));
+  EXPECT_FALSE(launcher_from({{"PMI_RANK", "0"}, {"STANLEY_MPI", "no"}}).connects);
+  EXPECT_FALSE(launcher_from(with("")).connects);
+  const std::string message =
+      message_of([&] { launcher_from(with("perhaps")); }, ExitCode::environment);
+  for (const char* part : {"STANLEY_MPI=perhaps", "yes", "no"}) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  }
+  EXPECT_EQ(launcher_seen(with("perhaps")).rank, 5);  // so that one rank says it
+}
+
 TEST(Launcher, UnconnectedRanksAreRefused) {
   const Environment environments[] = {
       {{"SLURM_STEP_NUM_TASKS", "8"}, {"SLURM_PROCID", "5"}},
       {{"OMPI_COMM_WORLD_SIZE", "8"}, {"OMPI_COMM_WORLD_RANK", "5"}},
       {{"PMI_SIZE", "8"}, {"PMI_RANK", "5"}},
+      {{"FLUX_JOB_SIZE", "8"}, {"FLUX_TASK_RANK", "5"}},
   };
   for (const Environment& environment : environments) {
     const Launcher launcher = launcher_from(environment);
     EXPECT_EQ(launcher.rank, 5);
     const std::string message =
-        message_of([&] { check_launcher(launcher, 1); }, ExitCode::environment);
-    for (const char* part : {"srun --mpi=pmix", "mpirun", "8 ranks", "=8"}) {
+        message_of([&] { check_launcher(launcher, 1, "MPICH Version: 4"); }, ExitCode::environment);
+    for (const char* part :
+         {"srun --mpi=pmix", "mpirun", "8 ranks", "=8", "=5", "MPICH Version: 4"}) {
       EXPECT_NE(message.find(part), std::string::npos) << message;
     }
   }

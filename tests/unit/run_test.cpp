@@ -316,7 +316,7 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
                   .precision = "float32",
                   .reduction = "MPI",
                   .engine = "Winograd float32",
-                  .mpi = "Open MPI",
+                  .libraries = {{"mpi", "Open MPI"}},
                   .threads = 3});
     EXPECT_EQ(json()["verdict"], "running");
     record.stop({.iteration = 40,
@@ -467,7 +467,7 @@ TEST_F(Run, TheLogFileIsAppendedTo) {
 // --- signals: in processes of their own, since a request to stop stays --------------------------
 
 /// Runs `body` in a child process and returns its exit code.
-int in_child(const std::function<bool()>& body) {
+int exit_code_of_child(const std::function<bool()>& body) {
   const pid_t child = fork();
   if (child == 0) {
     catch_signals();
@@ -480,7 +480,7 @@ int in_child(const std::function<bool()>& body) {
 
 TEST(RunStop, SignalsAskForAStop) {
   for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) {
-    EXPECT_EQ(in_child([signal] {
+    EXPECT_EQ(exit_code_of_child([signal] {
                 if (take_request().stop) return false;
                 raise(signal);
                 const StopRequest first = take_request(), second = take_request();
@@ -492,7 +492,7 @@ TEST(RunStop, SignalsAskForAStop) {
 }
 
 TEST(RunStop, UsrTwoAsksForOneCheckpoint) {
-  EXPECT_EQ(in_child([] {
+  EXPECT_EQ(exit_code_of_child([] {
               raise(SIGUSR2);
               const StopRequest first = take_request(), second = take_request();
               return first.checkpoint && !first.stop && !second.checkpoint && !second.stop;
@@ -501,7 +501,7 @@ TEST(RunStop, UsrTwoAsksForOneCheckpoint) {
 }
 
 TEST(RunStop, ContinueDoesNothing) {
-  EXPECT_EQ(in_child([] {
+  EXPECT_EQ(exit_code_of_child([] {
               raise(SIGCONT);
               const StopRequest request = take_request();
               return !request.stop && !request.checkpoint;
@@ -514,7 +514,7 @@ std::time_t seconds_of_the_test(std::time_t*) { return seconds_now; }
 
 /// The exit code where USR1 is followed, `seconds` later, by another signal.
 int after_usr1(int signal, std::time_t seconds) {
-  return in_child([=] {
+  return exit_code_of_child([=] {
     catch_signals(seconds_of_the_test);
     raise(SIGUSR1);
     seconds_now += seconds;

@@ -1,0 +1,11 @@
+# Writes HEADER with the version and commit of SOURCE, or the version FALLBACK; leaves it alone if nothing changed.
+cmake_policy(VERSION 3.22)
+include(${CMAKE_CURRENT_LIST_DIR}/version.cmake)
+read_version(${SOURCE} ${FALLBACK})
+set(text "#define STANLEY_VERSION \"${version}\"\n#define STANLEY_COMMIT \"${commit}\"\n")
+if(EXISTS ${HEADER})
+  file(READ ${HEADER} old)
+endif()
+if(NOT "${old}" STREQUAL "${text}")
+  file(WRITE ${HEADER} "${text}")
+endif()
