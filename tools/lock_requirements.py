@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes tools/requirements*.lock: each package of the .txt beside, with the digest of every wheel that
 tools/setup.sh may install. Asks pip for them, for each Python and processor in turn (10 GB, once)."""
 import hashlib

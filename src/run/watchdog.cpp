@@ -24,19 +24,6 @@ constexpr std::int64_t silence = 3;
 constexpr std::chrono::seconds patience_with_verdict{20};
 constexpr std::chrono::seconds patience_with_log{3};
 
-/// Calls `step` with `error` in a thread, and waits until it has ended, or so long.
-void within(std::chrono::seconds patience, const std::function<void(const Error&)>& step,
-            const Error& error) {
-  if (!step) return;
-  std::promise<void> ended;
-  const auto done = ended.get_future();
-  std::thread([step, error, promise = std::move(ended)]() mutable {
-    step(error);
-    promise.set_value();
-  }).detach();
-  done.wait_for(patience);
-}
-
 /// Processor time that the calling thread has taken.
 double seconds_of_thread() {
   timespec used{};
@@ -133,9 +120,26 @@ std::string Watchdog::describe() const {
          "if that step only takes so long";
 }
 
+void Watchdog::call(const std::function<void(const Error&)>& step, const Error& error,
+                    std::chrono::seconds patience) {
+  if (!step) return;
+  std::promise<void> ended;
+  const auto done = ended.get_future();
+  std::thread([step, error, promise = std::move(ended)]() mutable {
+    step(error);
+    promise.set_value();
+  }).detach();
+  const auto last = std::chrono::steady_clock::now() + patience;
+  while (done.wait_for(options_.tick) != std::future_status::ready &&
+         std::chrono::steady_clock::now() < last) {
+    // The others leave the end to a rank 0 that is heard.
+    if (bulletin_ && communicator_.rank() == 0) bulletin_->tell_all(--ending_);
+  }
+}
+
 void Watchdog::end(const Error& error) {
-  within(patience_with_verdict, options_.write_verdict, error);
-  within(patience_with_log, options_.write_log, error);
+  call(options_.write_verdict, error, patience_with_verdict);
+  call(options_.write_log, error, patience_with_log);
   communicator_.abort(error.code);
 }
 

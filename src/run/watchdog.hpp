@@ -58,6 +58,9 @@ class Watchdog {
   void update(Seen& seen, const Note& note) const;
   bool hangs();
   std::string describe() const;
+  /// Calls `step` in a thread of its own, and waits until it has ended, or for so long.
+  void call(const std::function<void(const Error&)>& step, const Error& error,
+            std::chrono::seconds patience);
   [[noreturn]] void end(const Error& error);
 
   const Communicator& communicator_;
@@ -68,6 +71,7 @@ class Watchdog {
   std::vector<Note> notes_;
   std::int64_t ticks_ = 0;
   std::int64_t told_ = -1, untold_ = 0;  // rank 0's last number, and ticks since it last changed
+  std::int64_t ending_ = 0;              // what rank 0 tells while it writes why it ends all
   std::mutex mutex_;
   std::optional<Error> own_failure_;
   int exceptions_at_start_;
