@@ -1,6 +1,7 @@
 #include "storage/hdf5.hpp"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -153,7 +154,12 @@ File File::open_shared(Communicator& communicator, const std::string& path, Mode
   if (communicator.size() == 1) return open(path, mode);
   const Handle access = access_properties(path, mode);
   const Info info(hints);
-  const auto describe = [&] { return "open " + path + " with MPI-IO"; };
+  const auto describe = [&] {
+    // Open MPI's MPI-IO shares memory, and calls its lack "other".
+    const bool shares = ::access("/dev/shm", W_OK) == 0;
+    return "open " + path + " with MPI-IO" +
+           (shares ? "" : " (/dev/shm, which MPI needs, can't be written)");
+  };
   check(H5Pset_fapl_mpio(access.id(), mpi_communicator(communicator), info.value()), describe);
   if (mode == Mode::write) check(H5Pset_coll_metadata_write(access.id(), true), describe);
   // One rank reads what describes the file and tells the others.

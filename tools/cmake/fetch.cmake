@@ -1,8 +1,9 @@
 # Brings the sources of a library that is missing, at the commit that fetched.txt names.
 include(FetchContent)
 
-option(STANLEY_FETCH "Fetch and build the small libraries that are not there (needs git)" OFF)
-set(STANLEY_FETCH_FROM "" CACHE PATH "Folder of clones to fetch from instead of the internet (tools/fetch_libraries.sh)")
+# Environment variables of these names are their defaults: jobs/local.sh hands no options to CMake.
+option(STANLEY_FETCH "Fetch and build the small libraries that are not there (needs git)" "$ENV{STANLEY_FETCH}")
+set(STANLEY_FETCH_FROM "$ENV{STANLEY_FETCH_FROM}" CACHE PATH "Folder of clones to fetch from instead of the internet (tools/fetch_libraries.sh)")
 if(STANLEY_FETCH_FROM)
   set(STANLEY_FETCH ON)
 endif()

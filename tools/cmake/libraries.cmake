@@ -104,6 +104,13 @@ else()
   missing(HDF5 "it is looked for where there is an MPI")
 endif()
 include(${CMAKE_CURRENT_LIST_DIR}/torch.cmake)
+if(STANLEY_CUDA)
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ENV NCCL_ROOT PATH_SUFFIXES lib lib64)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV NCCL_ROOT PATH_SUFFIXES include)
+  if(NOT NCCL_LIBRARY OR NOT NCCL_INCLUDE_DIR)
+    missing(NCCL "no libnccl.so with nccl.h beside the CUDA toolkit or in NCCL_ROOT")
+  endif()
+endif()
 
 # Ends the configuration with the list of all that is missing.
 function(no_library_may_be_missing)
