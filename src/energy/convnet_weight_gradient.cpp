@@ -1,5 +1,7 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "energy/blockwise_weight_gradient.hpp"
 #include "energy/convnet_pass.hpp"
 #include "energy/state_blocks.hpp"

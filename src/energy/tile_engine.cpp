@@ -1,5 +1,7 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "energy/convnet_tile_pass.hpp"
 #include "energy/gradient_engine.hpp"
 #include "energy/resnet_tile_pass.hpp"

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 namespace stanley {
 
 TileInput::TileInput(const StateShape& shape, std::int64_t filters, bool keeps_taps)

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
