@@ -22,5 +22,6 @@ step "build"
 build -DBUILD_TESTING=ON -DSTANLEY_WERROR=ON all
 
 step "tests"
-ctest --preset "$tier" --output-on-failure --parallel "$(processors)" "$@" 2>&1 |
+# One more than there are processors: many wait for launchers, disks and watchdogs.
+ctest --preset "$tier" --output-on-failure --parallel "$(($(processors) + 1))" "$@" 2>&1 |
   .deps/venv/bin/python -B tests/skipped.py .build/release/Testing/Temporary/LastTest.log
