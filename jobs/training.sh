@@ -57,8 +57,11 @@ stripe() {
 
 log_size() { stat --dereference --format=%s /proc/$$/fd/2 2>/dev/null || echo 0; }
 
-# What this start wrote to the job's log.
-new_log() { tail -c "+$((log_before + 1))" /proc/$$/fd/2 2>/dev/null || true; }
+# What this start wrote to the job's log. (From a pipe or a terminal reading would not end.)
+new_log() {
+  [ -f /proc/$$/fd/2 ] || return 0
+  tail -c "+$((log_before + 1))" /proc/$$/fd/2 2>/dev/null || true
+}
 
 # The node of the rank that ended first, if a signal ended it, as srun or mpirun (prterun since Open MPI 5)
 # told it in the job's log. srun kills the others, and tells that too. MPICH's mpirun needs several lines.

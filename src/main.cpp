@@ -122,8 +122,8 @@ int main(int argc, char** argv) {
   stanley::choose_cublas_workspace();
   std::optional<Error> error;
   const ExitCode code = guarded([&] { return run_session(argc, argv); }, error);
-  if (error && stanley::launcher_seen(stanley::process_environment()).rank == 0) {
-    say(error->what());
-  }
+  // One of all that were started; where the launcher doesn't tell how many, each.
+  const stanley::Launcher launcher = stanley::launcher_seen(stanley::process_environment());
+  if (error && (launcher.rank == 0 || launcher.ranks <= 1)) say(error->what());
   return static_cast<int>(code);
 }

@@ -27,7 +27,7 @@ def enter(*packages):
     if not missing(packages):
         return
     version = f"python3.{sys.version_info.minor}"
-    own = next(INSTALLED.glob("python3.*"), None)
+    own = INSTALLED / version if (INSTALLED / version).is_dir() else next(INSTALLED.glob("python3.*"), None)
     if own and own.name == version:
         sys.path.insert(1, str(own))  # behind the tool's own folder
         importlib.invalidate_caches()

@@ -221,7 +221,7 @@ check_libraries() { # adds to lacking
     return
   fi
   rm -rf .deps/probe
-  if ! cmake -G Ninja -S tools/cmake/probe -B .deps/probe -DBUILD_TESTING=$with_tests -DSTANLEY_CUDA=$with_cuda \
+  if ! env -u STANLEY_FETCH -u STANLEY_FETCH_FROM cmake -G Ninja -S tools/cmake/probe -B .deps/probe -DBUILD_TESTING=$with_tests -DSTANLEY_CUDA=$with_cuda \
     >"$log" 2>&1; then
     rm -rf .deps/probe
     fail_with_log "CMake cannot look for libraries here"
@@ -394,7 +394,7 @@ torch_of() { # PYTHON: prints the folder of the torch that it imports
 print(os.path.realpath(importlib.util.find_spec("torch").submodule_search_locations[0]))' 2>/dev/null || true
 }
 
-our_torch() { compgen -G "$PWD/$venv/lib/python3*/site-packages/torch" || true; }
+our_torch() { compgen -G "$venv/lib/python3*/site-packages/torch" || true; }
 
 use_torch() { # FOLDER: sets torch, if the folder is not of our own environment and can be used
   [ -n "$1" ] && ! [ "$1" -ef "$(our_torch)" ] || return 1
@@ -435,7 +435,7 @@ check_cuda() { # what would be downloaded fits nvcc
 link_torch() {
   local folder=$torch
   [ -n "$folder" ] || folder=$(realpath --relative-to=.deps "$(our_torch)")
-  [ "$(readlink .deps/torch)" != "$folder" ] || return 0
+  [ "$(readlink .deps/torch)" != "$folder" ] && ! [ .deps/torch -ef "$folder" ] || return 0
   [ ! -L .deps/torch ] || say "another torch than before: configure with 'cmake --fresh --preset ...'"
   ln -sfn "$folder" .deps/torch
 }
@@ -533,7 +533,7 @@ check_space() { # before anything is downloaded
   if is_installed tools/requirements.txt; then return; fi
   local needed=4000 free
   [ -z "$torch" ] || needed=1000
-  free=$(($(df -Pk .deps/ | sed -n '2s/ \+/ /gp' | cut -d ' ' -f 4) / 1024))
+  free=$(($(df -k --output=avail .deps/ | sed 1d) / 1024))
   [ "$free" -ge "$needed" ] || fail "$(realpath .deps) has $free MB free, and the Python packages need $needed MB:" \
     "make room, or make .deps a link to a folder elsewhere"
 }

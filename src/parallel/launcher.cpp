@@ -60,8 +60,8 @@ std::optional<int> first_number(const Environment& environment, Tells kind) {
     if (variable.tells != kind || entry == environment.end()) continue;
     const std::string& text = entry->second;
     int number = -1;
-    std::from_chars(text.data(), text.data() + text.size(), number);
-    if (number >= 0) return number;
+    const auto end = text.data() + text.size();
+    if (std::from_chars(text.data(), end, number).ptr == end && number >= 0) return number;
   }
   return std::nullopt;
 }
@@ -88,7 +88,7 @@ Launcher launcher_seen(const Environment& environment) {
   Launcher launcher;
   for (const Variable& variable : known_variables) {
     const auto entry = environment.find(variable.name);
-    if (entry == environment.end()) continue;
+    if (entry == environment.end() || entry->second.empty()) continue;
     launcher.connects = launcher.connects || variable.connects;
     add_evidence(launcher, entry->first, entry->second);
   }
@@ -118,14 +118,18 @@ Launcher launcher_from(const Environment& environment) {
 }
 
 void check_launcher(const Launcher& launcher, int world_size, const std::string& library) {
-  if (launcher.ranks <= 1 || world_size > 1) return;
-  throw Error(
-      ExitCode::environment,
-      "the launcher started " + std::to_string(launcher.ranks) + " ranks (" + launcher.evidence +
-          "), but MPI connected only this one, so each would train alone: start with "
-          "`srun --mpi=pmix` (or pmi2, or cray_shasta: as " +
-          library + " wants it, which stanley was built with) or with the `mpirun` of that MPI; " +
-          override_name + "=yes starts MPI all the same, and =no lets each run alone");
+  // Where it doesn't tell how many there are, a second one shows that there are several.
+  if ((launcher.ranks <= 1 && launcher.rank == 0) || world_size > 1) return;
+  const std::string several =
+      launcher.ranks > 1 ? std::to_string(launcher.ranks) + " ranks" : "several ranks";
+  const std::string started = launcher.connects ? "" : "=yes starts MPI all the same, and ";
+  throw Error(ExitCode::environment,
+              "the launcher started " + several + " (" + launcher.evidence +
+                  "), but MPI connected only this one, so each would train alone: start with "
+                  "`srun --mpi=pmix` (or pmi2, or cray_shasta: as " +
+                  library +
+                  " wants it, which stanley was built with) or with the `mpirun` of that MPI; " +
+                  override_name + started + "=no lets each run alone");
 }
 
 }  // namespace stanley

@@ -26,6 +26,9 @@ def folder():
 
 @pytest.fixture(scope="module")
 def tree(folder):
+    private = folder / "first" / "bin" / "private"  # what lay in the prefix before stays as it was
+    private.parent.mkdir(parents=True)
+    private.touch(0o600)
     old_mask = os.umask(0o077)  # of a careful administrator
     try:
         installed = subprocess.run(["cmake", "--install", pathlib.Path(PROGRAM).parent, "--prefix", folder / "first"],
@@ -33,6 +36,8 @@ def tree(folder):
     finally:
         os.umask(old_mask)
     assert installed.returncode == 0, installed.stderr
+    assert private.stat().st_mode & 0o777 == 0o600
+    private.unlink()
     (folder / "first").rename(folder / "moved")
     subprocess.run(["chmod", "-R", "a-w", folder / "moved"], check=True)
     yield folder / "moved"

@@ -262,6 +262,15 @@ def test_jobs_get_the_variables_of_the_submission(site):
     assert site.told().count("sbatch --export=ALL ") == 2
 
 
+def test_a_job_whose_log_is_a_pipe_ends(site):
+    """As in salloc's terminal: what stands in its log can't be read again there."""
+    for name in ("script", "said"):
+        (site.folder / name).write_text("")
+    script = 'bash jobs/train.sbatch configs/smoke.yaml --run-directory "$0" 2>&1 | cat'
+    log = site.call("bash", "-c", script, site.run, **SLURM)[1]
+    assert "the launcher ended" in log, log
+
+
 def test_a_submission_asks_for_what_the_site_names(site):
     """The file as a user edits it."""
     names = ["account", "partition", "qos", "constraint", "time"]

@@ -244,7 +244,31 @@ TEST(Launcher, UnconnectedRanksAreRefused) {
   }
 }
 
+TEST(Launcher, ASecondRankShowsThatThereAreSeveral) {
+  // PALS' mpiexec tells no size.
+  const Launcher first = launcher_from({{"PALS_RANKID", "0"}, {"PALS_APID", "7"}});
+  EXPECT_NO_THROW(check_launcher(first, 1, "Open MPI"));
+  const Launcher second = launcher_from({{"PALS_RANKID", "1"}, {"PALS_APID", "7"}});
+  const std::string message =
+      message_of([&] { check_launcher(second, 1, "Open MPI"); }, ExitCode::environment);
+  EXPECT_NE(message.find("several ranks"), std::string::npos) << message;
+  EXPECT_NO_THROW(check_launcher(second, 2, "Open MPI"));
+}
+
+TEST(Launcher, NoAdviceThatWasTaken) {
+  const auto told = [](const Environment& environment) {
+    return message_of([&] { check_launcher(launcher_from(environment), 1, "Open MPI"); },
+                      ExitCode::environment);
+  };
+  const Environment slurm = {{"SLURM_STEP_NUM_TASKS", "2"}};
+  EXPECT_NE(told(slurm).find("=yes"), std::string::npos);
+  EXPECT_EQ(told({{"SLURM_STEP_NUM_TASKS", "2"}, {"STANLEY_MPI", "yes"}}).find("=yes starts"),
+            std::string::npos);
+}
+
 TEST(Launcher, NonsenseIsNoNumber) {
+  EXPECT_EQ(launcher_from({{"PMI_SIZE", "2x"}}).ranks, 1);
+  EXPECT_FALSE(launcher_from({{"PMI_FD", ""}}).connects);
   EXPECT_EQ(launcher_from({{"SLURM_STEP_NUM_TASKS", "many"}}).ranks, 1);
   EXPECT_EQ(launcher_from({{"OMPI_COMM_WORLD_SIZE", "-3"}}).ranks, 1);
 }

@@ -1,10 +1,17 @@
 # Brings the sources of a library that is missing, at the commit that fetched.txt names.
 include(FetchContent)
 
-# Environment variables of these names are their defaults: jobs/local.sh hands no options to CMake.
-option(STANLEY_FETCH "Fetch and build the small libraries that are not there (needs git)" "$ENV{STANLEY_FETCH}")
-set(STANLEY_FETCH_FROM "$ENV{STANLEY_FETCH_FROM}" CACHE PATH "Folder of clones to fetch from instead of the internet (tools/fetch_libraries.sh)")
+option(STANLEY_FETCH "Fetch and build the small libraries that are not there (needs git)" OFF)
+set(STANLEY_FETCH_FROM "" CACHE PATH "Folder of clones to fetch from instead of the internet (tools/fetch_libraries.sh)")
+# Environment variables of these names count too: jobs/local.sh hands no options to CMake.
+foreach(name STANLEY_FETCH STANLEY_FETCH_FROM)
+  if(NOT ${name} AND NOT "$ENV{${name}}" STREQUAL "")
+    set(${name} "$ENV{${name}}")
+  endif()
+endforeach()
+set(BUILD_SHARED_LIBS OFF)  # what is fetched goes into the program
 if(STANLEY_FETCH_FROM)
+  file(REAL_PATH ${STANLEY_FETCH_FROM} STANLEY_FETCH_FROM BASE_DIRECTORY ${CMAKE_SOURCE_DIR})
   set(STANLEY_FETCH ON)
 endif()
 file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/fetched.txt STANLEY_FETCHED REGEX "^[^#]")
@@ -34,8 +41,17 @@ macro(fetch_commit name url release commit result)
   if(STANLEY_FETCH_FROM)
     set(source ${STANLEY_FETCH_FROM}/${name})
   endif()
-  if(STANLEY_FETCH_FROM AND NOT EXISTS ${source})
-    message(WARNING "${source} is not there: make it with tools/fetch_libraries.sh ${STANLEY_FETCH_FROM} where there is internet")
+  set(fetch_fails FALSE)
+  if(STANLEY_FETCH_FROM)
+    # Others may have made it: git trusts no one else's clones, unless it is told to.
+    execute_process(COMMAND git -c safe.directory=* -C ${source} cat-file -e ${commit}^{commit}
+      RESULT_VARIABLE fetch_fails ERROR_QUIET)
+    set(ENV{GIT_CONFIG_COUNT} 1)
+    set(ENV{GIT_CONFIG_KEY_0} safe.directory)
+    set(ENV{GIT_CONFIG_VALUE_0} *)
+  endif()
+  if(fetch_fails)
+    missing(STANLEY_FETCH_FROM "${source} is not there or has no commit ${commit} (${release}): run tools/fetch_libraries.sh ${STANLEY_FETCH_FROM} where there is internet")
   else()
     message(STATUS "fetching ${name} ${release} from ${source}")
     FetchContent_Declare(${name} GIT_REPOSITORY ${source} GIT_TAG ${commit} OVERRIDE_FIND_PACKAGE)

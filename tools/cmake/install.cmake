@@ -4,6 +4,9 @@
 option(STANLEY_INSTALL_TORCH "Copy LibTorch into the installed tree (OFF: it is used where it lies)" ON)
 option(STANLEY_INSTALL_PYTHON "Copy the Python packages of the tools into the installed tree" ON)
 
+set(CMAKE_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE
+  GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)  # of those that are made
+
 # The libraries of a site (modules, Spack) stay where they are: their folders follow LibTorch's.
 if(STANLEY_INSTALL_TORCH)
   set(installed_torch $ORIGIN/../lib/stanley/torch)
@@ -34,10 +37,12 @@ if(STANLEY_INSTALL_PYTHON)
   install(CODE "set(python \"${CMAKE_SOURCE_DIR}/.deps/venv/bin/python\")")
   install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/copy_packages.cmake)
 endif()
-# Others may read it, whatever the umask was.
+# Others may read what is installed, whatever the umask was; what lay there before stays as it is.
 install(CODE [[
   set(root $ENV{DESTDIR}${CMAKE_INSTALL_PREFIX})
-  execute_process(COMMAND chmod a+rx ${root} ${root}/lib COMMAND_ERROR_IS_FATAL ANY)
-  execute_process(COMMAND chmod -R a+rX ${root}/bin ${root}/lib/stanley ${root}/tools ${root}/jobs ${root}/configs
-    COMMAND_ERROR_IS_FATAL ANY)
+  foreach(installed bin/stanley lib/stanley tools jobs configs .readme README.md LICENSE)
+    if(EXISTS ${root}/${installed})
+      execute_process(COMMAND chmod -R a+rX ${root}/${installed} COMMAND_ERROR_IS_FATAL ANY)
+    endif()
+  endforeach()
 ]])

@@ -1,14 +1,15 @@
 # Finds what the program links, and with BUILD_TESTING its tests: each library by its own CMake package first, then
 # by pkg-config or its files; what is not there is fetched where STANLEY_FETCH allows it. All that is missing
 # then is told at once, by no_library_may_be_missing().
-include(${CMAKE_CURRENT_LIST_DIR}/fetch.cmake)
-find_package(PkgConfig QUIET)
-
 set(STANLEY_MISSING "")
 # NAME as fetched.txt or package managers call it; WHAT is wanted, and where it was looked for.
 macro(missing name what)
-  list(APPEND STANLEY_MISSING "${name}: ${what}")
+  string(REPLACE ";" " " missing_text "${name}: ${what}")  # one element of the list, whatever it quotes
+  list(APPEND STANLEY_MISSING "${missing_text}")
 endmacro()
+
+include(${CMAKE_CURRENT_LIST_DIR}/fetch.cmake)
+find_package(PkgConfig QUIET)
 
 # Makes the target OURS of the first of these targets that exists.
 function(link_as ours)  # OURS TARGET...
@@ -97,7 +98,7 @@ else()
   missing(OpenMP "${CMAKE_CXX_COMPILER} has none")
 endif()
 find_package(MPI QUIET COMPONENTS CXX)
-if(TARGET MPI::MPI_CXX)
+if(MPI_CXX_FOUND)
   include(${CMAKE_CURRENT_LIST_DIR}/hdf5.cmake)
 else()
   missing(MPI "no Open MPI or MPICH was found (CMake looks for mpicxx; MPI_CXX_COMPILER names another)")
@@ -117,6 +118,7 @@ function(no_library_may_be_missing)
   if(NOT STANLEY_MISSING)
     return()
   endif()
+  list(REMOVE_DUPLICATES STANLEY_MISSING)
   list(JOIN STANLEY_MISSING "\n  " list)
   message(FATAL_ERROR "missing:\n  ${list}\nLoad modules or install packages (tools/setup.sh tells their names)"
     ", or let -DSTANLEY_FETCH=ON fetch the small ones; then start over with `cmake --fresh`")
