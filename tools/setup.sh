@@ -221,8 +221,8 @@ check_libraries() { # adds to lacking
     return
   fi
   rm -rf .deps/probe
-  if ! env -u STANLEY_FETCH -u STANLEY_FETCH_FROM cmake -G Ninja -S tools/cmake/probe -B .deps/probe -DBUILD_TESTING=$with_tests -DSTANLEY_CUDA=$with_cuda \
-    >"$log" 2>&1; then
+  if ! env -u STANLEY_FETCH -u STANLEY_FETCH_FROM cmake -G Ninja -S tools/cmake/probe -B .deps/probe \
+    -DBUILD_TESTING=$with_tests -DSTANLEY_CUDA=$with_cuda >"$log" 2>&1; then
     rm -rf .deps/probe
     fail_with_log "CMake cannot look for libraries here"
   fi
