@@ -71,7 +71,8 @@ choose_mpirun() { # RANKS CORES: sets launch and mpirun_is
   launch=("$mpirun" -n "$1")
   case $mpirun_is in
     openmpi)
-      launch+=(--quiet) # or it comments on every exit code but 0
+      # Or Open MPI 4 comments on every exit code but 0. 5 does so anyway, and its mpirun refuses --quiet.
+      export OMPI_MCA_orte_execute_quiet=1
       if [ "$2" -gt 0 ]; then
         launch+=(--map-by "slot:PE=$2" --bind-to core)
       else

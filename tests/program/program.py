@@ -42,7 +42,7 @@ def is_mpich():
 
 
 def mpirun():
-    return [MPIRUN] if is_mpich() else [MPIRUN, "--quiet", "--oversubscribe"]
+    return [MPIRUN] if is_mpich() else [MPIRUN, "--oversubscribe"]
 
 
 def launched(command, ranks):
@@ -58,7 +58,7 @@ def code_of_killed_rank(number):
 def environment(**more):
     """This process's, with what lets mpirun start and keeps ranks to one thread."""
     base = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-            "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1",
+            "OMPI_MCA_orte_execute_quiet": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1",
             "OMP_NUM_THREADS": "1"}
     return {**base, **os.environ, **more}
 
