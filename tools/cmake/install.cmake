@@ -4,8 +4,20 @@
 option(STANLEY_INSTALL_TORCH "Copy LibTorch into the installed tree (OFF: it is used where it lies)" ON)
 option(STANLEY_INSTALL_PYTHON "Copy the Python packages of the tools into the installed tree" ON)
 
-set(CMAKE_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE
-  GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)  # of those that are made
+# Others may read what is installed, whatever the umask is; what lay there before stays as it is.
+install(CODE [[
+  set(root $ENV{DESTDIR}${CMAKE_INSTALL_PREFIX})
+  set(stanley_installed ${root}/bin/stanley)
+  foreach(name lib/stanley tools jobs configs .readme README.md LICENSE)
+    list(APPEND stanley_installed ${root}/${name})
+  endforeach()
+  set(stanley_made)
+  foreach(folder ${root} ${root}/bin ${root}/lib)
+    if(NOT EXISTS ${folder})
+      list(APPEND stanley_made ${folder})
+    endif()
+  endforeach()
+]])
 
 # The libraries of a site (modules, Spack) stay where they are: their folders follow LibTorch's.
 if(STANLEY_INSTALL_TORCH)
@@ -37,12 +49,15 @@ if(STANLEY_INSTALL_PYTHON)
   install(CODE "set(python \"${CMAKE_SOURCE_DIR}/.deps/venv/bin/python\")")
   install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/copy_packages.cmake)
 endif()
-# Others may read what is installed, whatever the umask was; what lay there before stays as it is.
 install(CODE [[
-  set(root $ENV{DESTDIR}${CMAKE_INSTALL_PREFIX})
-  foreach(installed bin/stanley lib/stanley tools jobs configs .readme README.md LICENSE)
-    if(EXISTS ${root}/${installed})
-      execute_process(COMMAND chmod -R a+rX ${root}/${installed} COMMAND_ERROR_IS_FATAL ANY)
+  foreach(path ${stanley_installed})
+    if(EXISTS ${path})
+      execute_process(COMMAND chmod -R a+rX ${path} COMMAND_ERROR_IS_FATAL ANY)
+    endif()
+  endforeach()
+  foreach(path ${stanley_made})
+    if(EXISTS ${path})
+      execute_process(COMMAND chmod a+rx ${path} COMMAND_ERROR_IS_FATAL ANY)
     endif()
   endforeach()
 ]])
