@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A short part with MPICH in Open MPI's place: ranks talk and write together, a training is interrupted and
-# goes on, and what is refused is told by one rank, in one sentence and with its exit code.
+# A short part with MPICH in Open MPI's place: ranks talk and write together. With --program (tests/long/mpich.sh), which
+# compiles all that uses LibTorch once more: a training is interrupted and goes on, and what is refused is told by
+# one rank, in one sentence and with its exit code.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 for program in mpicxx.mpich mpirun.mpich h5pcc.mpich; do
@@ -11,12 +12,18 @@ for program in mpicxx.mpich mpirun.mpich h5pcc.mpich; do
 done
 
 cmake --preset mpich -DBUILD_TESTING=ON >/dev/null
-cmake --build --preset mpich --target mpi_tests stanley
+cmake --build --preset mpich --target mpi_tests
 export OMP_NUM_THREADS=1
 for ranks in 1 2; do # more than there are cores spin for minutes: tests/long/mpich.sh
   mpirun.mpich -n "$ranks" .build/mpich/tests/mpi_tests --gtest_brief=1
 done
 
+if [ "${1:-}" != --program ]; then
+  echo "MPICH: ranks talk and write together"
+  exit
+fi
+
+cmake --build --preset mpich --target stanley
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 train=(.build/mpich/stanley train configs/smoke.yaml --run-directory "$folder/run")

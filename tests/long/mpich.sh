@@ -8,5 +8,6 @@ command -v mpicxx.mpich >/dev/null || {
 }
 cmake --preset mpich -DBUILD_TESTING=ON >/dev/null
 cmake --build --preset mpich
+tests/house/mpich.sh --program
 ctest --test-dir .build/mpich --output-on-failure --label-regex '^(unit|mpi|program)$'
 STANLEY_TEST_MPIRUN=mpirun.mpich STANLEY_PROGRAM=$PWD/.build/mpich/stanley OMP_NUM_THREADS=1 tests/chaos --rounds 20
