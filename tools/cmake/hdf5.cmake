@@ -79,7 +79,6 @@ function(find_hdf5)
     set(problem "no HDF5 with its high-level library was found by h5pcc, by CMake or by pkg-config (HDF5_ROOT names one)")
   endif()
   set(problem "${problem}" PARENT_SCOPE)
-  set(HDF5_VERSION "${HDF5_VERSION}" PARENT_SCOPE)
 endfunction()
 
 find_hdf5()

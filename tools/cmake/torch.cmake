@@ -80,7 +80,6 @@ problem_of_torch("${STANLEY_TORCH_ROOT}" problem)
 if(problem)
   missing(torch "${problem}")
 endif()
-torch_version("${STANLEY_TORCH_ROOT}" STANLEY_TORCH_VERSION)
 
 # LibTorch brings headers of a newer fmt, without its symbols: the link puts those of the library that we link
 # before them.
