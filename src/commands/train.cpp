@@ -3,7 +3,7 @@
 
 #include "commands/command.hpp"
 #include "config/paths.hpp"
-#include "train/dry_run.hpp"
+#include "measure/dry_run.hpp"
 #include "train/training.hpp"
 
 namespace stanley {
