@@ -256,7 +256,7 @@ std::string to_yaml(const Config& config);
 /// Every key's path and its value as the file writes it, in the order of to_yaml().
 std::vector<std::pair<std::string, std::string>> key_values(const Config& config);
 
-/// A Markdown table of all keys: key, default, meaning with unit and range. configs/README.md holds it.
+/// A Markdown table of all keys: key, default, meaning with unit and range. README holds it.
 std::string configuration_reference();
 
 }  // namespace stanley
