@@ -25,7 +25,8 @@ def blocks(language, *names):
 
 def without_output(text):
     """A document without the blocks that show what a program printed or takes: they have no language."""
-    return re.sub(r"^```(\w*)\n.*?^```$", lambda block: block[0] if block[1] else "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```(\w*)\n.*?^```$", lambda block: block[0] if block[1] else "", text,
+                  flags=re.DOTALL | re.MULTILINE)
 
 
 def commands(*names):

@@ -11,7 +11,8 @@ import h5py
 import pytest
 import yaml
 from conftest import write_images
-from documents import DOCUMENTS, blocks, commands, first_words, links, named_files, quoted_commands, rows, without_output
+from documents import (DOCUMENTS, blocks, commands, first_words, links, named_files, quoted_commands, rows,
+                       without_output)
 from PIL import Image
 from program import FINISHED, LIMIT, PROGRAM, ROOT, SMOKE, ends, environment, run
 
@@ -63,8 +64,8 @@ def test_headings_that_messages_quote_are_there():
         r'([\w/.]*README(?:\.md)?),[\s"\\/]*?"([A-Z][^"\\]*)', path.read_text(encoding="utf-8"))]
     assert quoted
     for path, name, heading in quoted:
-        heading = re.sub(r"\s+", " ", heading)
-        assert name in DOCUMENTS and re.search(rf"^#+ {re.escape(heading)}", DOCUMENTS[name], re.MULTILINE), (
+        name, heading = name.removesuffix(".md") + ".md", re.sub(r"\s+", " ", heading)
+        assert name in DOCUMENTS and re.search(rf"^#+ {re.escape(heading)}$", DOCUMENTS[name], re.MULTILINE), (
             f"{path} quotes {name}, {heading}")
 
 
@@ -92,7 +93,7 @@ def test_every_command_is_one_that_a_test_runs():
         if words[0] in OF_ITS_USER:
             continue
         assert words[0] in RUN_BY, f"no test runs {words}"
-        name = words[0].rsplit("/", 1)[-1]
+        name = words[0].rsplit("/", 1)[-1].removesuffix(".py")  # what is imported has none
         assert name in (ROOT / RUN_BY[words[0]]).read_text(encoding="utf-8"), f"{RUN_BY[words[0]]} doesn't run {name}"
 
 
