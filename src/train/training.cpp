@@ -666,7 +666,7 @@ class Training {
 
   /// The rank that ends all ranks from within, before it does so. Any thread.
   void note_abort(const Error& error) {
-    std::cerr << "stanley: " << session_.describe(error) << std::endl;
+    std::cerr << "stanley: " + session_.describe(error) + '\n' << std::flush;
     note_failure(error);
   }
 
