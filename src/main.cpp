@@ -23,7 +23,8 @@ using stanley::ExitCode;
 using stanley::Log;
 using stanley::Session;
 
-void say(const std::string& message) { std::cerr << "stanley: " << message << std::endl; }
+/// In one piece: what ranks say at once stays apart.
+void say(const std::string& message) { std::cerr << "stanley: " + message + '\n' << std::flush; }
 
 std::string upper_case(std::string text) {
   for (char& letter : text) letter = static_cast<char>(std::toupper(letter));

@@ -6,16 +6,17 @@ option(STANLEY_INSTALL_PYTHON "Copy the Python packages of the tools into the in
 
 # Others may read what is installed, whatever the umask is; what lay there before stays as it is.
 install(CODE [[
-  set(root $ENV{DESTDIR}${CMAKE_INSTALL_PREFIX})
+  get_filename_component(root "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}" ABSOLUTE)
   set(stanley_installed ${root}/bin/stanley)
   foreach(name lib/stanley tools jobs configs .readme README.md LICENSE)
     list(APPEND stanley_installed ${root}/${name})
   endforeach()
   set(stanley_made)
-  foreach(folder ${root} ${root}/bin ${root}/lib)
-    if(NOT EXISTS ${folder})
+  foreach(folder ${root}/bin ${root}/lib)
+    while(NOT EXISTS ${folder})
       list(APPEND stanley_made ${folder})
-    endif()
+      cmake_path(GET folder PARENT_PATH folder)
+    endwhile()
   endforeach()
 ]])
 
