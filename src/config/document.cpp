@@ -211,25 +211,16 @@ std::optional<Value> parse_yaml(const std::string& text, const std::string& path
 
 /// {a: {b: value}} for the path a.b; none if a part of the path is empty.
 std::optional<Value> wrap(const std::string& path, Value value, const Place& place) {
-  std::size_t end = path.size();
-  while (true) {
-    const std::size_t dot = end == 0 ? std::string::npos : path.rfind('.', end - 1);
-    const std::size_t begin = dot == std::string::npos ? 0 : dot + 1;
-    if (begin >= end) {
-      return std::nullopt;
-    }
-    value.key = path.substr(begin, end - begin);
+  const std::vector<std::string> names = names_of_path(path);
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    if (name->empty()) return std::nullopt;
+    value.key = *name;
     value.key_place = place;
-    Value mapping;
-    mapping.kind = Value::Kind::mapping;
-    mapping.place = place;
+    Value mapping{.kind = Value::Kind::mapping, .place = place};
     mapping.children.push_back(std::move(value));
     value = std::move(mapping);
-    if (dot == std::string::npos) {
-      return value;
-    }
-    end = dot;
   }
+  return value;
 }
 
 /// The value in YAML's flow style, for messages.
@@ -295,6 +286,18 @@ std::optional<Value> Value::take(const std::string& path) {
   Value taken = std::move(*match);
   children.erase(match);
   return taken;
+}
+
+std::vector<std::string> names_of_path(const std::string& path) {
+  std::vector<std::string> names(1);
+  for (const char c : path) {
+    if (c == '.') {
+      names.emplace_back();
+    } else {
+      names.back() += c;
+    }
+  }
+  return names;
 }
 
 std::string found(const Value& value) { return shortened(flow_text(value)); }

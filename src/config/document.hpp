@@ -17,18 +17,21 @@ inline constexpr std::size_t largest_text = std::size_t{1} << 20;
 struct Value {
   enum class Kind { null, scalar, list, mapping };
 
-  std::string key;  ///< its name in the mapping around it
-  Place key_place;
+  std::string key{};  ///< its name in the mapping around it
+  Place key_place{};
   Kind kind{Kind::null};
-  Place place;
-  std::string text;             ///< of a scalar
-  bool quoted{false};           ///< then a scalar is text, never a number or true/false
-  std::vector<Value> children;  ///< of a list or mapping, in file order
+  Place place{};
+  std::string text{};             ///< of a scalar
+  bool quoted{false};             ///< then a scalar is text, never a number or true/false
+  std::vector<Value> children{};  ///< of a list or mapping, in file order
 
   const Value* child(const std::string& name) const;       ///< none: nullptr
   std::optional<Value> take(const std::string& path);      ///< the same, taken out
   const Value* descendant(const std::string& path) const;  ///< by a dotted path
 };
+
+/// The names that the dots of a path join: {"a", "b"} of "a.b".
+std::vector<std::string> names_of_path(const std::string& path);
 
 /// The value in YAML's flow style on one line, cut to a length that fits a message.
 std::string found(const Value& value);

@@ -75,6 +75,15 @@ std::string unrepeatable_operation(const std::string& words) {
 
 }  // namespace
 
+std::string packed(const Error& error) {
+  return std::to_string(static_cast<int>(error.code)) + " " + error.what();
+}
+
+Error unpacked(const std::string& text) {
+  const std::size_t space = text.find(' ');
+  return {static_cast<ExitCode>(std::stoi(text.substr(0, space))), text.substr(space + 1)};
+}
+
 Error as_error(const std::exception& exception) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
   // LibTorch puts a stack below its first line.

@@ -268,8 +268,10 @@ namespace {
 struct Words {
   const Key& key;
 
-  std::string operator()(const std::int64_t*) const { return "an integer" + key.limits.text(); }
-  std::string operator()(const std::uint32_t*) const { return "an integer" + key.limits.text(); }
+  template <typename Integer>
+  requires std::is_integral_v<Integer> std::string operator()(const Integer*) const {
+    return "an integer" + key.limits.text();
+  }
   std::string operator()(const double*) const { return "a number" + key.limits.text(); }
   std::string operator()(const bool*) const { return "true or false"; }
   std::string operator()(const std::string*) const {
@@ -302,9 +304,6 @@ struct Words {
   std::string operator()(const Choice& choice) const {
     return choice.names.size() == 1 ? std::string(choice.names.front())
                                     : fmt::format("one of {}", fmt::join(choice.names, ", "));
-  }
-  std::string operator()(const std::optional<int>*) const {
-    return "an integer" + key.limits.text() + ", or null";
   }
   template <typename T>
   std::string operator()(const std::optional<T>*) const {

@@ -27,8 +27,9 @@ class ValueReader {
  public:
   ValueReader(const Key& key, const Value& value) : key_(key), value_(value) {}
 
-  bool operator()(std::int64_t* member) const { return integer(value_, *member); }
-  bool operator()(std::uint32_t* member) const { return integer(value_, *member); }
+  template <typename Integer>
+  requires std::is_integral_v<Integer>
+  bool operator()(Integer* member) const { return integer(value_, *member); }
   bool operator()(double* member) const { return number(value_, key_.limits, *member); }
   bool operator()(bool* member) const {
     const std::optional<bool> flag = plain() ? as_bool(value_.text) : std::nullopt;
@@ -88,7 +89,7 @@ class ValueReader {
     return true;
   }
   bool operator()(const Choice& choice) const {
-    const auto match = std::find(choice.names.begin(), choice.names.end(), value_.text);
+    const auto match = std::ranges::find(choice.names, value_.text);
     if (value_.kind != Value::Kind::scalar || match == choice.names.end()) {
       return false;
     }
@@ -110,8 +111,6 @@ class ValueReader {
   }
 
  private:
-  bool operator()(int* member) const { return integer(value_, *member); }
-
   bool plain() const { return value_.kind == Value::Kind::scalar && !value_.quoted; }
 
   template <typename T>
@@ -221,8 +220,7 @@ class DocumentReader {
 
   /// Nothing if no key has this path.
   const Key* key_of(const Value& entry, const std::string& full) const {
-    const auto key = std::find_if(keys_.begin(), keys_.end(),
-                                  [&full](const Key& known) { return known.path == full; });
+    const auto key = std::ranges::find(keys_, full, &Key::path);
     const bool nested = entry.key.find('.') == std::string::npos;
     return key != keys_.end() && nested ? &*key : nullptr;
   }
@@ -236,7 +234,7 @@ class DocumentReader {
     const std::vector<std::string> names = keys_inside(key);
     if (names.empty()) return;
     std::erase_if(value.children, [&](const Value& entry) {
-      if (std::find(names.begin(), names.end(), entry.key) != names.end()) return false;
+      if (std::ranges::find(names, entry.key) != names.end()) return false;
       removed.push_back(key.path + "." + entry.key);
       return true;
     });
@@ -265,7 +263,7 @@ class DocumentReader {
     bool unknown = false;
     for (const Value& entry : value.children) {
       if (value.kind == Value::Kind::mapping &&
-          std::find(names.begin(), names.end(), entry.key) == names.end()) {
+          std::ranges::find(names, entry.key) == names.end()) {
         report_unknown(entry, key.path + "." + entry.key);
         unknown = true;
       }

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "config/document.hpp"
 #include "config/keys.hpp"
 
 namespace stanley {
@@ -127,18 +127,12 @@ std::string configuration_schema() {
   Config defaults;
   for (const Key& key : describe(defaults)) {
     Json* place = &root;
-    std::size_t begin = 0;
-    for (std::size_t dot = key.path.find('.'); dot != std::string::npos;
-         dot = key.path.find('.', begin)) {
-      Json& properties = (*place)["properties"];
-      const std::string name = key.path.substr(begin, dot - begin);
-      if (!properties.contains(name)) properties[name] = section;
-      place = &properties[name];
-      begin = dot + 1;
+    for (const std::string& name : names_of_path(key.path)) {
+      if (place->is_null()) *place = section;
+      place = &(*place)["properties"][name];
     }
-    Json schema{{"description", fmt::format("{}. Takes {}.", key.meaning, expected(key))}};
-    schema.update(std::visit(Shape{key}, key.member));
-    (*place)["properties"][key.path.substr(begin)] = schema;
+    *place = {{"description", fmt::format("{}. Takes {}.", key.meaning, expected(key))}};
+    place->update(std::visit(Shape{key}, key.member));
   }
   return root.dump(2);
 }

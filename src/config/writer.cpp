@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "config/document.hpp"
 #include "config/error.hpp"
 #include "config/keys.hpp"
 #include "config/nearest.hpp"
@@ -90,17 +91,6 @@ struct ValueWriter {
 
 std::string written(const Key& key) { return std::visit(ValueWriter{}, key.member); }
 
-std::vector<std::string> split(const std::string& path) {
-  std::vector<std::string> names;
-  std::size_t begin = 0;
-  for (std::size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', begin)) {
-    names.push_back(path.substr(begin, dot - begin));
-    begin = dot + 1;
-  }
-  names.push_back(path.substr(begin));
-  return names;
-}
-
 std::string markdown(const std::string& text) {
   std::string result;
   for (const char c : text) {
@@ -116,7 +106,7 @@ std::string to_yaml(const Config& config) {
   std::string text;
   std::vector<std::string> open;  // the sections around the last line
   for (const Key& key : describe(copy)) {
-    const std::vector<std::string> names = split(key.path);
+    const std::vector<std::string> names = names_of_path(key.path);
     const std::size_t depth = names.size() - 1;
     std::size_t common = 0;
     while (common < depth && common < open.size() && open[common] == names[common]) {

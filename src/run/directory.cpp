@@ -36,18 +36,17 @@ void write_new(const std::string& path, const std::string& text) {
   if (descriptor >= 0) ::close(descriptor);
   if (error == 0) return;
   if (descriptor >= 0) ::unlink(path.c_str());
-  throw Error(ExitCode::input_output,
-              fmt::format("{} can't be written ({})", path, system_reason(error)));
+  throw FileError(fmt::format("{} can't be written ({})", path, system_reason(error)));
 }
 
 void make_directory(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error || ::access(path.c_str(), W_OK) != 0) {
-    throw Error(ExitCode::input_output,
-                fmt::format("the run directory {} can't be made or written ({}); choose another "
-                            "with --run-directory",
-                            path, error ? error.message() : std::strerror(errno)));
+    throw FileError(
+        fmt::format("the run directory {} can't be made or written ({}); choose another "
+                    "with --run-directory",
+                    path, error ? error.message() : std::strerror(errno)));
   }
 }
 
@@ -102,34 +101,32 @@ std::vector<Holder> holders_of(const std::string& directory) {
 
 [[noreturn]] void refuse(const std::string& directory, const Owner& owner, double now) {
   if (owner.error != 0) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be read ({}), so that the run directory may be in use; "
-                            "choose another with --run-directory, or add --take-over if no run "
-                            "uses it",
-                            owner_file(directory), std::strerror(owner.error)));
+    throw FileError(
+        fmt::format("{} can't be read ({}), so that the run directory may be in use; "
+                    "choose another with --run-directory, or add --take-over if no run "
+                    "uses it",
+                    owner_file(directory), std::strerror(owner.error)));
   }
-  throw Error(
-      ExitCode::input_output,
-      fmt::format("the run directory {} is in use by process {} on {}{}, whose last heartbeat was "
-                  "{:.0f} s ago; wait for it, choose another with --run-directory, or add "
-                  "--take-over if that run is surely dead",
-                  directory, owner.process, owner.host,
-                  owner.job.empty() ? "" : ", job " + owner.job,
-                  std::max(0.0, now - owner.heartbeat)));
+  throw FileError(fmt::format(
+      "the run directory {} is in use by process {} on {}{}, whose last heartbeat was "
+      "{:.0f} s ago; wait for it, choose another with --run-directory, or add "
+      "--take-over if that run is surely dead",
+      directory, owner.process, owner.host, owner.job.empty() ? "" : ", job " + owner.job,
+      std::max(0.0, now - owner.heartbeat)));
 }
 
 [[noreturn]] void cannot_be_made(const std::string& file, const std::string& candidate, int error) {
-  throw Error(ExitCode::input_output,
-              fmt::format("{} can't be made of {} ({}); choose another directory with "
-                          "--run-directory",
-                          file, candidate, std::strerror(error)));
+  throw FileError(
+      fmt::format("{} can't be made of {} ({}); choose another directory with "
+                  "--run-directory",
+                  file, candidate, std::strerror(error)));
 }
 
 [[noreturn]] void taken_by_another(const std::string& directory) {
-  throw Error(ExitCode::input_output,
-              fmt::format("another run has taken the run directory {}, or its owner.json was "
-                          "removed or changed by hand; this one stops and leaves it alone",
-                          directory));
+  throw FileError(
+      fmt::format("another run has taken the run directory {}, or its owner.json was "
+                  "removed or changed by hand; this one stops and leaves it alone",
+                  directory));
 }
 
 /// One attempt to be the next holder after `holders`; false if somebody else was faster.
@@ -264,8 +261,8 @@ void RunDirectory::check_ownership() const {
   const auto owner = token_.empty() ? std::nullopt : read_patiently(owner_file(path_));
   if (!owner) taken_by_another(path_);
   if (owner->error != 0) {
-    throw Error(ExitCode::input_output, fmt::format("{} can't be read ({})", owner_file(path_),
-                                                    std::strerror(owner->error)));
+    throw FileError(
+        fmt::format("{} can't be read ({})", owner_file(path_), std::strerror(owner->error)));
   }
   if (owner->token != token_) taken_by_another(path_);
 }
@@ -278,8 +275,7 @@ void replace_file(const std::string& path, const std::string& text) {
   std::error_code error;
   fs::rename(unfinished, path, error);
   if (error) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be replaced ({})", path, error.message()));
+    throw FileError(fmt::format("{} can't be replaced ({})", path, error.message()));
   }
   const fs::path folder = fs::path(path).parent_path();
   synchronise_folder(folder.empty() ? "." : folder.string());

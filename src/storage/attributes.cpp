@@ -52,7 +52,7 @@ std::size_t element_count(const Handle& attribute) {
 }
 
 [[noreturn]] void wrong_kind(hid_t object, const std::string& name, const char* expected) {
-  throw Error(ExitCode::input_output, described(object, name) + " is not " + expected);
+  throw FileError(described(object, name) + " is not " + expected);
 }
 
 template <typename Value>

@@ -201,8 +201,7 @@ void read_replicated(const CheckpointHeader& header, const std::vector<ArrayView
                     {.progressed = options.progressed});
     const StoredArray& stored = *header.find(view.name);
     if (stored.shards == 0 && digests_in_memory(view) != stored.digests) {
-      throw Error(ExitCode::input_output,
-                  header.path + ": array '" + view.name + "' doesn't agree with its digest");
+      throw FileError(header.path + ": array '" + view.name + "' doesn't agree with its digest");
     }
   }
 }
@@ -259,7 +258,7 @@ void read_sharded(Communicator& communicator, const CheckpointHeader& header,
     file.close();
   });
   agree(communicator, [&] {
-    if (wrong) throw Error(ExitCode::input_output, header.path + ": " + *wrong);
+    if (wrong) throw FileError(header.path + ": " + *wrong);
   });
 }
 
@@ -303,7 +302,7 @@ void read_checkpoint(Communicator& communicator, const CheckpointHeader& header,
   });
   if (!other_shards) return;
   const std::string wrong = verify_arrays(communicator, header, options);
-  if (!wrong.empty()) throw Error(ExitCode::input_output, header.path + ": " + wrong);
+  if (!wrong.empty()) throw FileError(header.path + ": " + wrong);
 }
 
 }  // namespace stanley

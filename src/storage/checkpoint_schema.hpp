@@ -13,9 +13,9 @@
 namespace stanley {
 
 /// A file of a schema that this program doesn't know: no older file may be taken in its place.
-class UnknownSchema : public Error {
+class UnknownSchema : public FileError {
  public:
-  explicit UnknownSchema(const std::string& message) : Error(ExitCode::input_output, message) {}
+  using FileError::FileError;
 };
 
 /// Throws UnknownSchema unless the version "major.minor" has a major number that we read.

@@ -24,7 +24,7 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& reason) {
   // Names of splits and versions are the file's own words.
-  throw Error(ExitCode::input_output, printable(reason));
+  throw FileError(printable(reason));
 }
 
 /// What verify() reads at a time.

@@ -30,7 +30,7 @@ class Descriptor {
       : number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
     if (number_ >= 0) return;
     const int error = errno;
-    throw Error(ExitCode::input_output, "cannot open " + path + ": " + system_reason(error));
+    throw FileError("cannot open " + path + ": " + system_reason(error));
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;

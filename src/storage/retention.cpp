@@ -17,8 +17,7 @@ void remove_file(const fs::path& path) {
   std::error_code failure;
   fs::remove(path, failure);
   if (failure) {
-    throw Error(ExitCode::input_output,
-                "cannot remove " + path.string() + ": " + failure.message());
+    throw FileError("cannot remove " + path.string() + ": " + failure.message());
   }
 }
 
