@@ -15,9 +15,8 @@ CLI::Option* add_config_arguments(CLI::App& command, ConfigArguments& arguments)
 
 Config load_config_on_all(const ConfigArguments& arguments, Communicator& communicator) {
   std::string text;
-  agree(communicator, [&] {
-    if (communicator.rank() == 0) text = to_yaml(load_config(arguments.path, arguments.overrides));
-  });
+  on_first_rank(communicator,
+                [&] { text = to_yaml(load_config(arguments.path, arguments.overrides)); });
   return parse_config(communicator.broadcast(text, 0), arguments.path, {});
 }
 

@@ -54,8 +54,7 @@ ExitCode inspect(const Options& options, Session& session) {
       all.emplace_back(inspect_file(session.world(), path));
     }
   }
-  agree(session.world(), [&] {
-    if (session.rank() != 0) return;
+  on_first_rank(session.world(), [&] {
     std::cout << (options.json ? as_json(all) : as_text(all, options.configuration)) << std::endl;
     const auto bad = untrusted(all);
     if (!bad.empty()) refuse(bad, count_files(all));

@@ -42,17 +42,12 @@ Json mapping(const Json& properties) {
   return schema;
 }
 
-const char* pattern(TextForm form) {
-  switch (form) {
-    case TextForm::any:
-      break;
-    case TextForm::name:
-      return "^(?=.*[^.])[A-Za-z0-9._-]{1,200}$";
-    case TextForm::time_limit:
-      return "^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d|(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?)$";
-  }
-  return "";
-}
+/// What a text must match, by its form.
+const std::map<TextForm, const char*> patterns{
+    {TextForm::any, ""},
+    {TextForm::name, "^(?=.*[^.])[A-Za-z0-9._-]{1,200}$"},
+    {TextForm::time_limit,
+     "^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d|(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?)$"}};
 
 /// The schema of a key's value, with the default.
 struct Shape {
@@ -68,7 +63,7 @@ struct Shape {
   }
   Json operator()(const std::string* value) const {
     Json schema{{"type", "string"}, {"default", *value}};
-    if (key.form != TextForm::any) schema["pattern"] = pattern(key.form);
+    if (key.form != TextForm::any) schema["pattern"] = patterns.at(key.form);
     return schema;
   }
   Json operator()(const std::array<double, 2>* value) const {

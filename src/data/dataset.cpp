@@ -66,8 +66,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
   std::vector<std::int64_t> extents;
   std::vector<double> value_range(2);
   std::string names, digest;
-  agree(communicator, [&] {
-    if (communicator.rank() != 0) return;
+  on_first_rank(communicator, [&] {
     const DataFile file = DataFile::open_checked(config.path);
     extents = file.shape(config.split);
     value_range = {file.lowest(), file.highest()};

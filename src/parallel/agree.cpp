@@ -34,4 +34,10 @@ void agree(Communicator& communicator, const std::function<void()>& step) {
   throw error;
 }
 
+void on_first_rank(Communicator& communicator, const std::function<void()>& step) {
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) step();
+  });
+}
+
 }  // namespace stanley

@@ -11,13 +11,13 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <thread>
 #include <vector>
 
 #include "config/error.hpp"
+#include "config/read_file.hpp"
+#include "parallel/launcher.hpp"
 #include "run/owner.hpp"
 #include "run/unfinished.hpp"
 #include "storage/descriptor.hpp"
@@ -140,8 +140,8 @@ bool succeed(const std::string& directory, const std::vector<Holder>& holders,
   }
   if (holders.empty()) return true;
   const std::vector<Holder> line = holders_of(directory);
-  const auto here = std::find_if(line.begin(), line.end(),
-                                 [&](const Holder& holder) { return holder.owner.token == token; });
+  const auto here = std::ranges::find(
+      line, token, [](const Holder& holder) -> const std::string& { return holder.owner.token; });
   if (here == line.end() || here + 1 != line.end()) {
     ::unlink(place.c_str());
     if (here != line.end()) taken_by_another(directory);
@@ -175,24 +175,19 @@ void remove_dead_claims(const std::string& directory, const Claim& claim, double
 /// written.
 double time_of_server(const std::string& directory) {
   const std::string file = claim_file(directory, "now-" + process_token());
-  const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (descriptor < 0) return static_cast<double>(std::time(nullptr));
-  ::close(descriptor);
+  const Descriptor made(file, O_WRONLY | O_CREAT | O_EXCL, std::nothrow);
+  if (made.number() < 0) return static_cast<double>(std::time(nullptr));
   const Passing removed_at_the_end(file);
   return read_owner(file).value_or(Owner{}).heartbeat;
-}
-
-std::string variable(const char* name) {
-  const char* const value = std::getenv(name);
-  return value != nullptr ? value : "";
 }
 
 }  // namespace
 
 Claim claim_of_job() {
-  const std::string restarts = variable("SLURM_RESTART_COUNT");
-  return {.job = variable("SLURM_JOB_ID"),
-          .cluster = variable("SLURM_CLUSTER_NAME"),
+  const Environment environment = process_environment();
+  const std::string restarts = value_of(environment, "SLURM_RESTART_COUNT");
+  return {.job = value_of(environment, "SLURM_JOB_ID"),
+          .cluster = value_of(environment, "SLURM_CLUSTER_NAME"),
           .restart_count = std::strtoll(restarts.c_str(), nullptr, 10)};
 }
 
@@ -281,11 +276,6 @@ void replace_file(const std::string& path, const std::string& text) {
   synchronise_folder(folder.empty() ? "." : folder.string());
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
 
 }  // namespace stanley

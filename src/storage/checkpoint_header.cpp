@@ -177,8 +177,7 @@ double real_of(const Progress& progress, const std::string& name) {
 }
 
 const StoredArray* CheckpointHeader::find(const std::string& name) const {
-  const auto found = std::find_if(arrays.begin(), arrays.end(),
-                                  [&](const StoredArray& array) { return array.name == name; });
+  const auto found = std::ranges::find(arrays, name, &StoredArray::name);
   return found == arrays.end() ? nullptr : &*found;
 }
 

@@ -44,6 +44,9 @@ std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5:
                                          const CheckpointHeader& header, Kind kind, int rank,
                                          int size, const Progressed& progressed);
 
+/// What is wrong with an array, and where: in these shards, or in all of a replicated one.
+std::string damage_text(const std::string& array, const std::vector<std::int64_t>& shards = {});
+
 /// Collective: every array of the file against its digests, the shards dealt over the ranks. The
 /// first thing that was found wrong, the same on all ranks; empty if nothing was.
 std::string verify_arrays(Communicator& communicator, const CheckpointHeader& header,

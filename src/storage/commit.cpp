@@ -131,13 +131,6 @@ void publish(const FileRequest& request, const FileOptions& options, const std::
   move_link(request.link, request.path, options.job);
 }
 
-/// Collective. A step of rank 0 alone; if it fails, all ranks throw.
-void on_first_rank(Communicator& communicator, const std::function<void()>& step) {
-  agree(communicator, [&] {
-    if (communicator.rank() == 0) step();
-  });
-}
-
 /// in_collective() that leaves no unfinished file behind where it ends all ranks.
 void in_collective_on(const std::string& part, Communicator& communicator,
                       const FileOptions& options, const std::function<void()>& step) {

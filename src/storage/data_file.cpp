@@ -1,6 +1,6 @@
 #include "storage/data_file.hpp"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -32,12 +32,6 @@ constexpr std::size_t read_at_once = std::size_t{4} << 20;
 
 std::string images_name(const std::string& split) { return split + "/images"; }
 std::string labels_name(const std::string& split) { return split + "/labels"; }
-
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
 
 /// Calls `step` with all values of an array, a few MiB at a time, and the place of the first. Read
 /// as `type`, block by block in the array's order, so that their digest is that of the whole.
@@ -202,7 +196,7 @@ DataFile& DataFile::operator=(DataFile&&) noexcept = default;
 
 void DataFile::check_split(const std::string& split) const {
   if (std::find(splits_.begin(), splits_.end(), split) != splits_.end()) return;
-  refuse(path_ + " has no split '" + split + "'; it has: " + join(splits_));
+  refuse(fmt::format("{} has no split '{}'; it has: {}", path_, split, fmt::join(splits_, ", ")));
 }
 
 std::vector<std::int64_t> DataFile::shape(const std::string& split) const {

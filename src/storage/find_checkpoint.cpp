@@ -79,9 +79,7 @@ Outcome examine(Communicator& communicator, const std::string& path, const FileO
 
 std::vector<std::int64_t> share_list(Communicator& communicator, const std::string& directory) {
   Json found;
-  agree(communicator, [&] {
-    if (communicator.rank() == 0) found = list_checkpoints(directory);
-  });
+  on_first_rank(communicator, [&] { found = list_checkpoints(directory); });
   return Json::parse(communicator.broadcast(found.dump(), 0)).get<std::vector<std::int64_t>>();
 }
 
