@@ -12,6 +12,7 @@
 #include "commands/benchmark_model.hpp"
 #include "commands/command.hpp"
 #include "data/dataset.hpp"
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
@@ -59,7 +60,7 @@ nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
           {"chain_steps_per_second", r.chain_steps_per_second},
           {"chain_steps_per_second_per_rank", r.chain_steps_per_second_per_rank},
           {"milliseconds_per_step", r.milliseconds_per_step},
-          {"gflops", r.gflops ? nlohmann::ordered_json(*r.gflops) : nullptr},
+          {"gflops", r.gflops},
           {"iteration_seconds", r.iteration_seconds},
           {"split",
            {{"update_of_step", r.update_share},
@@ -69,26 +70,24 @@ nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
           {"reduction_bytes", r.reduction_bytes},
           {"reduction_seconds", r.reduction_seconds},
           {"by_operation", operations_json(r)},
-          {"gpu_memory_bytes", r.peak_memory ? nlohmann::ordered_json(*r.peak_memory) : nullptr}};
+          {"gpu_memory_bytes", r.peak_memory}};
 }
 
 nlohmann::ordered_json as_json(const TrainingMeasure& t) {
-  nlohmann::ordered_json json{{"warmup", t.warmup},
-                              {"iterations", t.iterations},
-                              {"iteration_seconds", t.seconds},
-                              {"chains", t.chains},
-                              {"gradient", t.gradient},
-                              {"reduction", t.reduction},
-                              {"waiting", t.waiting},
-                              {"files", t.files},
-                              {"jitter", t.jitter},
-                              {"chain_steps_per_second", t.chain_steps_per_second},
-                              {"memory_bytes", t.memory},
-                              {"joules", nullptr},
-                              {"checkpoint_bytes", t.checkpoint_bytes},
-                              {"checkpoint_seconds", t.checkpoint_seconds}};
-  if (t.joules) json["joules"] = *t.joules;
-  return json;
+  return {{"warmup", t.warmup},
+          {"iterations", t.iterations},
+          {"iteration_seconds", t.seconds},
+          {"chains", t.chains},
+          {"gradient", t.gradient},
+          {"reduction", t.reduction},
+          {"waiting", t.waiting},
+          {"files", t.files},
+          {"jitter", t.jitter},
+          {"chain_steps_per_second", t.chain_steps_per_second},
+          {"memory_bytes", t.memory},
+          {"joules", t.joules},
+          {"checkpoint_bytes", t.checkpoint_bytes},
+          {"checkpoint_seconds", t.checkpoint_seconds}};
 }
 
 std::string as_json(const Findings& found, const Options& options) {

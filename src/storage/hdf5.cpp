@@ -185,7 +185,7 @@ ElementType Dataset::type() const {
                            ElementType::int64, ElementType::uint8, ElementType::uint64}) {
     if (H5Tequal(type.id(), file_type(known)) > 0) return known;
   }
-  throw FileError("array '" + name_ + "' of " + file_ + " is of type " + type_text(type.id()) +
+  throw FileError("array '" + name_ + "' of " + file_ + " is of type " + type_text() +
                   ", which this program doesn't read");
 }
 
@@ -222,7 +222,9 @@ void Dataset::read_all_as(hid_t type, void* data) const {
         [&] { return "read array '" + name_ + "' of " + file_; });
 }
 
-std::string type_text(hid_t type) {
+std::string Dataset::type_text() const {
+  const Handle stored(H5Dget_type(id()), H5Tclose);
+  const hid_t type = stored.id();
   const std::size_t bytes = H5Tget_size(type);
   const std::string bits = std::to_string(8 * bytes);
   const std::string order =

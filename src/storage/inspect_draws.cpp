@@ -32,7 +32,7 @@ void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::s
   noting_problems(report, [&] {
     const hdf5::Dataset dataset(file, name);
     array.shape = dataset.shape();
-    array.type = hdf5::type_text(hdf5::Handle(H5Dget_type(dataset.id()), H5Tclose).id());
+    array.type = dataset.type_text();
     const H5T_class_t kind = dataset.type_class();
     if (kind != H5T_INTEGER && kind != H5T_FLOAT) {
       report.notes.push_back("array '" + name + "' is no array of numbers and was not read");
