@@ -1,4 +1,4 @@
-#include "train/benchmark.hpp"
+#include "measure/benchmark.hpp"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "commands/command.hpp"
-#include "train/dry_run.hpp"
+#include "measure/dry_run.hpp"
 #include "train/training.hpp"
 
 namespace stanley {

@@ -176,6 +176,11 @@ double real_of(const Progress& progress, const std::string& name) {
   return value_of<double>(progress, name, "a real number");
 }
 
+std::optional<std::string> CheckpointHeader::text(const std::string& name) const {
+  const auto found = texts.find(name);
+  return found == texts.end() ? std::nullopt : std::optional(found->second);
+}
+
 const StoredArray* CheckpointHeader::find(const std::string& name) const {
   const auto found = std::ranges::find(arrays, name, &StoredArray::name);
   return found == arrays.end() ? nullptr : &*found;

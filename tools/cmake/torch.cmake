@@ -105,7 +105,7 @@ if(STANLEY_CUDA)
   # --no-as-needed: libtorch_cuda registers its kernels when it is loaded; nothing names it.
   target_link_libraries(torch_cpu INTERFACE
     -Wl,--no-as-needed ${STANLEY_TORCH_ROOT}/lib/libtorch_cuda.so
-    ${STANLEY_TORCH_ROOT}/lib/libc10_cuda.so -Wl,--as-needed CUDA::cudart)
+    ${STANLEY_TORCH_ROOT}/lib/libc10_cuda.so -Wl,--as-needed $<LINK_ONLY:CUDA::cudart>)
   target_link_options(torch_cpu INTERFACE
     -Wl,-rpath-link,${CUDAToolkit_LIBRARY_DIR} -Wl,-rpath,${CUDAToolkit_LIBRARY_DIR})
 endif()

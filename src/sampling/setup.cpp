@@ -1,4 +1,4 @@
-#include "train/setup.hpp"
+#include "sampling/setup.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>

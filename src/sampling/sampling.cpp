@@ -1,4 +1,4 @@
-#include "train/sampling.hpp"
+#include "sampling/sampling.hpp"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "chains/start_states.hpp"
 #include "config/document.hpp"
 #include "config/error.hpp"
 #include "data/dataset.hpp"
@@ -21,11 +22,11 @@
 #include "run/stop.hpp"
 #include "run/unfinished.hpp"
 #include "sampler/pieces.hpp"
+#include "sampling/draw_attributes.hpp"
+#include "sampling/setup.hpp"
+#include "sampling/stored_config.hpp"
 #include "storage/checkpoint.hpp"
-#include "train/draws.hpp"
-#include "train/resume.hpp"
-#include "train/setup.hpp"
-#include "train/start_states.hpp"
+#include "storage/draws.hpp"
 
 namespace stanley {
 namespace {

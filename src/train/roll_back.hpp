@@ -2,7 +2,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <set>
+#include <string>
+
+#include "parallel/communicator.hpp"
+#include "storage/checkpoint.hpp"
+#include "train/guard.hpp"
 
 namespace stanley {
 
@@ -31,5 +37,15 @@ struct RollbackTargets {
     return targets;
   }
 };
+
+/// Collective. The newest checkpoint that a run which diverged at `now` may go back to and that
+/// verifies. Errors: diverged, with each one's reason, where there is none.
+CheckpointHeader find_target(Communicator& world, const std::string& directory,
+                             const RollbackTargets& targets, std::int64_t now,
+                             const FileOptions& options);
+
+/// Collective. What the first rank that saw a divergence saw. The ranks' records are the same, but
+/// norms may differ in the last bit where processors do.
+Divergence first_seen(Communicator& world, const std::optional<Divergence>& mine);
 
 }  // namespace stanley

@@ -34,11 +34,4 @@ class BankDraws {
   DrawSet set_;
 };
 
-/// What every draw file says about where it comes from.
-std::map<std::string, std::variant<std::string, std::int64_t, double>> draw_attributes(
-    const Config& config);
-
-/// −E/T, the log density up to a constant; −E where T = 0.
-std::vector<double> log_density(const std::vector<double>& energies, const Config& config);
-
 }  // namespace stanley

@@ -1,4 +1,4 @@
-#include "train/start_states.hpp"
+#include "chains/start_states.hpp"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -6,9 +6,9 @@
 #include <optional>
 #include <utility>
 
+#include "chains/class_gaussians.hpp"
 #include "config/error.hpp"
 #include "sampler/device_update.hpp"
-#include "train/class_gaussians.hpp"
 
 namespace stanley {
 namespace {

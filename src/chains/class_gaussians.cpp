@@ -1,4 +1,4 @@
-#include "train/class_gaussians.hpp"
+#include "chains/class_gaussians.hpp"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>

@@ -1,4 +1,4 @@
-#include "train/benchmark.hpp"
+#include "measure/benchmark.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -15,9 +15,9 @@
 #include "parallel/shards.hpp"
 #include "parallel/topology.hpp"
 #include "sampler/device_update.hpp"
+#include "sampling/setup.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
-#include "train/setup.hpp"
 
 namespace stanley {
 namespace {

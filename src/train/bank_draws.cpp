@@ -1,12 +1,11 @@
-#include "train/draws.hpp"
+#include "train/bank_draws.hpp"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "run/record.hpp"
-#include "run/version.hpp"
+#include "sampling/draw_attributes.hpp"
 
 namespace stanley {
 namespace {
@@ -34,24 +33,6 @@ std::int64_t chains_here(const Bank& bank, const Config& config) {
 }
 
 }  // namespace
-
-std::map<std::string, std::variant<std::string, std::int64_t, double>> draw_attributes(
-    const Config& config) {
-  return {{"created_at", utc_now()},
-          {"inference_library", std::string("stanley")},
-          {"inference_library_version", std::string(build_version)},
-          {"commit", std::string(build_commit)},
-          {"seed", static_cast<std::int64_t>(config.run.seed)},
-          {"temperature", config.sampler.temperature_value()},
-          {"configuration", to_yaml(config)}};
-}
-
-std::vector<double> log_density(const std::vector<double>& energies, const Config& config) {
-  const double temperature = config.sampler.temperature_value();
-  std::vector<double> result = energies;
-  for (double& value : result) value = -value / (temperature > 0 ? temperature : 1.0);
-  return result;
-}
 
 BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& config) {
   Bank& bank = trainer.bank();

@@ -1,4 +1,4 @@
-#include "train/dry_run.hpp"
+#include "measure/dry_run.hpp"
 
 #include <fmt/format.h>
 
@@ -9,9 +9,9 @@
 #include "parallel/topology.hpp"
 #include "run/usage.hpp"
 #include "sampler/device_update.hpp"
+#include "sampling/setup.hpp"
 #include "storage/checkpoint.hpp"
-#include "train/draws.hpp"
-#include "train/setup.hpp"
+#include "train/bank_draws.hpp"
 #include "train/trainer.hpp"
 
 namespace stanley {

@@ -6,8 +6,8 @@
 
 #include "config/config.hpp"
 #include "energy/network.hpp"
+#include "measure/scaling_model.hpp"
 #include "parallel/session.hpp"
-#include "train/scaling_model.hpp"
 
 namespace stanley {
 

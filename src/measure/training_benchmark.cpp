@@ -1,4 +1,4 @@
-#include "train/training_benchmark.hpp"
+#include "measure/training_benchmark.hpp"
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 #include "parallel/agree.hpp"
 #include "run/stopwatch.hpp"
 #include "run/usage.hpp"
+#include "sampling/setup.hpp"
 #include "storage/checkpoint.hpp"
-#include "train/setup.hpp"
 #include "train/trainer.hpp"
 
 namespace stanley {
