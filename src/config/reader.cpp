@@ -197,21 +197,8 @@ class DocumentReader {
     }
   }
 
-  void remove_unknown(Value& section, const std::string& path, std::vector<std::string>& removed) {
-    std::erase_if(section.children, [&](Value& entry) {
-      const std::string full = full_path(path, entry);
-      if (const Key* key = key_of(entry, full)) {
-        remove_unknown_inside(*key, entry, removed);
-        return false;
-      }
-      if (is_section(entry, full)) {
-        remove_unknown(entry, full, removed);
-        return false;
-      }
-      removed.push_back(full);
-      return true;
-    });
-  }
+  /// Paths of the entries that no key is named by.
+  const std::vector<std::string>& unknown() const { return unknown_; }
 
  private:
   static std::string full_path(const std::string& path, const Value& entry) {
@@ -227,17 +214,6 @@ class DocumentReader {
 
   bool is_section(const Value& entry, const std::string& full) const {
     return sections_.contains(full) && entry.key.find('.') == std::string::npos;
-  }
-
-  static void remove_unknown_inside(const Key& key, Value& value,
-                                    std::vector<std::string>& removed) {
-    const std::vector<std::string> names = keys_inside(key);
-    if (names.empty()) return;
-    std::erase_if(value.children, [&](const Value& entry) {
-      if (std::ranges::find(names, entry.key) != names.end()) return false;
-      removed.push_back(key.path + "." + entry.key);
-      return true;
-    });
   }
 
   static std::string described(const Key& key, const Value& value) {
@@ -272,6 +248,7 @@ class DocumentReader {
   }
 
   void report_unknown(const Value& entry, const std::string& path) {
+    unknown_.push_back(path);
     const std::string nearest = nearest_path(path, known_);
     std::string why = "unknown key; the nearest known key is " + nearest;
     if (nearest == path) why = "unknown key: a dot joins no names in a file, nest them instead";
@@ -284,7 +261,7 @@ class DocumentReader {
   const std::vector<Key>& keys_;
   Problems& problems_;
   std::set<std::string> sections_;
-  std::vector<std::string> known_;
+  std::vector<std::string> known_, unknown_;
 };
 
 }  // namespace
@@ -295,9 +272,10 @@ void read_keys(const Value& document, const std::vector<Key>& keys, Problems& pr
 
 std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys) {
   Problems none("", {});
-  std::vector<std::string> removed;
-  DocumentReader(keys, none).remove_unknown(document, "", removed);
-  return removed;
+  DocumentReader reader(keys, none);
+  reader.read_section(document, "");
+  for (const std::string& path : reader.unknown()) document.take(path);
+  return reader.unknown();
 }
 
 }  // namespace stanley
