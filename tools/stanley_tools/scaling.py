@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Draws scaling studies (jobs/scaling.sh) and prints their table: speed-up and efficiency against
 ideal, with the least and greatest of the repeats, and where the time of an iteration goes."""
 import argparse
@@ -6,10 +5,6 @@ import json
 import pathlib
 import statistics
 import sys
-
-import environment
-
-environment.enter("matplotlib", "numpy")
 
 RESULTS = "results.jsonl"
 PHASES = [("chains", "chains", "#3b82c4"), ("gradient", "weight gradient", "#e07b39"),
@@ -169,7 +164,3 @@ def main():
     except FailedError as error:
         print(f"plot_scaling: {error}", file=sys.stderr)
         return INPUT_OUTPUT
-
-
-if __name__ == "__main__":
-    sys.exit(main())

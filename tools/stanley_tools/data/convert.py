@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Makes one HDF5 data file for stanley from IDX files, CIFAR, NumPy arrays or folders of pictures.
 
 The file holds, per split, /<split>/images uint8 (sample, channel, height, width) and, where there
@@ -18,18 +17,14 @@ import signal
 import sys
 import warnings
 
-import environment
+import h5py
 
-environment.enter("h5py", "numpy", "PIL", "xxhash")
-
-import h5py  # noqa: E402
-
-from convert import data_file, fitting, seal, sources  # noqa: E402
-from convert.broken import refuse_or_tell  # noqa: E402
-from convert.depth import Depth  # noqa: E402
-from convert.errors import SAID, InputError, UsageError, counted, first_line, shown  # noqa: E402
-from convert.labels import name_classes  # noqa: E402
-from convert.transparency import Background  # noqa: E402
+from . import data_file, fitting, seal, sources
+from .broken import refuse_or_tell
+from .depth import Depth
+from .errors import SAID, InputError, UsageError, counted, first_line, shown
+from .labels import name_classes
+from .transparency import Background
 
 # The options that change what is written: with the same ones and the same source, the file is the same.
 CONTENT_OPTIONS = ("size", "pad", "grayscale", "limit", "classes", "layout", "labels", "axes", "range", "frames",
@@ -173,6 +168,12 @@ def parse(arguments):
     return parser.parse_args(joined(arguments))
 
 
+def typed():
+    """Gives the command as the person typed it: pip's, or the script of a checkout."""
+    name = os.path.basename(sys.argv[0])
+    return name if name.startswith("stanley-") else "tools/convert_images.py"
+
+
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
@@ -182,7 +183,7 @@ def main(arguments=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's words on files that it decodes nevertheless
-            run(options, shlex.join(["tools/convert_images.py", *arguments]))
+            run(options, shlex.join([typed(), *arguments]))
         return 0
     except UsageError as error:
         print(f"convert_images: {error}", file=sys.stderr)
@@ -199,7 +200,3 @@ def main(arguments=None):
         return 5
     except KeyboardInterrupt:
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

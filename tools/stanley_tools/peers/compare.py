@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Compares the speed of stanley's chains with torchebm, PyTorch and torch.compile on the same network.
 
 Every contender is a process of its own with one thread; they take turns (A B C A B C ...), so that
@@ -22,15 +21,12 @@ import sys
 import tempfile
 import time
 
-import environment
+from . import table
+from .cases import BFLOAT16, CONTENDERS, FLOAT32, NOISE, STEP_SIZE, TABLE_CASES, Case
 
-if "--setup" not in sys.argv:  # which installs what is missing
-    environment.enter("h5py", "numpy", "xxhash")
-
-import peers_table  # noqa: E402
-from peers_cases import BFLOAT16, CONTENDERS, FLOAT32, NOISE, STEP_SIZE, TABLE_CASES, Case  # noqa: E402
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGES = pathlib.Path(__file__).resolve().parents[2]  # the folder that holds stanley_tools
+ROOT = PACKAGES.parent
+IN_CHECKOUT = (ROOT / "tools" / "setup.sh").is_file()  # not where pip has put the package
 BUILDS = {"cpu": ROOT / ".build" / "release" / "stanley", "cuda": ROOT / ".build" / "cuda" / "stanley"}
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
@@ -50,14 +46,15 @@ def last_line(file):
 
 # --- contenders -----------------------------------------------------------------------------------
 class PythonContender:
-    """A process of peers_contenders.py, which measures when it is asked."""
+    """A process of contenders.py, which measures when it is asked."""
 
     def __init__(self, name, case, seconds):
         job = json.dumps({"contender": name, "seconds": seconds, **dataclasses.asdict(case)})
         self.name, self.errors = name, tempfile.TemporaryFile("w+", errors="replace")
-        self.process = subprocess.Popen([sys.executable, "-B", ROOT / "tools" / "peers_contenders.py", job],
+        found = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
+        self.process = subprocess.Popen([sys.executable, "-B", "-m", "stanley_tools.peers.contenders", job],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-                                        text=True, env=os.environ | ONE_THREAD)
+                                        text=True, env={**os.environ, **ONE_THREAD, "PYTHONPATH": found})
 
     def _line(self):
         line = self.process.stdout.readline().strip()
@@ -116,8 +113,8 @@ class StanleyContender:
             found = json.loads(text[text.index("{"):])
             split = found["split"]
             weights = found["iteration_seconds"] * (split["gradient"] + split["reduction"])
-            return {peers_table.SPEED: float(found["chain_steps_per_second"]), peers_table.WEIGHTS: weights,
-                    peers_table.MEMORY: (found["gpu_memory_bytes"] if self.on_gpu else usage.ru_maxrss * 1024) / 1e6}
+            return {table.SPEED: float(found["chain_steps_per_second"]), table.WEIGHTS: weights,
+                    table.MEMORY: (found["gpu_memory_bytes"] if self.on_gpu else usage.ru_maxrss * 1024) / 1e6}
         except (ValueError, KeyError, TypeError):
             raise FailedError(f"{called} printed no JSON with chain_steps_per_second, iteration_seconds and split.")
 
@@ -184,7 +181,7 @@ def start_contender(name, case, options, folder):
     config = options.config or folder / "peers.yaml"
     if not config.exists():
         write_config(folder, case, options.transition)
-    return StanleyContender(name, case, options.seconds, options.binary or BUILDS[case.device], config)
+    return StanleyContender(name, case, options.seconds, options.binary or program_for(case.device), config)
 
 
 def measure_case(case, names, options, progress):
@@ -203,7 +200,7 @@ def measure_case(case, names, options, progress):
             for number in range(options.rounds):
                 for contender in contenders:
                     measured[contender.name].append(contender.measure())
-                    speed = measured[contender.name][-1][peers_table.SPEED]
+                    speed = measured[contender.name][-1][table.SPEED]
                     progress.say(f"{case.title}, round {number + 1} of {options.rounds}: "
                                  f"{CONTENDERS[contender.name].what}: {speed:,.0f} chain steps/s",
                                  done=progress.cost(case))
@@ -263,11 +260,16 @@ def plan_table(devices):
     return [(case, case.contenders(precisions[case.device])) for case in TABLE_CASES if case.device in devices]
 
 
+def program_for(device):
+    """Gives the stanley that is measured: a checkout's build for this device, else the one in PATH."""
+    return BUILDS[device] if IN_CHECKOUT else pathlib.Path(shutil.which("stanley") or "stanley")
+
+
 def check_contenders(plan, options):
     """Every program, module and file that they need, tried before anything is measured."""
     names = {name for _, names in plan for name in names}
     devices = {case.device for case, names in plan if any(CONTENDERS[n].kind == "stanley" for n in names)}
-    for binary in {options.binary or BUILDS[device] for device in devices}:
+    for binary in {options.binary or program_for(device) for device in devices}:
         if not os.access(binary, os.X_OK):
             raise MissingError(f"{binary} is not there: build it (jobs/local.sh, or cmake --build --preset release, or "
                                "cuda for a GPU), name another with --binary, or leave stanley out with --contenders.")
@@ -277,8 +279,9 @@ def check_contenders(plan, options):
     result = subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], capture_output=True, text=True)
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["it was killed"])[-1]
-        raise MissingError(f"Python can't import {', '.join(modules)} ({reason}): run tools/setup.sh --peers (or this "
-                           "tool with --setup), and start this tool with .deps/venv/bin/python.")
+        advice = ("run tools/setup.sh --peers (or this tool with --setup), and start this tool with "
+                  ".deps/venv/bin/python" if IN_CHECKOUT else f"install them for {sys.executable}")
+        raise MissingError(f"Python can't import {', '.join(modules)} ({reason}): {advice}.")
     check_compiler({case.device for case, names in plan if any(map(is_compiled, names))})
 
 
@@ -337,7 +340,8 @@ def parse(arguments):
     parser.add_argument("--seconds", type=positive(float), default=3.0,
                         help="least time of a measurement, which takes at least three chain steps (3)")
     parser.add_argument("--binary", type=pathlib.Path,
-                        help="stanley (.build/release/stanley; .build/cuda/stanley for a GPU)")
+                        help="stanley (a checkout's .build/release/stanley, or .build/cuda/stanley for a GPU; else "
+                             "that in PATH)")
     parser.add_argument("--transition", default="langevin",
                         help="sampler.type for stanley (langevin, as the others do)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -364,16 +368,18 @@ def make_plan(options, gpu):
 
 def present(cases, options, facts):
     if options.json:
-        entries = [{**dataclasses.asdict(case), "results": peers_table.results(measured)} for case, measured in cases]
+        entries = [{**dataclasses.asdict(case), "results": table.results(measured)} for case, measured in cases]
         body = {"cases": entries} if options.table else entries[0]
         return json.dumps({"machine": facts, **body}, indent=1)
     if options.table:
-        return peers_table.page(cases, facts)
+        return table.page(cases, facts)
     (case, measured), = cases
-    return peers_table.plain_table(case, peers_table.results(measured), options.rounds, options.seconds, facts)
+    return table.plain_table(case, table.results(measured), options.rounds, options.seconds, facts)
 
 
 def compare(options, arguments):
+    if options.setup and not IN_CHECKOUT:
+        raise MissingError("--setup is for a checkout of stanley: install torch and torchebm with pip here.")
     if options.setup and subprocess.run([ROOT / "tools" / "setup.sh", "--peers"]).returncode:
         raise MissingError("tools/setup.sh --peers failed; its message is above.")
     gpu = look_for_gpu() if options.table or options.device == "cuda" else None
@@ -404,7 +410,3 @@ def main(arguments=None):
         return 70
     except KeyboardInterrupt:
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes RUN/report.html: one self-contained page on a run of stanley, and RUN/samples/chains.png.
 
 Works on finished runs and on runs that have just begun.
@@ -10,15 +9,10 @@ import os
 import pathlib
 import sys
 
-import environment
+import numpy as np
 
-environment.enter("h5py", "matplotlib", "numpy", "PIL", "yaml")
-
-import numpy as np  # noqa: E402
-
-import report_page as page  # noqa: E402
-import report_pictures as pictures  # noqa: E402
-from run_files import Run, RunError  # noqa: E402
+from ..files import Run, RunError
+from . import page, pictures
 
 MAXIMUM_TILES = 64
 
@@ -110,7 +104,3 @@ def main(arguments=None):
         print(f"report: {error.filename or options.run} can't be read or written: {error.strerror or error}.",
               file=sys.stderr)
     return 5
-
-
-if __name__ == "__main__":
-    sys.exit(main())
