@@ -22,13 +22,13 @@ signal's number, or with MPICH the number alone.
 TEXT
 }
 
-# shellcheck source=tools/steps.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.bash"
 enter
 total_steps=5
 ! $installed || total_steps=3
 
-readonly python=$python_of_tools stanley=$program_cpu
+readonly python=$python_of_tools program=("$program_cpu")
 readonly default_data=.data/fashion_mnist.h5 default_data_source=/usr/share/datasets/fashion-mnist
 config=configs/fashion_mnist.yaml
 ranks=2
@@ -67,9 +67,8 @@ read_arguments() {
 }
 
 read_settings() { # sets data_path and run_directory
-  local settings
-  settings=$("$python" "$STANLEY_HOME/tools/run_settings.py" "$config" "${options[@]}")
-  { read -r data_path && read -r run_directory; } <<<"$settings"
+  data_path=$(ask_program --get=data.path "$config" "${options[@]}")
+  run_directory=$(ask_program --directory "$config" "${options[@]}")
 }
 
 # Each rank gets its own cores where there are enough of them; else they share, and say so.
@@ -123,7 +122,7 @@ train() { # sets exit_code
   done
   # Its own process group: Ctrl-C in a terminal reaches this script alone.
   set -m
-  "${launch[@]}" "$stanley" train "$config" "${options[@]}" </dev/null &
+  "${launch[@]}" "${program[@]}" train "$config" "${options[@]}" </dev/null &
   training=$!
   set +m
   interrupted=true

@@ -25,8 +25,8 @@ Again into the same folder: its results are kept, and the new ones are added.
 TEXT
 }
 
-# shellcheck source=tools/steps.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.bash"
 enter
 
 readonly python=$python_of_tools

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What the job scripts share: where they run, how ranks are started, what follows from how a training
 # ended. Slurm runs a copy of a job script, so that they find this file from where they were submitted.
-# shellcheck source=tools/steps.sh
-. "$STANLEY_HOME/tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$STANLEY_HOME/tools/steps.bash"
 # shellcheck source=jobs/site.sh
 . "${STANLEY_SITE:-$STANLEY_HOME/jobs/site.sh}"
 
