@@ -20,8 +20,7 @@ namespace {
 constexpr std::int64_t fewest_iterations_for_model = 10;
 
 struct Options {
-  std::string config;
-  std::vector<std::string> overrides;
+  ConfigArguments config;
   double seconds = 8;
   std::int64_t iterations = 0, warmup = 3;
   std::string directory;
@@ -191,7 +190,7 @@ void multiply_work(Config& config, std::int64_t ranks) {
 }
 
 ExitCode benchmark(const Options& options, Session& session) {
-  Config config = load_config_on_all(options.config, options.overrides, session.world());
+  Config config = load_config_on_all(options.config, session.world());
   if (options.weak) multiply_work(config, session.size());
   const Findings found = measure(options, config, session);
   if (session.rank() == 0) {
@@ -208,9 +207,7 @@ void add_benchmark_command(CLI::App& app, Command& chosen) {
       "Measure chain steps, weight gradient and reduction of a configuration, and predict more "
       "ranks");
   auto options = std::make_shared<Options>();
-  command->add_option("config", options->config, "Configuration file (YAML)")->required();
-  command->add_option("--set", options->overrides, "Override a key: key.path=value")
-      ->allow_extra_args(false);
+  add_config_arguments(*command, options->config)->required();
   command->add_option("--seconds", options->seconds, "How long to measure the parts, about")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -26,6 +26,7 @@ struct Value {
   std::vector<Value> children;  ///< of a list or mapping, in file order
 
   const Value* child(const std::string& name) const;       ///< none: nullptr
+  std::optional<Value> take(const std::string& path);      ///< the same, taken out
   const Value* descendant(const std::string& path) const;  ///< by a dotted path
 };
 
@@ -33,10 +34,14 @@ struct Value {
 std::string found(const Value& value);
 
 /// Reads one YAML document whose root must be a mapping; none if it isn't. The reason, and each
-/// repeated key (the first of the same name stays), are added to `problems`.
-std::optional<Value> read_document(const std::string& text, Problems& problems);
+/// repeated key (the first of the same name stays), are added to `problems`, which know the file by
+/// its number.
+std::optional<Value> read_document(const std::string& text, Problems& problems, int file = 0);
 
-/// Puts each override "key.path=value" into the document: mappings merge, all else replaces.
+/// Puts `source` in the place of `target`; where both are mappings, entry by entry.
+void put(Value& target, Value&& source);
+
+/// Puts each override "key.path=value" into the document.
 void apply_overrides(Value& document, const std::vector<std::string>& overrides,
                      Problems& problems);
 

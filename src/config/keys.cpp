@@ -7,8 +7,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "config/enum_names.hpp"
-
 namespace stanley {
 namespace {
 
@@ -25,7 +23,8 @@ Limits id_count() { return between(1, 4294967295.0); }
 
 template <typename Enum>
 Choice choice(Enum& member) {
-  return {.names = {EnumNames<Enum>::names.begin(), EnumNames<Enum>::names.end()},
+  constexpr auto names = names_of(Enum{});
+  return {.names = {names.begin(), names.end()},
           .read = [&member] { return static_cast<std::size_t>(member); },
           .write = [&member](std::size_t index) { member = static_cast<Enum>(index); }};
 }

@@ -180,6 +180,7 @@ class DocumentReader {
         known_.push_back(key.path + "." + name);
       }
     }
+    known_.emplace_back("base");
   }
 
   void read_section(const Value& section, const std::string& path) {
@@ -274,9 +275,10 @@ class DocumentReader {
 
   void report_unknown(const Value& entry, const std::string& path) {
     const std::string nearest = nearest_path(path, known_);
-    problems_.add(entry.key_place, path,
-                  nearest == path ? "unknown key: a dot joins no names in a file, nest them instead"
-                                  : "unknown key; the nearest known key is " + nearest);
+    std::string why = "unknown key; the nearest known key is " + nearest;
+    if (nearest == path) why = "unknown key: a dot joins no names in a file, nest them instead";
+    if (path == "base") why = "only a configuration file that is read from the disk has a base";
+    problems_.add(entry.key_place, path, why);
     // Its value was probably meant for that one: no check should complain of the default there.
     problems_.distrust(nearest);
   }
