@@ -15,8 +15,8 @@ say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Sl
 # The program and its launcher are there; a sentence for what isn't.
 check_program() {
   : "${srun_mpi:=${pmix:-pmix}}" "${mpirun:=mpirun}" # a site.sh of release 0.1 has `pmix` alone
-  command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it (README," \
-    "\"On a cluster\"), or name yours in jobs/site.sh"
+  command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it" \
+    "(jobs/README.md, \"Build\"), or name yours in jobs/site.sh"
   command -v "${python[0]}" >/dev/null || give_up 3 "there is no ${python[0]}: run tools/setup.sh in a" \
     "checkout, load a Python for an installed tree, or name yours in jobs/site.sh"
   case $launcher in

@@ -111,7 +111,7 @@ run_here() { # RANKS REPEAT
 run_on_this_machine() {
   program=("${STANLEY_PROGRAM:-$program_cpu}")
   command -v "${program[0]}" >/dev/null ||
-    give_up 3 "there is no ${program[0]}: build it first (README, \"On a cluster\")"
+    give_up 3 "there is no ${program[0]}: build it first (jobs/README.md, \"Build\")"
   export OMPI_MCA_mpi_yield_when_idle=${OMPI_MCA_mpi_yield_when_idle:-1}
   local repeat ranks
   # In turn, so that what disturbs the machine for a while disturbs every size.

@@ -1,4 +1,4 @@
-"""The tools as a Python package: pip installs them, their commands run, and what they need is what pyproject.toml says."""
+"""The tools as a Python package: pip installs it, its commands run, and it needs what pyproject.toml says."""
 import ast
 import importlib.metadata
 import os
@@ -26,7 +26,8 @@ def installed(tmp_path_factory):
     shutil.copytree(TOOLS, folder / "tools")
     result = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-index", "--no-deps",
-         "--no-build-isolation", "--no-compile", "--target", folder / "target", folder / "tools"], capture_output=True, text=True)
+         "--no-build-isolation", "--no-compile", "--target", folder / "target", folder / "tools"],
+        capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     (folder / "torch.py").write_text("raise ImportError('no torch here')\n")
     return folder
@@ -35,8 +36,8 @@ def installed(tmp_path_factory):
 def call(installed, command, *arguments):
     """Runs an installed command where no torch can be imported."""
     path = os.pathsep.join([str(installed), str(installed / "target")])
-    return subprocess.run([installed / "target" / "bin" / command, *map(str, arguments)], capture_output=True, text=True,
-                          timeout=100, cwd=installed, env={**os.environ, "PYTHONPATH": path})
+    return subprocess.run([installed / "target" / "bin" / command, *map(str, arguments)], capture_output=True,
+                          text=True, timeout=100, cwd=installed, env={**os.environ, "PYTHONPATH": path})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
