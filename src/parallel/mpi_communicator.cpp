@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "parallel/last_words.hpp"
 #include "parallel/mpi_handle.hpp"
 
 namespace stanley {
@@ -156,6 +157,11 @@ class MpiCommunicator final : public Communicator {
   void abort_all(ExitCode code) const override {
     if (!mpi_is_running()) return;
 #ifdef MPICH_NAME
+    // Told to end all, MPICH's mpirun may throw away what it hasn't read yet: the sentence that
+    // says why.
+    for (const int descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
+      wait_until_read(descriptor, std::chrono::seconds(2));
+    }
     // Silences MPICH and those that descend from it, which write "Abort(5) on node 0" of their own.
     if (const int nowhere = open("/dev/null", O_WRONLY); nowhere >= 0) dup2(nowhere, STDERR_FILENO);
 #endif

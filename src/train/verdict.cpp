@@ -28,7 +28,8 @@ void Verdict::fail(const Error& error) {
 }
 
 void Verdict::abort(const Error& error) {
-  std::cerr << "stanley: " << session_.describe(error) << std::endl;
+  // In one piece: what ranks say at once stays apart.
+  std::cerr << "stanley: " + session_.describe(error) + '\n' << std::flush;
   fail(error);
 }
 

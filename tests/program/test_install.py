@@ -24,18 +24,19 @@ def folder():
         yield pathlib.Path(name)
 
 
+def install(prefix, **variables):
+    """As a careful administrator does: what is made is closed to others at first."""
+    installed = subprocess.run(["cmake", "--install", pathlib.Path(PROGRAM).parent, "--prefix", prefix], umask=0o077,
+                               env={**os.environ, **variables}, capture_output=True, text=True)
+    assert installed.returncode == 0, installed.stderr
+
+
 @pytest.fixture(scope="module")
 def tree(folder):
     private = folder / "first" / "bin" / "private"  # what lay in the prefix before stays as it was
     private.parent.mkdir(parents=True)
     private.touch(0o600)
-    old_mask = os.umask(0o077)  # of a careful administrator
-    try:
-        installed = subprocess.run(["cmake", "--install", pathlib.Path(PROGRAM).parent, "--prefix", folder / "first"],
-                                   capture_output=True, text=True)
-    finally:
-        os.umask(old_mask)
-    assert installed.returncode == 0, installed.stderr
+    install(folder / "first")
     assert private.stat().st_mode & 0o777 == 0o600
     private.unlink()
     (folder / "first").rename(folder / "moved")
@@ -111,6 +112,14 @@ def test_the_program_runs_for_another_user(other, tree):
         train = [program, "train", tree / "configs" / "smoke.yaml", "--run-directory", f"run-{ranks}", *SHORT]
         ends(other.call(*launched(train, ranks)), FINISHED)
     ends(other.call(program, "inspect", "run-1", "run-2"), FINISHED)
+
+
+def test_a_staged_tree_is_entered_by_others_through_every_folder_that_was_made(other, folder):
+    stage = folder / "stage"
+    install("/opt/sites/stanley", DESTDIR=str(stage))
+    assert not pathlib.Path("/opt/sites/stanley").exists()
+    ends(other.call(stage / "opt" / "sites" / "stanley" / "bin" / "stanley", "--version"), FINISHED)
+    shutil.rmtree(stage)
 
 
 def test_the_tools_run_with_a_python_of_the_same_version(with_python, tree):

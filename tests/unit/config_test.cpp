@@ -336,7 +336,11 @@ TEST(Config, TextsThatAreNoConfiguration) {
   EXPECT_TRUE(contains(refusal(good + "[a, b]: 3\n"), "expected the name of a key, found [a, b]"));
   EXPECT_TRUE(contains(refusal(good + "run: " + std::string(5000, '[')), "test.yaml"));
   EXPECT_TRUE(contains(refusal(good + "run: &a [*a]\n"), "an alias inside the value"));
-  EXPECT_TRUE(contains(refusal("," + good), "test.yaml:1:1: expected one YAML document"));
+  // yaml-cpp 0.9 refuses the comma itself, older ones end the document there.
+  const std::string comma = refusal("," + good);
+  EXPECT_TRUE(contains(comma, "test.yaml:1:1: expected one YAML document") ||
+              contains(comma, "test.yaml:1:1: not YAML: "))
+      << comma;
   const std::string bomb =
       "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
       "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"

@@ -3,10 +3,9 @@ from html import escape
 
 import numpy as np
 
-import report_figures as figures
-import report_pictures as pictures
-from report_html import card, section, short
-from run_files import MlpEnergy, RunError, first_line
+from ..files import MlpEnergy, RunError, first_line
+from . import figures, pictures
+from .markup import card, section, short
 
 TILES, YOUNG_TILES = 64, 32
 TIME_CHAINS, TIME_FILES = 6, 10

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What the job scripts share: where they run, how ranks are started, what follows from how a training
 # ended. Slurm runs a copy of a job script, so that they find this file from where they were submitted.
-# shellcheck source=tools/steps.sh
-. "$STANLEY_HOME/tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$STANLEY_HOME/tools/steps.bash"
 # shellcheck source=jobs/site.sh
 . "${STANLEY_SITE:-$STANLEY_HOME/jobs/site.sh}"
 
@@ -15,8 +15,8 @@ say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Sl
 # The program and its launcher are there; a sentence for what isn't.
 check_program() {
   : "${srun_mpi:=${pmix:-pmix}}" "${mpirun:=mpirun}" # a site.sh of release 0.1 has `pmix` alone
-  command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it (README," \
-    "\"On a cluster\"), or name yours in jobs/site.sh"
+  command -v "${program[0]}" >/dev/null || give_up 3 "there is no ${program[0]}: build it" \
+    "(jobs/README.md, \"Build\"), or name yours in jobs/site.sh"
   command -v "${python[0]}" >/dev/null || give_up 3 "there is no ${python[0]}: run tools/setup.sh in a" \
     "checkout, load a Python for an installed tree, or name yours in jobs/site.sh"
   case $launcher in

@@ -5,7 +5,7 @@ chain_steps_per_second, weight_step_seconds and peak_megabytes (None where there
 """
 import statistics
 
-from peers_cases import CONTENDERS, PEERS, REFERENCE, STANLEY
+from .cases import CONTENDERS, PEERS, REFERENCE, STANLEY
 
 SPEED, WEIGHTS, MEMORY = "chain_steps_per_second", "weight_step_seconds", "peak_megabytes"
 NONE = "–"
@@ -122,7 +122,7 @@ def machine_line(facts):
 
 
 def page(cases, facts):
-    """The whole of `--table`; facts: see compare_peers.machine()."""
+    """The whole of `--table`; facts: see compare.machine()."""
     rounds = max(len(m) for _, measured in cases for m in measured.values())
     return f"""Chain steps, one thread, median of {rounds} rounds (least – greatest), on {facts['date']}:
 

@@ -78,7 +78,7 @@ def refuse_other_arrays(tree):
     if stored:
         listed = some([f"{array.called} of type {array.type} and shape {list(array.shape)}" for array in stored])
         raise InputError(f"{listed}: no images; expected numbers (sample, height, width), with an axis of channels or "
-                         "without. Points go into an HDF5 file by h5py (README, \"Your own data\").")
+                         "without. Points go into an HDF5 file by h5py (tools/README.md, \"Your own data\").")
 
 
 def what_else(tree):

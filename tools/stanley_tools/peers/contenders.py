@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""One PyTorch contender of tools/compare_peers.py, which starts this as a process of its own.
+"""One PyTorch contender: compare.py starts this module as a process of its own.
 
 The argument is a JSON object: contender, seconds, and the fields of Case. Prints `ready`; then, for each
 line on stdin, measures and prints one JSON object.
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from peers_cases import BFLOAT16, CONTENDERS, ENERGY_PENALTY, MINIMUM_STEPS, NOISE, STEP_SIZE, Case
+from .cases import BFLOAT16, CONTENDERS, ENERGY_PENALTY, MINIMUM_STEPS, NOISE, STEP_SIZE, Case
 
 
 # --- the networks of src/energy/networks.cpp, with its names and its default activation ------------

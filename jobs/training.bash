@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # A training in a job: runs it, reads how it ended, and requeues the job, stops it, or is done.
-# shellcheck source=jobs/job.sh
-. "$STANLEY_HOME/jobs/job.sh"
+# shellcheck source=jobs/job.bash
+. "$STANLEY_HOME/jobs/job.bash"
 
 # What Slurm is told about this job. The last task of an array has the array's number as its SLURM_JOB_ID,
 # and with that Slurm would requeue all tasks.
@@ -208,10 +208,13 @@ conclude() {
 
 # Runs `stanley train` with these arguments to its end, and ends the job.
 train() { # CONFIG OPTIONS...
-  local settings log_before checkpoints_before
+  local log_before checkpoints_before
   check_program
-  settings=$("${python[@]}" "$STANLEY_HOME/tools/run_settings.py" "$@")
-  { read -r _ && read -r run_directory; } <<<"$settings"
+  run_directory=$(ask_program --directory "$@") || {
+    exit_code=$?
+    [ "$exit_code" -ne 2 ] || stop_job 2 "usage or configuration: see above"
+    give_up "$exit_code" "'stanley config' failed: see above"
+  }
   say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST:-this machine}: $*"
   stripe
   read_record

@@ -50,6 +50,25 @@ give_up() { # EXIT_CODE WHAT
   exit "$code"
 }
 
+# Prints what `stanley train` with these arguments would take, as `stanley config` says it. QUESTION is one of its
+# options; of the others, those about the configuration are handed on. `program` is the command of stanley.
+ask_program() { # QUESTION CONFIG [OPTIONS of stanley train]
+  local question=$1 config=$2 arguments=()
+  shift 2
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --set=* | --run-directory=*) arguments+=("$1") ;;
+      --set | --run-directory)
+        arguments+=("${@:1:2}")
+        shift
+        ;;
+    esac
+    [ $# -eq 0 ] || shift
+  done
+  # shellcheck disable=SC2154 # who calls this has set it
+  "${program[@]}" config "$config" "${arguments[@]}" "$question"
+}
+
 # How many this process may use. OpenMP's variables, which limit nproc, are about the threads of a rank.
 processors() { env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc; }
 

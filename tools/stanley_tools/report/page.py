@@ -5,12 +5,12 @@ from html import escape
 
 import numpy as np
 
-import report_figures as figures
-from report_html import card, duration, moment, section, short, table
-from report_states import states
-from run_files import number
+from ..files import number
+from . import figures
+from .markup import card, duration, moment, section, short, table
+from .states import states
 
-STYLE = pathlib.Path(__file__).with_name("report.css")
+STYLE = pathlib.Path(__file__).with_name("style.css")
 
 
 def build(run, selection, written_at):
