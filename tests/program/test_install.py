@@ -97,8 +97,12 @@ def test_a_tree_holds_what_runs_and_nothing_that_builds(tree):
     assert {path.name for path in tree.iterdir()} == {"bin", "lib", "tools", "jobs", "configs", "README.md", "LICENSE",
                                                       ".readme"}
     assert (tree / ".readme" / "CHANGELOG.md").is_file()
-    for name in ("tools/setup.sh", "tools/cmake", "tools/compare_peers.py", "jobs/spack", "jobs/container.def"):
+    for name in ("tools/setup.sh", "tools/cmake", "tools/compare_peers.py", "tools/stanley_tools/peers", "jobs/spack",
+                 "jobs/container.def"):
         assert not (tree / name).exists(), name
+    executed = {path.name for path in (tree / "jobs").iterdir() if path.stat().st_mode & 0o111}
+    sourced = {path.name for path in (tree / "jobs").iterdir() if path.suffix != ".md"} - executed
+    assert sourced == {"job.bash", "training.bash", "site.sh"}
     dynamic = subprocess.run(["readelf", "-d", tree / "bin" / "stanley"], capture_output=True, text=True, check=True)
     assert re.search(r"R(UN)?PATH.*\[\$ORIGIN/\.\./lib/stanley/torch/lib", dynamic.stdout), dynamic.stdout
 
