@@ -97,14 +97,17 @@ def test_a_tree_holds_what_runs_and_nothing_that_builds(tree):
     assert {path.name for path in tree.iterdir()} == {"bin", "lib", "tools", "jobs", "configs", "README.md", "LICENSE",
                                                       ".readme"}
     assert (tree / ".readme" / "CHANGELOG.md").is_file()
-    for name in ("tools/setup.sh", "tools/cmake", "tools/compare_peers.py", "tools/stanley_tools/peers", "jobs/spack",
-                 "jobs/container.def"):
+    for name in ("tools/setup.sh", "tools/cmake", "tools/compare_peers.py", "jobs/spack", "jobs/container.def"):
         assert not (tree / name).exists(), name
-    executed = {path.name for path in (tree / "jobs").iterdir() if path.stat().st_mode & 0o111}
-    sourced = {path.name for path in (tree / "jobs").iterdir() if path.suffix != ".md"} - executed
-    assert sourced == {"job.bash", "training.bash", "site.sh"}
     dynamic = subprocess.run(["readelf", "-d", tree / "bin" / "stanley"], capture_output=True, text=True, check=True)
     assert re.search(r"R(UN)?PATH.*\[\$ORIGIN/\.\./lib/stanley/torch/lib", dynamic.stdout), dynamic.stdout
+
+
+def test_a_tree_has_the_jobs_and_the_package_of_its_tools(tree):
+    modes = {path.name: path.stat().st_mode & 0o111 for path in (tree / "jobs").iterdir() if path.suffix != ".md"}
+    assert {name for name, runs in modes.items() if not runs} == {"job.bash", "training.bash", "site.sh"}
+    package = tree / "tools" / "stanley_tools"
+    assert (package / "report" / "style.css").is_file() and not (package / "peers").exists()
 
 
 def test_the_program_runs_for_another_user(other, tree):
