@@ -17,7 +17,7 @@ jobs/local.sh start where you stand.
 Ctrl-C, TERM or USR1: writes a checkpoint and ends with exit code 85; a second Ctrl-C or TERM at
 least 5 s later ends at once. USR2: writes a checkpoint and goes on.
 STANLEY_MPIRUN=mpirun.mpich jobs/local.sh takes that mpirun in place of the first in PATH.
-The exit code is stanley's (README, "Exit codes"); where a signal ended a rank, it is mpirun's: 128 and the
+The exit code is stanley's (README.md, "Exit codes"); where a signal ended a rank, it is mpirun's: 128 and the
 signal's number, or with MPICH the number alone.
 TEXT
 }

@@ -281,7 +281,7 @@ std::string plain_value(const Config& config, const std::string& path);
 /// A JSON Schema (draft-07) of configuration files, for editors.
 std::string configuration_schema();
 
-/// A Markdown table of all keys: key, default, meaning with unit and range. README holds it.
+/// A Markdown table of all keys: key, default, meaning with unit and range. In configs/README.md.
 std::string configuration_reference();
 
 }  // namespace stanley

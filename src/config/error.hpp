@@ -6,7 +6,7 @@
 
 namespace stanley {
 
-/// How the program ends: an interface that job scripts rely on (README, "Commands").
+/// How the program ends: an interface that job scripts rely on (README.md, "Exit codes").
 enum class ExitCode : int {
   finished = 0,
   configuration = 2,  ///< usage or configuration

@@ -109,8 +109,8 @@ std::string check_schema(const std::string& path, hid_t root) {
     refuse(
         path +
         " is no data file: it has no attribute schema_version that is a text; make one with "
-        "tools/convert_images.py, or write \"1.0\" there, if its images are as README, \"Your own "
-        "data\", says");
+        "tools/convert_images.py, or write \"1.0\" there, if its images are as tools/README.md, "
+        "\"Your own data\", says");
   }
   if (version->substr(0, version->find('.')) == "1") return *version;
   refuse(path + " has schema version " + *version +

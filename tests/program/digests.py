@@ -7,7 +7,7 @@ import xxhash
 from program import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
-from convert import seal  # noqa: E402
+from stanley_tools.data import seal  # noqa: E402
 
 
 def reseal(path):

@@ -96,7 +96,8 @@ def with_python(other):
 def test_a_tree_holds_what_runs_and_nothing_that_builds(tree):
     assert {path.name for path in tree.iterdir()} == {"bin", "lib", "tools", "jobs", "configs", "README.md", "LICENSE",
                                                       ".readme"}
-    assert (tree / ".readme" / "CHANGELOG.md").is_file()
+    for name in (".readme/CHANGELOG.md", "configs/README.md", "jobs/README.md", "tools/README.md"):
+        assert (tree / name).is_file(), name
     for name in ("tools/setup.sh", "tools/cmake", "tools/compare_peers.py", "jobs/spack", "jobs/container.def"):
         assert not (tree / name).exists(), name
     dynamic = subprocess.run(["readelf", "-d", tree / "bin" / "stanley"], capture_output=True, text=True, check=True)

@@ -214,9 +214,10 @@ def scripts_would_be_taken(cluster, folder):
         options = ["--array=1-3"] if script.stem == "sweep" else []
         place.call("sbatch", "--test-only", *options, script, place.config)
         place.call(ROOT / "jobs" / "submit.sh", "--test-only", "--nodes=2", *options, script, place.config)
-    lines = re.findall(r"^(?:jobs/submit.sh|jobs/chain.sh \d|salloc) [^#\n]*", (ROOT / "README.md").read_text(), re.M)
+    document = (ROOT / "jobs" / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(?:jobs/submit.sh|jobs/chain.sh \d|salloc) [^#\n]*", document, re.MULTILINE)
     assert len(lines) == 6
-    for line in lines:  # what README says of four nodes and many hours
+    for line in lines:  # what the document says of four nodes and many hours
         script = line.index("jobs/", 1)
         options = [word for word in line[:script].split() if word.startswith("--") and "JOB" not in word]
         place.call(ROOT / "jobs" / "submit.sh", "--test-only", "--partition=all", *options, *line[script:].split())

@@ -10,12 +10,12 @@ namespace {
 
 // Tests run in the root of the checkout.
 TEST(Readme, HoldsTheReferenceOfTheConfiguration) {
-  std::ifstream file("README.md");
+  std::ifstream file("configs/README.md");
   std::ostringstream text;
   text << file.rdbuf();
-  ASSERT_FALSE(text.str().empty()) << "README.md is not in the working directory";
+  ASSERT_FALSE(text.str().empty()) << "configs/README.md is not in the working directory";
   EXPECT_NE(text.str().find(configuration_reference()), std::string::npos)
-      << "README.md must hold this table:\n"
+      << "configs/README.md must hold this table:\n"
       << configuration_reference();
 }
 

@@ -42,6 +42,8 @@ install(PROGRAMS ${scripts} DESTINATION jobs)
 install(FILES ${sourced} DESTINATION jobs)
 install(DIRECTORY configs .readme DESTINATION .)
 install(FILES README.md LICENSE DESTINATION .)
+install(FILES jobs/README.md DESTINATION jobs)
+install(FILES tools/README.md DESTINATION tools)
 
 if(STANLEY_INSTALL_TORCH)
   install(CODE "set(built_program \"$<TARGET_FILE:stanley>\")\nset(torch_root \"${STANLEY_TORCH_ROOT}\")")
