@@ -20,8 +20,8 @@ case ${1:-} in
     exit 0
     ;;
 esac
-# shellcheck source=tools/steps.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.bash"
 [[ $1 =~ ^[1-9][0-9]*$ ]] || give_up 2 "the first argument is the number of jobs, not '$1'"
 links=$1
 shift

@@ -17,18 +17,18 @@ jobs/local.sh start where you stand.
 Ctrl-C, TERM or USR1: writes a checkpoint and ends with exit code 85; a second Ctrl-C or TERM at
 least 5 s later ends at once. USR2: writes a checkpoint and goes on.
 STANLEY_MPIRUN=mpirun.mpich jobs/local.sh takes that mpirun in place of the first in PATH.
-The exit code is stanley's (README, "Commands"); where a signal ended a rank, it is mpirun's: 128 and the
+The exit code is stanley's (README, "Exit codes"); where a signal ended a rank, it is mpirun's: 128 and the
 signal's number, or with MPICH the number alone.
 TEXT
 }
 
-# shellcheck source=tools/steps.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.bash"
 enter
 total_steps=5
 ! $installed || total_steps=3
 
-readonly python=$python_of_tools stanley=$program_cpu
+readonly python=$python_of_tools program=("$program_cpu")
 readonly default_data=.data/fashion_mnist.h5 default_data_source=/usr/share/datasets/fashion-mnist
 config=configs/fashion_mnist.yaml
 ranks=2
@@ -67,9 +67,8 @@ read_arguments() {
 }
 
 read_settings() { # sets data_path and run_directory
-  local settings
-  settings=$("$python" "$STANLEY_HOME/tools/run_settings.py" "$config" "${options[@]}")
-  { read -r data_path && read -r run_directory; } <<<"$settings"
+  data_path=$(ask_program --get=data.path "$config" "${options[@]}")
+  run_directory=$(ask_program --directory "$config" "${options[@]}")
 }
 
 # Each rank gets its own cores where there are enough of them; else they share, and say so.
@@ -123,7 +122,7 @@ train() { # sets exit_code
   done
   # Its own process group: Ctrl-C in a terminal reaches this script alone.
   set -m
-  "${launch[@]}" "$stanley" train "$config" "${options[@]}" </dev/null &
+  "${launch[@]}" "${program[@]}" train "$config" "${options[@]}" </dev/null &
   training=$!
   set +m
   interrupted=true

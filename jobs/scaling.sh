@@ -25,8 +25,8 @@ Again into the same folder: its results are kept, and the new ones are added.
 TEXT
 }
 
-# shellcheck source=tools/steps.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.bash"
 enter
 
 readonly python=$python_of_tools
@@ -111,7 +111,7 @@ run_here() { # RANKS REPEAT
 run_on_this_machine() {
   program=("${STANLEY_PROGRAM:-$program_cpu}")
   command -v "${program[0]}" >/dev/null ||
-    give_up 3 "there is no ${program[0]}: build it first (README, \"On a cluster\")"
+    give_up 3 "there is no ${program[0]}: build it first (jobs/README.md, \"Build\")"
   export OMPI_MCA_mpi_yield_when_idle=${OMPI_MCA_mpi_yield_when_idle:-1}
   local repeat ranks
   # In turn, so that what disturbs the machine for a while disturbs every size.

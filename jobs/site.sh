@@ -4,8 +4,8 @@
 
 # --- kind of node: nvidia or cpu ---------------------------------------------------------------------
 # As it is: nvidia where stanley has been built with the preset `cuda`, and so needs that LibTorch.
-# shellcheck source=tools/steps.sh
-[ -n "${program_cuda:-}" ] || . tools/steps.sh # in a shell that builds stanley
+# shellcheck source=tools/steps.bash
+[ -n "${program_cuda:-}" ] || . tools/steps.bash # in a shell that builds stanley
 if [ -z "${node_kind:-}" ]; then
   node_kind=cpu
   if grep -qs 'libtorch_cuda\.so' "$program_cuda"; then node_kind=nvidia; fi

@@ -14,8 +14,8 @@ which win. It prints what sbatch prints. For example
 TEXT
 }
 
-# shellcheck source=tools/steps.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.sh"
+# shellcheck source=tools/steps.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/steps.bash"
 enter
 
 case ${1:-} in

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "commands/command.hpp"
 #include "config/cublas_workspace.hpp"
@@ -70,6 +71,7 @@ Command parse(int argc, char** argv, bool leader) {
   stanley::add_sample_command(app, command);
   stanley::add_inspect_command(app, command);
   stanley::add_benchmark_command(app, command);
+  stanley::add_config_command(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
@@ -121,10 +123,15 @@ ExitCode run_session(int argc, char** argv) {
 int main(int argc, char** argv) {
   stanley::catch_signals();
   stanley::choose_cublas_workspace();
+  const stanley::Launcher launcher = stanley::launcher_seen(stanley::process_environment());
+  // A configuration means the same to all ranks: the first tells it, and nobody needs MPI.
+  if (argc > 1 && std::string_view(argv[1]) == "config") {
+    if (launcher.rank != 0) return 0;
+    setenv("STANLEY_MPI", "no", 1);
+  }
   std::optional<Error> error;
   const ExitCode code = guarded([&] { return run_session(argc, argv); }, error);
   // One of all that were started; where the launcher doesn't tell how many, each.
-  const stanley::Launcher launcher = stanley::launcher_seen(stanley::process_environment());
   if (error && (launcher.rank == 0 || launcher.ranks <= 1)) say(error->what());
   return static_cast<int>(code);
 }

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 total_steps=3
-. tools/steps.sh
+. tools/steps.bash
 
 tier=release
 if [ "${1:-}" = --long ]; then

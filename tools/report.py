@@ -1,116 +1,11 @@
 #!/usr/bin/env python3
-"""Writes RUN/report.html: one self-contained page on a run of stanley, and RUN/samples/chains.png.
-
-Works on finished runs and on runs that have just begun.
-Exit codes: 0 done, 2 usage, 5 a file or directory that can't be read or written.
-"""
-import argparse
-import datetime
-import os
-import pathlib
+"""stanley-report without pip: finds the packages that stanley_tools needs, then starts it."""
 import sys
 
 import environment
 
 environment.enter("h5py", "matplotlib", "numpy", "PIL", "yaml")
 
-import numpy as np  # noqa: E402
+from stanley_tools.report.write import main  # noqa: E402
 
-import report_page as page  # noqa: E402
-import report_pictures as pictures  # noqa: E402
-from run_files import Run, RunError  # noqa: E402
-
-MAXIMUM_TILES = 64
-
-
-class Selection:
-    """The newest draws, divided by age: old (chain indices), young, and the limit between them."""
-
-    def __init__(self, run, minimum_age):
-        self.draws = run.latest_draws()
-        self.old = self.young = np.array([], int)
-        self.minimum_age, self.chosen = minimum_age, minimum_age is None
-        if self.draws is None:
-            return
-        age = self.draws.age
-        if age is None:
-            self.old = np.arange(len(self.draws.x))
-            return
-        if self.chosen:
-            self.minimum_age = int(np.median(age))
-        self.old, self.young = np.flatnonzero(age >= self.minimum_age), np.flatnonzero(age < self.minimum_age)
-
-    @property
-    def are_images(self):
-        return self.draws is not None and self.draws.x.ndim == 4
-
-    @property
-    def are_points(self):
-        return self.draws is not None and self.draws.x.ndim == 2 and self.draws.x.shape[1] == 2
-
-
-def write_atomically(path, content):
-    part = path.with_name(f"{path.name}.part.{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        if part.exists():
-            part.unlink()
-
-
-def write_picture(path, run, selection):
-    """The mosaic of old chains; of none if no chain is that old."""
-    states = selection.draws.x[selection.old[:MAXIMUM_TILES]]
-    pixels = pictures.to_pixels(states, run.interval("data.range", (-1.0, 1.0)))
-    part = path.with_name(f"{path.name}.part.{os.getpid()}")
-    try:
-        pictures.mosaic(pixels).save(part, format="PNG")
-        os.replace(part, path)
-    finally:
-        if part.exists():
-            part.unlink()
-
-
-def make(options):
-    run = Run(options.run)
-    selection = Selection(run, options.minimum_age)
-    written = []
-    if selection.are_images and len(selection.old):
-        for path in [run.directory / "samples" / "chains.png"] + ([options.png] if options.png else []):
-            write_picture(path, run, selection)
-            written.append(path)
-    elif options.png:
-        raise RunError(f"{options.run} holds no draws of images with chains of age {options.minimum_age or 0} "
-                       f"or more, so {options.png} isn't written.")
-    report = run.directory / "report.html"
-    written_at = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-    write_atomically(report, page.build(run, selection, written_at).encode())
-    for path in [report] + written:
-        print(path)
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN", help="directory of a run")
-    parser.add_argument("--minimum-age", type=int, help="chains of at least this age (chain steps) count as old; "
-                                                        "default: the median age of the drawn chains")
-    parser.add_argument("--png", type=pathlib.Path, metavar="FILE", help="write the grid of old chains here, too")
-    return parser.parse_args(arguments)
-
-
-def main(arguments=None):
-    options = parse(arguments)
-    try:
-        make(options)
-        return 0
-    except RunError as error:
-        print(f"report: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"report: {error.filename or options.run} can't be read or written: {error.strerror or error}.",
-              file=sys.stderr)
-    return 5
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

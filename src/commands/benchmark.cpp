@@ -1,4 +1,4 @@
-#include "train/benchmark.hpp"
+#include "measure/benchmark.hpp"
 
 #include <fmt/format.h>
 
@@ -12,6 +12,7 @@
 #include "commands/benchmark_model.hpp"
 #include "commands/command.hpp"
 #include "data/dataset.hpp"
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
@@ -20,8 +21,7 @@ namespace {
 constexpr std::int64_t fewest_iterations_for_model = 10;
 
 struct Options {
-  std::string config;
-  std::vector<std::string> overrides;
+  ConfigArguments config;
   double seconds = 8;
   std::int64_t iterations = 0, warmup = 3;
   std::string directory;
@@ -60,7 +60,7 @@ nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
           {"chain_steps_per_second", r.chain_steps_per_second},
           {"chain_steps_per_second_per_rank", r.chain_steps_per_second_per_rank},
           {"milliseconds_per_step", r.milliseconds_per_step},
-          {"gflops", r.gflops ? nlohmann::ordered_json(*r.gflops) : nullptr},
+          {"gflops", r.gflops},
           {"iteration_seconds", r.iteration_seconds},
           {"split",
            {{"update_of_step", r.update_share},
@@ -70,26 +70,24 @@ nlohmann::ordered_json as_json(const BenchmarkResult& r, std::int64_t nodes) {
           {"reduction_bytes", r.reduction_bytes},
           {"reduction_seconds", r.reduction_seconds},
           {"by_operation", operations_json(r)},
-          {"gpu_memory_bytes", r.peak_memory ? nlohmann::ordered_json(*r.peak_memory) : nullptr}};
+          {"gpu_memory_bytes", r.peak_memory}};
 }
 
 nlohmann::ordered_json as_json(const TrainingMeasure& t) {
-  nlohmann::ordered_json json{{"warmup", t.warmup},
-                              {"iterations", t.iterations},
-                              {"iteration_seconds", t.seconds},
-                              {"chains", t.chains},
-                              {"gradient", t.gradient},
-                              {"reduction", t.reduction},
-                              {"waiting", t.waiting},
-                              {"files", t.files},
-                              {"jitter", t.jitter},
-                              {"chain_steps_per_second", t.chain_steps_per_second},
-                              {"memory_bytes", t.memory},
-                              {"joules", nullptr},
-                              {"checkpoint_bytes", t.checkpoint_bytes},
-                              {"checkpoint_seconds", t.checkpoint_seconds}};
-  if (t.joules) json["joules"] = *t.joules;
-  return json;
+  return {{"warmup", t.warmup},
+          {"iterations", t.iterations},
+          {"iteration_seconds", t.seconds},
+          {"chains", t.chains},
+          {"gradient", t.gradient},
+          {"reduction", t.reduction},
+          {"waiting", t.waiting},
+          {"files", t.files},
+          {"jitter", t.jitter},
+          {"chain_steps_per_second", t.chain_steps_per_second},
+          {"memory_bytes", t.memory},
+          {"joules", t.joules},
+          {"checkpoint_bytes", t.checkpoint_bytes},
+          {"checkpoint_seconds", t.checkpoint_seconds}};
 }
 
 std::string as_json(const Findings& found, const Options& options) {
@@ -191,7 +189,7 @@ void multiply_work(Config& config, std::int64_t ranks) {
 }
 
 ExitCode benchmark(const Options& options, Session& session) {
-  Config config = load_config_on_all(options.config, options.overrides, session.world());
+  Config config = load_config_on_all(options.config, session.world());
   if (options.weak) multiply_work(config, session.size());
   const Findings found = measure(options, config, session);
   if (session.rank() == 0) {
@@ -208,9 +206,7 @@ void add_benchmark_command(CLI::App& app, Command& chosen) {
       "Measure chain steps, weight gradient and reduction of a configuration, and predict more "
       "ranks");
   auto options = std::make_shared<Options>();
-  command->add_option("config", options->config, "Configuration file (YAML)")->required();
-  command->add_option("--set", options->overrides, "Override a key: key.path=value")
-      ->allow_extra_args(false);
+  add_config_arguments(*command, options->config)->required();
   command->add_option("--seconds", options->seconds, "How long to measure the parts, about")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace stanley {
@@ -46,13 +47,11 @@ std::string strong_end(const ScalingInputs& inputs, const std::vector<std::int64
       "({:.2f} ms); up to {} ranks its efficiency is at least 0.5",
       inputs.active_chains, limit.fastest, 1e3 * predict_strong(inputs, limit.fastest).seconds(),
       limit.efficient);
-  for (const std::int64_t count : ranks) {
-    if (count <= inputs.finest_shards) continue;
+  if (std::ranges::max(ranks) > inputs.finest_shards) {
     text += fmt::format(
         "; more than {} ranks find no shard each (raise chains.total, "
         "chains.active and data.batch together)",
         inputs.finest_shards);
-    break;
   }
   return text;
 }

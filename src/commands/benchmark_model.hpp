@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "config/config.hpp"
-#include "train/benchmark.hpp"
-#include "train/scaling_model.hpp"
-#include "train/training_benchmark.hpp"
+#include "measure/benchmark.hpp"
+#include "measure/scaling_model.hpp"
+#include "measure/training_benchmark.hpp"
 
 namespace CLI {
 class App;

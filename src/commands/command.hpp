@@ -11,7 +11,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace stanley {
 
@@ -23,10 +24,21 @@ void add_train_command(CLI::App& app, Command& chosen);
 void add_sample_command(CLI::App& app, Command& chosen);
 void add_inspect_command(CLI::App& app, Command& chosen);
 void add_benchmark_command(CLI::App& app, Command& chosen);
+void add_config_command(CLI::App& app, Command& chosen);
 
-/// Collective. Rank 0 reads and checks a configuration file, all ranks get the result.
-/// Errors: configuration, on all ranks.
-Config load_config_on_all(const std::string& path, const std::vector<std::string>& overrides,
-                          Communicator& communicator);
+/// The arguments CONFIG and --set of a command.
+struct ConfigArguments {
+  std::string path;
+  std::vector<std::string> overrides;
+};
+CLI::Option* add_config_arguments(CLI::App& command, ConfigArguments& arguments);
+
+/// Collective. Rank 0 reads and checks a configuration, all ranks get the result. Errors:
+/// configuration, on all ranks.
+Config load_config_on_all(const ConfigArguments& arguments, Communicator& communicator);
+
+/// The argument --run-directory, and the directory that a training with it has.
+void add_run_directory(CLI::App& command, std::string& argument);
+std::string run_directory(const Config& config, const std::string& argument);
 
 }  // namespace stanley

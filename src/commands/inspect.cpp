@@ -35,14 +35,14 @@ bool is_directory_for_all(Communicator& communicator, const std::string& path) {
 /// The one sentence about what can't be trusted.
 [[noreturn]] void refuse(const std::vector<Untrusted>& bad, std::size_t files) {
   if (bad.size() == 1) {
-    throw Error(ExitCode::input_output, fmt::format("{} is not to be trusted: {}", bad.front().path,
-                                                    printable(bad.front().reason)));
+    throw FileError(fmt::format("{} is not to be trusted: {}", bad.front().path,
+                                printable(bad.front().reason)));
   }
   std::string names;
   for (const auto& one : bad) names += (names.empty() ? "" : ", ") + one.path;
-  throw Error(ExitCode::input_output,
-              fmt::format("{} of {} files are not to be trusted, for the reasons in the report: {}",
-                          bad.size(), files, names));
+  throw FileError(
+      fmt::format("{} of {} files are not to be trusted, for the reasons in the report: {}",
+                  bad.size(), files, names));
 }
 
 ExitCode inspect(const Options& options, Session& session) {
@@ -54,8 +54,7 @@ ExitCode inspect(const Options& options, Session& session) {
       all.emplace_back(inspect_file(session.world(), path));
     }
   }
-  agree(session.world(), [&] {
-    if (session.rank() != 0) return;
+  on_first_rank(session.world(), [&] {
     std::cout << (options.json ? as_json(all) : as_text(all, options.configuration)) << std::endl;
     const auto bad = untrusted(all);
     if (!bad.empty()) refuse(bad, count_files(all));
@@ -72,10 +71,10 @@ void check_pair(const std::vector<std::string>& paths, Communicator& communicato
   }
   for (const auto& path : paths) {
     if (!is_directory_for_all(communicator, path)) continue;
-    throw Error(ExitCode::input_output,
-                fmt::format("{} is a directory; --diff compares two checkpoints, such as "
-                            "{}/checkpoints/latest",
-                            path, path));
+    throw FileError(
+        fmt::format("{} is a directory; --diff compares two checkpoints, such as "
+                    "{}/checkpoints/latest",
+                    path, path));
   }
 }
 
@@ -103,8 +102,7 @@ ExitCode compare(const Options& options, Session& session) {
               << std::endl;
   }
   if (difference.equal()) return ExitCode::finished;
-  throw Error(ExitCode::input_output,
-              fmt::format("{} and {} differ in {}", first, second, differences(difference)));
+  throw FileError(fmt::format("{} and {} differ in {}", first, second, differences(difference)));
 }
 
 void add(std::vector<Untrusted>& bad, const FileReport& file) {

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/inspect_report.hpp"
+#include "storage/json_values.hpp"
 
 // The reports of `stanley inspect` as a script reads them.
 
@@ -16,11 +17,6 @@ Json number_json(double number) {
   return number > 0 ? "inf" : "-inf";
 }
 Json number_json(std::int64_t number) { return number; }
-
-template <typename Value>
-Json optional_json(const std::optional<Value>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
 
 Json file_json(const FileReport& report) {
   Json numbers = Json::object();
@@ -43,8 +39,8 @@ Json file_json(const FileReport& report) {
           {"notes", report.notes},
           {"bytes", report.bytes},
           {"schema_version", report.schema_version},
-          {"iteration", optional_json(report.iteration)},
-          {"world_size", optional_json(report.world_size)},
+          {"iteration", report.iteration},
+          {"world_size", report.world_size},
           {values, numbers},
           {"texts", report.texts},
           {"arrays", arrays}};
@@ -69,8 +65,8 @@ Json run_json(const RunReport& report) {
           {"verified", untrusted({report}).empty()},
           {"problems", report.problems},
           {"verdict", report.verdict},
-          {"iterations_done", optional_json(report.done)},
-          {"iterations", optional_json(report.planned)},
+          {"iterations_done", report.done},
+          {"iterations", report.planned},
           {"events", events},
           {"checkpoints", files_json(report.checkpoints)},
           {"draws", files_json(report.draws)},

@@ -43,18 +43,9 @@ std::string verdict_text(const FileReport& report) {
 }
 
 const char* kind_text(FileKind kind) {
-  switch (kind) {
-    case FileKind::draws:
-      return "draw file";
-    case FileKind::data:
-      return "data file";
-    case FileKind::unknown:
-      return "unknown file";
-    case FileKind::checkpoint:
-    case FileKind::unfinished:
-      break;
-  }
-  return to_string(kind);
+  if (kind == FileKind::draws) return "draw file";
+  if (kind == FileKind::data) return "data file";
+  return kind == FileKind::unknown ? "unknown file" : to_string(kind);
 }
 
 /// Schema, iteration, ranks, size.

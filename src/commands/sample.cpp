@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "commands/command.hpp"
-#include "train/sampling.hpp"
+#include "sampling/sampling.hpp"
 
 namespace stanley {
 

@@ -2,16 +2,14 @@
 #include <memory>
 
 #include "commands/command.hpp"
-#include "config/paths.hpp"
-#include "train/dry_run.hpp"
+#include "measure/dry_run.hpp"
 #include "train/training.hpp"
 
 namespace stanley {
 namespace {
 
 struct Options {
-  std::string config;
-  std::vector<std::string> overrides;
+  ConfigArguments config;
   std::string directory;
   std::string resume{"auto"};
   bool dry_run = false;
@@ -20,11 +18,9 @@ struct Options {
 
 ExitCode train(const Options& options, Session& session, Log& log) {
   TrainingRequest request;
-  request.config = load_config_on_all(options.config, options.overrides, session.world());
+  request.config = load_config_on_all(options.config, session.world());
   check_for_training(request.config);
-  request.directory = options.directory.empty()
-                          ? request.config.run.directory + "/" + request.config.run.name
-                          : expand_path(options.directory, "--run-directory");
+  request.directory = run_directory(request.config, options.directory);
   request.resume = options.resume;
   request.take_over = options.take_over;
   return options.dry_run ? dry_run(request, session, log) : run_training(request, session, log);
@@ -36,11 +32,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand(
       "train", "Train an energy-based model; the same command again resumes the run");
   auto options = std::make_shared<Options>();
-  command->add_option("config", options->config, "Configuration file (YAML)")->required();
-  command->add_option("--set", options->overrides, "Override a key: key.path=value")
-      ->allow_extra_args(false);
-  command->add_option("--run-directory", options->directory,
-                      "Where the run lives (default: run.directory/run.name)");
+  add_config_arguments(*command, options->config)->required();
+  add_run_directory(*command, options->directory);
   command
       ->add_option("--resume", options->resume,
                    "auto: from the newest checkpoint that verifies; never: refuse if there is "

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -13,30 +14,45 @@ namespace stanley {
 // The configuration of a run: plain values, checked when they are read (load_config), printed by
 // to_yaml. The meaning, unit and range of each key stand once, in config/keys.cpp.
 
+// The enumerations, each with the names of its values in the file.
+
 enum class DeviceKind { automatic, cpu, cuda };
+constexpr auto names_of(DeviceKind) { return std::array{"auto", "cpu", "cuda"}; }
 enum class Precision { automatic, float32, bfloat16 };
+constexpr auto names_of(Precision) { return std::array{"auto", "float32", "bfloat16"}; }
 enum class EnergyType { mlp, convnet, resnet, torchscript };
+constexpr auto names_of(EnergyType) {
+  return std::array{"mlp", "convnet", "resnet", "torchscript"};
+}
 enum class Activation { silu, leaky_relu };
+constexpr auto names_of(Activation) { return std::array{"silu", "leaky_relu"}; }
 enum class DataType { file, eight_gaussians, pinwheel, checkerboard, rings };
+constexpr auto names_of(DataType) {
+  return std::array{"file", "eight_gaussians", "pinwheel", "checkerboard", "rings"};
+}
 enum class StartType { uniform, normal, data, data_gaussian, bank };
+constexpr auto names_of(StartType) {
+  return std::array{"uniform", "normal", "data", "data_gaussian", "bank"};
+}
 enum class TransitionType { stanley, langevin, gradient_descent };
+constexpr auto names_of(TransitionType) {
+  return std::array{"stanley", "langevin", "gradient_descent"};
+}
 enum class Refresh { iteration, step };
+constexpr auto names_of(Refresh) { return std::array{"iteration", "step"}; }
 enum class ObjectiveType { contrastive };
+constexpr auto names_of(ObjectiveType) { return std::array{"contrastive"}; }
 enum class OptimizerType { adam, sgd };
+constexpr auto names_of(OptimizerType) { return std::array{"adam", "sgd"}; }
 enum class ScheduleType { constant, linear_warmup, exponential, cosine };
+constexpr auto names_of(ScheduleType) {
+  return std::array{"constant", "linear_warmup", "exponential", "cosine"};
+}
 
 /// The name that the configuration file uses ("auto" for `automatic`).
-std::string to_string(DeviceKind value);
-std::string to_string(Precision value);
-std::string to_string(EnergyType value);
-std::string to_string(Activation value);
-std::string to_string(DataType value);
-std::string to_string(StartType value);
-std::string to_string(TransitionType value);
-std::string to_string(Refresh value);
-std::string to_string(ObjectiveType value);
-std::string to_string(OptimizerType value);
-std::string to_string(ScheduleType value);
+template <typename Enum>
+requires requires(Enum value) { names_of(value); }
+std::string to_string(Enum value) { return names_of(value).at(static_cast<std::size_t>(value)); }
 
 struct RunConfig {
   std::string name{"run"};
@@ -226,10 +242,12 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
-/// Reads the file `path`, applies the overrides ("key.path=value", the value is YAML; a mapping is
-/// merged into the one that stands there) and checks the result. Throws one
-/// Error(ExitCode::configuration) that lists every mistake, a line for each, in file order:
-/// "file:line:column: key.path: what was expected, what was found".
+/// Reads the file `path` and what it inherits, applies the overrides ("key.path=value", the value
+/// is YAML; a mapping is merged into the one that stands there) and checks the result. A file
+/// inherits by `base: FILE`, relative to itself: its own keys replace those of that file, which may
+/// have a base too. Throws one Error(ExitCode::configuration) that lists every mistake in all
+/// files, a line for each, in file order: "file:line:column: key.path: what was expected, what was
+/// found".
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
 /// The same for a text; `name` stands for the file in messages.
@@ -255,6 +273,13 @@ std::string to_yaml(const Config& config);
 
 /// Every key's path and its value as the file writes it, in the order of to_yaml().
 std::vector<std::pair<std::string, std::string>> key_values(const Config& config);
+
+/// The value of one key as key_values() has it, but text without quotes. Throws
+/// Error(ExitCode::configuration) with the nearest key if there is none of this path.
+std::string plain_value(const Config& config, const std::string& path);
+
+/// A JSON Schema (draft-07) of configuration files, for editors.
+std::string configuration_schema();
 
 /// A Markdown table of all keys: key, default, meaning with unit and range. README holds it.
 std::string configuration_reference();

@@ -26,9 +26,9 @@ std::string join(const std::string& path, const std::string& key) {
 /// document, and YAML::LoadAll never ends on some broken files (a stray comma at the start).
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const std::string& path, int override_index, Problems& problems)
-      : path_(path), override_index_(override_index), problems_(problems) {
-    root_.place.override_index = override_index;
+  TreeBuilder(const std::string& path, const Place& origin, Problems& problems)
+      : path_(path), origin_(origin), problems_(problems) {
+    root_.place = origin;
   }
 
   int documents() const { return documents_; }
@@ -36,10 +36,10 @@ class TreeBuilder : public YAML::EventHandler {
   Value&& take() { return std::move(root_); }
 
   Place place_of(const YAML::Mark& mark) const {
-    if (override_index_ >= 0 || mark.is_null()) {
-      return {0, 0, override_index_};
+    if (origin_.override_index >= 0 || mark.is_null()) {
+      return origin_;
     }
-    return {mark.line + 1, mark.column + 1, -1};
+    return {mark.line + 1, mark.column + 1, -1, origin_.file};
   }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
@@ -135,7 +135,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     if (const Value* first = mapping.child(key.text)) {
       const std::string where =
-          override_index_ >= 0 ? "" : fmt::format(", first in line {}", first->key_place.line);
+          key.place.line == 0 ? "" : fmt::format(", first in line {}", first->key_place.line);
       problems_.add(key.place, join(open_path(), key.text),
                     "repeated key" + where + ": keep one of the two");
       return;
@@ -156,7 +156,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   std::string path_;
-  int override_index_;
+  Place origin_;  ///< without line and column
   Problems& problems_;
   Value root_;
   std::vector<Node> open_;  ///< lists and mappings whose end is still to come
@@ -179,13 +179,12 @@ int tab_indented(const std::string& text, int lines) {
 
 /// The one document in `text`; none, with the reason in `problems`, if there isn't exactly one.
 std::optional<Value> parse_yaml(const std::string& text, const std::string& path,
-                                int override_index, Problems& problems) {
-  const Place start{0, 0, override_index};
+                                const Place& origin, Problems& problems) {
   if (text.size() > largest_text || text.find('\0') != std::string::npos) {
-    problems.add(start, path, "expected a YAML text of at most 1 MiB, found something else");
+    problems.add(origin, path, "expected a YAML text of at most 1 MiB, found something else");
     return std::nullopt;
   }
-  TreeBuilder builder(path, override_index, problems);
+  TreeBuilder builder(path, origin, problems);
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
@@ -210,45 +209,18 @@ std::optional<Value> parse_yaml(const std::string& text, const std::string& path
   return builder.take();
 }
 
-void put(Value& target, Value&& source) {
-  if (target.kind != Value::Kind::mapping || source.kind != Value::Kind::mapping) {
-    source.key = target.key;
-    target = std::move(source);
-    return;
-  }
-  for (Value& entry : source.children) {
-    const auto same = std::find_if(target.children.begin(), target.children.end(),
-                                   [&entry](const Value& other) { return other.key == entry.key; });
-    if (same == target.children.end()) {
-      target.children.push_back(std::move(entry));
-    } else {
-      same->key_place = entry.key_place;
-      put(*same, std::move(entry));
-    }
-  }
-}
-
 /// {a: {b: value}} for the path a.b; none if a part of the path is empty.
 std::optional<Value> wrap(const std::string& path, Value value, const Place& place) {
-  std::size_t end = path.size();
-  while (true) {
-    const std::size_t dot = end == 0 ? std::string::npos : path.rfind('.', end - 1);
-    const std::size_t begin = dot == std::string::npos ? 0 : dot + 1;
-    if (begin >= end) {
-      return std::nullopt;
-    }
-    value.key = path.substr(begin, end - begin);
+  const std::vector<std::string> names = names_of_path(path);
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    if (name->empty()) return std::nullopt;
+    value.key = *name;
     value.key_place = place;
-    Value mapping;
-    mapping.kind = Value::Kind::mapping;
-    mapping.place = place;
+    Value mapping{.kind = Value::Kind::mapping, .place = place};
     mapping.children.push_back(std::move(value));
     value = std::move(mapping);
-    if (dot == std::string::npos) {
-      return value;
-    }
-    end = dot;
   }
+  return value;
 }
 
 /// The value in YAML's flow style, for messages.
@@ -291,8 +263,7 @@ const Value* Value::child(const std::string& name) const {
   if (kind != Kind::mapping) {
     return nullptr;
   }
-  const auto match = std::find_if(children.begin(), children.end(),
-                                  [&name](const Value& value) { return value.key == name; });
+  const auto match = std::ranges::find(children, name, &Value::key);
   return match == children.end() ? nullptr : &*match;
 }
 
@@ -303,15 +274,42 @@ const Value* Value::descendant(const std::string& path) const {
                                                      : next->descendant(path.substr(dot + 1));
 }
 
+std::optional<Value> Value::take(const std::string& path) {
+  const std::size_t dot = path.find('.');
+  const auto match = std::ranges::find(children, path.substr(0, dot), &Value::key);
+  if (match == children.end()) {
+    return std::nullopt;
+  }
+  if (dot != std::string::npos) {
+    return match->take(path.substr(dot + 1));
+  }
+  Value taken = std::move(*match);
+  children.erase(match);
+  return taken;
+}
+
+std::vector<std::string> names_of_path(const std::string& path) {
+  std::vector<std::string> names(1);
+  for (const char c : path) {
+    if (c == '.') {
+      names.emplace_back();
+    } else {
+      names.back() += c;
+    }
+  }
+  return names;
+}
+
 std::string found(const Value& value) { return shortened(flow_text(value)); }
 
-std::optional<Value> read_document(const std::string& text, Problems& problems) {
-  std::optional<Value> document = parse_yaml(text, "", -1, problems);
+std::optional<Value> read_document(const std::string& text, Problems& problems, int file) {
+  const Place origin{.file = file};
+  std::optional<Value> document = parse_yaml(text, "", origin, problems);
   if (!document) {
     return std::nullopt;
   }
   if (document->kind == Value::Kind::null) {
-    problems.add({}, "", "the file is empty: expected sections such as 'run:' and 'energy:'");
+    problems.add(origin, "", "the file is empty: expected sections such as 'run:' and 'energy:'");
     return std::nullopt;
   }
   if (document->kind != Value::Kind::mapping) {
@@ -320,6 +318,23 @@ std::optional<Value> read_document(const std::string& text, Problems& problems) 
     return std::nullopt;
   }
   return document;
+}
+
+void put(Value& target, Value&& source) {
+  if (target.kind != Value::Kind::mapping || source.kind != Value::Kind::mapping) {
+    source.key = target.key;
+    target = std::move(source);
+    return;
+  }
+  for (Value& entry : source.children) {
+    const auto same = std::ranges::find(target.children, entry.key, &Value::key);
+    if (same == target.children.end()) {
+      target.children.push_back(std::move(entry));
+    } else {
+      same->key_place = entry.key_place;
+      put(*same, std::move(entry));
+    }
+  }
 }
 
 void apply_overrides(Value& document, const std::vector<std::string>& overrides,
@@ -332,8 +347,7 @@ void apply_overrides(Value& document, const std::vector<std::string>& overrides,
       problems.add(place, "", "expected key.path=value");
       continue;
     }
-    std::optional<Value> value =
-        parse_yaml(overrides[i].substr(equals + 1), path, static_cast<int>(i), problems);
+    std::optional<Value> value = parse_yaml(overrides[i].substr(equals + 1), path, place, problems);
     if (!value) {
       continue;
     }

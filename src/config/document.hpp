@@ -17,26 +17,34 @@ inline constexpr std::size_t largest_text = std::size_t{1} << 20;
 struct Value {
   enum class Kind { null, scalar, list, mapping };
 
-  std::string key;  ///< its name in the mapping around it
-  Place key_place;
+  std::string key{};  ///< its name in the mapping around it
+  Place key_place{};
   Kind kind{Kind::null};
-  Place place;
-  std::string text;             ///< of a scalar
-  bool quoted{false};           ///< then a scalar is text, never a number or true/false
-  std::vector<Value> children;  ///< of a list or mapping, in file order
+  Place place{};
+  std::string text{};             ///< of a scalar
+  bool quoted{false};             ///< then a scalar is text, never a number or true/false
+  std::vector<Value> children{};  ///< of a list or mapping, in file order
 
   const Value* child(const std::string& name) const;       ///< none: nullptr
+  std::optional<Value> take(const std::string& path);      ///< the same, taken out
   const Value* descendant(const std::string& path) const;  ///< by a dotted path
 };
+
+/// The names that the dots of a path join: {"a", "b"} of "a.b".
+std::vector<std::string> names_of_path(const std::string& path);
 
 /// The value in YAML's flow style on one line, cut to a length that fits a message.
 std::string found(const Value& value);
 
 /// Reads one YAML document whose root must be a mapping; none if it isn't. The reason, and each
-/// repeated key (the first of the same name stays), are added to `problems`.
-std::optional<Value> read_document(const std::string& text, Problems& problems);
+/// repeated key (the first of the same name stays), are added to `problems`, which know the file by
+/// its number.
+std::optional<Value> read_document(const std::string& text, Problems& problems, int file = 0);
 
-/// Puts each override "key.path=value" into the document: mappings merge, all else replaces.
+/// Puts `source` in the place of `target`; where both are mappings, entry by entry.
+void put(Value& target, Value&& source);
+
+/// Puts each override "key.path=value" into the document.
 void apply_overrides(Value& document, const std::vector<std::string>& overrides,
                      Problems& problems);
 

@@ -1,7 +1,7 @@
 #include "config/error.hpp"
 
-#include <array>
-#include <cstdio>
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <new>
@@ -26,13 +26,8 @@ std::string between(const std::string& text, const std::string& beginning, const
 /// "16.4 GB" from a number of bytes in digits.
 std::string size_text(const std::string& digits) {
   const double bytes = std::strtod(digits.c_str(), nullptr);
-  std::array<char, 32> text{};
-  if (bytes < 1e9) {
-    std::snprintf(text.data(), text.size(), "%.0f MB", bytes / 1e6);
-  } else {
-    std::snprintf(text.data(), text.size(), "%.1f GB", bytes / 1e9);
-  }
-  return text.data();
+  return bytes < 1e9 ? fmt::format("{:.0f} MB", bytes / 1e6)
+                     : fmt::format("{:.1f} GB", bytes / 1e9);
 }
 
 /// Which memory is full, how much was asked for, and what to reduce; nothing if it is another
@@ -74,6 +69,15 @@ std::string unrepeatable_operation(const std::string& words) {
 }
 
 }  // namespace
+
+std::string packed(const Error& error) {
+  return std::to_string(static_cast<int>(error.code)) + " " + error.what();
+}
+
+Error unpacked(const std::string& text) {
+  const std::size_t space = text.find(' ');
+  return {static_cast<ExitCode>(std::stoi(text.substr(0, space))), text.substr(space + 1)};
+}
 
 Error as_error(const std::exception& exception) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;

@@ -31,6 +31,15 @@ class Error : public std::runtime_error {
   int rank = -1;        ///< the one that failed; -1: the rank that throws
 };
 
+/// A file that is missing, broken, full or in use.
+struct FileError : Error {
+  explicit FileError(const std::string& message) : Error(ExitCode::input_output, message) {}
+};
+
+/// An error as a text that crosses from one rank or process to another, and back.
+std::string packed(const Error& error);
+Error unpacked(const std::string& text);
+
 /// The exception as the program tells it: an Error as it is; lack of memory (which memory, how much
 /// was asked for, what to reduce) and a GPU's faults as errors of the environment; all else as a
 /// bug of ours, by the first line of what it says.

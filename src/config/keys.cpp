@@ -7,8 +7,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "config/enum_names.hpp"
-
 namespace stanley {
 namespace {
 
@@ -25,7 +23,8 @@ Limits id_count() { return between(1, 4294967295.0); }
 
 template <typename Enum>
 Choice choice(Enum& member) {
-  return {.names = {EnumNames<Enum>::names.begin(), EnumNames<Enum>::names.end()},
+  constexpr auto names = names_of(Enum{});
+  return {.names = {names.begin(), names.end()},
           .read = [&member] { return static_cast<std::size_t>(member); },
           .write = [&member](std::size_t index) { member = static_cast<Enum>(index); }};
 }
@@ -269,8 +268,10 @@ namespace {
 struct Words {
   const Key& key;
 
-  std::string operator()(const std::int64_t*) const { return "an integer" + key.limits.text(); }
-  std::string operator()(const std::uint32_t*) const { return "an integer" + key.limits.text(); }
+  template <typename Integer>
+  requires std::is_integral_v<Integer> std::string operator()(const Integer*) const {
+    return "an integer" + key.limits.text();
+  }
   std::string operator()(const double*) const { return "a number" + key.limits.text(); }
   std::string operator()(const bool*) const { return "true or false"; }
   std::string operator()(const std::string*) const {
@@ -303,9 +304,6 @@ struct Words {
   std::string operator()(const Choice& choice) const {
     return choice.names.size() == 1 ? std::string(choice.names.front())
                                     : fmt::format("one of {}", fmt::join(choice.names, ", "));
-  }
-  std::string operator()(const std::optional<int>*) const {
-    return "an integer" + key.limits.text() + ", or null";
   }
   template <typename T>
   std::string operator()(const std::optional<T>*) const {

@@ -1,7 +1,9 @@
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cerrno>
-#include <cstddef>
 #include <cstring>
-#include <fstream>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,30 +16,102 @@
 #include "config/keys.hpp"
 #include "config/paths.hpp"
 #include "config/problems.hpp"
+#include "config/read_file.hpp"
 #include "config/reader.hpp"
+#include "config/scalars.hpp"
 
 namespace stanley {
 
 namespace {
 
-/// Reads the text alone; the overrides come later.
-Value document_of(const std::string& text, Problems& problems) {
-  std::optional<Value> document = read_document(text, problems);
-  if (!document) {
-    problems.throw_if_any();
-  }
-  return *std::move(document);
+namespace fs = std::filesystem;
+
+/// Takes out of a base what would contradict the file that inherits it: the other of noise and
+/// temperature, and the keys that another type alone may have.
+void give_way(Value& base, const Value& heir) {
+  const auto yield = [&](const std::string& other, const std::string& set) {
+    const Value* value = heir.descendant(set);
+    const bool is_set = value != nullptr && value->kind != Value::Kind::null;
+    if (is_set && heir.descendant(other) == nullptr) base.take(other);
+  };
+  yield("sampler.noise", "sampler.temperature");
+  yield("sampler.temperature", "sampler.noise");
+  const auto belongs = [&](const std::string& key, const std::string& type) {
+    const Value* before = base.descendant(type);
+    const Value* now = heir.descendant(type);
+    if (before != nullptr && now != nullptr && before->text != now->text) base.take(key);
+  };
+  belongs("energy.path", "energy.type");
+  belongs("data.flip", "data.type");
+  belongs("optimizer.momentum", "optimizer.type");
 }
 
-Config read_config(Value document, const std::vector<std::string>& overrides, Problems& problems) {
-  apply_overrides(document, overrides, problems);
+/// Reads the files that inherit from each other, the first of them first.
+class Inheritance {
+ public:
+  explicit Inheritance(Problems& problems) : problems_(problems) {}
+
+  /// The document of file number `file`, put upon that of its base; none if the text isn't one.
+  std::optional<Value> read(const std::string& text, int file) {
+    std::optional<Value> document = read_document(text, problems_, file);
+    const std::optional<Value> named = document ? document->take("base") : std::nullopt;
+    if (!named) return document;
+    files_.push_back(problems_.file(file));
+    std::optional<Value> base = read_base(*named);
+    if (!base) {
+      problems_.distrust("");  // nobody knows what it says
+      return document;
+    }
+    give_way(*base, *document);
+    put(*base, *std::move(document));
+    return base;
+  }
+
+ private:
+  std::optional<Value> read_base(const Value& named) {
+    if (named.kind != Value::Kind::scalar || !(named.quoted || reads_as_text(named.text))) {
+      return refuse(named, "the path of a configuration file", found(named));
+    }
+    const fs::path folder = fs::path(files_.back()).parent_path();
+    const std::string path = (folder / named.text).lexically_normal().string();
+    const bool circle = std::ranges::any_of(files_, [&path](const std::string& heir) {
+      std::error_code ignored;
+      return fs::equivalent(heir, path, ignored);
+    });
+    if (circle) return refuse(named, "a file that doesn't inherit this one", path);
+    const std::optional<std::string> text = read_file(path, largest_text + 1);
+    if (!text) {
+      return refuse(named, "a configuration file that can be read", path, std::strerror(errno));
+    }
+    std::optional<Value> document = read(*text, problems_.add_file(path));
+    Config alone;  // a mistake is one, too, where the heir has another value
+    if (document) read_keys(*document, describe(alone), problems_);
+    return document;
+  }
+
+  std::nullopt_t refuse(const Value& named, const std::string& wanted, const std::string& is,
+                        const std::string& reason = "") {
+    problems_.add(
+        named.place, "base",
+        fmt::format("expected {}, found {}{}{}", wanted, is, reason.empty() ? "" : ": ", reason));
+    return std::nullopt;
+  }
+
+  Problems& problems_;
+  std::vector<std::string> files_;  ///< those that wait for their base
+};
+
+Config read_config(std::optional<Value> document, const std::vector<std::string>& overrides,
+                   Problems& problems) {
+  if (!document) problems.throw_if_any();
+  apply_overrides(*document, overrides, problems);
   Config config;
-  read_keys(document, describe(config), problems);
+  read_keys(*document, describe(config), problems);
   // Noise has a default, but whoever gives the temperature alone means that.
-  if (config.sampler.temperature && document.descendant("sampler.noise") == nullptr) {
+  if (config.sampler.temperature && document->descendant("sampler.noise") == nullptr) {
     config.sampler.noise.reset();
   }
-  check_relations(config, document, problems);
+  check_relations(config, *document, problems);
   problems.throw_if_any();
   return config;
 }
@@ -47,35 +121,28 @@ Config read_config(Value document, const std::vector<std::string>& overrides, Pr
 Config parse_config(const std::string& text, const std::string& name,
                     const std::vector<std::string>& overrides) {
   Problems problems(name, overrides);
-  return read_config(document_of(text, problems), overrides, problems);
+  return read_config(read_document(text, problems), overrides, problems);
 }
 
 StoredConfig parse_stored_config(const std::string& text, const std::string& name,
                                  const std::vector<std::string>& overrides) {
   Problems problems(name, overrides);
-  Value document = document_of(text, problems);
+  std::optional<Value> document = read_document(text, problems);
   Config names;
   StoredConfig stored;
-  stored.unknown = remove_unknown_keys(document, describe(names));
+  if (document) stored.unknown = remove_unknown_keys(*document, describe(names));
   stored.config = read_config(std::move(document), overrides, problems);
   return stored;
 }
 
 Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
-  std::ifstream file(path, std::ios::binary);
-  // Opening a folder succeeds: only reading from it fails.
-  const bool readable = file && (file.peek() != std::ifstream::traits_type::eof() || file.eof());
-  if (!readable) {
-    const int reason = errno;
-    throw Error(
-        ExitCode::configuration,
-        path + ": expected a configuration file that can be read: " + std::strerror(reason));
+  const std::optional<std::string> text = read_file(path, largest_text + 1);
+  if (!text) {
+    throw Error(ExitCode::configuration,
+                path + ": expected a configuration file that can be read: " + std::strerror(errno));
   }
-  file.clear();
-  std::string text(largest_text + 1, ' ');  // one more than a configuration may have
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  Config config = parse_config(text, path, overrides);
+  Problems problems(path, overrides);
+  Config config = read_config(Inheritance(problems).read(*text, 0), overrides, problems);
   expand_paths(config);
   return config;
 }

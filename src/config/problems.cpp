@@ -16,20 +16,29 @@ namespace {
 auto order_of(const Place& place) {
   constexpr int last = std::numeric_limits<int>::max();
   const bool nowhere = place.line == 0 && place.override_index < 0;
-  return std::tuple(nowhere ? last : place.override_index, place.line, place.column);
+  return std::tuple(nowhere ? last : place.override_index, place.file, place.line, place.column);
 }
 
 bool holds(const std::string& outer, const std::string& inner) {
-  return inner == outer || inner.starts_with(outer + ".");
+  return outer.empty() || inner == outer || inner.starts_with(outer + ".");
 }
 
 }  // namespace
 
 Problems::Problems(std::string file, std::vector<std::string> overrides)
-    : file_(std::move(file)), overrides_(std::move(overrides)) {}
+    : files_{std::move(file)}, overrides_(std::move(overrides)) {}
+
+int Problems::add_file(std::string file) {
+  files_.push_back(std::move(file));
+  return static_cast<int>(files_.size()) - 1;
+}
+
+const std::string& Problems::file(int number) const {
+  return files_.at(static_cast<std::size_t>(number));
+}
 
 void Problems::add(const Place& place, const std::string& path, const std::string& message) {
-  problems_.push_back({place, path, message});
+  add_relation(place, path, message);
   if (!path.empty()) {
     distrust(path);
   }
@@ -37,7 +46,8 @@ void Problems::add(const Place& place, const std::string& path, const std::strin
 
 void Problems::add_relation(const Place& place, const std::string& path,
                             const std::string& message) {
-  problems_.push_back({place, path, message});
+  const Problem problem{place, path, message};
+  if (std::ranges::find(problems_, problem) == problems_.end()) problems_.push_back(problem);
 }
 
 void Problems::distrust(const std::string& path) { distrusted_.push_back(path); }
@@ -49,13 +59,12 @@ bool Problems::trusts(const std::string& path) const {
 }
 
 std::string Problems::line_of(const Problem& problem) const {
-  std::string line;
-  if (problem.place.override_index >= 0) {
-    line = "--set " + overrides_.at(static_cast<std::size_t>(problem.place.override_index));
-  } else if (problem.place.line > 0) {
-    line = fmt::format("{}:{}:{}", file_, problem.place.line, problem.place.column);
-  } else {
-    line = file_;
+  const Place& place = problem.place;
+  std::string line = file(place.file);
+  if (place.override_index >= 0) {
+    line = "--set " + overrides_.at(static_cast<std::size_t>(place.override_index));
+  } else if (place.line > 0) {
+    line += fmt::format(":{}:{}", place.line, place.column);
   }
   if (!problem.path.empty()) {
     line += ": " + problem.path;
@@ -68,9 +77,7 @@ void Problems::throw_if_any() const {
     return;
   }
   std::vector<Problem> sorted = problems_;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
-    return order_of(a.place) < order_of(b.place);
-  });
+  std::ranges::stable_sort(sorted, {}, [](const Problem& one) { return order_of(one.place); });
   std::string message;
   for (const Problem& problem : sorted) {
     if (!message.empty()) {

@@ -27,8 +27,9 @@ class ValueReader {
  public:
   ValueReader(const Key& key, const Value& value) : key_(key), value_(value) {}
 
-  bool operator()(std::int64_t* member) const { return integer(value_, *member); }
-  bool operator()(std::uint32_t* member) const { return integer(value_, *member); }
+  template <typename Integer>
+  requires std::is_integral_v<Integer>
+  bool operator()(Integer* member) const { return integer(value_, *member); }
   bool operator()(double* member) const { return number(value_, key_.limits, *member); }
   bool operator()(bool* member) const {
     const std::optional<bool> flag = plain() ? as_bool(value_.text) : std::nullopt;
@@ -88,7 +89,7 @@ class ValueReader {
     return true;
   }
   bool operator()(const Choice& choice) const {
-    const auto match = std::find(choice.names.begin(), choice.names.end(), value_.text);
+    const auto match = std::ranges::find(choice.names, value_.text);
     if (value_.kind != Value::Kind::scalar || match == choice.names.end()) {
       return false;
     }
@@ -110,8 +111,6 @@ class ValueReader {
   }
 
  private:
-  bool operator()(int* member) const { return integer(value_, *member); }
-
   bool plain() const { return value_.kind == Value::Kind::scalar && !value_.quoted; }
 
   template <typename T>
@@ -180,6 +179,7 @@ class DocumentReader {
         known_.push_back(key.path + "." + name);
       }
     }
+    known_.emplace_back("base");
   }
 
   void read_section(const Value& section, const std::string& path) {
@@ -197,21 +197,8 @@ class DocumentReader {
     }
   }
 
-  void remove_unknown(Value& section, const std::string& path, std::vector<std::string>& removed) {
-    std::erase_if(section.children, [&](Value& entry) {
-      const std::string full = full_path(path, entry);
-      if (const Key* key = key_of(entry, full)) {
-        remove_unknown_inside(*key, entry, removed);
-        return false;
-      }
-      if (is_section(entry, full)) {
-        remove_unknown(entry, full, removed);
-        return false;
-      }
-      removed.push_back(full);
-      return true;
-    });
-  }
+  /// Paths of the entries that no key is named by.
+  const std::vector<std::string>& unknown() const { return unknown_; }
 
  private:
   static std::string full_path(const std::string& path, const Value& entry) {
@@ -220,25 +207,13 @@ class DocumentReader {
 
   /// Nothing if no key has this path.
   const Key* key_of(const Value& entry, const std::string& full) const {
-    const auto key = std::find_if(keys_.begin(), keys_.end(),
-                                  [&full](const Key& known) { return known.path == full; });
+    const auto key = std::ranges::find(keys_, full, &Key::path);
     const bool nested = entry.key.find('.') == std::string::npos;
     return key != keys_.end() && nested ? &*key : nullptr;
   }
 
   bool is_section(const Value& entry, const std::string& full) const {
     return sections_.contains(full) && entry.key.find('.') == std::string::npos;
-  }
-
-  static void remove_unknown_inside(const Key& key, Value& value,
-                                    std::vector<std::string>& removed) {
-    const std::vector<std::string> names = keys_inside(key);
-    if (names.empty()) return;
-    std::erase_if(value.children, [&](const Value& entry) {
-      if (std::find(names.begin(), names.end(), entry.key) != names.end()) return false;
-      removed.push_back(key.path + "." + entry.key);
-      return true;
-    });
   }
 
   static std::string described(const Key& key, const Value& value) {
@@ -264,7 +239,7 @@ class DocumentReader {
     bool unknown = false;
     for (const Value& entry : value.children) {
       if (value.kind == Value::Kind::mapping &&
-          std::find(names.begin(), names.end(), entry.key) == names.end()) {
+          std::ranges::find(names, entry.key) == names.end()) {
         report_unknown(entry, key.path + "." + entry.key);
         unknown = true;
       }
@@ -273,10 +248,12 @@ class DocumentReader {
   }
 
   void report_unknown(const Value& entry, const std::string& path) {
+    unknown_.push_back(path);
     const std::string nearest = nearest_path(path, known_);
-    problems_.add(entry.key_place, path,
-                  nearest == path ? "unknown key: a dot joins no names in a file, nest them instead"
-                                  : "unknown key; the nearest known key is " + nearest);
+    std::string why = "unknown key; the nearest known key is " + nearest;
+    if (nearest == path) why = "unknown key: a dot joins no names in a file, nest them instead";
+    if (path == "base") why = "only a configuration file that is read from the disk has a base";
+    problems_.add(entry.key_place, path, why);
     // Its value was probably meant for that one: no check should complain of the default there.
     problems_.distrust(nearest);
   }
@@ -284,7 +261,7 @@ class DocumentReader {
   const std::vector<Key>& keys_;
   Problems& problems_;
   std::set<std::string> sections_;
-  std::vector<std::string> known_;
+  std::vector<std::string> known_, unknown_;
 };
 
 }  // namespace
@@ -295,9 +272,10 @@ void read_keys(const Value& document, const std::vector<Key>& keys, Problems& pr
 
 std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys) {
   Problems none("", {});
-  std::vector<std::string> removed;
-  DocumentReader(keys, none).remove_unknown(document, "", removed);
-  return removed;
+  DocumentReader reader(keys, none);
+  reader.read_section(document, "");
+  for (const std::string& path : reader.unknown()) document.take(path);
+  return reader.unknown();
 }
 
 }  // namespace stanley

@@ -14,7 +14,8 @@ namespace stanley {
 /// (name, type, range). Each mistake goes to `problems`, and its member then holds nothing of use.
 void read_keys(const Value& document, const std::vector<Key>& keys, Problems& problems);
 
-/// Takes the entries out of the document that no key is named by, and returns their paths.
+/// Takes the entries out of the document that no key is named by, and returns their paths. What the
+/// keys are bound to is of no use then.
 std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys);
 
 }  // namespace stanley

@@ -15,7 +15,10 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "config/document.hpp"
+#include "config/error.hpp"
 #include "config/keys.hpp"
+#include "config/nearest.hpp"
 #include "config/scalars.hpp"
 
 namespace stanley {
@@ -47,11 +50,15 @@ std::string text_value(const std::string& text) {
 /// The value of a key in YAML's flow style. fmt's "{}" is the shortest text that reads back as the
 /// same double.
 struct ValueWriter {
+  bool plain{false};  ///< text without quotes
+
   template <typename T>
   requires std::is_arithmetic_v<T> std::string operator()(const T* value) const {
     return fmt::format("{}", *value);
   }
-  std::string operator()(const std::string* value) const { return text_value(*value); }
+  std::string operator()(const std::string* value) const {
+    return plain ? *value : text_value(*value);
+  }
   std::string operator()(const std::array<double, 2>* value) const {
     return fmt::format("[{}]", fmt::join(*value, ", "));
   }
@@ -84,17 +91,6 @@ struct ValueWriter {
 
 std::string written(const Key& key) { return std::visit(ValueWriter{}, key.member); }
 
-std::vector<std::string> split(const std::string& path) {
-  std::vector<std::string> names;
-  std::size_t begin = 0;
-  for (std::size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', begin)) {
-    names.push_back(path.substr(begin, dot - begin));
-    begin = dot + 1;
-  }
-  names.push_back(path.substr(begin));
-  return names;
-}
-
 std::string markdown(const std::string& text) {
   std::string result;
   for (const char c : text) {
@@ -110,7 +106,7 @@ std::string to_yaml(const Config& config) {
   std::string text;
   std::vector<std::string> open;  // the sections around the last line
   for (const Key& key : describe(copy)) {
-    const std::vector<std::string> names = split(key.path);
+    const std::vector<std::string> names = names_of_path(key.path);
     const std::size_t depth = names.size() - 1;
     std::size_t common = 0;
     while (common < depth && common < open.size() && open[common] == names[common]) {
@@ -130,6 +126,17 @@ std::vector<std::pair<std::string, std::string>> key_values(const Config& config
   std::vector<std::pair<std::string, std::string>> values;
   for (const Key& key : describe(copy)) values.emplace_back(key.path, written(key));
   return values;
+}
+
+std::string plain_value(const Config& config, const std::string& path) {
+  Config copy = config;
+  std::vector<std::string> known;
+  for (const Key& key : describe(copy)) {
+    if (key.path == path) return std::visit(ValueWriter{.plain = true}, key.member);
+    known.push_back(key.path);
+  }
+  throw Error(ExitCode::configuration, fmt::format("{}: unknown key; the nearest known key is {}",
+                                                   path, nearest_path(path, known)));
 }
 
 std::string configuration_reference() {

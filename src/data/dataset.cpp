@@ -66,8 +66,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
   std::vector<std::int64_t> extents;
   std::vector<double> value_range(2);
   std::string names, digest;
-  agree(communicator, [&] {
-    if (communicator.rank() != 0) return;
+  on_first_rank(communicator, [&] {
     const DataFile file = DataFile::open_checked(config.path);
     extents = file.shape(config.split);
     value_range = {file.lowest(), file.highest()};
@@ -79,8 +78,8 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
     if (file.has_labels(config.split)) data.labels_ = file.read_labels(config.split);
     for (const std::string& name : file.class_names()) names += name + '\0';
     if (extents[0] == 0) {
-      throw Error(ExitCode::input_output, config.path + ": the split '" + config.split +
-                                              "' holds no images; convert the data again");
+      throw FileError(config.path + ": the split '" + config.split +
+                      "' holds no images; convert the data again");
     }
     digest = digest_of({std::as_bytes(std::span(extents)), std::as_bytes(std::span(value_range)),
                         std::as_bytes(std::span(images)), std::as_bytes(std::span(floats)),

@@ -2,7 +2,6 @@
 
 #include <exception>
 #include <optional>
-#include <string>
 
 namespace stanley {
 namespace {
@@ -29,15 +28,16 @@ void agree(Communicator& communicator, const std::function<void()>& step) {
   const int first = static_cast<int>(communicator.min(mine));
   if (first == all_well) return;
 
-  std::string report;
-  if (mine == first)
-    report = std::to_string(static_cast<int>(failure->code)) + " " + failure->what();
-  report = communicator.broadcast(report, first);
-  const std::size_t space = report.find(' ');
-  Error error(static_cast<ExitCode>(std::stoi(report.substr(0, space))), report.substr(space + 1));
+  Error error = unpacked(communicator.broadcast(mine == first ? packed(*failure) : "", first));
   error.agreed = true;
   error.rank = first;
   throw error;
+}
+
+void on_first_rank(Communicator& communicator, const std::function<void()>& step) {
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) step();
+  });
 }
 
 }  // namespace stanley

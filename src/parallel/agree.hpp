@@ -13,4 +13,7 @@ namespace stanley {
 /// error is thrown at once, without asking the other ranks: they can't be reached.
 void agree(Communicator& communicator, const std::function<void()>& step);
 
+/// Collective. The same for a step of rank 0 alone.
+void on_first_rank(Communicator& communicator, const std::function<void()>& step);
+
 }  // namespace stanley

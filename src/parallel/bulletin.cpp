@@ -53,7 +53,7 @@ class MpiBulletin final : public Bulletin {
 
   void report(const Error& error) override {
     if (communicator_->rank() == 0 || !report_.empty()) return;
-    report_ = std::to_string(static_cast<int>(error.code)) + " " + error.what();
+    report_ = packed(error);
     check_mpi(MPI_Isend(report_.data(), static_cast<int>(report_.size()), MPI_BYTE, 0, report_tag,
                         handle_, &reporting_),
               "MPI_Isend");
@@ -159,9 +159,7 @@ class MpiBulletin final : public Bulletin {
     check_mpi(MPI_Recv(text.data(), length, MPI_BYTE, status->MPI_SOURCE, report_tag, handle_,
                        MPI_STATUS_IGNORE),
               "MPI_Recv");
-    const std::size_t space = text.find(' ');
-    reported_.emplace(static_cast<ExitCode>(std::stoi(text.substr(0, space))),
-                      text.substr(space + 1));
+    reported_ = unpacked(text);
     reported_->rank = status->MPI_SOURCE;
   }
 

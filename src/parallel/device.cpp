@@ -1,5 +1,7 @@
 #include "parallel/device.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <functional>
 #include <initializer_list>
@@ -21,12 +23,6 @@ bool any_shared(const Session& session, const std::string& uuid) {
   std::vector<std::string> uuids = session.world().all_gather(uuid);
   std::sort(uuids.begin(), uuids.end());
   return std::adjacent_find(uuids.begin(), uuids.end()) != uuids.end();
-}
-
-std::string join(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += word + " ";
-  return text;
 }
 
 /// Collective. The GPU that this rank takes; `visible` holds the UUIDs of those that it sees.
@@ -63,7 +59,7 @@ Device choose_device(DeviceKind requested, const Session& session) {
   agree(session.world(), [&] {
     const CudaSight sight = look_for_cuda(requested);
     device.kind = decide_kind(requested, sight, gpu_allocation(process_environment()));
-    visible = join(sight.uuids);
+    visible = fmt::format("{}", fmt::join(sight.uuids, " "));
   });
   check_same_kind(session, device.kind);
   if (device.kind == DeviceKind::cpu) return device;
@@ -101,10 +97,9 @@ std::string gpu_allocation(const Environment& environment) {
   const auto first_set = [&](std::initializer_list<const char*> names,
                              std::initializer_list<const char*> nothing) -> std::string {
     for (const char* name : names) {
-      const auto entry = environment.find(name);
-      if (entry == environment.end() || entry->second.empty()) continue;
-      if (std::find(nothing.begin(), nothing.end(), entry->second) != nothing.end()) continue;
-      return std::string(name) + "=" + entry->second;
+      const std::string value = value_of(environment, name);
+      if (value.empty() || std::ranges::find(nothing, value) != nothing.end()) continue;
+      return std::string(name) + "=" + value;
     }
     return "";
   };

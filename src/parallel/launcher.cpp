@@ -56,9 +56,8 @@ constexpr const char* override_name = "STANLEY_MPI";
 /// The first variable of this kind that is a number from 0.
 std::optional<int> first_number(const Environment& environment, Tells kind) {
   for (const Variable& variable : known_variables) {
-    const auto entry = environment.find(variable.name);
-    if (variable.tells != kind || entry == environment.end()) continue;
-    const std::string& text = entry->second;
+    if (variable.tells != kind) continue;
+    const std::string text = value_of(environment, variable.name);
     int number = -1;
     const auto end = text.data() + text.size();
     if (std::from_chars(text.data(), end, number).ptr == end && number >= 0) return number;
@@ -84,13 +83,18 @@ Environment process_environment() {
   return environment;
 }
 
+std::string value_of(const Environment& environment, const std::string& name) {
+  const auto entry = environment.find(name);
+  return entry == environment.end() ? "" : entry->second;
+}
+
 Launcher launcher_seen(const Environment& environment) {
   Launcher launcher;
   for (const Variable& variable : known_variables) {
-    const auto entry = environment.find(variable.name);
-    if (entry == environment.end() || entry->second.empty()) continue;
+    const std::string value = value_of(environment, variable.name);
+    if (value.empty()) continue;
     launcher.connects = launcher.connects || variable.connects;
-    add_evidence(launcher, entry->first, entry->second);
+    add_evidence(launcher, variable.name, value);
   }
   launcher.ranks = std::max(1, first_number(environment, Tells::ranks).value_or(1));
   if (launcher.connects || launcher.ranks > 1) {
@@ -101,16 +105,16 @@ Launcher launcher_seen(const Environment& environment) {
 
 Launcher launcher_from(const Environment& environment) {
   Launcher launcher = launcher_seen(environment);
-  const auto wish = environment.find(override_name);
-  if (wish == environment.end() || wish->second.empty()) return launcher;
-  add_evidence(launcher, wish->first, wish->second);
-  if (wish->second == "yes") {
+  const std::string wish = value_of(environment, override_name);
+  if (wish.empty()) return launcher;
+  add_evidence(launcher, override_name, wish);
+  if (wish == "yes") {
     launcher.connects = true;
-  } else if (wish->second == "no") {
+  } else if (wish == "no") {
     launcher = {.evidence = launcher.evidence};
   } else {
     throw Error(ExitCode::environment,
-                std::string(override_name) + "=" + printable(wish->second) +
+                std::string(override_name) + "=" + printable(wish) +
                     ": it takes yes (start MPI, whatever the launcher left in the environment) or "
                     "no (one rank, without MPI)");
   }

@@ -10,6 +10,9 @@ using Environment = std::map<std::string, std::string>;
 /// The environment variables of this process.
 Environment process_environment();
 
+/// The variable's value; empty where it is not set.
+std::string value_of(const Environment& environment, const std::string& name);
+
 /// What the environment says about who started this process.
 struct Launcher {
   bool connects = false;  ///< a process manager that MPI_Init can talk to is there

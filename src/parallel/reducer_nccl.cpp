@@ -24,8 +24,7 @@ class NcclCommunicator {
   NcclCommunicator(Communicator& communicator, std::chrono::seconds deadline)
       : deadline_(deadline) {
     ncclUniqueId id{};
-    agree(communicator, [&] {
-      if (communicator.rank() != 0) return;
+    on_first_rank(communicator, [&] {
       const ncclResult_t status = ncclGetUniqueId(&id);
       if (status != ncclSuccess) {
         throw Error(ExitCode::environment,

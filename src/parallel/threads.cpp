@@ -14,9 +14,7 @@ namespace stanley {
 namespace {
 
 std::optional<int> positive_number(const Environment& environment, const char* name) {
-  const auto entry = environment.find(name);
-  if (entry == environment.end()) return std::nullopt;
-  const std::string& text = entry->second;
+  const std::string text = value_of(environment, name);
   int number = 0;
   std::from_chars(text.data(), text.data() + text.size(), number);
   return number > 0 ? std::optional(number) : std::nullopt;

@@ -11,13 +11,13 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <thread>
 #include <vector>
 
 #include "config/error.hpp"
+#include "config/read_file.hpp"
+#include "parallel/launcher.hpp"
 #include "run/owner.hpp"
 #include "run/unfinished.hpp"
 #include "storage/descriptor.hpp"
@@ -36,18 +36,17 @@ void write_new(const std::string& path, const std::string& text) {
   if (descriptor >= 0) ::close(descriptor);
   if (error == 0) return;
   if (descriptor >= 0) ::unlink(path.c_str());
-  throw Error(ExitCode::input_output,
-              fmt::format("{} can't be written ({})", path, system_reason(error)));
+  throw FileError(fmt::format("{} can't be written ({})", path, system_reason(error)));
 }
 
 void make_directory(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error || ::access(path.c_str(), W_OK) != 0) {
-    throw Error(ExitCode::input_output,
-                fmt::format("the run directory {} can't be made or written ({}); choose another "
-                            "with --run-directory",
-                            path, error ? error.message() : std::strerror(errno)));
+    throw FileError(
+        fmt::format("the run directory {} can't be made or written ({}); choose another "
+                    "with --run-directory",
+                    path, error ? error.message() : std::strerror(errno)));
   }
 }
 
@@ -102,34 +101,32 @@ std::vector<Holder> holders_of(const std::string& directory) {
 
 [[noreturn]] void refuse(const std::string& directory, const Owner& owner, double now) {
   if (owner.error != 0) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be read ({}), so that the run directory may be in use; "
-                            "choose another with --run-directory, or add --take-over if no run "
-                            "uses it",
-                            owner_file(directory), std::strerror(owner.error)));
+    throw FileError(
+        fmt::format("{} can't be read ({}), so that the run directory may be in use; "
+                    "choose another with --run-directory, or add --take-over if no run "
+                    "uses it",
+                    owner_file(directory), std::strerror(owner.error)));
   }
-  throw Error(
-      ExitCode::input_output,
-      fmt::format("the run directory {} is in use by process {} on {}{}, whose last heartbeat was "
-                  "{:.0f} s ago; wait for it, choose another with --run-directory, or add "
-                  "--take-over if that run is surely dead",
-                  directory, owner.process, owner.host,
-                  owner.job.empty() ? "" : ", job " + owner.job,
-                  std::max(0.0, now - owner.heartbeat)));
+  throw FileError(fmt::format(
+      "the run directory {} is in use by process {} on {}{}, whose last heartbeat was "
+      "{:.0f} s ago; wait for it, choose another with --run-directory, or add "
+      "--take-over if that run is surely dead",
+      directory, owner.process, owner.host, owner.job.empty() ? "" : ", job " + owner.job,
+      std::max(0.0, now - owner.heartbeat)));
 }
 
 [[noreturn]] void cannot_be_made(const std::string& file, const std::string& candidate, int error) {
-  throw Error(ExitCode::input_output,
-              fmt::format("{} can't be made of {} ({}); choose another directory with "
-                          "--run-directory",
-                          file, candidate, std::strerror(error)));
+  throw FileError(
+      fmt::format("{} can't be made of {} ({}); choose another directory with "
+                  "--run-directory",
+                  file, candidate, std::strerror(error)));
 }
 
 [[noreturn]] void taken_by_another(const std::string& directory) {
-  throw Error(ExitCode::input_output,
-              fmt::format("another run has taken the run directory {}, or its owner.json was "
-                          "removed or changed by hand; this one stops and leaves it alone",
-                          directory));
+  throw FileError(
+      fmt::format("another run has taken the run directory {}, or its owner.json was "
+                  "removed or changed by hand; this one stops and leaves it alone",
+                  directory));
 }
 
 /// One attempt to be the next holder after `holders`; false if somebody else was faster.
@@ -143,8 +140,8 @@ bool succeed(const std::string& directory, const std::vector<Holder>& holders,
   }
   if (holders.empty()) return true;
   const std::vector<Holder> line = holders_of(directory);
-  const auto here = std::find_if(line.begin(), line.end(),
-                                 [&](const Holder& holder) { return holder.owner.token == token; });
+  const auto here = std::ranges::find(
+      line, token, [](const Holder& holder) -> const std::string& { return holder.owner.token; });
   if (here == line.end() || here + 1 != line.end()) {
     ::unlink(place.c_str());
     if (here != line.end()) taken_by_another(directory);
@@ -178,24 +175,19 @@ void remove_dead_claims(const std::string& directory, const Claim& claim, double
 /// written.
 double time_of_server(const std::string& directory) {
   const std::string file = claim_file(directory, "now-" + process_token());
-  const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (descriptor < 0) return static_cast<double>(std::time(nullptr));
-  ::close(descriptor);
+  const Descriptor made(file, O_WRONLY | O_CREAT | O_EXCL, std::nothrow);
+  if (made.number() < 0) return static_cast<double>(std::time(nullptr));
   const Passing removed_at_the_end(file);
   return read_owner(file).value_or(Owner{}).heartbeat;
-}
-
-std::string variable(const char* name) {
-  const char* const value = std::getenv(name);
-  return value != nullptr ? value : "";
 }
 
 }  // namespace
 
 Claim claim_of_job() {
-  const std::string restarts = variable("SLURM_RESTART_COUNT");
-  return {.job = variable("SLURM_JOB_ID"),
-          .cluster = variable("SLURM_CLUSTER_NAME"),
+  const Environment environment = process_environment();
+  const std::string restarts = value_of(environment, "SLURM_RESTART_COUNT");
+  return {.job = value_of(environment, "SLURM_JOB_ID"),
+          .cluster = value_of(environment, "SLURM_CLUSTER_NAME"),
           .restart_count = std::strtoll(restarts.c_str(), nullptr, 10)};
 }
 
@@ -264,8 +256,8 @@ void RunDirectory::check_ownership() const {
   const auto owner = token_.empty() ? std::nullopt : read_patiently(owner_file(path_));
   if (!owner) taken_by_another(path_);
   if (owner->error != 0) {
-    throw Error(ExitCode::input_output, fmt::format("{} can't be read ({})", owner_file(path_),
-                                                    std::strerror(owner->error)));
+    throw FileError(
+        fmt::format("{} can't be read ({})", owner_file(path_), std::strerror(owner->error)));
   }
   if (owner->token != token_) taken_by_another(path_);
 }
@@ -278,18 +270,12 @@ void replace_file(const std::string& path, const std::string& text) {
   std::error_code error;
   fs::rename(unfinished, path, error);
   if (error) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be replaced ({})", path, error.message()));
+    throw FileError(fmt::format("{} can't be replaced ({})", path, error.message()));
   }
   const fs::path folder = fs::path(path).parent_path();
   synchronise_folder(folder.empty() ? "." : folder.string());
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
 
 }  // namespace stanley

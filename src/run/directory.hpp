@@ -12,7 +12,7 @@ struct Claim {
   std::string cluster;             ///< Slurm's name of the cluster
   std::int64_t restart_count = 0;  ///< how often Slurm has requeued the job
   bool take_over = false;          ///< from whatever owner
-  /// An owner on another host is dead if its heart hasn't beaten for so long: many beats, so that
+  /// An owner on another host is dead if its heartbeat is older than this: many beats, so that
   /// neither a slow file server nor the work of a long system call looks like death.
   std::chrono::seconds stale_after{120};
 };

@@ -29,8 +29,7 @@ void Log::add_file(const std::string& path) {
     file->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
     logger_->sinks().push_back(std::move(file));
   } catch (const spdlog::spdlog_ex& error) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be written ({})", path, error.what()));
+    throw FileError(fmt::format("{} can't be written ({})", path, error.what()));
   }
 }
 

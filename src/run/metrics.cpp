@@ -56,7 +56,7 @@ std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
 }
 
 Error failure(const std::string& path, const char* what, int error) {
-  return {ExitCode::input_output, fmt::format("{}: {}: {}", path, what, system_reason(error))};
+  return FileError(fmt::format("{}: {}: {}", path, what, system_reason(error)));
 }
 
 std::vector<std::string> cells(const std::string& line) {

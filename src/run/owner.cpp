@@ -18,28 +18,10 @@
 #include "parallel/session.hpp"
 #include "run/slurm.hpp"
 #include "run/unfinished.hpp"
+#include "storage/descriptor.hpp"
 
 namespace stanley {
 namespace {
-
-/// A file that is open for reading.
-class OpenFile {
- public:
-  explicit OpenFile(const std::string& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), error_(errno) {}
-  ~OpenFile() {
-    if (opened()) ::close(descriptor_);
-  }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-
-  bool opened() const { return descriptor_ >= 0; }
-  int descriptor() const { return descriptor_; }
-  int error() const { return error_; }
-
- private:
-  int descriptor_, error_;
-};
 
 /// When a process of this host started, in clock ticks since boot, so that a process number that
 /// is used again is not taken for the old owner; empty if there is no such process.
@@ -82,11 +64,11 @@ Value value_of(const nlohmann::json& owner, const char* key) {
   return found->get<Value>();
 }
 
-void read_content(const OpenFile& file, Owner& owner) {
+void read_content(const Descriptor& file, Owner& owner) {
   std::string text;
   std::array<char, 4096> part;
   ssize_t count = 0;
-  while ((count = ::read(file.descriptor(), part.data(), part.size())) > 0) {
+  while ((count = ::read(file.number(), part.data(), part.size())) > 0) {
     text.append(part.data(), static_cast<std::size_t>(count));
   }
   if (count < 0) owner.error = errno;
@@ -149,14 +131,14 @@ std::string to_text(const Owner& owner) {
 }
 
 std::optional<Owner> read_owner(const std::string& path) {
-  const OpenFile file(path);
   Owner owner;
-  if (!file.opened()) {
-    owner.error = file.error();
+  const Descriptor file(path, O_RDONLY, std::nothrow);
+  if (file.number() < 0) {
+    owner.error = errno;
     return owner.error == ENOENT ? std::nullopt : std::optional(owner);
   }
   struct stat status {};
-  if (::fstat(file.descriptor(), &status) != 0) owner.error = errno;
+  if (::fstat(file.number(), &status) != 0) owner.error = errno;
   owner.heartbeat = static_cast<double>(status.st_mtim.tv_sec) +
                     1e-9 * static_cast<double>(status.st_mtim.tv_nsec);
   owner.by_this_user = status.st_uid == ::geteuid();
@@ -165,12 +147,12 @@ std::optional<Owner> read_owner(const std::string& path) {
 }
 
 void touch_owner(const std::string& path, const std::string& token) {
-  const OpenFile file(path);
-  if (!file.opened()) return;
+  const Descriptor file(path, O_RDONLY, std::nothrow);
+  if (file.number() < 0) return;
   Owner owner;
   read_content(file, owner);
   // The file that was read, whatever has its name by now. Without a time, it is the server's.
-  if (!token.empty() && owner.token == token) ::futimens(file.descriptor(), nullptr);
+  if (!token.empty() && owner.token == token) ::futimens(file.number(), nullptr);
 }
 
 bool in_sight(const Owner& owner) {

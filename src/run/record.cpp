@@ -5,6 +5,7 @@
 
 #include <ctime>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "run/directory.hpp"
@@ -141,25 +142,12 @@ void RunRecord::save() const {
 }
 
 std::string verdict(ExitCode code) {
-  switch (code) {
-    case ExitCode::finished:
-      return "finished";
-    case ExitCode::configuration:
-      return "configuration";
-    case ExitCode::environment:
-      return "environment";
-    case ExitCode::diverged:
-      return "diverged";
-    case ExitCode::input_output:
-      return "input_output";
-    case ExitCode::communication:
-      return "communication";
-    case ExitCode::requeue:
-      return "requeue";
-    case ExitCode::bug:
-      break;
-  }
-  return "bug";
+  static const std::map<ExitCode, const char*> words{
+      {ExitCode::finished, "finished"},         {ExitCode::configuration, "configuration"},
+      {ExitCode::environment, "environment"},   {ExitCode::diverged, "diverged"},
+      {ExitCode::input_output, "input_output"}, {ExitCode::communication, "communication"},
+      {ExitCode::requeue, "requeue"},           {ExitCode::bug, "bug"}};
+  return words.at(code);
 }
 
 std::string utc_now() {

@@ -20,8 +20,8 @@ void move_into(const fs::path& file, const std::string& directory) {
   std::error_code failure;
   fs::rename(file, fs::path(directory) / file.filename(), failure);
   if (failure) {
-    throw Error(ExitCode::input_output, fmt::format("{} can't be moved to {} ({})", file.string(),
-                                                    directory, failure.message()));
+    throw FileError(
+        fmt::format("{} can't be moved to {} ({})", file.string(), directory, failure.message()));
   }
 }
 
@@ -98,8 +98,7 @@ void reject_files(const RunDirectory& directory, std::int64_t target, std::int64
   std::error_code failure;
   fs::create_directories(rejected, failure);
   if (failure) {
-    throw Error(ExitCode::input_output,
-                fmt::format("{} can't be made ({})", rejected, failure.message()));
+    throw FileError(fmt::format("{} can't be made ({})", rejected, failure.message()));
   }
   for (const fs::path& file : files) move_into(file, rejected);
   for (const auto& folder : {rejected, directory.checkpoints(), directory.samples()}) {

@@ -60,11 +60,6 @@ bool all_ended(const std::string& states) {
   return true;
 }
 
-std::string value_of(const Environment& environment, const char* name) {
-  const auto entry = environment.find(name);
-  return entry == environment.end() ? std::string() : entry->second;
-}
-
 /// A job that still runs after its end has been given more time meanwhile.
 std::optional<Clock::time_point> in_future(std::optional<Clock::time_point> end) {
   return end && *end > Clock::now() ? end : std::nullopt;

@@ -46,8 +46,9 @@ std::string straggler_line(std::span<const double> waited, const std::vector<std
   if (total < worth_telling * seconds * static_cast<double>(waited.size())) return {};
   const std::vector<std::size_t> found = find_stragglers(waited);
   if (found.empty()) {
-    return fmt::format("ranks wait {:.1f} % of the time, for one or another: no rank stands out",
-                       100 * total / seconds / static_cast<double>(waited.size()));
+    return fmt::format(
+        "ranks wait {:.1f} % of the time, for one or another: no rank is a straggler",
+        100 * total / seconds / static_cast<double>(waited.size()));
   }
   std::vector<std::string> names;
   double own = 0;
@@ -58,9 +59,9 @@ std::string straggler_line(std::span<const double> waited, const std::vector<std
   const std::string more =
       found.size() > names.size() ? fmt::format(" and {} more", found.size() - names.size()) : "";
   const double others = (total - own) / static_cast<double>(waited.size() - found.size());
-  return fmt::format("{} {}{} keep{} the others waiting {:.1f} % of the time",
-                     found.size() == 1 ? "rank" : "ranks", fmt::join(names, ", "), more,
-                     found.size() == 1 ? "s" : "", 100 * others / seconds);
+  return fmt::format("{} {}{}: the other ranks wait {:.1f} % of the time",
+                     found.size() == 1 ? "straggler rank" : "straggler ranks",
+                     fmt::join(names, ", "), more, 100 * others / seconds);
 }
 
 }  // namespace stanley

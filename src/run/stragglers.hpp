@@ -20,8 +20,8 @@ class WaitTally {
   double waited_ = 0, seconds_ = 0;
 };
 
-/// Who keeps the others waiting, in one line: "rank 5 (node3) keeps the others waiting 12.1 % of
-/// the time". A straggler is a rank that waits less than a quarter of what the most patient one
+/// Names the stragglers in one line: "straggler rank 5 (node3): the other ranks wait 12.1 % of the
+/// time". A straggler is a rank that waits less than a quarter of what the most patient one
 /// does. Empty where the ranks wait less than 2 % of `seconds` on average. `waited` and `hosts` are
 /// in rank order.
 std::string straggler_line(std::span<const double> waited, const std::vector<std::string>& hosts,

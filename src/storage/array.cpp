@@ -1,52 +1,25 @@
 #include "storage/array.hpp"
 
-#include <algorithm>
+#include <fmt/ranges.h>
+
+#include <array>
 #include <cstring>
 #include <utility>
-
-#include "config/error.hpp"
 
 namespace stanley {
 
 std::size_t element_bytes(ElementType type) {
-  switch (type) {
-    case ElementType::uint8:
-      return 1;
-    case ElementType::float32:
-    case ElementType::int32:
-      return 4;
-    case ElementType::float64:
-    case ElementType::int64:
-    case ElementType::uint64:
-      return 8;
-  }
-  throw Error(ExitCode::bug, "unknown element type");
+  constexpr std::array<std::size_t, 6> bytes{4, 8, 4, 8, 1, 8};
+  return bytes.at(static_cast<std::size_t>(type));
 }
 
 const char* to_string(ElementType type) {
-  switch (type) {
-    case ElementType::float32:
-      return "float32";
-    case ElementType::float64:
-      return "float64";
-    case ElementType::int32:
-      return "int32";
-    case ElementType::int64:
-      return "int64";
-    case ElementType::uint8:
-      return "uint8";
-    case ElementType::uint64:
-      return "uint64";
-  }
-  throw Error(ExitCode::bug, "unknown element type");
+  constexpr std::array names{"float32", "float64", "int32", "int64", "uint8", "uint64"};
+  return names.at(static_cast<std::size_t>(type));
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  }
-  return text + ")";
+  return fmt::format("({})", fmt::join(shape, ", "));
 }
 
 std::size_t row_bytes(ElementType type, const std::vector<std::int64_t>& shape) {

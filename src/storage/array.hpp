@@ -9,6 +9,7 @@
 
 namespace stanley {
 
+// element_bytes(), to_string() and hdf5.cpp have tables in this order.
 enum class ElementType { float32, float64, int32, int64, uint8, uint64 };
 
 std::size_t element_bytes(ElementType type);

@@ -52,7 +52,7 @@ std::size_t element_count(const Handle& attribute) {
 }
 
 [[noreturn]] void wrong_kind(hid_t object, const std::string& name, const char* expected) {
-  throw Error(ExitCode::input_output, described(object, name) + " is not " + expected);
+  throw FileError(described(object, name) + " is not " + expected);
 }
 
 template <typename Value>
@@ -68,6 +68,11 @@ std::optional<std::vector<Value>> read_values(hid_t object, const std::string& n
   check(H5Aread(attribute->id(), type, values.data()),
         [&] { return "read " + described(object, name); });
   return values;
+}
+
+template <typename Value>
+std::optional<Value> first_of(const std::optional<std::vector<Value>>& values) {
+  return values && !values->empty() ? std::optional(values->front()) : std::nullopt;
 }
 
 std::vector<std::string> read_variable_texts(const Handle& attribute, std::size_t count,
@@ -154,21 +159,15 @@ std::optional<std::vector<std::string>> read_texts(hid_t object, const std::stri
 }
 
 std::optional<std::string> read_text(hid_t object, const std::string& name) {
-  const auto texts = read_texts(object, name);
-  if (!texts || texts->empty()) return std::nullopt;
-  return texts->front();
+  return first_of(read_texts(object, name));
 }
 
 std::optional<std::int64_t> read_integer(hid_t object, const std::string& name) {
-  const auto values = read_values<std::int64_t>(object, name, H5T_NATIVE_INT64);
-  if (!values || values->empty()) return std::nullopt;
-  return values->front();
+  return first_of(read_values<std::int64_t>(object, name, H5T_NATIVE_INT64));
 }
 
 std::optional<std::uint64_t> read_unsigned(hid_t object, const std::string& name) {
-  const auto values = read_values<std::uint64_t>(object, name, H5T_NATIVE_UINT64);
-  if (!values || values->empty()) return std::nullopt;
-  return values->front();
+  return first_of(read_values<std::uint64_t>(object, name, H5T_NATIVE_UINT64));
 }
 
 std::optional<std::vector<double>> read_numbers(hid_t object, const std::string& name) {

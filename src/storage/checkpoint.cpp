@@ -1,5 +1,7 @@
 #include "storage/checkpoint.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -169,14 +171,20 @@ std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5:
   return damaged;
 }
 
+std::string damage_text(const std::string& array, const std::vector<std::int64_t>& shards) {
+  const std::string text = "array '" + array + "' doesn't agree with its digest";
+  if (shards.empty()) return text;
+  return fmt::format("{} in shard{} {}", text, shards.size() == 1 ? "" : "s",
+                     fmt::join(shards, ", "));
+}
+
 namespace {
 
-std::string damage_text(const CheckpointHeader& header, const std::vector<DamagedShard>& damaged) {
+std::string first_damage(const CheckpointHeader& header, const std::vector<DamagedShard>& damaged) {
   if (damaged.empty()) return "";
-  const StoredArray& array = header.arrays[damaged.front().array];
-  std::string text = "array '" + array.name + "' doesn't agree with its digest";
-  if (array.shards > 0) text += " in shard " + std::to_string(damaged.front().shard);
-  return text;
+  const auto& [array, shard] = damaged.front();
+  if (header.arrays[array].shards == 0) return damage_text(header.arrays[array].name);
+  return damage_text(header.arrays[array].name, {shard});
 }
 
 /// Rank 0 alone. What is wrong with the replicated arrays.
@@ -184,7 +192,7 @@ std::string verify_replicated(const CheckpointHeader& header, const FileOptions&
   try {
     const auto alone = make_local_communicator();
     const auto file = hdf5::File::open(header.path, hdf5::Mode::read);
-    return damage_text(
+    return first_damage(
         header, damaged_shards(*alone, file, header, Kind::replicated, 0, 1, options.progressed));
   } catch (const std::exception& error) {
     return error.what();
@@ -201,8 +209,7 @@ void read_replicated(const CheckpointHeader& header, const std::vector<ArrayView
                     {.progressed = options.progressed});
     const StoredArray& stored = *header.find(view.name);
     if (stored.shards == 0 && digests_in_memory(view) != stored.digests) {
-      throw Error(ExitCode::input_output,
-                  header.path + ": array '" + view.name + "' doesn't agree with its digest");
+      throw FileError(header.path + ": " + damage_text(view.name));
     }
   }
 }
@@ -253,13 +260,13 @@ void read_sharded(Communicator& communicator, const CheckpointHeader& header,
       const auto first = stored.digests.begin() + view.first_shard;
       const std::vector<std::uint64_t> expected(first, first + view.shard_count);
       if (digests_in_memory(view) != expected && !wrong) {
-        wrong = "array '" + view.name + "' doesn't agree with its digest";
+        wrong = damage_text(view.name);
       }
     }
     file.close();
   });
   agree(communicator, [&] {
-    if (wrong) throw Error(ExitCode::input_output, header.path + ": " + *wrong);
+    if (wrong) throw FileError(header.path + ": " + *wrong);
   });
 }
 
@@ -273,7 +280,7 @@ std::string verify_arrays(Communicator& communicator, const CheckpointHeader& he
   if (!wrong.empty()) return wrong;
   in_collective(communicator, options, [&] {
     auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
-    wrong = damage_text(
+    wrong = first_damage(
         header, damaged_shards(communicator, file, header, Kind::sharded, communicator.rank(),
                                communicator.size(), options.progressed));
     file.close();
@@ -292,9 +299,7 @@ void read_checkpoint(Communicator& communicator, const CheckpointHeader& header,
     check_arrays(header, arrays, sharding);
   });
   const std::vector<ArrayView> replicated = of_kind(arrays, Kind::replicated);
-  agree(communicator, [&] {
-    if (communicator.rank() == 0) read_replicated(header, replicated, options);
-  });
+  on_first_rank(communicator, [&] { read_replicated(header, replicated, options); });
   share(communicator, replicated, options);
   read_sharded(communicator, header, of_kind(arrays, Kind::sharded), options);
   // Digests are the file's shards': where ours lie elsewhere, the file is checked by its own.
@@ -303,7 +308,7 @@ void read_checkpoint(Communicator& communicator, const CheckpointHeader& header,
   });
   if (!other_shards) return;
   const std::string wrong = verify_arrays(communicator, header, options);
-  if (!wrong.empty()) throw Error(ExitCode::input_output, header.path + ": " + wrong);
+  if (!wrong.empty()) throw FileError(header.path + ": " + wrong);
 }
 
 }  // namespace stanley

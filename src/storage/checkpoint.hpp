@@ -49,6 +49,8 @@ struct CheckpointHeader {
 
   /// Nothing if there is no array of this name.
   const StoredArray* find(const std::string& name) const;
+  /// Nothing if there is no text of this name.
+  std::optional<std::string> text(const std::string& name) const;
 };
 
 /// "DIRECTORY/iteration-00000500.h5"

@@ -52,8 +52,8 @@ Progress read_progress(const hdf5::File& file) {
   for (const auto& name : hdf5::attribute_names(group.id())) {
     const auto numbers = hdf5::read_numbers(group.id(), name);
     if (numbers->empty()) {
-      throw Error(ExitCode::input_output,
-                  "attribute '" + name + "' of '/progress' of " + file.path() + " holds no number");
+      throw FileError("attribute '" + name + "' of '/progress' of " + file.path() +
+                      " holds no number");
     }
     if (hdf5::is_integer(group.id(), name)) {
       progress[name] = hdf5::read_integer(group.id(), name).value();
@@ -92,8 +92,7 @@ StoredArray read_array_header(const hdf5::File& file, const std::string& name) {
   if (stored.shards < 0 || digests.shape() != std::vector{expected} ||
       digests.type() != ElementType::uint64 ||
       (stored.shards > 0 && row_count(stored.shape) % stored.shards != 0)) {
-    throw Error(ExitCode::input_output,
-                "the digests of array '" + name + "' of " + file.path() + " don't fit it");
+    throw FileError("the digests of array '" + name + "' of " + file.path() + " don't fit it");
   }
   array.check_space();
   digests.check_space();
@@ -136,7 +135,7 @@ CheckpointHeader read_checkpoint_header(const std::string& path) {
   const auto version = hdf5::read_text(root.id(), "schema_version");
   const auto iteration = hdf5::read_integer(root.id(), "iteration");
   if (!version || !iteration || !hdf5::exists(file, "digests")) {
-    throw Error(ExitCode::input_output, path + " is no checkpoint of this program");
+    throw FileError(path + " is no checkpoint of this program");
   }
   check_schema_major(path, *version);
   CheckpointHeader header{.path = path, .schema_version = *version, .iteration = *iteration};
@@ -146,7 +145,7 @@ CheckpointHeader read_checkpoint_header(const std::string& path) {
     if (const auto text = hdf5::read_text(root.id(), name)) header.texts[name] = *text;
   }
   if (hdf5::read_unsigned(root.id(), "texts_digest") != digest_texts(header.texts)) {
-    throw Error(ExitCode::input_output, "the texts of " + path + " don't agree with their digest");
+    throw FileError("the texts of " + path + " don't agree with their digest");
   }
   header.progress = read_progress(file);
   for (const auto& name : hdf5::list_all_datasets(file, "digests")) {
@@ -163,8 +162,8 @@ Value value_of(const Progress& progress, const std::string& name, const char* ki
   if (found != progress.end() && std::holds_alternative<Value>(found->second)) {
     return std::get<Value>(found->second);
   }
-  throw Error(ExitCode::input_output, "the checkpoint's /progress has no attribute '" + name +
-                                          "' that is " + kind + "; another program changed it");
+  throw FileError("the checkpoint's /progress has no attribute '" + name + "' that is " + kind +
+                  "; another program changed it");
 }
 
 }  // namespace
@@ -177,9 +176,13 @@ double real_of(const Progress& progress, const std::string& name) {
   return value_of<double>(progress, name, "a real number");
 }
 
+std::optional<std::string> CheckpointHeader::text(const std::string& name) const {
+  const auto found = texts.find(name);
+  return found == texts.end() ? std::nullopt : std::optional(found->second);
+}
+
 const StoredArray* CheckpointHeader::find(const std::string& name) const {
-  const auto found = std::find_if(arrays.begin(), arrays.end(),
-                                  [&](const StoredArray& array) { return array.name == name; });
+  const auto found = std::ranges::find(arrays, name, &StoredArray::name);
   return found == arrays.end() ? nullptr : &*found;
 }
 

@@ -13,9 +13,9 @@
 namespace stanley {
 
 /// A file of a schema that this program doesn't know: no older file may be taken in its place.
-class UnknownSchema : public Error {
+class UnknownSchema : public FileError {
  public:
-  explicit UnknownSchema(const std::string& message) : Error(ExitCode::input_output, message) {}
+  using FileError::FileError;
 };
 
 /// Throws UnknownSchema unless the version "major.minor" has a major number that we read.
@@ -43,6 +43,9 @@ enum class Kind { sharded, replicated };
 std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5::File& file,
                                          const CheckpointHeader& header, Kind kind, int rank,
                                          int size, const Progressed& progressed);
+
+/// What is wrong with an array, and where: in these shards, or in all of a replicated one.
+std::string damage_text(const std::string& array, const std::vector<std::int64_t>& shards = {});
 
 /// Collective: every array of the file against its digests, the shards dealt over the ranks. The
 /// first thing that was found wrong, the same on all ranks; empty if nothing was.

@@ -58,8 +58,7 @@ void be_quiet() {
   try {
     step([&](const std::string& text) { send_marked(pipe, 'r', text); });
   } catch (const std::exception& exception) {
-    const Error error = as_error(exception);
-    send_marked(pipe, 'e', std::string(1, static_cast<char>(error.code)) + error.what());
+    send_marked(pipe, 'e', packed(as_error(exception)));
   }
   ::_exit(0);  // nothing of the parent's is flushed or closed twice
 }
@@ -85,7 +84,7 @@ std::string last_text(const std::string& all) {
     if (length > all.size() - at) break;
     const std::string text = all.substr(at, length);
     at += length;
-    if (mark == 'e') throw Error(static_cast<ExitCode>(text[0]), text.substr(1));
+    if (mark == 'e') throw unpacked(text);
     last = text;
   }
   return last;

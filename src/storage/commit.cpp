@@ -56,10 +56,9 @@ void reserve(const std::string& part, const std::string& path, std::int64_t byte
   if (status == 0) return;
   const bool full = status == ENOSPC || status == EDQUOT || status == EFBIG;
   const std::string megabytes = std::to_string((bytes + 999999) / 1000000);
-  throw Error(ExitCode::input_output,
-              full ? "no space: " + path + " needs " + megabytes + " MB in " + directory_of(path) +
-                         " (" + std::strerror(status) + ")"
-                   : "cannot reserve space for " + path + ": " + system_reason(status));
+  throw FileError(full ? "no space: " + path + " needs " + megabytes + " MB in " +
+                             directory_of(path) + " (" + std::strerror(status) + ")"
+                       : "cannot reserve space for " + path + ": " + system_reason(status));
 }
 
 void create_part(const FileRequest& request, const std::string& part) {
@@ -70,7 +69,7 @@ void create_part(const FileRequest& request, const std::string& part) {
   file.close();
   struct stat state {};
   if (::stat(part.c_str(), &state) != 0) {
-    throw Error(ExitCode::input_output, "cannot read " + part + ": " + system_reason(errno));
+    throw FileError("cannot read " + part + ": " + system_reason(errno));
   }
   reserve(part, request.path, state.st_size);
 }
@@ -116,8 +115,7 @@ void open_everywhere(const std::string& part, std::optional<EarlyWriteback>& fil
 
 void rename_to(const std::string& from, const std::string& to) {
   if (std::rename(from.c_str(), to.c_str()) == 0) return;
-  throw Error(ExitCode::input_output,
-              "cannot rename " + from + " to " + to + ": " + system_reason(errno));
+  throw FileError("cannot rename " + from + " to " + to + ": " + system_reason(errno));
 }
 
 void publish(const FileRequest& request, const FileOptions& options, const std::string& part) {
@@ -131,13 +129,6 @@ void publish(const FileRequest& request, const FileOptions& options, const std::
   if (request.link.empty()) return;
   check();
   move_link(request.link, request.path, options.job);
-}
-
-/// Collective. A step of rank 0 alone; if it fails, all ranks throw.
-void on_first_rank(Communicator& communicator, const std::function<void()>& step) {
-  agree(communicator, [&] {
-    if (communicator.rank() == 0) step();
-  });
 }
 
 /// in_collective() that leaves no unfinished file behind where it ends all ranks.
@@ -189,9 +180,8 @@ void verify_part(Communicator& communicator, const FileRequest& request, const F
       if (!wrong && check_seal(part) != Seal::whole) wrong = "what describes its arrays differs";
     }
     if (!wrong) return;
-    throw Error(ExitCode::input_output, request.path +
-                                            " did not read back as it was written: " + *wrong +
-                                            "; the file system or its driver lost a write");
+    throw FileError(request.path + " did not read back as it was written: " + *wrong +
+                    "; the file system or its driver lost a write");
   });
 }
 
@@ -204,7 +194,7 @@ void move_link(const std::string& link, const std::string& path, const std::stri
   fs::remove(part, failure);
   fs::create_symlink(fs::path(path).filename(), part, failure);
   if (failure) {
-    throw Error(ExitCode::input_output, "cannot make the link " + part + ": " + failure.message());
+    throw FileError("cannot make the link " + part + ": " + failure.message());
   }
   rename_to(part, name);
   synchronise_folder(folder);

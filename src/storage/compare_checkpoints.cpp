@@ -175,15 +175,20 @@ bool same_bits(const std::variant<std::int64_t, double>& a,
 /// Values of time are named so: "seconds_used".
 bool is_clock(const std::string& name) { return name.find("seconds") != std::string::npos; }
 
-std::vector<ProgressDifference> compare_progress(const Progress& first, const Progress& second) {
+/// Every name that is in one of two maps.
+template <typename Map>
+std::set<std::string> names_of(const Map& first, const Map& second) {
   std::set<std::string> names;
-  for (const auto* progress : {&first, &second}) {
-    for (const auto& [name, value] : *progress) names.insert(name);
+  for (const auto* map : {&first, &second}) {
+    for (const auto& [name, value] : *map) names.insert(name);
   }
+  return names;
+}
+
+std::vector<ProgressDifference> compare_progress(const Progress& first, const Progress& second) {
   std::vector<ProgressDifference> differences;
-  for (const auto& name : names) {
-    const auto a = first.find(name);
-    const auto b = second.find(name);
+  for (const auto& name : names_of(first, second)) {
+    const auto a = first.find(name), b = second.find(name);
     if (a != first.end() && b != second.end() && same_bits(a->second, b->second)) continue;
     differences.push_back({name, a == first.end() ? "none" : number_text(a->second),
                            b == second.end() ? "none" : number_text(b->second), is_clock(name)});
@@ -193,16 +198,12 @@ std::vector<ProgressDifference> compare_progress(const Progress& first, const Pr
 
 std::vector<std::string> compare_texts(const std::map<std::string, std::string>& first,
                                        const std::map<std::string, std::string>& second) {
-  std::vector<std::string> names;
-  for (const auto& [name, text] : first) {
-    const auto other = second.find(name);
-    if (other == second.end() || other->second != text) names.push_back(name);
+  std::vector<std::string> differing;
+  for (const std::string& name : names_of(first, second)) {
+    const auto a = first.find(name), b = second.find(name);
+    if (a == first.end() || b == second.end() || a->second != b->second) differing.push_back(name);
   }
-  for (const auto& [name, text] : second) {
-    if (!first.contains(name)) names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
-  return names;
+  return differing;
 }
 
 CheckpointDifference compare_headers(const CheckpointHeader& first,

@@ -1,11 +1,10 @@
 #include "storage/data_file.hpp"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -24,7 +23,7 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& reason) {
   // Names of splits and versions are the file's own words.
-  throw Error(ExitCode::input_output, printable(reason));
+  throw FileError(printable(reason));
 }
 
 /// What verify() reads at a time.
@@ -32,12 +31,6 @@ constexpr std::size_t read_at_once = std::size_t{4} << 20;
 
 std::string images_name(const std::string& split) { return split + "/images"; }
 std::string labels_name(const std::string& split) { return split + "/labels"; }
-
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
 
 /// Calls `step` with all values of an array, a few MiB at a time, and the place of the first. Read
 /// as `type`, block by block in the array's order, so that their digest is that of the whole.
@@ -58,15 +51,7 @@ void for_each_piece(const hdf5::Dataset& dataset, hid_t type,
 /// Numbers of any floating-point type: HDF5 reads them as float32.
 bool holds_floats(const hdf5::Dataset& images) { return images.type_class() == H5T_FLOAT; }
 
-bool holds_bytes(const hdf5::Dataset& images) {
-  const hdf5::Handle type(H5Dget_type(images.id()), H5Tclose);
-  return hdf5::type_text(type.id()) == "uint8";
-}
-
-StoredKind as_stored(const hdf5::Dataset& array) {
-  const hdf5::Handle type(H5Dget_type(array.id()), H5Tclose);
-  return {hdf5::type_text(type.id()), array.shape()};
-}
+StoredKind as_stored(const hdf5::Dataset& array) { return {array.type_text(), array.shape()}; }
 
 /// (sample, height, width, channel): a picture of more than four channels that is at most four
 /// pixels wide is none.
@@ -89,11 +74,10 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
            " has its channels last; expected (sample, channel, height, width): in NumPy "
            "images.transpose(0, 3, 1, 2)");
   }
-  if (holds_bytes(images) && rank == 4) return;
+  if (images.type_text() == "uint8" && rank == 4) return;
   if (holds_floats(images) && (rank == 4 || rank == 2)) return;
-  const hdf5::Handle type(H5Dget_type(images.id()), H5Tclose);
-  refuse(path + ": array '" + images_name(split) + "' is " + hdf5::type_text(type.id()) +
-         " of shape " + shape_text(images.shape()) +
+  refuse(path + ": array '" + images_name(split) + "' is " + images.type_text() + " of shape " +
+         shape_text(images.shape()) +
          "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it "
          "(from a .npy file, too), or floats of that shape or (sample, dimension)");
 }
@@ -201,8 +185,8 @@ DataFile::DataFile(DataFile&&) noexcept = default;
 DataFile& DataFile::operator=(DataFile&&) noexcept = default;
 
 void DataFile::check_split(const std::string& split) const {
-  if (std::find(splits_.begin(), splits_.end(), split) != splits_.end()) return;
-  refuse(path_ + " has no split '" + split + "'; it has: " + join(splits_));
+  if (std::ranges::count(splits_, split) > 0) return;
+  refuse(fmt::format("{} has no split '{}'; it has: {}", path_, split, fmt::join(splits_, ", ")));
 }
 
 std::vector<std::int64_t> DataFile::shape(const std::string& split) const {
@@ -299,8 +283,7 @@ void DataFile::check_checksum(const std::string& split, std::uint64_t digest) co
   const auto group = hdf5::open_object(*file_, split);
   const auto expected = hdf5::read_text(group.id(), "checksum");
   if (!expected) return;
-  char found[17];
-  std::snprintf(found, sizeof(found), "%016llx", static_cast<unsigned long long>(digest));
+  const std::string found = fmt::format("{:016x}", digest);
   if (*expected == found) return;
   refuse(path_ + " is damaged: the images of split '" + split + "' have checksum " + found +
          " and the file says " + *expected + "; convert or copy it again");
@@ -321,9 +304,8 @@ void DataFile::check_labels_fit(const std::string& split) const {
   const hdf5::Dataset dataset(*file_, labels_name(split));
   const bool fits = dataset.shape() == std::vector{shape(split)[0]};
   if (fits && dataset.type_class() == H5T_INTEGER) return;
-  const hdf5::Handle type(H5Dget_type(dataset.id()), H5Tclose);
-  refuse(path_ + ": the labels of split '" + split + "' are " + hdf5::type_text(type.id()) +
-         " of shape " + shape_text(dataset.shape()) + "; expected integers, one for each image");
+  refuse(path_ + ": the labels of split '" + split + "' are " + dataset.type_text() + " of shape " +
+         shape_text(dataset.shape()) + "; expected integers, one for each image");
 }
 
 void DataFile::check_labels(const std::string& split, std::span<const std::int64_t> labels) const {

@@ -31,8 +31,7 @@ int synchronise(int descriptor) {
 void bring_to_disk(int descriptor, const std::string& path) {
   const int error = synchronise(descriptor);
   if (error == 0) return;
-  throw Error(ExitCode::input_output,
-              "cannot bring " + path + " to the disk: " + system_reason(error));
+  throw FileError("cannot bring " + path + " to the disk: " + system_reason(error));
 }
 
 }  // namespace stanley

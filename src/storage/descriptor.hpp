@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <new>
 #include <string>
 #include <string_view>
 
@@ -26,15 +27,19 @@ void bring_to_disk(int descriptor, const std::string& path);
 /// A file descriptor, closed when it goes. Error(input_output) if the file can't be opened.
 class Descriptor {
  public:
-  Descriptor(const std::string& path, int flags)
-      : number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+  Descriptor(const std::string& path, int flags) : Descriptor(path, flags, std::nothrow) {
     if (number_ >= 0) return;
     const int error = errno;
-    throw Error(ExitCode::input_output, "cannot open " + path + ": " + system_reason(error));
+    throw FileError("cannot open " + path + ": " + system_reason(error));
   }
+  /// Without an exception: number() is below 0 then, and errno says why.
+  Descriptor(const std::string& path, int flags, std::nothrow_t)
+      : number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { ::close(number_); }
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
 
   int number() const { return number_; }
 

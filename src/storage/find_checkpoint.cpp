@@ -5,57 +5,26 @@
 #include "storage/checkpoint.hpp"
 #include "storage/checkpoint_schema.hpp"
 #include "storage/hdf5.hpp"
-#include "storage/numbers_json.hpp"
+#include "storage/json_values.hpp"
 #include "storage/seal.hpp"
 
 // Which checkpoint to take: read by one rank, verified by all, and whether it fits.
 
 namespace stanley {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoredArray, name, type, shape, shards, digests)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CheckpointHeader, path, schema_version, iteration, world_size,
+                                   progress, texts, arrays)
+
 namespace {
 
 using Json = nlohmann::json;
-
-/// CBOR keeps every double exactly, infinities and NaN too.
-std::string pack_header(const CheckpointHeader& header) {
-  Json arrays = Json::array();
-  for (const auto& array : header.arrays) {
-    arrays.push_back(
-        {array.name, static_cast<int>(array.type), array.shape, array.shards, array.digests});
-  }
-  const Json all = {{"path", header.path},
-                    {"version", header.schema_version},
-                    {"iteration", header.iteration},
-                    {"world_size", header.world_size},
-                    {"texts", header.texts},
-                    {"progress", numbers_json(header.progress)},
-                    {"arrays", arrays}};
-  const auto bytes = Json::to_cbor(all);
-  return {bytes.begin(), bytes.end()};
-}
-
-CheckpointHeader unpack_header(const std::string& text) {
-  const Json all = Json::from_cbor(text);
-  CheckpointHeader header{.path = all.at("path"),
-                          .schema_version = all.at("version"),
-                          .iteration = all.at("iteration"),
-                          .world_size = all.at("world_size")};
-  header.texts = all.at("texts").get<std::map<std::string, std::string>>();
-  header.progress = numbers_from(all.at("progress"));
-  for (const auto& array : all.at("arrays")) {
-    header.arrays.push_back({.name = array[0],
-                             .type = static_cast<ElementType>(array[1].get<int>()),
-                             .shape = array[2].get<std::vector<std::int64_t>>(),
-                             .shards = array[3],
-                             .digests = array[4].get<std::vector<std::uint64_t>>()});
-  }
-  return header;
-}
 
 /// Rank 0: the header of a file whose progress is that of its iteration.
 CheckpointHeader read_sound_header(const std::string& path) {
   CheckpointHeader header = read_checkpoint_header(path);
   if (header.iteration < 0 || integer_of(header.progress, "iteration") != header.iteration) {
-    throw Error(ExitCode::input_output, "its progress is not that of its iteration");
+    throw FileError("its progress is not that of its iteration");
   }
   return header;
 }
@@ -71,7 +40,8 @@ Outcome share_header(Communicator& communicator, const std::string& path) {
   std::string answer;
   if (communicator.rank() == 0) {
     try {
-      answer = "h" + pack_header(read_sound_header(path));
+      const auto header = Json::to_cbor(read_sound_header(path));
+      answer = "h" + std::string(header.begin(), header.end());
     } catch (const UnknownSchema& error) {
       answer = std::string("r") + error.what();
     } catch (const std::exception& error) {
@@ -80,7 +50,7 @@ Outcome share_header(Communicator& communicator, const std::string& path) {
   }
   answer = communicator.broadcast(answer, 0);
   const std::string rest = answer.substr(1);
-  if (answer[0] == 'h') return {unpack_header(rest), "", false};
+  if (answer[0] == 'h') return {Json::from_cbor(rest).get<CheckpointHeader>(), "", false};
   return {std::nullopt, rest, answer[0] == 'r'};
 }
 
@@ -109,14 +79,8 @@ Outcome examine(Communicator& communicator, const std::string& path, const FileO
 
 std::vector<std::int64_t> share_list(Communicator& communicator, const std::string& directory) {
   Json found;
-  agree(communicator, [&] {
-    if (communicator.rank() == 0) found = list_checkpoints(directory);
-  });
+  on_first_rank(communicator, [&] { found = list_checkpoints(directory); });
   return Json::parse(communicator.broadcast(found.dump(), 0)).get<std::vector<std::int64_t>>();
-}
-
-[[noreturn]] void refuse_checkpoint(const std::string& reason) {
-  throw Error(ExitCode::input_output, reason);
 }
 
 }  // namespace
@@ -125,8 +89,8 @@ CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string
                                    const FileOptions& options) {
   Outcome outcome = examine(communicator, path, options);
   if (outcome.header) return *std::move(outcome.header);
-  refuse_checkpoint(outcome.reason.find(path) == std::string::npos ? path + ": " + outcome.reason
-                                                                   : outcome.reason);
+  throw FileError(outcome.reason.find(path) == std::string::npos ? path + ": " + outcome.reason
+                                                                 : outcome.reason);
 }
 
 FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& directory,
@@ -135,7 +99,7 @@ FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& d
   for (const std::int64_t iteration : share_list(communicator, directory)) {
     const std::string path = checkpoint_path(directory, iteration);
     Outcome outcome = examine(communicator, path, options);
-    if (outcome.refused) refuse_checkpoint(outcome.reason);
+    if (outcome.refused) throw FileError(outcome.reason);
     found.header = std::move(outcome.header);
     if (found.header) return found;
     found.passed_over.push_back({path, outcome.reason});
@@ -143,7 +107,7 @@ FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& d
   if (found.passed_over.empty()) return found;
   std::string message = "none of the checkpoints in " + directory + " can be used:";
   for (const auto& [path, reason] : found.passed_over) message += "\n  " + path + ": " + reason;
-  refuse_checkpoint(message + "\n  move them away to start over, or give one with --resume");
+  throw FileError(message + "\n  move them away to start over, or give one with --resume");
 }
 
 namespace {
@@ -154,16 +118,16 @@ void check_array(const CheckpointHeader& header, const ArrayView& view, Sharding
   const StoredArray* stored = header.find(view.name);
   const std::string other = header.path + " is a checkpoint of another network: ";
   if (stored == nullptr) {
-    refuse_checkpoint(other + "it has no array '" + view.name + "', which has shape " +
-                      shape_text(view.shape) + " here");
+    throw FileError(other + "it has no array '" + view.name + "', which has shape " +
+                    shape_text(view.shape) + " here");
   }
   if (stored->shape != view.shape || stored->type != view.type) {
-    refuse_checkpoint(other + "array '" + view.name + "' is " + to_string(stored->type) +
-                      " of shape " + shape_text(stored->shape) + " there and " +
-                      to_string(view.type) + " of shape " + shape_text(view.shape) + " here");
+    throw FileError(other + "array '" + view.name + "' is " + to_string(stored->type) +
+                    " of shape " + shape_text(stored->shape) + " there and " +
+                    to_string(view.type) + " of shape " + shape_text(view.shape) + " here");
   }
   if (sharding == Sharding::same && stored->shards != view.shards) {
-    refuse_checkpoint(
+    throw FileError(
         header.path + " has " + std::to_string(stored->shards) + " shards and this run has " +
         std::to_string(view.shards) +
         ": give the same number, or branch into a new directory with --resume CHECKPOINT");
@@ -185,9 +149,9 @@ void check_arrays(const CheckpointHeader& header, const std::vector<ArrayView>& 
     const std::string group = group_of(stored.name);
     const bool weights = group == "parameters" || group == "average";
     if (!weights || !groups.contains(group) || names.contains(stored.name)) continue;
-    refuse_checkpoint(header.path + " is a checkpoint of another network: it has an array '" +
-                      stored.name + "' of shape " + shape_text(stored.shape) +
-                      ", which there is not here");
+    throw FileError(header.path + " is a checkpoint of another network: it has an array '" +
+                    stored.name + "' of shape " + shape_text(stored.shape) +
+                    ", which there is not here");
   }
 }
 

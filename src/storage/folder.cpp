@@ -29,7 +29,7 @@ std::vector<std::string> files_in(const std::string& folder) {
     files.push_back(entry->path().string());
   }
   if (failure && failure != std::errc::no_such_file_or_directory) {
-    throw Error(ExitCode::input_output, "cannot list " + folder + ": " + failure.message());
+    throw FileError("cannot list " + folder + ": " + failure.message());
   }
   std::sort(files.begin(), files.end(), std::greater());
   return files;

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <utility>
 
 #include "config/error.hpp"
@@ -69,21 +70,9 @@ std::vector<std::int64_t> shape_of(hid_t dataset) {
 }
 
 hid_t file_type(ElementType type) {
-  switch (type) {
-    case ElementType::float32:
-      return H5T_IEEE_F32LE;
-    case ElementType::float64:
-      return H5T_IEEE_F64LE;
-    case ElementType::int32:
-      return H5T_STD_I32LE;
-    case ElementType::int64:
-      return H5T_STD_I64LE;
-    case ElementType::uint8:
-      return H5T_STD_U8LE;
-    case ElementType::uint64:
-      return H5T_STD_U64LE;
-  }
-  throw Error(ExitCode::bug, "unknown element type");
+  const std::array types{H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_STD_I32LE,
+                         H5T_STD_I64LE,  H5T_STD_U8LE,   H5T_STD_U64LE};
+  return types.at(static_cast<std::size_t>(type));
 }
 
 /// Hints as MPI wants them; freed when it goes.
@@ -125,8 +114,7 @@ hid_t Handle::release() { return std::exchange(id_, H5I_INVALID_HID); }
 
 void fail(const std::string& action) {
   const std::string reason = innermost_reason();
-  throw Error(ExitCode::input_output,
-              "cannot " + action + (reason.empty() ? std::string() : ": " + reason));
+  throw FileError("cannot " + action + (reason.empty() ? std::string() : ": " + reason));
 }
 
 File File::create(const std::string& path) {
@@ -141,7 +129,7 @@ File File::open(const std::string& path, Mode mode) {
   struct stat state {};
   // HDF5 would wait for whoever writes into a pipe.
   if (::stat(path.c_str(), &state) == 0 && !S_ISREG(state.st_mode)) {
-    throw Error(ExitCode::input_output, "cannot open " + path + ": it is no regular file");
+    throw FileError("cannot open " + path + ": it is no regular file");
   }
   const Handle access = access_properties(path, mode);
   const hid_t id =
@@ -197,26 +185,24 @@ ElementType Dataset::type() const {
                            ElementType::int64, ElementType::uint8, ElementType::uint64}) {
     if (H5Tequal(type.id(), file_type(known)) > 0) return known;
   }
-  throw Error(ExitCode::input_output, "array '" + name_ + "' of " + file_ + " is of type " +
-                                          type_text(type.id()) +
-                                          ", which this program doesn't read");
+  throw FileError("array '" + name_ + "' of " + file_ + " is of type " + type_text() +
+                  ", which this program doesn't read");
 }
 
 void Dataset::check_space() const {
   const auto held = static_cast<std::int64_t>(H5Dget_storage_size(id()));
   if (held == total_bytes(element_bytes(type()), shape_)) return;
-  throw Error(ExitCode::input_output, "array '" + name_ + "' of " + file_ + " is of shape " +
-                                          shape_text(shape_) + " but holds " +
-                                          std::to_string(held) + " bytes");
+  throw FileError("array '" + name_ + "' of " + file_ + " is of shape " + shape_text(shape_) +
+                  " but holds " + std::to_string(held) + " bytes");
 }
 
 void Dataset::require_values() const {
   const auto needed = total_bytes(sizeof(double), shape_);
   const std::string array =
       "array '" + name_ + "' of " + file_ + " is of shape " + shape_text(shape_);
-  if (!needed) throw Error(ExitCode::input_output, array + ", which no memory holds");
+  if (!needed) throw FileError(array + ", which no memory holds");
   if (*needed == 0 || H5Dget_storage_size(id()) > 0) return;
-  throw Error(ExitCode::input_output, array + " and was never written");
+  throw FileError(array + " and was never written");
 }
 
 H5T_class_t Dataset::type_class() const {
@@ -236,7 +222,9 @@ void Dataset::read_all_as(hid_t type, void* data) const {
         [&] { return "read array '" + name_ + "' of " + file_; });
 }
 
-std::string type_text(hid_t type) {
+std::string Dataset::type_text() const {
+  const Handle stored(H5Dget_type(id()), H5Tclose);
+  const hid_t type = stored.id();
   const std::size_t bytes = H5Tget_size(type);
   const std::string bits = std::to_string(8 * bytes);
   const std::string order =
@@ -254,21 +242,9 @@ std::string type_text(hid_t type) {
 }
 
 hid_t memory_type(ElementType type) {
-  switch (type) {
-    case ElementType::float32:
-      return H5T_NATIVE_FLOAT;
-    case ElementType::float64:
-      return H5T_NATIVE_DOUBLE;
-    case ElementType::int32:
-      return H5T_NATIVE_INT32;
-    case ElementType::int64:
-      return H5T_NATIVE_INT64;
-    case ElementType::uint8:
-      return H5T_NATIVE_UINT8;
-    case ElementType::uint64:
-      return H5T_NATIVE_UINT64;
-  }
-  throw Error(ExitCode::bug, "unknown element type");
+  const std::array types{H5T_NATIVE_FLOAT, H5T_NATIVE_DOUBLE, H5T_NATIVE_INT32,
+                         H5T_NATIVE_INT64, H5T_NATIVE_UINT8,  H5T_NATIVE_UINT64};
+  return types.at(static_cast<std::size_t>(type));
 }
 
 void make_groups(const File& file, const std::string& path) {
@@ -337,20 +313,23 @@ herr_t visit(hid_t group, const char* name, const LinkInfo*, void* state) {
   return 0;
 }
 
-}  // namespace
-
-std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind) {
+template <typename Walk>
+std::vector<std::string> found_by(const Walk& walk, const File& file, const std::string& group,
+                                  H5O_type_t kind) {
   Visit found{.kind = kind};
-  check(visit_links(file.id(), group.c_str(), visit, &found),
+  check(walk(file.id(), group.c_str(), visit, &found),
         [&] { return "list group '" + group + "' of " + file.path(); });
   return found.names;
 }
 
+}  // namespace
+
+std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind) {
+  return found_by(visit_links, file, group, kind);
+}
+
 std::vector<std::string> list_all_datasets(const File& file, const std::string& group) {
-  Visit found{.kind = H5O_TYPE_DATASET};
-  check(visit_all_links(file.id(), group.c_str(), visit, &found),
-        [&] { return "list group '" + group + "' of " + file.path(); });
-  return found.names;
+  return found_by(visit_all_links, file, group, H5O_TYPE_DATASET);
 }
 
 }  // namespace stanley::hdf5

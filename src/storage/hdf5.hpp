@@ -94,6 +94,7 @@ class Dataset {
   void require_values() const;
   /// H5T_INTEGER, H5T_FLOAT, ...: of any size and byte order.
   H5T_class_t type_class() const;
+  std::string type_text() const;  ///< "float32", "uint8", "big-endian int64", "text"
   /// One rank alone: all of it, from or to memory.
   void write_all(const void* data);
   void read_all(void* data) const;
@@ -107,8 +108,6 @@ class Dataset {
   std::vector<std::int64_t> shape_;
 };
 
-/// "float32", "uint8", "big-endian int64", "text", for messages.
-std::string type_text(hid_t type);
 hid_t memory_type(ElementType type);
 
 /// Makes the groups of `path` ("a/b/c") that aren't there, tracking creation order.

@@ -71,16 +71,6 @@ Json check_own_shards(const Communicator& communicator, const std::string& path,
   return found;
 }
 
-std::string damage_text(const InspectedArray& array, const std::vector<std::int64_t>& shards) {
-  std::string text = "array '" + array.name + "' doesn't agree with its digest";
-  if (array.shards == 0) return text;
-  text += shards.size() == 1 ? " in shard " : " in shards ";
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    text += (i == 0 ? "" : ", ") + std::to_string(shards[i]);
-  }
-  return text;
-}
-
 }  // namespace
 
 void inspect_checkpoint(Communicator& communicator, FileReport& report) {
@@ -99,15 +89,16 @@ void inspect_checkpoint(Communicator& communicator, FileReport& report) {
     const Json theirs = Json::parse(text);
     for (const auto& problem : theirs["problems"]) {
       const std::string words = problem;
-      const auto known = std::find(report.problems.begin(), report.problems.end(), words);
-      if (known == report.problems.end()) report.problems.push_back(words);
+      if (std::ranges::count(report.problems, words) == 0) report.problems.push_back(words);
     }
     for (const auto& pair : theirs["damaged"]) damaged[pair[0]].push_back(pair[1]);
   }
   for (const auto& [array, shards] : damaged) {
     if (array >= report.arrays.size()) continue;
     report.arrays[array].damaged = true;
-    report.problems.push_back(damage_text(report.arrays[array], shards));
+    const bool sharded = report.arrays[array].shards > 0;
+    report.problems.push_back(
+        damage_text(report.arrays[array].name, sharded ? shards : std::vector<std::int64_t>{}));
   }
 }
 

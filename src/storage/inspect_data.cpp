@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include "storage/data_file.hpp"
 #include "storage/inspect_kinds.hpp"
 
@@ -24,9 +26,8 @@ void inspect_data(FileReport& report, const Progressed& progressed) {
   report.schema_version = file.schema_version();
   report.numbers = {{"lowest", file.lowest()}, {"highest", file.highest()}};
   report.texts["provenance"] = file.provenance();
-  for (const auto& name : file.class_names()) {
-    std::string& names = report.texts["class_names"];
-    names += (names.empty() ? "" : ", ") + name;
+  if (!file.class_names().empty()) {
+    report.texts["class_names"] = fmt::format("{}", fmt::join(file.class_names(), ", "));
   }
   for (const auto& split : file.splits()) {
     inspect_array(report, split + "/images", file.images_as_stored(split),

@@ -32,7 +32,7 @@ void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::s
   noting_problems(report, [&] {
     const hdf5::Dataset dataset(file, name);
     array.shape = dataset.shape();
-    array.type = hdf5::type_text(hdf5::Handle(H5Dget_type(dataset.id()), H5Tclose).id());
+    array.type = dataset.type_text();
     const H5T_class_t kind = dataset.type_class();
     if (kind != H5T_INTEGER && kind != H5T_FLOAT) {
       report.notes.push_back("array '" + name + "' is no array of numbers and was not read");
@@ -41,7 +41,7 @@ void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::s
     dataset.require_values();
     if (!has_digest(dataset)) return read_through(dataset, progressed);
     if (agrees_with_digest(dataset, progressed)) return;
-    report.problems.push_back("array '" + name + "' doesn't agree with its digest");
+    report.problems.push_back(damage_text(name));
   });
   array.damaged = report.problems.size() > before;
   report.arrays.push_back(array);
@@ -49,8 +49,7 @@ void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::s
 
 /// posterior/x (chain, draw, ...) and the rest of the same chains and draws.
 void note_misfits(FileReport& report) {
-  const auto states = std::find_if(report.arrays.begin(), report.arrays.end(),
-                                   [](const auto& array) { return array.name == "posterior/x"; });
+  const auto states = std::ranges::find(report.arrays, "posterior/x", &InspectedArray::name);
   if (states == report.arrays.end() || states->shape.size() < 3) {
     report.problems.emplace_back(
         "it is incomplete: it has no array posterior/x (chain, draw, state...)");

@@ -18,8 +18,7 @@ FileKind kind_of(const hdf5::File& file) {
   for (const auto& group : hdf5::list(file, "/", H5O_TYPE_GROUP)) {
     if (hdf5::exists(file, group + "/images")) return FileKind::data;
   }
-  throw Error(ExitCode::input_output,
-              "it is no checkpoint, draw file or data file of this program");
+  throw FileError("it is no checkpoint, draw file or data file of this program");
 }
 
 /// Empty where the file has none that is a text.

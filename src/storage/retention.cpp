@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <regex>
@@ -17,17 +19,14 @@ void remove_file(const fs::path& path) {
   std::error_code failure;
   fs::remove(path, failure);
   if (failure) {
-    throw Error(ExitCode::input_output,
-                "cannot remove " + path.string() + ": " + failure.message());
+    throw FileError("cannot remove " + path.string() + ": " + failure.message());
   }
 }
 
 }  // namespace
 
 std::string checkpoint_path(const std::string& directory, std::int64_t iteration) {
-  const std::string digits = std::to_string(iteration);
-  const std::string zeros(digits.size() < 8 ? 8 - digits.size() : 0, '0');
-  return directory + "/iteration-" + zeros + digits + ".h5";
+  return fmt::format("{}/iteration-{:08}.h5", directory, iteration);
 }
 
 std::vector<std::int64_t> list_checkpoints(const std::string& directory) {

@@ -1,8 +1,8 @@
 #include "storage/scales.hpp"
 
+#include <fmt/format.h>
 #include <hdf5_hl.h>
 
-#include <cstdio>
 #include <numeric>
 
 #include "config/error.hpp"
@@ -54,16 +54,15 @@ const Dataset& Scales::size_scale(std::int64_t size, int occurrence) {
   if (const auto found = coordinates_.find(name); found != coordinates_.end()) return found->second;
   const auto describe = [&] { return "create dimension '" + name + "'"; };
   // A name without values, by netCDF's convention; its array is never written and takes no space.
-  char label[80];
-  std::snprintf(label, sizeof(label), "This is a netCDF dimension but not a netCDF variable.%10lld",
-                static_cast<long long>(size));
+  const std::string label =
+      fmt::format("This is a netCDF dimension but not a netCDF variable.{:>10}", size);
   const auto extent = static_cast<hsize_t>(size);
   const Handle space(check(H5Screate_simple(1, &extent, nullptr), describe), H5Sclose);
   Handle dataset(check(H5Dcreate2(file_.id(), name.c_str(), H5T_IEEE_F32BE, space.id(), H5P_DEFAULT,
                                   H5P_DEFAULT, H5P_DEFAULT),
                        describe),
                  H5Dclose);
-  check(H5DSset_scale(dataset.id(), label), describe);
+  check(H5DSset_scale(dataset.id(), label.c_str()), describe);
   return coordinates_.emplace(name, Dataset(std::move(dataset), file_, name)).first->second;
 }
 

@@ -51,7 +51,7 @@ class Reader {
       const ssize_t got = ::pread(file_.number(), to, bytes, static_cast<off_t>(first));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) fail(path_, std::strerror(errno));
-      if (got == 0) throw Error(ExitCode::input_output, path_ + " became shorter meanwhile");
+      if (got == 0) throw FileError(path_ + " became shorter meanwhile");
       to += got;
       first += static_cast<std::uint64_t>(got);
       bytes -= static_cast<std::size_t>(got);
@@ -68,7 +68,7 @@ class Reader {
   }
 
   [[noreturn]] static void fail(const std::string& path, const std::string& reason) {
-    throw Error(ExitCode::input_output, "cannot read " + path + ": " + reason);
+    throw FileError("cannot read " + path + ": " + reason);
   }
 
   std::string path_;
@@ -157,7 +157,7 @@ void seal(const std::string& path) {
   const Descriptor out(path, O_WRONLY | O_APPEND);
   const int error = write_whole(out.number(), text);
   if (error == 0) return;
-  throw Error(ExitCode::input_output, "cannot write " + path + ": " + system_reason(error));
+  throw FileError("cannot write " + path + ": " + system_reason(error));
 }
 
 Seal check_seal(const std::string& path) {

@@ -15,7 +15,7 @@ namespace stanley {
 //   XXH3, 64 bits, of all bytes before the seal that are not left out, then of pairs and number
 //   "STANLEY1"
 //
-// All numbers are of 64 bits, little-endian. tools/convert/seal.py writes the same.
+// All numbers are of 64 bits, little-endian. tools/stanley_tools/data/seal.py writes the same.
 
 enum class Seal {
   whole,   ///< the file agrees with it

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "config/config.hpp"
-#include "train/setup.hpp"
+#include "sampling/setup.hpp"
 
 namespace stanley {
 

@@ -7,7 +7,7 @@
 
 #include "config/error.hpp"
 #include "storage/replicas.hpp"
-#include "train/draws.hpp"
+#include "train/bank_draws.hpp"
 
 namespace stanley {
 
@@ -26,13 +26,13 @@ Output::Output(const Config& config, const RunDirectory& directory, const FileOp
 }
 
 void Output::write(Trainer& trainer, const Dataset& dataset, const Request& request) {
-  if (!request.draws && !request.checkpoint) return;
-  wait();
+  in_flight_ = request.kinds;
+  owed_ = {};
   activity_.enter("copying for files");
   std::shared_ptr<const BankDraws> draws;
-  if (request.draws) draws = std::make_shared<BankDraws>(trainer, dataset, config_);
+  if (request.kinds.draws) draws = std::make_shared<BankDraws>(trainer, dataset, config_);
   CheckpointContents contents;
-  if (request.checkpoint) {
+  if (request.kinds.checkpoint) {
     snapshot_.take(trainer.arrays());
     check_replicas(session_.world(), session_.hosts(), snapshot_.arrays());
     contents = {.iteration = trainer.iteration(),
@@ -62,7 +62,7 @@ void Output::write_files(Communicator& communicator, const BankDraws* draws,
     say("draws",
         write_draws(communicator, draws->path(directory_.samples()), draws->set(), options_));
   }
-  if (!request.checkpoint) return;
+  if (!request.kinds.checkpoint) return;
   FileOptions options = options_;
   options.retention = [&] {
     try {
@@ -82,6 +82,25 @@ void Output::write_files(Communicator& communicator, const BankDraws* draws,
 void Output::wait() {
   activity_.enter("waiting for files");
   writer_.wait();
+  if (in_flight_.any()) failures_ = 0;
+  in_flight_ = {};
+}
+
+void Output::settle() {
+  try {
+    wait();
+  } catch (const Error& error) {
+    const auto ours = [&] {
+      return session_.world().min(session_.rank() == 0 && !directory_.owned() ? 0 : 1) > 0;
+    };
+    if (++failures_ > 1 || error.code != ExitCode::input_output || !ours()) throw;
+    owed_ = in_flight_;
+    in_flight_ = {};
+    log_.warn(
+        fmt::format("{}; files are written again, as the chains stand then, within {:.0f} s, "
+                    "and a second failure ends the run",
+                    error.what(), retry_seconds));
+  }
 }
 
 void Output::say(const char* what, const CommitReport& report) {

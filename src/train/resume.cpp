@@ -4,11 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <array>
-#include <filesystem>
-#include <optional>
 
 #include "config/error.hpp"
-#include "parallel/agree.hpp"
+#include "run/version.hpp"
+#include "sampling/stored_config.hpp"
 
 namespace stanley {
 namespace {
@@ -40,71 +39,19 @@ std::vector<std::string> differences(const Config& before, const Config& now, bo
   return found;
 }
 
-/// The text of this name, or nothing.
-std::optional<std::string> text_of(const CheckpointHeader& header, const char* name) {
-  const auto found = header.texts.find(name);
-  return found == header.texts.end() ? std::nullopt : std::optional(found->second);
-}
-
-bool can_be_read(const CheckpointHeader& header, const std::string& text) {
-  try {
-    parse_stored_config(text, header.path, {});
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
-StoredConfig read_stored(const CheckpointHeader& header,
-                         const std::vector<std::string>& overrides) {
-  const auto text = text_of(header, "config");
-  if (!text) {
-    throw Error(ExitCode::input_output,
-                header.path + " holds no configuration; it was not written by a training");
-  }
-  try {
-    return parse_stored_config(*text, header.path, overrides);
-  } catch (const Error& error) {
-    const std::string what = error.what();
-    // An override may be wrong beside a key of the text, whose place is told.
-    if (!what.starts_with(header.path) || (!overrides.empty() && can_be_read(header, *text))) throw;
-    throw Error(ExitCode::input_output,
-                fmt::format("{}; this release can't read that configuration: use the one that "
-                            "wrote it ({})",
-                            what, text_of(header, "versions").value_or("unknown")));
-  }
-}
-
 }  // namespace
 
-Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
-  return read_stored(header, overrides).config;
-}
-
-std::vector<std::string> unknown_keys(const CheckpointHeader& header) {
-  return read_stored(header, {}).unknown;
-}
-
-std::optional<CheckpointHeader> find_start(Communicator& communicator, const std::string& resume,
-                                           const std::string& directory, const FileOptions& options,
-                                           Log& log) {
-  if (resume == "never") {
-    agree(communicator, [&] {
-      if (communicator.rank() != 0 || list_checkpoints(directory).empty()) return;
-      throw Error(ExitCode::input_output,
-                  fmt::format("{} holds checkpoints of a run, and --resume never would overwrite "
-                              "it; choose another directory with --run-directory, or go on with "
-                              "--resume auto",
-                              directory));
-    });
-    return std::nullopt;
-  }
-  if (resume != "auto") return verify_checkpoint(communicator, resume, options);
-  FoundCheckpoint found = find_checkpoint(communicator, directory, options);
-  for (const PassedOver& one : found.passed_over) {
-    log.warn(fmt::format("passed over {}: {}", one.path, one.reason));
-  }
-  return found.header;
+std::map<std::string, std::string> checkpoint_texts(const Config& config, const ComputeSetup& setup,
+                                                    const std::string& digest_of_data) {
+  std::map<std::string, std::string> texts{
+      {"config", to_yaml(config)},
+      {"precision", to_string(setup.precision)},
+      {"device", to_string(setup.device.kind)},
+      {"versions",
+       fmt::format(R"({{"stanley": "{}", "commit": "{}"}})", build_version, build_commit)}};
+  if (!setup.energy_file.digest.empty()) texts[energy_digest] = setup.energy_file.digest;
+  if (!digest_of_data.empty()) texts[data_digest] = digest_of_data;
+  return texts;
 }
 
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch) {
@@ -122,7 +69,7 @@ std::vector<std::string> keep_resolved(const CheckpointHeader& header, bool bran
                                        Config& config) {
   std::vector<std::string> changes;
   const auto keep = [&](const char* name, auto& value, const auto automatic, const auto& choices) {
-    const std::string before = text_of(header, name).value_or(to_string(automatic));
+    const std::string before = header.text(name).value_or(to_string(automatic));
     for (const auto choice : choices) {
       if (to_string(choice) != before) continue;
       if (value == automatic) value = choice;
@@ -175,30 +122,14 @@ bool learns_alike(const CheckpointHeader& header, const Config& config) {
 }
 
 void check_data(const CheckpointHeader& header, const std::string& digest, const DataConfig& data) {
-  const auto found = header.texts.find(data_digest);
-  if (found == header.texts.end() || digest.empty() || found->second == digest) return;
+  const std::string there = header.text(data_digest).value_or("");
+  if (there.empty() || digest.empty() || there == digest) return;
   throw Error(
       ExitCode::configuration,
       fmt::format("{} was written with other data: the digest (XXH3) of the split '{}' is {} "
                   "there and {} here ({}); give the file of that time as data.path, or "
                   "branch with --resume CHECKPOINT into another directory (--run-directory)",
-                  header.path, data.split, found->second, digest, data.path));
-}
-
-void check_energy_file(const CheckpointHeader& header, const Config& config,
-                       const std::string& digest) {
-  const auto found = header.texts.find(energy_digest);
-  const std::string stored = found == header.texts.end() ? "" : found->second;
-  if (stored == digest) return;
-  const auto named = [](const std::string& text) { return text.empty() ? "none" : text; };
-  throw Error(
-      ExitCode::configuration,
-      fmt::format("{} was written with another energy: the digest (XXH3) of its TorchScript "
-                  "file is {} there and {} here ({}); give the file of that time as "
-                  "energy.path, or train the other one from its start with --resume never "
-                  "in another directory (--run-directory)",
-                  header.path, named(stored), named(digest),
-                  config.energy.path.empty() ? "energy.path is not set" : config.energy.path));
+                  header.path, data.split, there, digest, data.path));
 }
 
 }  // namespace stanley

@@ -1,31 +1,19 @@
 #pragma once
 
-#include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "config/config.hpp"
-#include "parallel/communicator.hpp"
-#include "run/log.hpp"
+#include "sampling/setup.hpp"
 #include "storage/checkpoint.hpp"
 
 namespace stanley {
 
-/// The configuration that a checkpoint was written under, with overrides ("key.path=value"); keys
-/// of another release that this one doesn't know are left out. Errors: input_output where it holds
-/// none, or one that only another release can read; configuration where the overrides don't fit.
-Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides);
-
-/// The keys that stored_config() leaves out, by their paths.
-std::vector<std::string> unknown_keys(const CheckpointHeader& header);
-
-/// Collective. The checkpoint that a start goes on from: with `resume` "auto" the newest of
-/// `directory` that verifies (nothing if there are none), with "never" nothing, else the file that
-/// `resume` names. Says which it passed over and why. Errors: input_output where "never" meets a
-/// directory that holds a run, or none of some checkpoints verifies.
-std::optional<CheckpointHeader> find_start(Communicator& communicator, const std::string& resume,
-                                           const std::string& directory, const FileOptions& options,
-                                           Log& log);
+/// The texts of a checkpoint, which the functions below read: configuration, what `auto` meant, and
+/// what the numbers depend on.
+std::map<std::string, std::string> checkpoint_texts(const Config& config, const ComputeSetup& setup,
+                                                    const std::string& digest_of_data);
 
 /// Throws Error(configuration), naming each key and both values, if the configuration of a
 /// resumed run differs from the checkpoint's where the result would be another run: network, data,
@@ -53,13 +41,5 @@ inline constexpr const char* data_digest = "data_digest";
 /// Throws Error(configuration) if the checkpoint was written with data of another digest; one of
 /// earlier versions, or of computed data, has none. Not collective.
 void check_data(const CheckpointHeader& header, const std::string& digest, const DataConfig& data);
-
-/// The text of a checkpoint that holds the digest of the energy's file; only where there is one.
-inline constexpr const char* energy_digest = "energy_digest";
-
-/// Throws Error(configuration), naming both digests, if the energy's file (none: an empty digest)
-/// is not the one that the checkpoint was written under: its code is part of the network.
-void check_energy_file(const CheckpointHeader& header, const Config& config,
-                       const std::string& digest);
 
 }  // namespace stanley

@@ -17,6 +17,7 @@
 #include "run/metrics.hpp"
 #include "storage/array.hpp"
 #include "storage/checkpoint.hpp"
+#include "train/account.hpp"
 #include "train/idle_threads.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
@@ -67,11 +68,12 @@ class Trainer {
   at::Tensor chain_energies(std::int64_t count);
 
  private:
-  EnergySums weight_gradient(const at::Tensor& data, const at::Tensor& chains);
   at::Tensor data_batch() const;
-  double noise_energy() const;
-  ChainBatch noise_probes(std::int64_t first_shard, std::int64_t shards) const;
+  double energy_of_noise() const;
+  std::int64_t noise_probes() const;
+  double rate_factor() const;
   void load_weights();
+  IterationRecord finish_iteration(Account& account, double restart_probability);
   std::int64_t gradient_parts() const;
   /// Whether numbers depend on a batch that must then not depend on the number of ranks.
   bool fixed_batches() const;

@@ -1,12 +1,22 @@
 #!/usr/bin/env bash
-# Our scripts please shellcheck, and each can be executed.
+# Our scripts please shellcheck. What is executed has a first line that says by what, and may be; what other scripts
+# source has neither, and is named *.bash (jobs/site.sh aside, whose name is known to its users).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-mapfile -t scripts < <(find .ci jobs tools tests -name '*.sh' -o -name '*.sbatch' -o -path .ci/run)
+mapfile -t scripts < <(find .ci jobs tools tests -name '*.sh' -o -name '*.bash' -o -name '*.sbatch' -o -path .ci/run)
 shellcheck --external-sources "${scripts[@]}"
 for script in "${scripts[@]}"; do
-  [ -x "$script" ] || {
-    echo "$script cannot be executed: chmod +x $script" >&2
+  case $script in
+    *.bash | jobs/site.sh) executed=false ;;
+    *) executed=true ;;
+  esac
+  can_be=false
+  [ ! -x "$script" ] || can_be=true
+  says=false
+  [ "$(head -c 2 "$script")" != '#!' ] || says=true
+  [ "$can_be $says" = "$executed $executed" ] || {
+    echo "$script: expected $($executed && echo "a first line #! and chmod +x" ||
+      echo "no first line #! and chmod -x: it is sourced")" >&2
     exit 1
   }
 done

@@ -13,7 +13,7 @@ import h5py
 
 TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "convert_images.py"
 sys.path.insert(0, str(TOOL.parent))
-import convert_images  # noqa: E402
+import stanley_tools.data.convert  # noqa: E402
 
 
 def run(*arguments):
@@ -35,7 +35,7 @@ def convert(source, output, *options):
     streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2)]
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         try:
-            code = convert_images.main([str(source), "--output", str(output), *map(str, options)])
+            code = stanley_tools.data.convert.main([str(source), "--output", str(output), *map(str, options)])
         except SystemExit as error:
             code = error.code
     for stream in streams:

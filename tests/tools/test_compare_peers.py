@@ -17,14 +17,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "compare_peers.py"
 sys.path.insert(0, str(ROOT / "tools"))
 
-import compare_peers  # noqa: E402
-import peers_cases  # noqa: E402
-import peers_table  # noqa: E402
+from stanley_tools.peers import cases, compare, table  # noqa: E402
 
 PROGRAM = os.environ["STANLEY_PROGRAM"]
 ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", **os.environ}
 TINY = ["--channels", "2", "--chains", "4", "--shape", "1x8x8", "--rounds", "2", "--seconds", "0.05"]
-CASE = peers_cases.Case("convnet", 2, (3, 9, 8), 4)
+CASE = cases.Case("convnet", 2, (3, 9, 8), 4)
 SETUP = "tools/setup.sh --peers"
 
 
@@ -44,7 +42,7 @@ def refused(code, *arguments, **variables):
 # --- arithmetic -----------------------------------------------------------------------------------
 def measurements(speeds, weights=None, memories=None):
     weights, memories = weights or [None] * len(speeds), memories or [None] * len(speeds)
-    return [{peers_table.SPEED: s, peers_table.WEIGHTS: w, peers_table.MEMORY: m}
+    return [{table.SPEED: s, table.WEIGHTS: w, table.MEMORY: m}
             for s, w, m in zip(speeds, weights, memories, strict=True)]
 
 
@@ -61,33 +59,33 @@ def measured():
 
 
 def test_ratios_are_taken_within_a_round():
-    found = {(c["precision"], c["peer"]): c["ratio"] for c in peers_table.comparisons(measured())}
+    found = {(c["precision"], c["peer"]): c["ratio"] for c in table.comparisons(measured())}
     assert found["float32", "torchebm"] == {"median": 3, "minimum": 2, "maximum": 12}
     assert found["float32", "pytorch-channels-last"] == {"median": 2, "minimum": 1.5, "maximum": 6}
     assert found["bfloat16", "pytorch-bfloat16"] == {"median": 2, "minimum": 1, "maximum": 3}
 
 
 def test_stanley_meets_torchebm_and_those_of_its_own_precision():
-    found = [(c["precision"], c["peer"]) for c in peers_table.comparisons(measured())]
+    found = [(c["precision"], c["peer"]) for c in table.comparisons(measured())]
     assert found == [("float32", "torchebm"), ("float32", "pytorch-channels-last"), ("float32", "compile"),
                      ("bfloat16", "torchebm"), ("bfloat16", "pytorch-bfloat16")]
 
 
 def test_weight_step_is_compared_with_the_fastest_of_pytorch_in_each_round():
-    found = {c["precision"]: c for c in peers_table.weight_comparisons(measured())}
+    found = {c["precision"]: c for c in table.weight_comparisons(measured())}
     assert found["float32"]["ratio"] == {"median": pytest.approx(1), "minimum": pytest.approx(0.5),
                                          "maximum": pytest.approx(3)}
     assert found["bfloat16"]["ratio"]["maximum"] == pytest.approx(2)
-    assert found["float32"][peers_table.WEIGHTS] == [0.2, 0.2]
-    assert peers_table.weight_comparisons({"stanley": measured()["stanley"]}) == []
+    assert found["float32"][table.WEIGHTS] == [0.2, 0.2]
+    assert table.weight_comparisons({"stanley": measured()["stanley"]}) == []
 
 
 def test_results_hold_speed_ratio_and_the_largest_memory():
-    found = {entry["name"]: entry for entry in peers_table.results(measured())}
-    assert found["stanley"][peers_table.SPEED] == {"median": 400, "minimum": 300, "maximum": 600}
-    assert found["stanley"]["ratio"]["median"] == 3 and found["stanley"][peers_table.MEMORY] == 110
-    assert found["compile"][peers_table.WEIGHTS] is None and found["compile"][peers_table.MEMORY] is None
-    assert "ratio" not in peers_table.results({"stanley": measured()["stanley"]})[0]
+    found = {entry["name"]: entry for entry in table.results(measured())}
+    assert found["stanley"][table.SPEED] == {"median": 400, "minimum": 300, "maximum": 600}
+    assert found["stanley"]["ratio"]["median"] == 3 and found["stanley"][table.MEMORY] == 110
+    assert found["compile"][table.WEIGHTS] is None and found["compile"][table.MEMORY] is None
+    assert "ratio" not in table.results({"stanley": measured()["stanley"]})[0]
 
 
 def cells(table):
@@ -99,13 +97,13 @@ FACTS = {"processor": "A processor", "cores": 2, "instructions": ["avx2"], "gpu"
 
 
 def test_page_is_markdown_with_machine_date_versions_and_command():
-    page = peers_table.page([(CASE, measured())], FACTS)
-    head, rule, *rows = cells(peers_table.chain_table([(CASE, measured())]))
+    page = table.page([(CASE, measured())], FACTS)
+    head, rule, *rows = cells(table.chain_table([(CASE, measured())]))
     assert set(rule) == {"---"} and all(len(row) == len(head) == len(rule) for row in rows)
     assert rows[0] == ["convnet of 2 channels, 4 chains of 3×9×8", "float32", "torchebm LangevinDynamics, float32",
                        "3.00 (2.00 – 12.00)", "400", "100", "110", "510"]
     assert rows[-1][-2:] == ["–", "–"]
-    assert cells(peers_table.weight_table([(CASE, measured())]))[2:][0] == [
+    assert cells(table.weight_table([(CASE, measured())]))[2:][0] == [
         "convnet of 2 channels, 4 chains of 3×9×8", "float32", "1.00 (0.50 – 3.00)", "200.0", "200.0"]
     for text in ("3 rounds", "1 May 2027", "A processor, 2 cores, avx2; torch 2.0, torchebm 0.8",
                  "```\ntools/compare_peers.py --table\n```"):
@@ -136,22 +134,22 @@ def steady(monkeypatch):
 
     def start(name, case, options, folder):
         if name in failing:
-            raise compare_peers.FailedError(f"{name} failed")
+            raise compare.FailedError(f"{name} failed")
         started.append((case, Steady(name, 2 if name.startswith("stanley") else 1)))
         return started[-1][1]
 
     failing = []
-    monkeypatch.setattr(compare_peers, "start_contender", start)
-    monkeypatch.setattr(compare_peers, "check_contenders", lambda plan, options: None)
-    monkeypatch.setattr(compare_peers, "look_for_gpu", lambda: None)
-    monkeypatch.setattr(compare_peers, "processor", lambda: ("A processor", ["avx512_bf16"]))
+    monkeypatch.setattr(compare, "start_contender", start)
+    monkeypatch.setattr(compare, "check_contenders", lambda plan, options: None)
+    monkeypatch.setattr(compare, "look_for_gpu", lambda: None)
+    monkeypatch.setattr(compare, "processor", lambda: ("A processor", ["avx512_bf16"]))
     return started, failing
 
 
 def test_table_runs_every_network_of_the_processor(steady, capsys):
-    assert compare_peers.main(["--table", "--rounds", "2", "--seconds", "0.5"]) == 0
+    assert compare.main(["--table", "--rounds", "2", "--seconds", "0.5"]) == 0
     out, err = capsys.readouterr()
-    on_cpu = [case for case in peers_cases.TABLE_CASES if case.device == "cpu"]
+    on_cpu = [case for case in cases.TABLE_CASES if case.device == "cpu"]
     rows = [line for line in out.splitlines() if "2.00 (2.00 – 2.00)" in line]
     assert len(rows) == len(on_cpu) * 6 and all(any(case.title in row for row in rows) for case in on_cpu)
     assert "--table --rounds 2 --seconds 0.5" in out and "GPU" not in out
@@ -162,31 +160,31 @@ def test_table_runs_every_network_of_the_processor(steady, capsys):
 
 
 def test_table_has_rows_for_a_gpu_and_none_in_bfloat16_on_processors_without(steady, capsys, monkeypatch):
-    monkeypatch.setattr(compare_peers, "look_for_gpu", lambda: "A GPU")
-    monkeypatch.setattr(compare_peers, "processor", lambda: ("A processor", ["avx2"]))
-    assert compare_peers.main(["--table", "--rounds", "1"]) == 0
+    monkeypatch.setattr(compare, "look_for_gpu", lambda: "A GPU")
+    monkeypatch.setattr(compare, "processor", lambda: ("A processor", ["avx2"]))
+    assert compare.main(["--table", "--rounds", "1"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| convnet", "| resnet"))]
     assert {("GPU" in row, "| bfloat16 |" in row) for row in rows} == {(True, True), (False, False)}
 
 
 def test_what_was_measured_is_printed_when_a_later_network_fails(steady, capsys, monkeypatch):
-    measure_case = compare_peers.measure_case
+    measure_case = compare.measure_case
 
     def fail_at_resnet(case, *others):
         if case.network == "resnet":
             steady[1].append("torchebm")
         return measure_case(case, *others)
 
-    monkeypatch.setattr(compare_peers, "measure_case", fail_at_resnet)
-    assert compare_peers.main(["--table", "--rounds", "1"]) == 70
+    monkeypatch.setattr(compare, "measure_case", fail_at_resnet)
+    assert compare.main(["--table", "--rounds", "1"]) == 70
     out, err = capsys.readouterr()
     assert "| convnet of 32" in out and "| resnet" not in out
     assert err.splitlines()[-1] == "compare_peers: torchebm failed"
 
 
 def test_progress_goes_to_nothing_left():
-    plan = [(peers_cases.TABLE_CASES[0], ["stanley", "compile"]), (peers_cases.TABLE_CASES[2], ["stanley"])]
-    progress = compare_peers.Progress(plan, 3, 2.0)
+    plan = [(cases.TABLE_CASES[0], ["stanley", "compile"]), (cases.TABLE_CASES[2], ["stanley"])]
+    progress = compare.Progress(plan, 3, 2.0)
     for case, names in plan:
         progress.done += sum(progress.start_cost(case, name) for name in names) + 3 * len(names) * progress.cost(case)
     assert progress.done == pytest.approx(progress.total)
@@ -219,9 +217,9 @@ def test_packages_that_are_missing(tmp_path):
 
 def test_a_compiler_that_is_missing(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(compare_peers.MissingError, match="there is no no-such-compiler: install it"):
-        compare_peers.check_compiler({"cpu"})
-    compare_peers.check_compiler(set())
+    with pytest.raises(compare.MissingError, match="there is no no-such-compiler: install it"):
+        compare.check_compiler({"cpu"})
+    compare.check_compiler(set())
 
 
 @pytest.mark.parametrize("script, expected", [
@@ -260,16 +258,16 @@ def contenders():
         import torchebm  # noqa: F401
     except Exception as error:  # where CUDA libraries are missing, torch ends with an OSError or a ValueError
         pytest.skip(f"Python can't import torch and torchebm ({error}): {SETUP} installs what they need")
-    import peers_contenders
-    return peers_contenders
+    from stanley_tools.peers import contenders
+    return contenders
 
 
 @pytest.mark.parametrize("network, blocks", [("convnet", 1), ("resnet", 1), ("resnet", 2)])
 def test_networks_have_stanleys_parameters_and_energies(contenders, tmp_path, network, blocks):
     """Of a checkpoint, by name, and on the draws beside it."""
     import torch
-    case = peers_cases.Case(network, 3, (3, 18, 11), 4, blocks=blocks)
-    config = compare_peers.write_config(tmp_path, case, "langevin")
+    case = cases.Case(network, 3, (3, 18, 11), 4, blocks=blocks)
+    config = compare.write_config(tmp_path, case, "langevin")
     settings = ["run.iterations=2", "run.precision=float32", "samples.every=2", "checkpoint.every=2",
                 "optimizer.learning_rate=0.01", "data.noise=0.1"]
     subprocess.run([PROGRAM, "train", config, "--run-directory", tmp_path / "run",
@@ -318,7 +316,7 @@ def test_all_contenders_do_the_same_step(contenders, monkeypatch):
 
 def test_noise_has_stanleys_size(contenders, monkeypatch):
     import torch
-    case = peers_cases.Case("convnet", 1, (1, 64, 64), 16)
+    case = cases.Case("convnet", 1, (1, 64, 64), 16)
     network = contenders.make_network(case).requires_grad_(False)
     for parameter in network.parameters():
         parameter.zero_()
@@ -326,7 +324,7 @@ def test_noise_has_stanleys_size(contenders, monkeypatch):
     for advance in (contenders.make_torchebm(network, "cpu"),
                     contenders.make_pytorch(network, torch.float32, torch.contiguous_format)):
         # 65,536 normals: the standard error of their deviation is 0.3 %.
-        assert advance(x, 1).std().item() == pytest.approx(peers_cases.NOISE, rel=0.02)
+        assert advance(x, 1).std().item() == pytest.approx(cases.NOISE, rel=0.02)
 
 
 def test_weight_step_moves_weights_average_and_the_chains_copy(contenders):

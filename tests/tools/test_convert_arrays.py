@@ -1,4 +1,4 @@
-"""tools/convert: .npz and .npy files, and how values of any depth become bytes."""
+"""stanley_tools.data: .npz and .npy files, and how values of any depth become bytes."""
 import numpy as np
 import pytest
 from PIL import Image

@@ -1,4 +1,4 @@
-"""tools/convert: which folders are splits and classes; what is ambiguous is refused, and nothing is lost."""
+"""stanley_tools.data: which folders are splits and classes; what is ambiguous is refused, and nothing is lost."""
 import os
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""tools/convert: IDX files, their labels and the names of classes; CIFAR's files."""
+"""stanley_tools.data: IDX files, their labels and the names of classes; CIFAR's files."""
 import gzip
 import pathlib
 import pickle

@@ -253,7 +253,7 @@ def test_object_headers_carry_checksums(pictures, tmp_path):
     content = (tmp_path / "out.h5").read_bytes()
     assert content[8] == 2 and content.count(b"OHDR") >= 8  # superblock 2 and version 2 of each object's header
     with h5py.File(tmp_path / "out.h5") as file:
-        assert content.endswith(b"STANLEY1")  # tools/convert/seal.py
+        assert content.endswith(b"STANLEY1")  # stanley_tools/data/seal.py
         images = file["train/images"]
         assert images.chunks is None and images.compression is None and images.id.get_offset() is not None
 

@@ -1,4 +1,4 @@
-"""tools/convert: pictures of every format, depth and mode; frames, transparency, orientation, broken files."""
+"""stanley_tools.data: pictures of every format, depth and mode; frames, transparency, orientation, broken files."""
 import os
 import struct
 import warnings

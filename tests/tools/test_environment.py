@@ -9,7 +9,7 @@ import pytest
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 ROOT = TOOLS.parent
-COMMANDS = ["convert_images.py", "report.py", "plot_scaling.py", "compare_peers.py", "run_settings.py"]
+COMMANDS = ["convert_images.py", "report.py", "plot_scaling.py", "compare_peers.py"]
 
 
 def bare(tool, *arguments, **variables):

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ["STANLEY_PROGRAM"]
 
 # Ends as the test says, after what a training would leave behind: FOLDER/script is its Python.
 STANLEY = """
@@ -30,6 +31,12 @@ def record(starts=1, **stop):
     path.write_text(json.dumps(text | {"verdict": stop.get("verdict", "running")}))
 
 exec((pathlib.Path(__file__).parent / "script").read_text())
+"""
+# What a configuration means the real program says, but where the test has said which run directory it is.
+ASKED = f"""#!/bin/sh
+[ "$1" = config ] || exit 0
+[ -z "$RUN" ] || exec echo "$RUN"
+exec "{PROGRAM}" "$@"
 """
 # Runs the program after its own options, and says what the script has put into FOLDER/said.
 MPIRUN = """#!/usr/bin/env bash
@@ -53,7 +60,7 @@ class Site:
         (folder / "stanley.py").write_text(STANLEY)
         self.more()
         self.program("mpirun", MPIRUN)
-        self.program("stanley", "")
+        self.program("stanley", ASKED)
         self.tells("scontrol", '[ "$1" != show ] || printf "%s\\n" node1 node2')
         self.tells("squeue", 'case "$*" in *PENDING*) printf "%s\\n" 8 9 ;; esac')
         self.tells("scancel")
@@ -85,7 +92,7 @@ class Site:
         (self.folder / "said").write_text(said)
         self.commands.unlink(missing_ok=True)
         return self.call("bash", "jobs/train.sbatch", "configs/smoke.yaml", "--run-directory", self.run,
-                         **{**SLURM, **variables})
+                         **{"RUN": str(self.run), **SLURM, **variables})
 
     def told(self):
         return self.commands.read_text() if self.commands.exists() else ""
@@ -293,14 +300,30 @@ def test_a_sweep_reads_what_a_spreadsheet_saves(site):
     assert code == 4 and "'--set', 'run.seed=5'" in log, log
 
 
-@pytest.mark.parametrize("settings, directory", [
-    ([], "runs/smoke"), (["run={name: x, directory: 'a b'}"], "a b/x"), (["run.name='x'"], "runs/x"),
-    (["run.name=007", "run.directory=~/r"], "~/r/007"), (["run.name=x", "run={directory: r}"], "r/x")])
-def test_the_run_directory_is_the_programs(settings, directory):
-    options = [word for one in settings for word in ("--set", one)]
-    tool, config = ROOT / "tools" / "run_settings.py", ROOT / "configs" / "smoke.yaml"
-    said = subprocess.run([sys.executable, tool, config, *options], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines()[1] == os.path.expanduser(directory)
+# --- what the program says of a configuration ------------------------------------------------------------
+def test_the_program_is_asked_with_what_is_about_the_configuration(site):
+    options = ["--set", "a={x: 1, y: 'b c'}", "--resume", "never", "--set=d=2", "--dry-run", "--run-directory", "r 1"]
+    script = '. tools/steps.bash; program=(printf "%s|"); ask_program --directory "$@"'
+    code, said = site.call("bash", "-euc", script, "bash", "c.yaml", *options)
+    assert code == 0 and said == "config|c.yaml|--set|a={x: 1, y: 'b c'}|--set=d=2|--run-directory|r 1|--directory|"
+
+
+def test_the_run_directory_is_the_programs(site):
+    (site.folder / "script").write_text("")
+    options = ["--set", f"run={{directory: {site.folder}, name: 007}}"]
+    code, log = site.call("bash", "jobs/train.sbatch", "configs/smoke.yaml", *options, **SLURM)
+    assert code == 1 and (site.folder / "007" / "restarts.tsv").exists(), log
+
+
+def test_a_configuration_that_is_refused_starts_no_ranks_and_ends_the_chain(site):
+    code, log = site.call("bash", "jobs/train.sbatch", "configs/smoke.yaml", "--set", "sampler.foo=1",
+                          **{**SLURM, "STANLEY_CHAIN": "chain"})
+    assert code == 2 and "sampler.foo" in log and "stops: usage or configuration" in log
+    assert "scancel" in site.told() and not (site.folder / "started").exists()
+    table = site.folder / "table.csv"
+    table.write_text("run.seed\n5\n")
+    code, log = site.call("bash", "jobs/sweep.sbatch", "no-such.yaml", table, SLURM_ARRAY_TASK_ID="1")
+    assert code == 2 and not (site.folder / "started").exists(), log
 
 
 # --- a checkout of the test's own ------------------------------------------------------------------------
@@ -318,11 +341,13 @@ def checkout(site):
     venv = root / ".deps" / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
+    (root / ".build" / "release").mkdir(parents=True)
+    (root / ".build" / "release" / "stanley").symlink_to(PROGRAM)
     return root
 
 
 def test_a_checkout_that_was_copied_after_its_build_is_built_anew(site, checkout):
-    build = ["bash", "-c", "set -euo pipefail; . tools/steps.sh; build stanley"]
+    build = ["bash", "-c", "set -euo pipefail; . tools/steps.bash; build stanley"]
     assert site.call(*build, cwd=checkout)[0] == 0
     assert "anew" not in site.call(*build, cwd=checkout)[1]
     copy = site.folder / "copy"

@@ -273,7 +273,7 @@ def test_the_plane_without_a_checkpoint(tmp_path):
 def test_energy_in_numpy_equals_the_network(tmp_path, values):
     """As the program itself computes it, with the average weights of a checkpoint that it wrote."""
     sys.path.insert(0, str(TOOL.parent))
-    from run_files import MlpEnergy, Run
+    from stanley_tools.files import MlpEnergy, Run
     program, run = os.environ["STANLEY_PROGRAM"], tmp_path / "run"
     values = {**values, "run.iterations": 20, "optimizer.learning_rate": 0.1, "optimizer.average": 0.5,
               "samples.every": "null"}

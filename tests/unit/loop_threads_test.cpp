@@ -13,7 +13,7 @@
 #include "energy/operation_times.hpp"
 #include "energy/state_blocks.hpp"
 #include "energy/weight_gradient.hpp"
-#include "train/setup.hpp"
+#include "sampling/setup.hpp"
 
 namespace stanley {
 namespace {

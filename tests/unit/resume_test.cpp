@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "config/error.hpp"
+#include "sampling/stored_config.hpp"
 
 namespace stanley {
 namespace {

@@ -426,10 +426,11 @@ TEST_F(Run, TheProgressLineSaysIt) {
 TEST(Stragglers, AreThoseWhoDoNotWait) {
   const std::vector<std::string> hosts{"a", "a", "b", "b"};
   const auto line = [&](std::vector<double> waited) { return straggler_line(waited, hosts, 100); };
-  EXPECT_EQ(line({12, 11, 13, 0}), "rank 3 (b) keeps the others waiting 12.0 % of the time");
-  EXPECT_EQ(line({12, 14, 1, 0}), "ranks 3 (b), 2 (b) keep the others waiting 13.0 % of the time");
+  EXPECT_EQ(line({12, 11, 13, 0}), "straggler rank 3 (b): the other ranks wait 12.0 % of the time");
+  EXPECT_EQ(line({12, 14, 1, 0}),
+            "straggler ranks 3 (b), 2 (b): the other ranks wait 13.0 % of the time");
   EXPECT_EQ(line({6, 5, 6, 7}),
-            "ranks wait 6.0 % of the time, for one or another: no rank stands out");
+            "ranks wait 6.0 % of the time, for one or another: no rank is a straggler");
   EXPECT_EQ(line({2, 1.9, 2, 0}), "");  // 1.475 % on average is not worth a line
   EXPECT_EQ(straggler_line(std::vector<double>{5}, {"a"}, 10), "");
   EXPECT_EQ(line({0, 0, 0, 0}), "");
@@ -439,9 +440,9 @@ TEST(Stragglers, AreNotAllNamedWhereTheyAreMany) {
   std::vector<double> waited(12, 0.0);
   waited[0] = 60;
   const std::string line = straggler_line(waited, std::vector<std::string>(12, "h"), 100);
-  EXPECT_EQ(
-      line,
-      "ranks 1 (h), 2 (h), 3 (h), 4 (h) and 7 more keep the others waiting 60.0 % of the time");
+  EXPECT_EQ(line,
+            "straggler ranks 1 (h), 2 (h), 3 (h), 4 (h) and 7 more: the other ranks wait 60.0 % of "
+            "the time");
 }
 
 TEST_F(Run, TheLogFileIsAppendedTo) {

@@ -1,4 +1,4 @@
-#include "train/scaling_model.hpp"
+#include "measure/scaling_model.hpp"
 
 #include <gtest/gtest.h>
 

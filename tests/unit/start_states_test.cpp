@@ -1,4 +1,4 @@
-#include "train/start_states.hpp"
+#include "chains/start_states.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

@@ -8,8 +8,9 @@ import pathlib
 import re
 import shutil
 import sys
+import tomllib
 
-TOOLS_IMPORT = ["h5py", "matplotlib", "numpy", "pillow", "PyYAML", "xxhash"]
+PROJECT = pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def with_needs(names):
@@ -33,7 +34,7 @@ def main():
     folder = pathlib.Path(sys.argv[1]) / f"python3.{sys.version_info.minor}"
     os.umask(0o022)
     shutil.rmtree(folder, ignore_errors=True)
-    for distribution in with_needs(TOOLS_IMPORT):
+    for distribution in with_needs(tomllib.loads(PROJECT.read_text())["project"]["dependencies"]):
         for file in distribution.files:
             if ".." in file.parts:  # its commands
                 continue

@@ -31,14 +31,15 @@ set_target_properties(stanley PROPERTIES
 install(TARGETS stanley RUNTIME DESTINATION bin)
 
 # Without what builds, tests or compares stanley.
-file(GLOB modules_of_tools CONFIGURE_DEPENDS tools/report_*.py)
-install(PROGRAMS tools/convert_images.py tools/plot_scaling.py tools/report.py tools/run_settings.py
-  DESTINATION tools)
-install(FILES tools/environment.py tools/report.css tools/run_files.py tools/steps.sh ${modules_of_tools}
-  DESTINATION tools)
-install(DIRECTORY tools/convert DESTINATION tools FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
+install(PROGRAMS tools/convert_images.py tools/plot_scaling.py tools/report.py DESTINATION tools)
+install(FILES tools/environment.py tools/steps.bash DESTINATION tools)
+install(DIRECTORY tools/stanley_tools DESTINATION tools
+  FILES_MATCHING PATTERN "*.py" PATTERN "*.css" PATTERN __pycache__ EXCLUDE PATTERN peers EXCLUDE)
 file(GLOB scripts CONFIGURE_DEPENDS jobs/*.sh jobs/*.sbatch)
+file(GLOB sourced CONFIGURE_DEPENDS jobs/*.bash jobs/site.sh)
+list(REMOVE_ITEM scripts ${sourced})
 install(PROGRAMS ${scripts} DESTINATION jobs)
+install(FILES ${sourced} DESTINATION jobs)
 install(DIRECTORY configs .readme DESTINATION .)
 install(FILES README.md LICENSE DESTINATION .)
 

@@ -1,0 +1,118 @@
+#include "measure/dry_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/dataset.hpp"
+#include "parallel/topology.hpp"
+#include "run/usage.hpp"
+#include "sampler/device_update.hpp"
+#include "sampling/setup.hpp"
+#include "storage/checkpoint.hpp"
+#include "train/bank_draws.hpp"
+#include "train/trainer.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr double megabyte = 1e6;
+
+/// Bytes of all arrays, over all ranks.
+double checkpoint_bytes(const std::vector<ArrayView>& arrays) {
+  double bytes = 0;
+  for (const ArrayView& array : arrays) {
+    bytes += static_cast<double>(row_bytes(array.type, array.shape)) *
+             static_cast<double>(row_count(array.shape));
+  }
+  return bytes;
+}
+
+/// What the writer will hold on this rank: copies of the arrays and of the draws, and what it reads
+/// back.
+double writer_bytes(Trainer& trainer, const Config& config) {
+  const std::vector<ArrayView> arrays = trainer.arrays();
+  std::size_t bytes = writing_bytes(arrays) + BankDraws::bytes(trainer.bank(), config);
+  for (const ArrayView& array : arrays) bytes += local_bytes(array);
+  return static_cast<double>(bytes);
+}
+
+/// Draw files: of iteration 0 and of the last one too.
+std::int64_t draw_files(const std::optional<std::int64_t>& every, std::int64_t iterations) {
+  return every ? iterations / *every + 2 : 0;
+}
+
+void say_disk(const Config& config, const Dataset& dataset, double checkpoint, Log& log) {
+  const std::int64_t iterations = config.run.iterations;
+  // Iteration 0 and one that is being written stand beside those that are kept.
+  std::int64_t kept = config.checkpoint.keep_last + 2;
+  if (config.checkpoint.keep_every) kept += iterations / *config.checkpoint.keep_every;
+  // Beside each state its statistics and its chain's number, 8 bytes each; 256 data samples.
+  constexpr double beside = 6 * 8;
+  const auto state = static_cast<double>(dataset.dimension()) * sizeof(float);
+  const double draws =
+      static_cast<double>(draw_files(config.samples.every, iterations)) *
+      (static_cast<double>(config.samples.chains.value_or(config.chains.total)) * (state + beside) +
+       256 * state);
+  log.info(fmt::format(
+      "disk: {:.1f} MB (checkpoints of {:.1f} MB, at most {} at a time; draws "
+      "{:.1f} MB; metrics {:.1f} MB)",
+      (checkpoint * static_cast<double>(kept) + draws) / megabyte +
+          0.0006 * static_cast<double>(iterations),
+      checkpoint / megabyte, kept, draws / megabyte, 0.0006 * static_cast<double>(iterations)));
+}
+
+void say_sampler(const Config& config, Log& log) {
+  const SamplerConfig& sampler = config.sampler;
+  log.info(fmt::format("temperature T = noise^2/step_size = {:.3g}, noise {:.3g}",
+                       sampler.temperature_value(), noise_scale(sampler)));
+  if (sampler.type == TransitionType::stanley && sampler.threshold.value) {
+    log.info(fmt::format(
+        "reach K*step_size*th/2 = {:.3g}: how far the drift can move a chain in one visit where "
+        "the gain acts{}",
+        static_cast<double>(sampler.steps) * sampler.step_size * *sampler.threshold.value / 2,
+        sampler.box ? fmt::format("; the box is {:.3g} wide", (*sampler.box)[1] - (*sampler.box)[0])
+                    : ""));
+  }
+}
+
+}  // namespace
+
+ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
+  const Config& config = request.config;
+  const ComputeSetup setup = set_up(config, session);
+  const Dataset dataset = Dataset::load(config.data, config.run.seed, session.world());
+  const auto reducer = reducer_for(config, setup, session);
+  Activity activity;
+  Trainer trainer(config, dataset,
+                  {session.world(), *reducer, setup.torch_device, setup.precision, activity,
+                   setup.energy_file.bytes});
+  trainer.begin();
+  trainer.iterate();  // the first one also allocates
+  const IterationRecord record = trainer.iterate();
+  const double memory =
+      session.world().max(peak_memory() + writer_bytes(trainer, config)) / megabyte;
+
+  log.info("resolved configuration:\n" + to_yaml(config));
+  log.info(topology_table(session, setup.device, setup.threads));
+  log.info(fmt::format("data: {} samples, run directory: {}", dataset.size(), request.directory));
+  say_sampler(config, log);
+  log.info(fmt::format("chains' gradient by {}, sums by {}", trainer.engine().description(),
+                       reducer->description()));
+  const std::string idle = idle_threads(config, setup, trainer.working_threads());
+  if (!idle.empty()) log.warn(idle);
+  log.info(
+      fmt::format("memory: {:.0f} MB per rank, with the copies for the writer of files", memory));
+  if (const auto on_gpu = peak_memory(setup.torch_device)) {
+    log.info(fmt::format("memory on the GPU: {:.0f} MB per rank",
+                         session.world().max(*on_gpu) / megabyte));
+  }
+  say_disk(config, dataset, checkpoint_bytes(trainer.arrays()), log);
+  const double total = record.seconds_iteration * static_cast<double>(config.run.iterations);
+  log.info(fmt::format("time: {:.3f} s for one iteration, about {} for {} (measured now)",
+                       record.seconds_iteration, duration_text(total), config.run.iterations));
+  return ExitCode::finished;
+}
+
+}  // namespace stanley

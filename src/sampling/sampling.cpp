@@ -1,0 +1,292 @@
+#include "sampling/sampling.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <numeric>
+
+#include "chains/start_states.hpp"
+#include "config/document.hpp"
+#include "config/error.hpp"
+#include "data/dataset.hpp"
+#include "parallel/agree.hpp"
+#include "parallel/topology.hpp"
+#include "run/stop.hpp"
+#include "run/unfinished.hpp"
+#include "sampler/pieces.hpp"
+#include "sampling/draw_attributes.hpp"
+#include "sampling/setup.hpp"
+#include "sampling/stored_config.hpp"
+#include "storage/checkpoint.hpp"
+#include "storage/draws.hpp"
+
+namespace stanley {
+namespace {
+
+/// The checkpoint's configuration with the overrides; chains start from the bank by default.
+Config sampling_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
+  std::vector<std::string> all{"chains.start=bank"};
+  all.insert(all.end(), overrides.begin(), overrides.end());
+  // The overrides alone, each key or mapping where it belongs; what is wrong in them is told below.
+  Problems untold(header.path, overrides);
+  Value asked = *read_document("{}", untold);
+  apply_overrides(asked, overrides, untold);
+  // All chains move and no batch is drawn: what only training needs is one for each shard, of those
+  // that are asked for.
+  std::int64_t shards = stored_config(header, {}).chains.shards;
+  if (const Value* const value = asked.descendant("chains.shards")) {
+    shards = std::strtoll(value->text.c_str(), nullptr, 10);
+  }
+  for (const char* key : {"chains.active", "data.batch"}) {
+    if (asked.descendant(key) == nullptr && shards > 0) {
+      all.push_back(fmt::format("{}={}", key, shards));
+    }
+  }
+  return stored_config(header, all);
+}
+
+/// One sampling, from the checkpoint to the draw file.
+class Sampling {
+ public:
+  Sampling(const SamplingRequest& request, Session& session, Log& log)
+      : request_(request), session_(session), world_(session.world()), log_(log) {}
+
+  ExitCode run() {
+    agree(world_, [&] {
+      if (world_.rank() == 0) check_output();
+    });
+    const CheckpointHeader header = verify_checkpoint(world_, request_.checkpoint, {});
+    config_ = sampling_config(header, request_.overrides);
+    const ComputeSetup setup = set_up(config_, session_);
+    check_energy_file(header, config_, setup.energy_file.digest);
+    shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
+    per_shard_ = config_.chains.total / config_.chains.shards;
+    read_network(header, setup);
+    choose_pieces(header, setup);
+    make_chains(header, setup);
+    log_.info(topology_table(session_, setup.device, setup.threads));
+    log_.info(fmt::format("{} chains from {}, {} steps by {}, weights: {}", config_.chains.total,
+                          to_string(config_.chains.start), config_.sampler.steps,
+                          engine_->description(), request_.average ? "average" : "last"));
+    if (!move()) return ExitCode::requeue;
+    write(header);
+    return ExitCode::finished;
+  }
+
+ private:
+  std::int64_t count() const { return shards_.count * per_shard_; }
+  std::int64_t first() const { return shards_.first * per_shard_; }
+
+  /// Rank 0, before anything is computed: what would fail, or destroy, at the end.
+  void check_output() const {
+    namespace fs = std::filesystem;
+    const fs::path output(request_.output);
+    const auto refuse = [&](const std::string& reason) {
+      throw Error(ExitCode::input_output,
+                  fmt::format("--output {} {}: choose another name", request_.output, reason));
+    };
+    if (request_.output.empty()) refuse("is no name");
+    std::error_code ignored;
+    if (fs::equivalent(output, request_.checkpoint, ignored)) refuse("is the checkpoint itself");
+    if (fs::is_symlink(output, ignored)) refuse("is a link, which would be replaced");
+    if (fs::exists(output, ignored) && !is_draw_file(request_.output)) {
+      refuse("is there and is no draw file");
+    }
+    const fs::path folder = output.has_parent_path() ? output.parent_path() : fs::path(".");
+    if (!fs::is_directory(folder, ignored) || ::access(folder.c_str(), W_OK) != 0) {
+      refuse(fmt::format("can't be written in {} ({})", folder.string(), std::strerror(errno)));
+    }
+  }
+
+  void read_network(const CheckpointHeader& header, const ComputeSetup& setup) {
+    const StoredArray* bank = header.find("chains/state");
+    if (bank == nullptr) {
+      throw Error(ExitCode::input_output,
+                  header.path + " holds no chains; it was not written by a training");
+    }
+    network_ = make_network_on_all(config_, {bank->shape.begin() + 1, bank->shape.end()},
+                                   setup.energy_file.bytes, world_);
+    const c10::NoGradGuard no_gradient;
+    std::vector<ArrayView> arrays;
+    const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+      arrays.push_back({.name = name,
+                        .type = ElementType::float32,
+                        .shape = tensor.sizes().vec(),
+                        .data = tensor.mutable_data_ptr()});
+    };
+    for (NamedTensor& parameter : network_->parameters()) {
+      parameter.value = parameter.value.detach().clone();
+      add((request_.average ? "average/" : "parameters/") + parameter.name, parameter.value);
+    }
+    for (const NamedTensor& buffer : network_->buffers()) {
+      add("buffers/" + buffer.name, buffer.value);
+    }
+    check_arrays(header, arrays, Sharding::any);
+    read_checkpoint(world_, header, arrays, Sharding::any, {});
+    engine_ = make_gradient_engine(*network_, config_.energy, setup.precision, setup.torch_device);
+    engine_->load(network_->weights(network_->parameter_values()));
+  }
+
+  /// What moved at a time in the training has room here too.
+  void choose_pieces(const CheckpointHeader& header, const ComputeSetup& setup) {
+    std::int64_t dimension = 1;
+    for (const std::int64_t extent : network_->state_shape()) dimension *= extent;
+    const std::int64_t active =
+        stored_config(header, {}).chains.active / std::max<std::int64_t>(header.world_size, 1);
+    pieces_.most =
+        std::min(states_at_once(active, dimension, setup.torch_device), engine_->largest_batch());
+    if (config_.run.reproducible && !engine_->batch_invariant()) pieces_.group = per_shard_;
+  }
+
+  void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
+    std::vector<std::int64_t> shape = network_->state_shape();
+    shape.insert(shape.begin(), count());
+    chains_.state = at::empty(shape, at::TensorOptions(at::kFloat).device(setup.torch_device));
+    chains_.ids = at::arange(first(), first() + count(),
+                             at::TensorOptions(at::kLong).device(setup.torch_device));
+    if (config_.chains.start == StartType::bank) return start_from_bank(header);
+    const bool needs_data =
+        config_.chains.start == StartType::data || config_.chains.start == StartType::data_gaussian;
+    if (needs_data) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
+    start_in_blocks(chains_, 0, make_start_state(config_, dataset_, 0));
+  }
+
+  /// The chains of the same ids in the checkpoint, whatever the sharding there.
+  void start_from_bank(const CheckpointHeader& header) {
+    std::vector<std::int64_t> shape = header.find("chains/state")->shape;
+    if (config_.chains.total > shape[0]) {
+      throw Error(
+          ExitCode::configuration,
+          fmt::format("chains.total is {}, but the bank of {} holds {} chains; ask for fewer, "
+                      "or set chains.start to uniform, normal, data or data_gaussian",
+                      config_.chains.total, header.path, shape[0]));
+    }
+    at::Tensor bank = at::empty(shape, at::kFloat);
+    read_checkpoint(world_, header,
+                    {{.name = "chains/state",
+                      .type = ElementType::float32,
+                      .shape = shape,
+                      .data = bank.mutable_data_ptr(),
+                      .shards = 1,
+                      .first_shard = 0,
+                      .shard_count = 1}},
+                    Sharding::any, {});
+    chains_.state.copy_(bank.narrow(0, first(), count()));
+  }
+
+  /// False if a signal stopped it.
+  bool move() {
+    const auto transition = make_piecewise_transition(pieces_, [&] {
+      return make_transition(config_.sampler, {config_.run.seed, random::Stream::sampling, 0});
+    });
+    const auto began = std::chrono::steady_clock::now();
+    for (std::int64_t done = 0; done < config_.sampler.steps;) {
+      const std::int64_t steps =
+          std::min(config_.sampler.write_every, config_.sampler.steps - done);
+      const ChainRecord record =
+          transition->advance(*engine_, chains_, static_cast<std::uint64_t>(done), steps).sum();
+      done += steps;
+      keep(done, record.acceptance / record.chains);
+      std::int64_t stop[1] = {take_request().stop ? 1 : 0};
+      world_.sum(std::span<std::int64_t>(stop));
+      if (stop[0] > 0) {
+        log_.warn("stopped by a signal; nothing was written");
+        return false;
+      }
+      const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began;
+      const double rate = static_cast<double>(done) / passed.count();
+      log_.info(fmt::format(
+          "step {}/{} | mean E {:.4f} | {:.0f} chain steps/s | {} left", done,
+          config_.sampler.steps, mean_energy(), rate * static_cast<double>(config_.chains.total),
+          duration_text(static_cast<double>(config_.sampler.steps - done) / rate)));
+    }
+    return true;
+  }
+
+  /// Keeps the present states as one draw.
+  void keep(std::int64_t step, double acceptance) {
+    const at::Tensor energy = energies_of(*engine_, chains_.state, pieces_);
+    steps_.push_back(step);
+    states_.push_back(chains_.state.to(at::kCPU).clone());
+    energies_.push_back(energy.to(at::kCPU, at::kDouble));
+    acceptance_.push_back(acceptance);
+  }
+
+  double mean_energy() {
+    double sum[1] = {energies_.back().sum().item<double>()};
+    world_.sum(std::span<double>(sum));
+    return sum[0] / static_cast<double>(config_.chains.total);
+  }
+
+  void write(const CheckpointHeader& header) {
+    const auto draws_kept = static_cast<std::int64_t>(steps_.size());
+    const at::Tensor states = at::stack(states_, 1).contiguous();
+    const at::Tensor energy = at::stack(energies_, 1).contiguous();
+    const std::vector<double> energies(energy.const_data_ptr<double>(),
+                                       energy.const_data_ptr<double>() + energy.numel());
+    const std::vector<double> lp = log_density(energies, config_);
+    std::vector<std::int64_t> ages;
+    std::vector<double> acceptance;
+    for (std::int64_t i = 0; i < count(); ++i) {
+      ages.insert(ages.end(), steps_.begin(), steps_.end());
+      acceptance.insert(acceptance.end(), acceptance_.begin(), acceptance_.end());
+    }
+    const std::vector<std::int64_t> restarts(static_cast<std::size_t>(count() * draws_kept), 0);
+    DrawSet draws;
+    draws.state_shape = network_->state_shape();
+    draws.chains = config_.chains.total;
+    draws.chains_per_shard = per_shard_;
+    draws.first_chain = first();
+    draws.chain_count = count();
+    draws.draw_numbers = steps_;
+    draws.states = states.const_data_ptr<float>();
+    draws.statistics = {{"lp", ElementType::float64, lp.data()},
+                        {"potential_energy", ElementType::float64, energies.data()},
+                        {"age", ElementType::int64, ages.data()},
+                        {"restarts", ElementType::int64, restarts.data()},
+                        {"acceptance_rate", ElementType::float64, acceptance.data()}};
+    draws.attributes = draw_attributes(config_);
+    draws.attributes["checkpoint"] = header.path;
+    draws.attributes["iteration"] = header.iteration;
+    draws.attributes["weights"] = std::string(request_.average ? "average" : "last");
+    if (world_.rank() == 0) remove_abandoned(request_.output);
+    // Two that write the same file don't share the unfinished one: the later one wins, whole.
+    const FileOptions options{.job = world_.broadcast(process_token(), 0)};
+    const CommitReport report = write_draws(world_, request_.output, draws, options);
+    log_.info(fmt::format("{} draws of {} chains in {} ({:.1f} MB)", draws_kept,
+                          config_.chains.total, report.path,
+                          static_cast<double>(report.bytes) / 1e6));
+  }
+
+  const SamplingRequest& request_;
+  Session& session_;
+  Communicator& world_;
+  Log& log_;
+  Config config_;
+  Shards shards_;
+  std::int64_t per_shard_ = 0;
+  Dataset dataset_;
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<GradientEngine> engine_;
+  Pieces pieces_;
+  ChainBatch chains_;
+  std::vector<std::int64_t> steps_;
+  std::vector<at::Tensor> states_, energies_;  // one for each draw
+  std::vector<double> acceptance_;
+};
+
+}  // namespace
+
+ExitCode run_sampling(const SamplingRequest& request, Session& session, Log& log) {
+  return Sampling(request, session, log).run();
+}
+
+}  // namespace stanley

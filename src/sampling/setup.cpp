@@ -1,0 +1,103 @@
+#include "sampling/setup.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <span>
+#include <sstream>
+
+#include "config/error.hpp"
+#include "energy/gradient_engine.hpp"
+#include "energy/loop_threads.hpp"
+#include "parallel/agree.hpp"
+#include "parallel/threads.hpp"
+#include "storage/digest.hpp"
+
+namespace stanley {
+namespace {
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  // Opening a folder succeeds: only reading from it fails.
+  const bool readable = file && (file.peek() != std::ifstream::traits_type::eof() || file.eof());
+  if (!readable) {
+    throw Error(ExitCode::input_output,
+                fmt::format("energy.path: {} can't be read ({}): expected a TorchScript file, "
+                            "which torch.jit.script(module).save() makes",
+                            path, std::strerror(errno)));
+  }
+  file.clear();
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return std::move(bytes).str();
+}
+
+/// Collective.
+EnergyFile read_energy_file(const EnergyConfig& config, Communicator& communicator) {
+  if (config.type != EnergyType::torchscript) return {};
+  EnergyFile file;
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) file.bytes = read_file(config.path);
+  });
+  file.bytes = communicator.broadcast(std::move(file.bytes), 0);
+  file.digest = fmt::format("{:016x}", digest(std::as_bytes(std::span(file.bytes))));
+  return file;
+}
+
+}  // namespace
+
+void use_threads(int threads, bool reproducible) {
+  use_loop_threads(threads);
+  at::get_num_threads();  // else LibTorch takes the number of OpenMP's threads when it starts
+  at::set_num_threads(reproducible ? 1 : threads);
+}
+
+void require_shards(const Config& config, const Session& session) {
+  if (session.size() <= config.chains.shards) return;
+  throw Error(ExitCode::configuration,
+              fmt::format("chains.shards is {}, fewer than the {} ranks: each rank needs a shard; "
+                          "raise chains.shards or start fewer ranks",
+                          config.chains.shards, session.size()));
+}
+
+ComputeSetup set_up(const Config& config, Session& session) {
+  require_shards(config, session);
+  const Device device = choose_device(config.run.device, session);
+  const at::Device torch_device =
+      device.kind == DeviceKind::cuda
+          ? at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device.index))
+          : at::Device(at::kCPU);
+  const int threads = threads_per_rank(session, config.run.threads);
+  use_threads(threads, config.run.reproducible);
+  if (torch_device.is_cuda()) choose_gpu_arithmetic();
+  const Precision precision = common_precision(
+      config.run.precision,
+      resolve_precision(config.run.precision, config.energy.type, torch_device), session.world());
+  return {device, torch_device, precision, threads,
+          read_energy_file(config.energy, session.world())};
+}
+
+std::unique_ptr<Reducer> reducer_for(const Config& config, const ComputeSetup& setup,
+                                     Session& session) {
+  const auto deadline = std::chrono::seconds(static_cast<std::int64_t>(config.watchdog.seconds));
+  return make_reducer(session.world(), transport_for(setup.device),
+                      config.run.reproducible ? Summation::by_shard : Summation::plain, deadline);
+}
+
+std::unique_ptr<Network> make_network_on_all(const Config& config, const StateShape& shape,
+                                             std::string_view energy_file,
+                                             Communicator& communicator) {
+  std::unique_ptr<Network> network;
+  agree(communicator, [&] {
+    network = make_network(config.energy, shape, config.run.seed, energy_file,
+                           config.sampler.box.value_or(config.data.range));
+  });
+  return network;
+}
+
+}  // namespace stanley

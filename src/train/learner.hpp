@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "config/config.hpp"
+#include "data/dataset.hpp"
+#include "parallel/session.hpp"
+#include "run/activity.hpp"
+#include "run/record.hpp"
+#include "sampling/setup.hpp"
+#include "storage/checkpoint.hpp"
+#include "train/chain_motion.hpp"
+#include "train/guard.hpp"
+#include "train/start.hpp"
+#include "train/trainer.hpp"
+
+namespace stanley {
+
+/// What learns: the trainer and its guard on the device and the data that they share. A roll-back
+/// makes both anew.
+class Learner {
+ public:
+  /// Collective. Chooses the device and reads the data. What it refers to must outlive it. Errors:
+  /// as set_up() and Dataset::load(); configuration where data or energy file are not those that
+  /// the start's checkpoint was written with.
+  Learner(const Config& config, const Start& start, Session& session, Activity& activity);
+
+  /// Collective. Makes a trainer of this attempt: at a new run's beginning or, with a checkpoint,
+  /// at its state. Returns a sentence where a schedule ends elsewhere than run.iterations suggests;
+  /// else nothing. Errors: input_output for the checkpoint; what an energy of the user's says.
+  std::string take_up(const CheckpointHeader* header, Sharding sharding, std::uint32_t attempt,
+                      const FileOptions& options);
+
+  const ComputeSetup& setup() const { return setup_; }
+  const Dataset& dataset() const { return dataset_; }
+  const Reducer& reducer() const { return *reducer_; }
+  Trainer& trainer() { return *trainer_; }
+  Guard& guard() { return *guard_; }
+  std::int64_t iteration() const { return trainer_->iteration(); }
+  std::int64_t parameter_count() const;
+  MotionScale motion_scale() const;
+  /// What run.json says of this start.
+  StartRecord describe(const std::string& resumed_from) const;
+
+ private:
+  void begin();
+  std::string restore(const CheckpointHeader& header, Sharding sharding,
+                      const FileOptions& options);
+
+  const Config& config_;
+  Session& session_;
+  Activity& activity_;
+  ComputeSetup setup_;
+  Dataset dataset_;
+  Guard::Healthy healthy_;
+  std::unique_ptr<Reducer> reducer_;
+  std::unique_ptr<Trainer> trainer_;
+  std::optional<Guard> guard_;
+};
+
+}  // namespace stanley

@@ -1,0 +1,1 @@
+"""Makes a run's page, RUN/report.html, and the picture of its chains."""

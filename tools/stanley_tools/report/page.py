@@ -1,0 +1,296 @@
+"""Builds the report's page: verdict, numbers and checks, pictures, plots, configuration and record."""
+import pathlib
+import re
+from html import escape
+
+import numpy as np
+
+from ..files import number
+from . import figures
+from .markup import card, duration, moment, section, short, table
+from .states import states
+
+STYLE = pathlib.Path(__file__).with_name("style.css")
+
+
+def build(run, selection, written_at):
+    record = figures.Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)[1:]])
+    body = [header(run, record), numbers(run, record, selection), checks(run, record, selection),
+            states(run, selection), plots(run, record), configuration(run), history(run)]
+    body.insert(3, remarks(run))  # after the parts that read files
+    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{escape(run.name)} · stanley</title>\n<style>{STYLE.read_text()}</style></head>\n<body><main>\n"
+            + "\n".join(part for part in body if part)
+            + f"\n<footer>Written {escape(written_at)} by tools/report.py.</footer>\n</main></body></html>\n")
+
+
+def starts(run):
+    return [s for s in run.record.get("starts") or [] if isinstance(s, dict)]
+
+
+def stops(run):
+    return [s for s in run.record.get("stops") or [] if isinstance(s, dict)]
+
+
+def recent(record, name, share=0.2):
+    """The finite values of a column in the last fifth of the run (20 rows at least)."""
+    values = record.column(name)[-max(20, int(share * len(record))):]
+    return values[np.isfinite(values)]
+
+
+# --- verdict --------------------------------------------------------------------------------------
+def verdict(run, record):
+    """What became of the run: (words, class for its colour)."""
+    words = str(run.record.get("verdict") or "")
+    ended = len(stops(run)) >= len(starts(run)) > 0
+    if run.finished or words == "finished":
+        return "finished", "good"
+    if re.search("diverg|error|fail|abort|bug|hang|watchdog", words):
+        return words, "bad"
+    if words and words != "running":
+        return words, "warn"
+    if ended:
+        return str(stops(run)[-1].get("verdict") or "stopped"), "warn"
+    return ("running, or ended without a word" if len(record) else "just begun"), ""
+
+
+def header(run, record):
+    words, colour = verdict(run, record)
+    facts = []
+    if run.setting("energy.type"):
+        facts.append(f"{run.setting('energy.type')} energy")
+    if run.record.get("parameters"):
+        facts.append(f"{run.record['parameters']:,} weights" if isinstance(run.record["parameters"], int) else "")
+    if run.record.get("state_shape"):
+        facts.append("states of " + "×".join(str(n) for n in run.record["state_shape"]) + " numbers")
+    if run.setting("sampler.type"):
+        facts.append(f"{run.setting('sampler.type')} chains")
+    last = starts(run)[-1] if starts(run) else {}
+    if last.get("ranks"):
+        facts.append(f"{last['ranks']} rank{'s' if last['ranks'] != 1 else ''}")
+    if last.get("precision"):
+        facts.append(str(last["precision"]))
+    said = f"<p>{escape(str(stops(run)[-1]['message']))}</p>" if stops(run) and stops(run)[-1].get("message") else ""
+    return (f'<div class="title"><h1>{escape(run.name)}</h1><span class="pill {colour}">{escape(words)}</span></div>'
+            f'<p class="muted">{escape(" · ".join(f for f in facts if f))}</p>{said}')
+
+
+def numbers(run, record, selection):
+    done = record.iteration[-1] if len(record) else number(run.record.get("iteration")) or 0
+    total = f" of {run.iterations:,}" if run.iterations else ""
+    items = [(f"{int(done):,}{total}", "iterations")]
+    for name, text in (("gap", "gap, recent mean"), ("gain_weighted_drift", "gain-weighted drift share"),
+                       ("gain_q50", "median γ"), ("chain_age_mean", "mean age of chains, steps"),
+                       ("chain_steps_per_second", "chain steps per second")):
+        values = recent(record, name)
+        if len(values):
+            middle = np.median(values) if name == "chain_steps_per_second" else np.mean(values)
+            items.append((f"{middle:+.3g}" if name == "gap" else short(middle), text))
+    if record.has("seconds_iteration"):
+        items.append((duration(np.nansum(record.column("seconds_iteration"))), "computing time"))
+        spent = np.nansum(record.column("seconds_iteration"))
+        if spent > 0 and record.has("seconds_chains"):
+            items.append((f"{100 * np.nansum(record.column('seconds_chains')) / spent:.0f} %", "of it in the chains"))
+    return '<div class="numbers">' + "".join(
+        f'<div class="card"><b>{escape(value)}</b><span>{text}</span></div>' for value, text in items) + "</div>"
+
+
+def checks(run, record, selection):
+    found = [check for check in (check_finite(record), check_gap(record), check_gain(run, record),
+                                 check_autocorrelation(record), check_rollbacks(run)) if check]
+    if not len(record):
+        found = [("", "No iteration is recorded yet: run this tool again in a while.")]
+    elif len(record) < 20:
+        found.append(("", f"Only {len(record)} iterations are recorded: too early to judge."))
+    return '<div class="card"><ul class="checks">' + "".join(
+        f'<li class="{colour}">{text}</li>' for colour, text in found) + "</ul></div>"
+
+
+def check_finite(record):
+    broken = sum(~np.isfinite(record.column("energy_data")) | ~np.isfinite(record.column("energy_chains")))
+    if len(record) and "energy_data" in record.metrics:
+        return ("bad", f"{broken:,} iterations have energies that are not finite.") if broken else (
+            "good", "Energies are finite in every iteration.")
+    return None
+
+
+def check_gap(record):
+    values = record.column("gap")
+    values = np.abs(values[np.isfinite(values)])
+    if len(values) < 20:
+        return None
+    late, middle = np.mean(values[-len(values) // 5:]), np.mean(values[len(values) // 5:3 * len(values) // 5])
+    if late > 3 * middle:
+        return "warn", f"|gap| grew from {middle:.3g} to {late:.3g}: chains no longer keep up with the energy."
+    return "good", f"|gap| does not grow ({middle:.3g} in the middle of the run, {late:.3g} at its end)."
+
+
+def check_gain(run, record):
+    values = recent(record, "gain_weighted_drift")
+    if run.setting("sampler.type", "stanley") != "stanley" or len(values) < 10:
+        return None
+    share = np.mean(values)
+    if share > 0.9:
+        return "warn", f"γ hardly acts: {share:.2f} of the drift passes, so this is nearly plain Langevin."
+    if share < 0.3:
+        return "warn", f"γ brakes hard: only {share:.2f} of the drift passes; young chains may not keep up."
+    return "good", f"γ is at work: {share:.2f} of the drift passes it (between 0.3 and 0.9 is meant)."
+
+
+def check_autocorrelation(record):
+    values = recent(record, "gap_autocorrelation")
+    if len(values) < 10:
+        return None
+    value = np.mean(values)
+    if value < -0.5:
+        return "warn", (f"The gap swings from iteration to iteration (autocorrelation {value:.2f}): "
+                        "lower the learning rate.")
+    return "good", f"The gap does not swing from iteration to iteration (autocorrelation {value:.2f})."
+
+
+def check_rollbacks(run):
+    if run.rollbacks:
+        times = "once" if run.rollbacks == 1 else f"{run.rollbacks} times"
+        return "warn", (f"The run was rolled back {times} after it had left its band; the rejected files are in "
+                        "<code>rejected/</code>.")
+    return None
+
+
+def remarks(run):
+    unique = list(dict.fromkeys(run.remarks))
+    return '<div class="card"><ul class="checks">' + "".join(
+        f'<li class="warn">{escape(r)}</li>' for r in unique) + "</ul></div>" if unique else ""
+
+
+# --- plots ----------------------------------------------------------------------------------------
+def plots(run, record):
+    if not len(record):
+        return ""
+    resumed = " Dotted vertical lines: the run was resumed there." if record.resumed_at else ""
+    decimated = (f" {len(record):,} rows are drawn as {figures.MAXIMUM_POINTS} medians with the range of each "
+                 "in a lighter tone.") if len(record) > figures.MAXIMUM_POINTS else ""
+    return "".join([energy_section(record, resumed + decimated), sampler_section(record), optimizer_section(record),
+                    speed_section(run, record)])
+
+
+def plot(record, columns, title, draw, how):
+    """A card with a plot, or nothing where the run records none of these columns."""
+    return card(title, draw(record), how) if record.has(*columns) else ""
+
+
+def energy_section(record, note):
+    return section("Energies", f"Low energy means likely under the model.{note}", [
+        plot(record, ["energy_data", "energy_chains"], "Energies", figures.energies,
+             "Healthy: data and chains stay together, plain noise lies well above. Not: data and chains drift apart, or "
+             "all run away. A spike beyond the limits is cut off."),
+        plot(record, ["gap"], "Gap", figures.gap,
+             "Mean energy of the chains minus that of the data. Healthy: a small value that fluctuates. Not: growth "
+             "(chains don't keep up), or ever larger swings.")])
+
+
+def sampler_section(record):
+    return section("Chains and their steps", "What the anisotropic step does, and how far the chains come.", [
+        plot(record, ["gain_q50", "gain_weighted_drift", "gain_below_one"], "Gain γ", figures.gain,
+             "γ = th / max(th, |∇E|) slows elements of large gradient. The orange line says what γ really does: at 1 the "
+             "sampler is plain Langevin, between 0.3 and 0.9 γ is at work. The share of γ &lt; 1 is fixed by a quantile "
+             "threshold and says nothing then."),
+        plot(record, ["state_gradient_q50"], "Gradient of the energy", figures.state_gradient,
+             "Over all elements of the active chains. Healthy: a steady level. Not: growth without end, or a fall to "
+             "nothing (chains then move by noise alone)."),
+        plot(record, ["distance_moved", "chain_scale"], "Movement", figures.movement,
+             "How far a chain really came in one visit, beside the scale of the states. Healthy: well above zero and "
+             "steady. Not: a fall to nothing (frozen chains), or a scale that leaves its band."),
+        plot(record, ["chain_age_mean", "chain_age_max"], "Ages", figures.age,
+             "Ages rise until restarts balance them; then the mean stays level. Chains much younger than the time that "
+             "a picture takes to form pull the gap up.")])
+
+
+def optimizer_section(record):
+    return section("Learning and stability", "The optimiser, and the signs of a run that leaves its path.", [
+        plot(record, ["learning_rate"], "Learning rate", figures.learning_rate,
+             "The schedule as it was applied; a halved value follows a roll-back."),
+        plot(record, ["gradient_norm", "parameter_norm"], "Norms", figures.norms,
+             "Healthy: the gradient's norm stays in a band and the weights grow slowly. Not: steep growth of either."),
+        plot(record, ["gap_autocorrelation"], "Autocorrelation of the gap", figures.autocorrelation,
+             "Of successive iterations. Strongly negative (red): each update overshoots, the learning rate is too high. "
+             "Near 0 or above: fine."),
+        plot(record, ["saturation", "acceptance_rate", "restart_probability"], "Edges and restarts", figures.shares,
+             "Elements at the edge of the box are natural where the data has them (black ground); a rise towards 1 "
+             "means that the drift has run away.")])
+
+
+def speed_section(run, record):
+    split = ["seconds_iteration", *(name for name, _, _ in figures.PHASES)]
+    return section("Speed", "Chain steps of all ranks together, and where the time of an iteration goes.", [
+        plot(record, ["chain_steps_per_second"], "Throughput", figures.throughput,
+             "Healthy: level. Dips: files, evaluation, or another job on the machine."),
+        plot(record, split, "Where the time goes", figures.time_split,
+             "Healthy: the chains take nearly all. A wide reduction: the network. Waiting: for the slowest rank."),
+        waits(run)])
+
+
+def waits(run):
+    """Who waited for whom, of the newest start that ended and had several ranks."""
+    for start in reversed(starts(run)):
+        waited, seconds = start.get("seconds_waited"), number(start.get("seconds"))
+        if isinstance(waited, list) and len(waited) > 1 and seconds:
+            break
+    else:
+        return ""
+    hosts = (start.get("hosts") or []) + [""] * len(waited)
+    shares = [100 * (number(w) or 0) / seconds for w in waited]
+    slowest = sorted(range(len(shares)), key=shares.__getitem__)[:8]
+    rows = [[rank, hosts[rank], f"{shares[rank]:.1f} %"] for rank in slowest]
+    return card("Who waits for whom", table(["rank", "host", "time it waited"], rows),
+                f"In the reduction, for the slowest rank to come; the {len(rows)} least patient of {len(shares)} ranks. "
+                "A rank that hardly waits while the others do is the one that they wait for.")
+
+
+# --- configuration and history --------------------------------------------------------------------
+def configuration(run):
+    if not run.config_text.strip():
+        return ""
+    lines = []
+    for line in escape(run.config_text.rstrip()).splitlines():
+        lines.append(re.sub(r"([\w.]+)(?=:(\s|$))", r'<span class="key">\1</span>', line))
+    return section("Configuration", "As resolved by the program, every default included.",
+                   [f'<div class="card wide"><pre>{chr(10).join(lines)}</pre></div>'])
+
+
+def history(run):
+    cards = []
+    facts = {"stanley": run.record.get("version"), "commit": run.record.get("commit")}
+    last = starts(run)[-1] if starts(run) else {}
+    facts.update(last.get("versions") if isinstance(last.get("versions"), dict) else {})
+    facts = {key: value for key, value in facts.items() if value not in (None, "")}
+    if facts:
+        cards.append(card("Versions", table([], [[k, v] for k, v in facts.items()])))
+    files = [["directory", run.directory.resolve()], ["draws", f"{len(run.draw_paths)} files in samples/"],
+             ["checkpoints", f"{len(list(run.directory.glob('checkpoints/iteration-*.h5')))} kept in checkpoints/"]]
+    cards.append(card("Files", table([], files)))
+    if starts(run):
+        cards.append(card("Starts", table(
+            ["time", "iteration", "ranks", "hosts", "devices", "precision", "resumed from"],
+            [[moment(s.get("time")), s.get("iteration"), s.get("ranks"), counted(s.get("hosts")),
+              counted(s.get("devices")), s.get("precision"), s.get("resumed_from")] for s in starts(run)]), wide=True))
+    if stops(run):
+        cards.append(card("Stops", table(
+            ["time", "iteration", "verdict", "exit code", "message"],
+            [[moment(s.get("time")), s.get("iteration"), s.get("verdict"), s.get("exit_code"), s.get("message")]
+             for s in stops(run)]), wide=True))
+    rollbacks = [r for r in run.record.get("rollbacks") or [] if isinstance(r, dict)]
+    if rollbacks:
+        cards.append(card("Roll-backs", table(
+            ["time", "attempt", "diverged at iteration", "went back to", "seen"],
+            [[moment(r.get("time")), r.get("attempt"), r.get("iteration"), r.get("target"), r.get("seen")]
+             for r in rollbacks]), wide=True))
+    return section("Record", "Where, when and with what the run was made.", cards)
+
+
+def counted(values):
+    """node1 ×4, node2 ×4: equal entries of ranks together."""
+    if not isinstance(values, list):
+        return values
+    unique = list(dict.fromkeys(map(str, values)))
+    return ", ".join(v if values.count(v) < 2 else f"{v} ×{values.count(v)}" for v in unique)
