@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ATen/ATen.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -11,9 +12,43 @@
 #include "energy/state_blocks.hpp"
 #include "energy/vectorized.hpp"
 #include "energy/weight_gradient.hpp"
-#include "energy/whole_blocks.hpp"
 
 namespace stanley {
+
+/// States and what belongs to them, in whole blocks: behind the last state stand copies of it,
+/// whose energies do not count.
+struct WholeBlocks {
+  /// The addresses of one block's first state, or of what belongs to it.
+  struct Block {
+    const float *state, *constant, *slope;
+    float* energy;
+  };
+
+  std::int64_t block, count;  ///< states in a block; blocks
+  at::Tensor state, constant, slope, energy;
+
+  /// Of states [n, state shape], constants and slopes [n].
+  WholeBlocks(std::int64_t block_of, const at::Tensor& states, const at::Tensor& constants,
+              const at::Tensor& slopes)
+      : block(block_of), count((states.size(0) + block - 1) / block) {
+    const at::Tensor index = at::arange(count * block), is_state = index < states.size(0),
+                     from = index.clamp_max(states.size(0) - 1);
+    state = states.index_select(0, from);
+    constant = constants.index_select(0, from) * is_state;
+    slope = slopes.index_select(0, from) * is_state;
+    energy = at::empty({count * block});
+  }
+
+  Block at(std::int64_t i) const {
+    const std::int64_t first = i * block, elements = state.numel() / state.size(0);
+    return {state.const_data_ptr<float>() + first * elements,
+            constant.const_data_ptr<float>() + first, slope.const_data_ptr<float>() + first,
+            energy.mutable_data_ptr<float>() + first};
+  }
+
+  /// To energy [n].
+  void store_energies(at::Tensor& to) const { to.copy_(energy.narrow(0, 0, to.size(0))); }
+};
 
 /// What a gradient of weights is added up in: parts of any form, and the last bias's.
 class GradientSums {

@@ -25,27 +25,17 @@ Bfloat16* pointer(const at::Tensor& tensor) {
 /// LibTorch's cache, or from a recorded graph's own.
 class ConvnetCudaEngine : public GradientEngine {
  public:
-  ConvnetCudaEngine(const EnergyConfig& config, const StateShape& shape, at::Device device)
-      : config_(config), shape_(shape), options_(at::TensorOptions(device).dtype(at::kBFloat16)) {
-    const std::vector<ConvolutionLayer> layers = convnet_layers(config.channels, shape);
-    for (std::size_t i = 0; i + 1 < layers.size(); ++i) {
-      const ConvolutionLayer& layer = layers[i];
-      layers_.push_back({{.images = 0,
-                          .height = layer.in_height,
-                          .width = layer.in_width,
-                          .channels = i == 0 ? input_channels : layer.in,
-                          .filters = layer.out,
-                          .kernel = layer.kernel_height,
-                          .stride = layer.stride,
-                          .padding = layer.padding}});
-    }
+  ConvnetCudaEngine(const Plan& plan, at::Device device)
+      : plan_(plan), options_(at::TensorOptions(device).dtype(at::kBFloat16)) {
+    for (const Layer& layer : plan.layers) layers_.push_back({.shape = layer.shape});
+    layers_[0].shape.channels = input_channels;
   }
 
   void load(const std::vector<at::Tensor>& weights) override {
     const c10::NoGradGuard no_gradient;
     const at::TensorOptions floats = options_.dtype(at::kFloat);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      Layer& layer = layers_[i];
+      Kernels& layer = layers_[i];
       const std::int64_t lacking = layer.shape.channels - weights[2 * i].size(1);
       const at::Tensor filters = at::constant_pad_nd(weights[2 * i], {0, 0, 0, 0, 0, lacking});
       copy_to(layer.forward, filters, options_);  // channels last
@@ -63,7 +53,7 @@ class ConvnetCudaEngine : public GradientEngine {
     const std::int64_t images = state.size(0);
     at::Tensor value = load(state, stream);
     std::vector<at::Tensor> derivatives;
-    for (const Layer& layer : layers_) {
+    for (const Kernels& layer : layers_) {
       derivatives.emplace_back();
       value = forward(layer, images, value, derivatives.back(), stream);
     }
@@ -74,7 +64,7 @@ class ConvnetCudaEngine : public GradientEngine {
                         pointer(derivatives.back()), energy.mutable_data_ptr<float>(), stream);
     }
     for (std::size_t i = layers_.size(); i-- > 0;) {
-      const Layer& layer = layers_[i];
+      const Kernels& layer = layers_[i];
       const Timed timed(layer.operation(), layer.flops(images));
       // A layer's gradient takes the place of the derivatives that it is multiplied with.
       Bfloat16* const below = i > 0 ? pointer(derivatives[i - 1]) : nullptr;
@@ -84,7 +74,7 @@ class ConvnetCudaEngine : public GradientEngine {
                      .derivative = below,
                      .out = below,
                      .state_gradient = i > 0 ? nullptr : gradient.mutable_data_ptr<float>(),
-                     .state_channels = shape_[0]},
+                     .state_channels = state_channels()},
                     stream);
     }
   }
@@ -94,7 +84,7 @@ class ConvnetCudaEngine : public GradientEngine {
 
   std::int64_t largest_batch() const override {
     std::int64_t pixels = 1;
-    for (const Layer& layer : layers_) {
+    for (const Kernels& layer : layers_) {
       pixels = std::max(pixels, layer.shape.height * layer.shape.width);
     }
     return std::max<std::int64_t>(most_pixels / pixels, 1);
@@ -103,8 +93,8 @@ class ConvnetCudaEngine : public GradientEngine {
   std::string description() const override { return "fused convolutions bfloat16"; }
 
  private:
-  struct Layer {
-    ConvolutionShape shape;  // without the number of images
+  struct Kernels {
+    ConvolutionShape shape;  // of one image
     at::Tensor forward, backward, bias;
 
     ConvolutionShape of(std::int64_t images) const {
@@ -125,18 +115,20 @@ class ConvnetCudaEngine : public GradientEngine {
     }
   };
 
+  std::int64_t state_channels() const { return plan_.layers[0].shape.channels; }
+
   /// The states as images in bfloat16.
   at::Tensor load(const at::Tensor& state, CUstream_st* stream) const {
     const Timed timed(Operation::input_convolution);
-    const std::int64_t pixels = shape_[1] * shape_[2];
+    const std::int64_t pixels = plan_.layers[0].shape.height * plan_.layers[0].shape.width;
     const at::Tensor images = at::empty({state.size(0), pixels, input_channels}, options_);
-    load_states_cuda(state.const_data_ptr<float>(), state.size(0), shape_[0], pixels,
+    load_states_cuda(state.const_data_ptr<float>(), state.size(0), state_channels(), pixels,
                      pointer(images), stream);
     return images;
   }
 
   /// The layer's values, and their derivatives.
-  at::Tensor forward(const Layer& layer, std::int64_t images, const at::Tensor& input,
+  at::Tensor forward(const Kernels& layer, std::int64_t images, const at::Tensor& input,
                      at::Tensor& derivative, CUstream_st* stream) const {
     const Timed timed(layer.operation(), layer.flops(images));
     const ConvolutionShape shape = layer.of(images);
@@ -144,8 +136,8 @@ class ConvnetCudaEngine : public GradientEngine {
         at::empty({images, shape.output_height(), shape.output_width(), shape.filters}, options_);
     derivative = at::empty_like(value);
     convolve_cuda({.shape = shape,
-                   .activation = config_.activation,
-                   .slope = static_cast<float>(config_.slope),
+                   .activation = plan_.activation,
+                   .slope = static_cast<float>(plan_.slope),
                    .input = pointer(input),
                    .weight = pointer(layer.forward),
                    .bias = layer.bias.const_data_ptr<float>(),
@@ -155,23 +147,23 @@ class ConvnetCudaEngine : public GradientEngine {
     return value;
   }
 
-  EnergyConfig config_;
-  StateShape shape_;
+  Plan plan_;
   at::TensorOptions options_;
-  std::vector<Layer> layers_;  // all but the last
-  at::Tensor top_, top_bias_;  // of the last one: [1, channels, height, width] and [1] float32
+  std::vector<Kernels> layers_;  // all but the last
+  at::Tensor top_, top_bias_;    // of the last one: [1, channels, height, width] and [1] float32
 };
 
 }  // namespace
 
-bool convnet_cuda_engine_serves(const EnergyConfig& config, const StateShape& shape) {
-  return config.channels % 8 == 0 && shape[0] <= input_channels;
+bool convnet_cuda_engine_serves(const Plan& plan) {
+  return !plan.sums && plan.layers[0].shape.channels <= input_channels &&
+         std::all_of(plan.layers.begin(), plan.layers.end(), [](const Layer& layer) {
+           return !layer.means && !layer.skip && layer.shape.filters % 8 == 0;
+         });
 }
 
-std::unique_ptr<GradientEngine> make_convnet_cuda_engine(const EnergyConfig& config,
-                                                         const StateShape& shape,
-                                                         at::Device device) {
-  return std::make_unique<ConvnetCudaEngine>(config, shape, device);
+std::unique_ptr<GradientEngine> make_convnet_cuda_engine(const Plan& plan, at::Device device) {
+  return std::make_unique<ConvnetCudaEngine>(plan, device);
 }
 
 }  // namespace stanley

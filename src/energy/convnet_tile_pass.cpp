@@ -1,7 +1,5 @@
 #include "energy/convnet_tile_pass.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
 #include "energy/operation_times.hpp"
@@ -16,40 +14,21 @@ Bfloat16* place(TileRows& rows, std::int64_t y, std::int64_t x, std::int64_t cha
 
 }  // namespace
 
-ConvnetTilePass::ConvnetTilePass(const EnergyConfig& config, const StateShape& shape,
-                                 bool keeps_images)
-    : config_(config), keeps_images_(keeps_images), input_(shape, config.channels, keeps_images) {
-  const std::vector<ConvolutionLayer> layers = convnet_layers(config.channels, shape);
-  for (std::size_t i = 0; i + 1 < layers.size(); ++i) {
-    const ConvolutionLayer& layer = layers[i];
-    levels_.push_back({layer.out_height, layer.out_width, whole_tiles(layer.out)});
-    if (i > 0) convolutions_.push_back(make_tile_convolution(layer));
+ConvnetTilePass::ConvnetTilePass(const Plan& plan, bool keeps_images)
+    : TilePass(plan, keeps_images), keeps_images_(keeps_images) {
+  for (const Layer& layer : plan.layers) {
+    const ConvolutionShape shape = layer.computed();
+    if (!levels_.empty()) convolutions_.emplace_back(shape);
+    levels_.push_back({shape.output_height(), shape.output_width(), whole_tiles(shape.filters)});
   }
 }
 
 void ConvnetTilePass::load(const std::vector<at::Tensor>& weights) {
-  input_.load(weights[0], weights[1]);
+  load_input_and_last(weights);
   for (std::size_t i = 0; i < convolutions_.size(); ++i) {
-    convolutions_[i].load(weights[2 * i + 2], weights[2 * i + 3]);
+    const Layer& layer = plan_.layers[i + 1];
+    convolutions_[i].load(layer.computed_weight(weights), layer.computed_bias(weights));
   }
-  load_last(weights[weights.size() - 2], weights.back());
-}
-
-/// weight [1, channel, height, width] in the order of a top image, whose further channels have
-/// none.
-void ConvnetTilePass::load_last(const at::Tensor& weight, const at::Tensor& bias) {
-  const Level& level = levels_.back();
-  const at::Tensor whole =
-      at::constant_pad_nd(weight[0].detach(), {0, 0, 0, 0, 0, level.channels - weight.size(1)})
-          .permute({1, 2, 0})
-          .contiguous();
-  last_weight_ = AlignedBuffer<float>(whole.numel());
-  std::copy_n(whole.const_data_ptr<float>(), whole.numel(), last_weight_.data());
-  last_bias_ = bias.item<float>();
-}
-
-ConvnetTilePass::Scratch ConvnetTilePass::make_scratch() const {
-  return {input_.make_workspace(), AlignedBuffer<float>(span_sums)};
 }
 
 ConvnetTilePass::Workspace ConvnetTilePass::make_workspace(bool shared) const {
@@ -125,30 +104,6 @@ void ConvnetTilePass::backward_to_weights(const Tiles& tiles, Scratch& scratch,
   }
 }
 
-std::vector<ConvolutionShape> ConvnetTilePass::layers() const {
-  std::vector<ConvolutionShape> result{input_.as_convolution()};
-  for (const TileConvolution& convolution : convolutions_) result.push_back(convolution.shape());
-  return result;
-}
-
-std::int64_t ConvnetTilePass::last_size() const {
-  return levels_.back().height * levels_.back().width * levels_.back().channels;
-}
-
-std::vector<at::Tensor> ConvnetTilePass::as_network(std::vector<TileLayerWeights> layers,
-                                                    const at::Tensor& last,
-                                                    const at::Tensor& last_bias) const {
-  layers[0].weight = input_.as_network(layers[0].weight);
-  const Level& level = levels_.back();
-  layers.push_back(
-      {last.view({1, level.height, level.width, level.channels}).permute({0, 3, 1, 2}), last_bias});
-  std::vector<at::Tensor> result;
-  for (const TileLayerWeights& layer : layers) {
-    result.insert(result.end(), {layer.weight, layer.bias});
-  }
-  return result;
-}
-
 /// Rows of a level until there are `end`, or all.
 void ConvnetTilePass::make_values(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
                                   std::size_t level, std::int64_t end) const {
@@ -170,8 +125,8 @@ void ConvnetTilePass::make_value_rows(const Tiles& tiles, Scratch& scratch, Work
   Images& images = workspace.images[level];
   const auto finish = [&](std::int64_t row, std::int64_t x, std::int64_t filter,
                           std::int64_t filters, const float* z) {
-    activate_tiles({.activation = config_.activation,
-                    .slope = static_cast<float>(config_.slope),
+    activate_tiles({.activation = plan_.activation,
+                    .slope = static_cast<float>(plan_.slope),
                     .channels = filters,
                     .z = z,
                     .value = place(images.values, row, x, filter),

@@ -1,15 +1,9 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <array>
 #include <vector>
 
-#include "config/config.hpp"
-#include "energy/network.hpp"
-#include "energy/share.hpp"
-#include "energy/tile_input.hpp"
-#include "energy/tile_layer.hpp"
+#include "energy/tile_pass.hpp"
 
 namespace stanley {
 
@@ -17,7 +11,7 @@ namespace stanley {
 /// those that they need are there, so that all but the derivatives stays in a core's cache from
 /// when it is made until it is used. Threads that work together on a block make the rows of one
 /// level after the other instead.
-class ConvnetTilePass {
+class ConvnetTilePass : public TilePass {
  public:
   /// What a level holds of one block of states.
   struct Images {
@@ -26,24 +20,18 @@ class ConvnetTilePass {
     std::int64_t values_made = 0, gradients_made = 0;  // rows
   };
 
-  /// What one thread needs; allocated once, as is
-  struct Scratch {
-    TileInput::Workspace input;
-    AlignedBuffer<float> sums;
-  };
-  /// what one block needs.
+  /// What one block needs; allocated once.
   struct Workspace {
     std::vector<Images> images;
     std::array<float, tile_images> energies;
   };
 
   /// `keeps_images`: whole ones, for gradients of weights.
-  ConvnetTilePass(const EnergyConfig& config, const StateShape& shape, bool keeps_images);
+  ConvnetTilePass(const Plan& plan, bool keeps_images);
 
   /// The network's weights and biases in order.
   void load(const std::vector<at::Tensor>& weights);
 
-  Scratch make_scratch() const;
   /// `shared`: for threads that work together.
   Workspace make_workspace(bool shared) const;
 
@@ -62,14 +50,6 @@ class ConvnetTilePass {
   void backward_to_weights(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
                            const float* factor, float* last, const VisitTileLayer& visit) const;
 
-  /// All but the last one; the first one is of the input's taps.
-  std::vector<ConvolutionShape> layers() const;
-  std::int64_t last_size() const;
-  /// The gradients of layers() and of the last one [last_size()] in the order of the network's
-  /// weights, filled up.
-  std::vector<at::Tensor> as_network(std::vector<TileLayerWeights> layers, const at::Tensor& last,
-                                     const at::Tensor& last_bias) const;
-
  private:
   /// The images between two layers.
   struct Level {
@@ -85,7 +65,6 @@ class ConvnetTilePass {
   };
 
   std::size_t top() const { return levels_.size() - 1; }
-  void load_last(const at::Tensor& weight, const at::Tensor& bias);
   const float* last_weight(std::int64_t y, std::int64_t x) const {
     return last_weight_.data() + (y * levels_.back().width + x) * levels_.back().channels;
   }
@@ -105,13 +84,9 @@ class ConvnetTilePass {
   static Bfloat16* derivative(Images& images, const Level& level, std::int64_t y, std::int64_t x,
                               std::int64_t channel);
 
-  EnergyConfig config_;
   bool keeps_images_;
-  TileInput input_;
   std::vector<Level> levels_;                  // the input convolution's first
   std::vector<TileConvolution> convolutions_;  // between two levels
-  AlignedBuffer<float> last_weight_;           // [height, width, channel]
-  float last_bias_ = 0;
 };
 
 }  // namespace stanley

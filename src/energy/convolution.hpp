@@ -5,9 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "energy/elementwise.hpp"
 #include "energy/image_layout.hpp"
-#include "energy/network.hpp"
+#include "energy/plan.hpp"
 
 namespace stanley {
 
@@ -36,22 +35,10 @@ class Convolution {
   virtual std::size_t scratch_size() const = 0;
 };
 
-/// Convolutions of which each reads what the one before it wrote, and the layouts of the images
-/// between them, the first one's input first. Each one's group is a multiple of the one before.
-struct ConvolutionChain {
-  std::vector<std::unique_ptr<Convolution>> convolutions;
-  std::vector<ImageLayout> layouts;
-};
-
 /// Rows of a group's matrix products at least, where a block of images has so many: few for a
 /// gradient of states, so that what is between the steps stays near, and more for one of weights,
 /// whose sums are read and written for each group.
 constexpr std::int64_t rows_for_states = 16, rows_for_weights = 64;
-
-/// By Winograd's minimal filtering (energy/winograd.hpp) for layers of 3×3 and stride 1, and of 4×4
-/// and stride 2, padding 1. `block` images are worked on together: a multiple of each group.
-ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
-                                     std::int64_t block, std::int64_t least_rows);
 
 /// The gradient of a convolution's weights, added up over images in sums of its own form.
 class FilterGradient {
@@ -72,21 +59,22 @@ class FilterGradient {
 /// That of a layer that make_winograd_convolution() serves, between images of these layouts, for
 /// groups of so many: tap by tap, and by that or by Winograd's minimal filtering, as suits the
 /// size.
-std::unique_ptr<FilterGradient> make_direct_filter_gradient(const ConvolutionLayer& layer,
+std::unique_ptr<FilterGradient> make_direct_filter_gradient(const ConvolutionShape& layer,
                                                             const ImageLayout& input,
                                                             const ImageLayout& output,
                                                             std::int64_t group);
-std::unique_ptr<FilterGradient> make_filter_gradient(const ConvolutionLayer& layer,
+std::unique_ptr<FilterGradient> make_filter_gradient(const ConvolutionShape& layer,
                                                      const ImageLayout& input,
                                                      const ImageLayout& output, std::int64_t group);
 
 /// The layout of an image between two layers that make_winograd_convolution() serves: room for the
 /// whole tiles of the one that writes it and of the one that reads it; null where there is none.
-ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLayer* reader);
+ImageLayout winograd_layout(const ConvolutionShape* writer, const ConvolutionShape* reader);
 
-/// One such layer, between images of these layouts, in groups that are a multiple of `below` and
-/// divide `block`.
-std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionLayer& layer,
+/// By Winograd's minimal filtering (energy/winograd.hpp) a layer of 3×3 and stride 1, or of 4×4 and
+/// stride 2, padding 1, between images of these layouts, in groups that are a multiple of `below`
+/// and divide `block`.
+std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionShape& layer,
                                                        const ImageLayout& input,
                                                        const ImageLayout& output,
                                                        std::int64_t below, std::int64_t block,

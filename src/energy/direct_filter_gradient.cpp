@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "energy/convolution.hpp"
+#include "energy/elementwise.hpp"
 #include "energy/matrix_product.hpp"
 #include "energy/operation_times.hpp"
 
@@ -11,7 +12,7 @@ namespace {
 /// [tap, input.channels, output.channels], and behind them the bias's.
 class DirectFilterGradient : public FilterGradient {
  public:
-  DirectFilterGradient(const ConvolutionLayer& layer, const ImageLayout& input,
+  DirectFilterGradient(const ConvolutionShape& layer, const ImageLayout& input,
                        const ImageLayout& output, std::int64_t group)
       : layer_(layer), input_(input), output_(output), group_(group) {}
 
@@ -26,14 +27,14 @@ class DirectFilterGradient : public FilterGradient {
   }
 
   void finish(const float* sum, float* weight, float* bias) const override {
-    for (std::int64_t out = 0; out < layer_.out; ++out) {
-      for (std::int64_t in = 0; in < layer_.in; ++in) {
+    for (std::int64_t out = 0; out < layer_.filters; ++out) {
+      for (std::int64_t in = 0; in < layer_.channels; ++in) {
         for (std::int64_t tap = 0; tap < taps(); ++tap) {
           *weight++ = sum[(tap * input_.channels + in) * output_.channels + out];
         }
       }
     }
-    std::copy_n(sum + weight_size(), layer_.out, bias);
+    std::copy_n(sum + weight_size(), layer_.filters, bias);
   }
 
   std::size_t scratch_size() const override {
@@ -42,7 +43,7 @@ class DirectFilterGradient : public FilterGradient {
   }
 
  private:
-  std::int64_t taps() const { return layer_.kernel_height * layer_.kernel_width; }
+  std::int64_t taps() const { return layer_.kernel * layer_.kernel; }
   std::int64_t rows() const { return group_ * output_.height * output_.width; }
   std::int64_t weight_size() const { return taps() * input_.channels * output_.channels; }
 
@@ -51,8 +52,8 @@ class DirectFilterGradient : public FilterGradient {
     const Timed timed(Operation::transformations);
     const std::int64_t step = layer_.stride * input_.channels;
     for (std::int64_t tap = 0; tap < taps(); ++tap) {
-      const std::int64_t down = tap / layer_.kernel_width - layer_.padding,
-                         right = tap % layer_.kernel_width - layer_.padding;
+      const std::int64_t down = tap / layer_.kernel - layer_.padding,
+                         right = tap % layer_.kernel - layer_.padding;
       for (std::int64_t i = 0; i < group_; ++i) {
         for (std::int64_t y = 0; y < output_.height; ++y) {
           const float* from = input + i * input_.size() + input_.row(layer_.stride * y + down) +
@@ -86,14 +87,14 @@ class DirectFilterGradient : public FilterGradient {
     }
   }
 
-  ConvolutionLayer layer_;
+  ConvolutionShape layer_;
   ImageLayout input_, output_;
   std::int64_t group_;
 };
 
 }  // namespace
 
-std::unique_ptr<FilterGradient> make_direct_filter_gradient(const ConvolutionLayer& layer,
+std::unique_ptr<FilterGradient> make_direct_filter_gradient(const ConvolutionShape& layer,
                                                             const ImageLayout& input,
                                                             const ImageLayout& output,
                                                             std::int64_t group) {

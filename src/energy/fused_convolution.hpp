@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "energy/elementwise.hpp"
+#include "energy/plan.hpp"
 
 struct CUstream_st;  // cudaStream_t is a pointer to it
 namespace at {
@@ -16,16 +17,6 @@ class Tensor;
 /// the others. The work is queued on `stream`; a launch that fails throws Error(environment). Only
 /// in a build with STANLEY_CUDA.
 namespace stanley {
-
-/// A square convolution of images height × width with zeros around them: of kernel 3, stride 1 and
-/// padding 1, or 4, 2 and 1. Both numbers of channels are multiples of 8.
-struct ConvolutionShape {
-  std::int64_t images, height, width, channels, filters;
-  std::int64_t kernel, stride, padding;
-
-  std::int64_t output_height() const { return (height + 2 * padding - kernel) / stride + 1; }
-  std::int64_t output_width() const { return (width + 2 * padding - kernel) / stride + 1; }
-};
 
 /// Pixels of all images of one convolution at most: their indices are 32 bits wide.
 constexpr std::int64_t most_pixels = std::int64_t{1} << 30;

@@ -31,33 +31,20 @@ int GradientEngine::working_threads(std::int64_t) const { return at::get_num_thr
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
-  const StateShape& shape = network.state_shape();
-  const bool bfloat16 = precision == Precision::bfloat16;
-  // Without a default: the compiler names a type that is forgotten here.
-  switch (config.type) {
-    case EnergyType::torchscript:
-      return make_autograd_engine(network, precision, device);
-    case EnergyType::convnet:
-      if (device.is_cpu()) {
-        return bfloat16 ? make_convnet_tile_engine(config, shape)
-                        : make_convnet_engine(config, shape);
-      }
-#ifdef STANLEY_CUDA
-      if (bfloat16 && convnet_cuda_engine_serves(config, shape)) {
-        return make_convnet_cuda_engine(config, shape, device);
-      }
-#endif
-      break;
-    case EnergyType::resnet:
-      if (device.is_cpu()) {
-        return bfloat16 ? make_resnet_tile_engine(config, shape)
-                        : make_resnet_engine(config, shape);
-      }
-      break;
-    case EnergyType::mlp:
-      break;
+  if (config.type == EnergyType::torchscript) {
+    return make_autograd_engine(network, precision, device);
   }
-  return make_layerwise_engine(config, shape, precision, device);
+  const Plan* plan = network.plan();
+  const bool bfloat16 = precision == Precision::bfloat16;
+  if (plan && device.is_cpu()) {
+    return bfloat16 ? make_tile_engine(*plan) : make_winograd_engine(*plan);
+  }
+#ifdef STANLEY_CUDA
+  if (plan && bfloat16 && convnet_cuda_engine_serves(*plan)) {
+    return make_convnet_cuda_engine(*plan, device);
+  }
+#endif
+  return make_layerwise_engine(config, network, precision, device);
 }
 
 Precision resolve_precision(Precision requested, EnergyType type, at::Device device) {

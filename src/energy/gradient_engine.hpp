@@ -53,7 +53,7 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
 /// Any built-in network on any device, layer by layer without autograd: LibTorch's products and
 /// convolutions, channels last, and one fused pass over memory between them.
 std::unique_ptr<GradientEngine> make_layerwise_engine(const EnergyConfig& config,
-                                                      const StateShape& shape, Precision precision,
+                                                      const Network& network, Precision precision,
                                                       at::Device device);
 
 /// Any network on any device through LibTorch's autograd, with frozen weights and channels-last
@@ -61,28 +61,17 @@ std::unique_ptr<GradientEngine> make_layerwise_engine(const EnergyConfig& config
 std::unique_ptr<GradientEngine> make_autograd_engine(const Network& network, Precision precision,
                                                      at::Device device);
 
-/// The convnet on the CPU in float32, by Winograd's minimal filtering.
-std::unique_ptr<GradientEngine> make_convnet_engine(const EnergyConfig& config,
-                                                    const StateShape& shape);
+/// A plan on the CPU in float32, by Winograd's minimal filtering.
+std::unique_ptr<GradientEngine> make_winograd_engine(const Plan& plan);
 
-/// The convnet on the CPU in bfloat16, by the tiles of AMX, or by vectors where there are none.
-std::unique_ptr<GradientEngine> make_convnet_tile_engine(const EnergyConfig& config,
-                                                         const StateShape& shape);
+/// A plan on the CPU in bfloat16, by the tiles of AMX, or by vectors where there are none.
+std::unique_ptr<GradientEngine> make_tile_engine(const Plan& plan);
 
-/// The convnet on a GPU in bfloat16, with one kernel for each layer and direction: of channels in
-/// multiples of 8, for states of at most 8. Only in a build with STANLEY_CUDA.
-bool convnet_cuda_engine_serves(const EnergyConfig& config, const StateShape& shape);
-std::unique_ptr<GradientEngine> make_convnet_cuda_engine(const EnergyConfig& config,
-                                                         const StateShape& shape,
-                                                         at::Device device);
-
-/// The resnet on the CPU in float32, with Winograd's minimal filtering for all convolutions of 3×3.
-std::unique_ptr<GradientEngine> make_resnet_engine(const EnergyConfig& config,
-                                                   const StateShape& shape);
-
-/// The resnet on the CPU in bfloat16, in the same way as the convnet.
-std::unique_ptr<GradientEngine> make_resnet_tile_engine(const EnergyConfig& config,
-                                                        const StateShape& shape);
+/// A plan without skip connections or means on a GPU in bfloat16, with one kernel for each layer
+/// and direction: of channels in multiples of 8, for states of at most 8. Only in a build with
+/// STANLEY_CUDA.
+bool convnet_cuda_engine_serves(const Plan& plan);
+std::unique_ptr<GradientEngine> make_convnet_cuda_engine(const Plan& plan, at::Device device);
 
 /// What `precision: auto` means: bfloat16 for the built-in convolutional networks on GPUs and on
 /// processors with AMX, else float32. The bfloat16 instructions of AVX-512 alone do not count: on

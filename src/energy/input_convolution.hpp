@@ -4,8 +4,8 @@
 
 #include "energy/elementwise.hpp"
 #include "energy/image_layout.hpp"
-#include "energy/network.hpp"
 #include "energy/operation_times.hpp"
+#include "energy/plan.hpp"
 #include "energy/vectorized.hpp"
 
 namespace stanley {
@@ -69,8 +69,9 @@ class InputConvolution {
     }
   }
 
-  /// Elements of a sum of weights, [tap, channel of the image].
+  /// Elements of a sum of weights, [tap, channel of the image], and of one of biases.
   std::int64_t weight_size() const { return taps_ * output_.channels; }
+  std::int64_t bias_size() const { return output_.channels; }
 
   /// Adds the gradients of weight and bias, from a state and the gradient of its image.
   void add_weights(Workspace& workspace, const float* state, const float* image, float* weight,

@@ -1,37 +1,72 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <utility>
+
 #include "config/error.hpp"
 #include "energy/frozen_layer.hpp"
 #include "energy/gradient_engine.hpp"
 #include "energy/operation_times.hpp"
-#include "energy/residual.hpp"
 
 namespace stanley {
 namespace {
 
-/// A layer with what follows it: its bias, and the activation.
-struct HiddenLayer {
-  FrozenLayer layer;
-  at::Tensor bias;  // [out] float32
+/// A layer with what is added to what it makes, from an earlier one.
+struct ComputedLayer {
+  FrozenLayer product;
+  at::Tensor bias{};                                  // [out] float32
+  FrozenLayer skip = FrozenLayer::convolution(1, 0);  // where the skip connection has one
 };
 
-/// What the layer-by-layer engines share: states in, gradients out, and the last layer, which makes
-/// one number of the top values.
+/// What the way back needs of a layer.
+struct Kept {
+  at::Tensor z;           // where a later layer adds it
+  at::Tensor derivative;  // f′(z)
+  at::Tensor mean;        // what the skip connection's convolution reads
+  at::Tensor gradient;    // with respect to z
+};
+
+/// A plan's layers, or the mlp's, one after the other.
 class LayerwiseEngine : public GradientEngine {
  public:
-  LayerwiseEngine(const EnergyConfig& config, const StateShape& shape, Precision precision,
-                  at::Device device)
+  LayerwiseEngine(const EnergyConfig& config, const StateShape& shape, const Plan* plan,
+                  Precision precision, at::Device device)
       : config_(config),
         shape_(shape),
         options_(at::TensorOptions(device).dtype(precision == Precision::bfloat16 ? at::kBFloat16
-                                                                                  : at::kFloat)) {}
+                                                                                  : at::kFloat)) {
+    if (plan) plan_ = *plan;
+    if (!plan_) layers_.resize(config.hidden.size(), {FrozenLayer::linear()});
+    for (std::size_t i = 0; plan_ && i < plan_->layers.size(); ++i) {
+      const ConvolutionShape shape_of = plan_->layers[i].computed();
+      layers_.push_back({FrozenLayer::convolution(shape_of.stride, shape_of.padding)});
+    }
+  }
+
+  void load(const std::vector<at::Tensor>& weights) override {
+    const c10::NoGradGuard no_gradient;
+    const at::TensorOptions floats = options_.dtype(at::kFloat);
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      if (!plan_) {
+        layers_[i].product.load(weights[2 * i], options_);
+        copy_to(layers_[i].bias, weights[2 * i + 1], floats);
+        continue;
+      }
+      const Layer& layer = plan_->layers[i];
+      const at::Tensor weight = layer.computed_weight(weights);
+      layers_[i].product.load(i == 0 ? widened(weight) : weight, options_);
+      copy_to(layers_[i].bias, layer.computed_bias(weights), floats);
+      if (convolves(i)) layers_[i].skip.load(weights[layer.skip->weight], options_);
+    }
+    const at::Tensor& last = weights[weights.size() - 2];
+    load_last(plan_ && plan_->sums ? last.unsqueeze(2).unsqueeze(3) : last, weights.back());
+  }
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
     const c10::NoGradGuard no_gradient;
     const at::Tensor input_gradient = evaluate_input(input_of(state), energy);
-    gradient.copy_(of_images() ? input_gradient.narrow(1, 0, shape_[0])
-                               : input_gradient.view(gradient.sizes()));
+    gradient.copy_(plan_ ? input_gradient.narrow(1, 0, shape_[0])
+                         : input_gradient.view(gradient.sizes()));
   }
 
   bool batch_invariant() const override { return false; }
@@ -41,22 +76,57 @@ class LayerwiseEngine : public GradientEngine {
     return options_.dtype() == at::kBFloat16 ? "layer by layer bfloat16" : "layer by layer float32";
   }
 
- protected:
+ private:
   /// Fills energy [n]; the gradient with respect to `input`.
-  virtual at::Tensor evaluate_input(const at::Tensor& input, at::Tensor& energy) = 0;
-
-  void load_hidden(HiddenLayer& hidden, const at::Tensor& weight, const at::Tensor& bias) const {
-    load_layer(hidden.layer, weight);
-    copy_to(hidden.bias, bias, options_.dtype(at::kFloat));
+  at::Tensor evaluate_input(const at::Tensor& input, at::Tensor& energy) const {
+    std::vector<Kept> kept(layers_.size());
+    at::Tensor value = input;
+    for (std::size_t i = 0; i < layers_.size(); ++i) value = forward(i, value, kept);
+    const at::Tensor top = layers_.empty() ? at::ones_like(input) : kept.back().derivative;
+    at::Tensor gradient = evaluate_last(value, top, energy);
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+      kept[i].gradient = gradient;
+      gradient = layers_[i].product.backward(gradient, i > 0 ? kept[i - 1].derivative : input);
+      if (i > 0) multiply_and_add(gradient, kept[i - 1].derivative, skip_gradient(i - 1, kept));
+    }
+    return gradient;
   }
 
-  void load_layer(FrozenLayer& layer, const at::Tensor& weight) const {
-    layer.load(weight, options_);
+  /// f(z) of a layer, of that of the one before it.
+  at::Tensor forward(std::size_t i, const at::Tensor& input, std::vector<Kept>& kept) const {
+    const at::Tensor z = layers_[i].product.forward(input);
+    at::Tensor skip, value;
+    if (plan_ && plan_->layers[i].skip) {
+      skip = kept[plan_->layers[i].skip->from].z;
+      if (convolves(i)) {
+        kept[i].mean = at::avg_pool2d(skip, 2).contiguous(layout_of(skip));
+        skip = layers_[i].skip.forward(kept[i].mean);
+      }
+    }
+    if (plan_ && plan_->skip_reader(i)) {
+      kept[i].z = z;
+      value = at::empty_like(z);
+    }
+    kept[i].derivative = at::empty_like(z);
+    add_and_activate(config_, layers_[i].bias, skip, z, value, kept[i].derivative);
+    return value.defined() ? value : z;
+  }
+
+  /// What comes to a layer's z through a skip connection; undefined where there is none.
+  at::Tensor skip_gradient(std::size_t layer, std::vector<Kept>& kept) const {
+    const auto reader = plan_ ? plan_->skip_reader(layer) : std::nullopt;
+    if (!reader) return {};
+    const at::Tensor gradient = std::exchange(kept[*reader].gradient, {});
+    return convolves(*reader) ? layers_[*reader].skip.backward(gradient, kept[*reader].mean)
+                              : gradient;
+  }
+
+  bool convolves(std::size_t layer) const {
+    return plan_ && plan_->layers[layer].skip && plan_->layers[layer].skip->convolves();
   }
 
   /// The first layer's weight, for an input with the channels that input_of() adds.
   at::Tensor widened(const at::Tensor& weight) const {
-    if (!of_images()) return weight;
     return at::constant_pad_nd(weight, {0, 0, 0, 0, 0, input_channels() - shape_[0]});
   }
 
@@ -77,17 +147,6 @@ class LayerwiseEngine : public GradientEngine {
     return (derivative * last_slope_).contiguous(layout_of(derivative));
   }
 
-  at::Tensor activate_in_place(const HiddenLayer& hidden, const at::Tensor& z) const {
-    const at::Tensor derivative = at::empty_like(z);
-    add_and_activate(config_, hidden.bias, {}, z, {}, derivative);
-    return derivative;
-  }
-
-  EnergyConfig config_;
-
- private:
-  bool of_images() const { return config_.type != EnergyType::mlp; }
-
   /// In bfloat16 the matrix units of GPUs and processors take eight channels at a time: those that
   /// an image lacks are zero.
   std::int64_t input_channels() const {
@@ -96,7 +155,7 @@ class LayerwiseEngine : public GradientEngine {
 
   /// The states in the engine's type and layout.
   at::Tensor input_of(const at::Tensor& state) const {
-    if (!of_images()) return state.flatten(1).to(options_);
+    if (!plan_) return state.flatten(1).to(options_);
     if (input_channels() == shape_[0]) {
       return state.to(options_).contiguous(at::MemoryFormat::ChannelsLast);
     }
@@ -106,164 +165,24 @@ class LayerwiseEngine : public GradientEngine {
     return input;
   }
 
+  EnergyConfig config_;
   StateShape shape_;
+  std::optional<Plan> plan_;  // none: the mlp
   at::TensorOptions options_;
+  std::vector<ComputedLayer> layers_;                // all but the last
   at::Tensor last_weight_, last_slope_, last_bias_;  // the weight in float32, and in the type
-};
-
-/// Layers one after the other with activations between them: the mlp and the convnet.
-class SequentialEngine : public LayerwiseEngine {
- public:
-  SequentialEngine(const EnergyConfig& config, const StateShape& shape, Precision precision,
-                   at::Device device)
-      : LayerwiseEngine(config, shape, precision, device) {
-    if (config.type == EnergyType::mlp) {
-      for (std::size_t i = 0; i < config.hidden.size(); ++i) {
-        layers_.push_back({FrozenLayer::linear(), {}});
-      }
-      return;
-    }
-    const std::vector<ConvolutionLayer> layers = convnet_layers(config.channels, shape);
-    for (std::size_t i = 0; i + 1 < layers.size(); ++i) {
-      layers_.push_back({FrozenLayer::convolution(layers[i].stride, layers[i].padding), {}});
-    }
-  }
-
-  void load(const std::vector<at::Tensor>& weights) override {
-    const c10::NoGradGuard no_gradient;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      load_hidden(layers_[i], i == 0 ? widened(weights[0]) : weights[2 * i], weights[2 * i + 1]);
-    }
-    load_last(weights[weights.size() - 2], weights.back());
-  }
-
- protected:
-  at::Tensor evaluate_input(const at::Tensor& input, at::Tensor& energy) override {
-    std::vector<at::Tensor> derivatives;
-    at::Tensor value = input;
-    for (const HiddenLayer& hidden : layers_) {
-      value = hidden.layer.forward(value);
-      derivatives.push_back(activate_in_place(hidden, value));
-    }
-    const at::Tensor top = layers_.empty() ? at::ones_like(input) : derivatives.back();
-    at::Tensor gradient = evaluate_last(value, top, energy);
-    for (std::size_t i = layers_.size(); i-- > 0;) {
-      gradient = layers_[i].layer.backward(gradient, i > 0 ? derivatives[i - 1] : input);
-      if (i > 0) multiply_and_add(gradient, derivatives[i - 1], {});
-    }
-    return gradient;
-  }
-
- private:
-  std::vector<HiddenLayer> layers_;  // all but the last
-};
-
-/// The resnet. The mean over 2×2 pixels at the end of a block makes one 4×4 convolution of stride 2
-/// of the 3×3 one before it, and goes before the 1×1 convolution of the skip connection: 1.6 times
-/// fewer products in such a block.
-class ResnetEngine : public LayerwiseEngine {
- public:
-  ResnetEngine(const EnergyConfig& config, const StateShape& shape, Precision precision,
-               at::Device device)
-      : LayerwiseEngine(config, shape, precision, device) {
-    for (const ResidualBlock& block : resnet_blocks(config, shape)) {
-      blocks_.push_back({.halves = block.halves,
-                         .second = {FrozenLayer::convolution(block.halves ? 2 : 1, 1), {}}});
-    }
-  }
-
-  void load(const std::vector<at::Tensor>& weights) override {
-    const c10::NoGradGuard no_gradient;
-    load_hidden(input_layer_, widened(weights[0]), weights[1]);
-    auto weight = weights.begin() + 2;
-    for (Block& block : blocks_) {
-      load_hidden(block.first, weight[0], weight[1]);
-      if (block.halves) {
-        // The skip connection's bias goes with the other one.
-        load_hidden(block.second, with_mean(weight[2]), weight[3] + weight[5]);
-        load_layer(block.skip, weight[4]);
-        weight += 6;
-      } else {
-        load_hidden(block.second, weight[2], weight[3]);
-        weight += 4;
-      }
-    }
-    load_last(weight[0].unsqueeze(2).unsqueeze(3), weight[1]);
-  }
-
- protected:
-  at::Tensor evaluate_input(const at::Tensor& input, at::Tensor& energy) override {
-    std::vector<Kept> kept;
-    at::Tensor hidden = input_layer_.layer.forward(input), skip;
-    const at::Tensor* bias = &input_layer_.bias;
-    for (const Block& block : blocks_) {
-      Kept of{.first = at::empty_like(hidden)};
-      at::Tensor value = at::empty_like(hidden);
-      add_and_activate(config_, *bias, skip, hidden, value, of.first);
-      value = block.first.layer.forward(value);
-      of.second = activate_in_place(block.first, value);
-      of.mean = block.halves ? mean_of_squares(hidden) : at::Tensor();
-      skip = block.halves ? block.skip.forward(of.mean) : hidden;
-      hidden = block.second.layer.forward(value);
-      bias = &block.second.bias;
-      kept.push_back(of);
-    }
-    const at::Tensor derivative = at::empty_like(hidden);
-    add_and_activate(config_, *bias, skip, hidden, {}, derivative);
-    at::Tensor gradient = evaluate_last(hidden, derivative, energy);
-    for (std::size_t i = blocks_.size(); i-- > 0;) {
-      gradient = backward(blocks_[i], kept[i], gradient);
-    }
-    return input_layer_.layer.backward(gradient, input);
-  }
-
- private:
-  struct Block {
-    bool halves;
-    HiddenLayer first{FrozenLayer::convolution(1, 1), {}};
-    HiddenLayer second;
-    FrozenLayer skip = FrozenLayer::convolution(1, 0);  // where it halves
-  };
-
-  /// Of a block, from the way forward.
-  struct Kept {
-    at::Tensor first, second;  // f′ before the first and before the second convolution
-    at::Tensor mean;           // what went through the skip connection's convolution
-  };
-
-  static at::Tensor mean_of_squares(const at::Tensor& hidden) {
-    return at::avg_pool2d(hidden, 2).contiguous(layout_of(hidden));
-  }
-
-  /// From the gradient of a block's output to that of its input.
-  static at::Tensor backward(const Block& block, const Kept& of, const at::Tensor& gradient) {
-    at::Tensor inner = block.second.layer.backward(gradient, of.second);
-    multiply_and_add(inner, of.second, {});
-    inner = block.first.layer.backward(inner, of.first);
-    multiply_and_add(inner, of.first,
-                     block.halves ? block.skip.backward(gradient, of.mean) : gradient);
-    return inner;
-  }
-
-  HiddenLayer input_layer_{FrozenLayer::convolution(1, 1), {}};
-  std::vector<Block> blocks_;
 };
 
 }  // namespace
 
 std::unique_ptr<GradientEngine> make_layerwise_engine(const EnergyConfig& config,
-                                                      const StateShape& shape, Precision precision,
+                                                      const Network& network, Precision precision,
                                                       at::Device device) {
-  switch (config.type) {
-    case EnergyType::resnet:
-      return std::make_unique<ResnetEngine>(config, shape, precision, device);
-    case EnergyType::mlp:
-    case EnergyType::convnet:
-      return std::make_unique<SequentialEngine>(config, shape, precision, device);
-    case EnergyType::torchscript:
-      break;
+  if (!network.plan() && config.type != EnergyType::mlp) {
+    throw Error(ExitCode::bug, "only the built-in networks are computed layer by layer");
   }
-  throw Error(ExitCode::bug, "only the built-in networks are computed layer by layer");
+  return std::make_unique<LayerwiseEngine>(config, network.state_shape(), network.plan(), precision,
+                                           device);
 }
 
 }  // namespace stanley

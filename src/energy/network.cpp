@@ -26,12 +26,6 @@ at::Tensor largest_singular_value(const at::Tensor& weight, const at::Tensor& u)
 
 }  // namespace
 
-std::int64_t element_count(const StateShape& shape) {
-  std::int64_t count = 1;
-  for (const std::int64_t extent : shape) count *= extent;
-  return count;
-}
-
 std::vector<at::Tensor> Network::parameter_values() const {
   std::vector<at::Tensor> values;
   for (const NamedTensor& parameter : parameters_) values.push_back(parameter.value);
@@ -102,9 +96,9 @@ std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateSha
   }
   switch (config.type) {
     case EnergyType::convnet:
-      return make_convnet(config, shape, seed);
+      return make_planned(config, convnet_plan(config, shape), seed);
     case EnergyType::resnet:
-      return make_resnet(config, shape, seed);
+      return make_planned(config, resnet_plan(config, shape), seed);
     case EnergyType::torchscript:
       return make_torchscript(config, shape, seed, file, range);
     case EnergyType::mlp:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "energy/plan.hpp"
 
 namespace stanley {
 
@@ -19,12 +20,6 @@ struct NamedTensor {
   std::string name;
   at::Tensor value;
 };
-
-/// The shape of one state without the batch: {channel, height, width} or {dimension}.
-using StateShape = std::vector<std::int64_t>;
-
-/// Number of elements of one state.
-std::int64_t element_count(const StateShape& shape);
 
 /// An energy E(x): a network from states to one number each. The network is a pure function of a
 /// state and of weights, so that the same code serves training (leaf parameters), the chains
@@ -62,6 +57,9 @@ class Network {
   /// Arithmetic of forward() for one state: two operations for each multiply-add of the linear and
   /// convolution layers. None: not known.
   std::optional<double> forward_flops() const { return forward_flops_; }
+
+  /// Its layers, for engines that compute them one by one; null: only forward() knows them.
+  virtual const Plan* plan() const { return nullptr; }
 
   /// Whether forward() also takes images and filters in channels-last layout.
   virtual bool channels_last() const { return true; }
@@ -109,30 +107,5 @@ using StateRange = std::array<double, 2>;
 std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
                                       std::uint32_t seed, std::string_view file = {},
                                       const StateRange& range = {0, 1});
-
-/// One convolution of the convnet: `out` filters over `in` channels.
-struct ConvolutionLayer {
-  std::int64_t in, out;
-  std::int64_t kernel_height, kernel_width, stride, padding;
-  std::int64_t in_height, in_width, out_height, out_width;
-};
-
-/// The layers of `energy.type: convnet` (Nijkamp et al., arXiv 1903.12370: 3×3 stride 1, then three
-/// of 4×4 stride 2 that double the channels, then one valid convolution over all that is left, to
-/// one number). Errors: configuration, where a side of the image is below 8.
-std::vector<ConvolutionLayer> convnet_layers(std::int64_t channels, const StateShape& shape);
-
-/// One residual block of the resnet: h ↦ second(f(first(f(h)))) + h. A block that `halves` has a
-/// 1×1 convolution in its skip connection, and ends with the mean over squares of 2×2 pixels.
-struct ResidualBlock {
-  std::string name;            ///< of its parameters: "levels.0.0."
-  std::int64_t in, out;        ///< channels of its input, and of both its convolutions
-  std::int64_t height, width;  ///< of its input
-  bool halves;
-};
-
-/// The blocks of `energy.type: resnet`. Errors: configuration, where a side of the image is
-/// below 8.
-std::vector<ResidualBlock> resnet_blocks(const EnergyConfig& config, const StateShape& shape);
 
 }  // namespace stanley

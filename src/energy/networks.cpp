@@ -2,10 +2,16 @@
 
 #include <ATen/ATen.h>
 
-#include "config/error.hpp"
+#include <utility>
 
 namespace stanley {
 namespace {
+
+/// The activation that the configuration names.
+at::Tensor activate(const EnergyConfig& config, const at::Tensor& input) {
+  return config.activation == Activation::silu ? at::silu(input)
+                                               : at::leaky_relu(input, config.slope);
+}
 
 class Mlp : public Network {
  public:
@@ -37,18 +43,33 @@ class Mlp : public Network {
   EnergyConfig config_;
 };
 
-class Convnet : public Network {
+/// A network of images, as its plan describes it.
+class PlannedNetwork : public Network {
  public:
-  Convnet(const EnergyConfig& config, const StateShape& shape, std::uint32_t seed)
-      : Network(shape), config_(config), layers_(convnet_layers(config.channels, shape)) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const ConvolutionLayer& layer = layers_[i];
-      const std::string name = "layers." + std::to_string(i);
-      const std::int64_t fan_in = layer.in * layer.kernel_height * layer.kernel_width;
-      add_parameter(name + ".weight",
-                    {layer.out, layer.in, layer.kernel_height, layer.kernel_width}, fan_in, seed);
-      add_parameter(name + ".bias", {layer.out}, fan_in, seed);
-      count_flops(layer.out * fan_in, layer.out_height * layer.out_width);
+  PlannedNetwork(const EnergyConfig& config, Plan plan, std::uint32_t seed)
+      : Network(plan.state_shape()), config_(config), plan_(std::move(plan)) {
+    const auto add = [&](const std::string& name, const std::vector<std::int64_t>& weight,
+                         std::int64_t positions) {
+      std::int64_t fan_in = 1;
+      for (std::size_t i = 1; i < weight.size(); ++i) fan_in *= weight[i];
+      add_parameter(name + ".weight", weight, fan_in, seed);
+      add_parameter(name + ".bias", {weight[0]}, fan_in, seed);
+      count_flops(weight[0] * fan_in, positions);
+    };
+    for (const Layer& layer : plan_.layers) {
+      const ConvolutionShape& shape = layer.shape;
+      const std::int64_t pixels = shape.output_height() * shape.output_width();
+      add(layer.name, {shape.filters, shape.channels, shape.kernel, shape.kernel}, pixels);
+      if (layer.skip && layer.skip->convolves()) {
+        const std::int64_t channels = plan_.layers[layer.skip->from].shape.filters;
+        add(layer.skip->name, {shape.filters, channels, 1, 1}, pixels);
+      }
+    }
+    const ConvolutionShape top = plan_.layers.back().computed();
+    if (plan_.sums) {
+      add(plan_.last_name, {1, top.filters}, 1);
+    } else {
+      add(plan_.last_name, {1, top.filters, top.output_height(), top.output_width()}, 1);
     }
     if (config.spectral_normalization) normalize_spectrally(seed);
   }
@@ -56,139 +77,46 @@ class Convnet : public Network {
   at::Tensor forward(const at::Tensor& state,
                      const std::vector<at::Tensor>& weights) const override {
     at::Tensor hidden = state;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const ConvolutionLayer& layer = layers_[i];
-      hidden = at::conv2d(i == 0 ? hidden : activate(config_, hidden), weights[2 * i],
-                          weights[2 * i + 1], layer.stride, layer.padding);
+    std::vector<at::Tensor> skipping(plan_.layers.size());  // by the layers that will add them
+    for (std::size_t i = 0; i < plan_.layers.size(); ++i) {
+      const Layer& layer = plan_.layers[i];
+      hidden = at::conv2d(i == 0 ? hidden : activate(config_, hidden), weights[layer.weight],
+                          weights[layer.weight + 1], layer.shape.stride, layer.shape.padding);
+      if (layer.skip) {
+        const at::Tensor skip = std::exchange(skipping[i], {});
+        const std::size_t weight = layer.skip->weight;
+        hidden = hidden + (layer.skip->convolves()
+                               ? at::conv2d(skip, weights[weight], weights[weight + 1])
+                               : skip);
+      }
+      if (layer.means) hidden = at::avg_pool2d(hidden, 2);
+      if (const auto reader = plan_.skip_reader(i)) skipping[*reader] = hidden;
     }
-    return hidden.flatten().to(at::kFloat);
+    const at::Tensor values = activate(config_, hidden), &weight = weights[plan_.last],
+                     &bias = weights[plan_.last + 1];
+    return (plan_.sums ? at::linear(values.sum({2, 3}), weight, bias)
+                       : at::conv2d(values, weight, bias))
+        .flatten()
+        .to(at::kFloat);
   }
+
+  const Plan* plan() const override { return &plan_; }
 
  private:
   EnergyConfig config_;
-  std::vector<ConvolutionLayer> layers_;
+  Plan plan_;
 };
-
-class Resnet : public Network {
- public:
-  Resnet(const EnergyConfig& config, const StateShape& shape, std::uint32_t seed)
-      : Network(shape), config_(config), blocks_(resnet_blocks(config, shape)) {
-    const auto convolution = [&](const std::string& name, std::int64_t in, std::int64_t out,
-                                 std::int64_t kernel, std::int64_t pixels) {
-      const std::int64_t fan_in = in * kernel * kernel;
-      add_parameter(name + ".weight", {out, in, kernel, kernel}, fan_in, seed);
-      add_parameter(name + ".bias", {out}, fan_in, seed);
-      count_flops(out * fan_in, pixels);
-    };
-    convolution("input", shape[0], config.channels, 3, shape[1] * shape[2]);
-    for (const ResidualBlock& block : blocks_) {
-      const std::int64_t pixels = block.height * block.width;
-      convolution(block.name + "first", block.in, block.out, 3, pixels);
-      convolution(block.name + "second", block.out, block.out, 3, pixels);
-      if (block.halves) convolution(block.name + "skip", block.in, block.out, 1, pixels);
-    }
-    const std::int64_t channels = blocks_.back().out;
-    add_parameter("output.weight", {1, channels}, channels, seed);
-    add_parameter("output.bias", {1}, channels, seed);
-    if (config.spectral_normalization) normalize_spectrally(seed);
-  }
-
-  at::Tensor forward(const at::Tensor& state,
-                     const std::vector<at::Tensor>& weights) const override {
-    auto weight = weights.begin();
-    // The next convolution of the list, at unchanged size.
-    const auto convolve = [&weight](const at::Tensor& input) {
-      const at::Tensor& filter = *weight++;
-      const at::Tensor& bias = *weight++;
-      return at::conv2d(input, filter, bias, 1, filter.size(2) / 2);
-    };
-    at::Tensor hidden = convolve(state);
-    for (const ResidualBlock& block : blocks_) {
-      const at::Tensor first = convolve(activate(config_, hidden));
-      const at::Tensor second = convolve(activate(config_, first));
-      hidden = block.halves ? at::avg_pool2d(second + convolve(hidden), 2) : second + hidden;
-    }
-    const at::Tensor features = activate(config_, hidden).sum({2, 3});
-    const at::Tensor& matrix = *weight++;
-    return at::linear(features, matrix, *weight).flatten().to(at::kFloat);
-  }
-
- private:
-  EnergyConfig config_;
-  std::vector<ResidualBlock> blocks_;
-};
-
-void require_side(const StateShape& shape, const char* type) {
-  if (shape[1] >= 8 && shape[2] >= 8) return;
-  throw Error(ExitCode::configuration,
-              std::string("energy.type: ") + type +
-                  " halves the image three times and needs sides of at least 8 pixels, not " +
-                  std::to_string(shape[1]) + " x " + std::to_string(shape[2]) +
-                  "; enlarge the images (tools/convert_images.py --pad or --size)");
-}
 
 }  // namespace
-
-at::Tensor activate(const EnergyConfig& config, const at::Tensor& input) {
-  return config.activation == Activation::silu ? at::silu(input)
-                                               : at::leaky_relu(input, config.slope);
-}
-
-std::vector<ConvolutionLayer> convnet_layers(std::int64_t channels, const StateShape& shape) {
-  require_side(shape, "convnet");
-  std::vector<ConvolutionLayer> layers;
-  std::int64_t height = shape[1], width = shape[2];
-  const auto add = [&](std::int64_t in, std::int64_t out, std::int64_t kernel_height,
-                       std::int64_t kernel_width, std::int64_t stride, std::int64_t padding) {
-    const std::int64_t out_height = (height + 2 * padding - kernel_height) / stride + 1;
-    const std::int64_t out_width = (width + 2 * padding - kernel_width) / stride + 1;
-    layers.push_back({in, out, kernel_height, kernel_width, stride, padding, height, width,
-                      out_height, out_width});
-    height = out_height;
-    width = out_width;
-  };
-  add(shape[0], channels, 3, 3, 1, 1);
-  add(channels, 2 * channels, 4, 4, 2, 1);
-  add(2 * channels, 4 * channels, 4, 4, 2, 1);
-  add(4 * channels, 8 * channels, 4, 4, 2, 1);
-  add(8 * channels, 1, height, width, 1, 0);
-  return layers;
-}
-
-std::vector<ResidualBlock> resnet_blocks(const EnergyConfig& config, const StateShape& shape) {
-  require_side(shape, "resnet");
-  constexpr int levels = 3;
-  std::vector<ResidualBlock> blocks;
-  std::int64_t channels = config.channels, height = shape[1], width = shape[2];
-  for (int level = 0; level < levels; ++level) {
-    for (std::int64_t block = 0; block < config.blocks; ++block) {
-      const bool halves = block == 0;
-      const std::int64_t out = halves ? 2 * channels : channels;
-      blocks.push_back({"levels." + std::to_string(level) + "." + std::to_string(block) + ".",
-                        channels, out, height, width, halves});
-      channels = out;
-      if (halves) {
-        height /= 2;
-        width /= 2;
-      }
-    }
-  }
-  return blocks;
-}
 
 std::unique_ptr<Network> make_mlp(const EnergyConfig& config, const StateShape& shape,
                                   std::uint32_t seed) {
   return std::make_unique<Mlp>(config, shape, seed);
 }
 
-std::unique_ptr<Network> make_convnet(const EnergyConfig& config, const StateShape& shape,
+std::unique_ptr<Network> make_planned(const EnergyConfig& config, const Plan& plan,
                                       std::uint32_t seed) {
-  return std::make_unique<Convnet>(config, shape, seed);
-}
-
-std::unique_ptr<Network> make_resnet(const EnergyConfig& config, const StateShape& shape,
-                                     std::uint32_t seed) {
-  return std::make_unique<Resnet>(config, shape, seed);
+  return std::make_unique<PlannedNetwork>(config, plan, seed);
 }
 
 }  // namespace stanley

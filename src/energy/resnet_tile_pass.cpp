@@ -1,80 +1,49 @@
 #include "energy/resnet_tile_pass.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
 #include "energy/operation_times.hpp"
-#include "energy/residual.hpp"
 #include "energy/tile_passes.hpp"
 
 namespace stanley {
 
-ResnetTilePass::ResnetTilePass(const EnergyConfig& config, const StateShape& shape,
-                               bool keeps_images)
-    : config_(config), input_(shape, config.channels, keeps_images) {
+ResnetTilePass::ResnetTilePass(const Plan& plan, bool keeps_images) : TilePass(plan, keeps_images) {
   std::size_t layer = 1;
-  for (const ResidualBlock& block : resnet_blocks(config, shape)) {
-    const ConvolutionLayer skip{.in = block.in,
-                                .out = block.out,
-                                .kernel_height = 1,
-                                .kernel_width = 1,
-                                .stride = 1,
-                                .padding = 0,
-                                .in_height = block.height / 2,
-                                .in_width = block.width / 2};
-    residuals_.push_back({block, make_tile_convolution(Residual::first_layer(block)),
-                          make_tile_convolution(Residual::second_layer(block)),
-                          make_tile_convolution(skip), layer});
-    layer += block.halves ? 3 : 2;
+  for (std::size_t i = 1; i + 1 < plan.layers.size(); i += 2) {
+    const Layer &first = plan.layers[i], &second = plan.layers[i + 1];
+    Block block{layer, TileConvolution(first.computed()), TileConvolution(second.computed())};
+    if (second.skip->convolves()) block.skip.emplace(plan.skip_shape(i + 1));
+    layer += block.skip ? 3 : 2;
+    residuals_.push_back(std::move(block));
   }
 }
 
 void ResnetTilePass::load(const std::vector<at::Tensor>& weights) {
-  input_.load(weights[0], weights[1]);
-  auto weight = weights.begin() + 2;
-  for (Block& residual : residuals_) {
-    residual.first.load(weight[0], weight[1]);
-    if (residual.shape.halves) {
-      // The skip connection's bias goes with the other one.
-      residual.second.load(with_mean(weight[2]), weight[3] + weight[5]);
-      residual.skip.load(weight[4], {});
-      weight += 6;
-    } else {
-      residual.second.load(weight[2], weight[3]);
-      weight += 4;
-    }
+  load_input_and_last(weights);
+  for (std::size_t i = 0; i < residuals_.size(); ++i) {
+    const Layer &first = plan_.layers[2 * i + 1], &second = plan_.layers[2 * i + 2];
+    Block& residual = residuals_[i];
+    residual.first.load(first.computed_weight(weights), first.computed_bias(weights));
+    residual.second.load(second.computed_weight(weights), second.computed_bias(weights));
+    if (residual.skip) residual.skip->load(weights[second.skip->weight], {});
   }
-  load_last(weight[0], weight[1]);
-}
-
-/// weight [1, channels]; further channels of an image have none.
-void ResnetTilePass::load_last(const at::Tensor& weight, const at::Tensor& bias) {
-  const at::Tensor whole = weight.detach().contiguous();
-  last_weight_ = AlignedBuffer<float>(whole_tiles(whole.numel()));
-  std::copy_n(whole.const_data_ptr<float>(), whole.numel(), last_weight_.data());
-  last_bias_ = bias.item<float>();
-}
-
-ResnetTilePass::Scratch ResnetTilePass::make_scratch() const {
-  return {input_.make_workspace(), AlignedBuffer<float>(span_sums)};
 }
 
 ResnetTilePass::Workspace ResnetTilePass::make_workspace(bool) const {
   Workspace workspace;
   for (const Block& residual : residuals_) {
-    const ResidualBlock& block = residual.shape;
+    const ConvolutionShape& shape = residual.first.shape();
     const auto images = [&](std::int64_t channels) {
-      return Images(block.height, block.width, channels);
+      return Images(shape.height, shape.width, channels);
     };
-    Kept kept{.hidden = images(block.in),
-              .value = images(block.in),
-              .derivative = images(block.in),
-              .middle = images(block.out),
-              .middle_derivative = images(block.out)};
-    if (block.halves) {
-      kept.mean = Images(block.height / 2, block.width / 2, block.in);
-      kept.skip = Images(block.height / 2, block.width / 2, block.out);
+    Kept kept{.hidden = images(shape.channels),
+              .value = images(shape.channels),
+              .derivative = images(shape.channels),
+              .middle = images(shape.filters),
+              .middle_derivative = images(shape.filters)};
+    if (residual.skip) {
+      kept.mean = Images(shape.height / 2, shape.width / 2, shape.channels);
+      kept.skip = Images(shape.height / 2, shape.width / 2, shape.filters);
     }
     workspace.kept.push_back(std::move(kept));
   }
@@ -124,38 +93,6 @@ void ResnetTilePass::backward_to_weights(const Tiles& tiles, Scratch& scratch, W
   visit(0, scratch.input.taps, workspace.kept.front().hidden.rows);
 }
 
-std::vector<ConvolutionShape> ResnetTilePass::layers() const {
-  std::vector<ConvolutionShape> result{input_.as_convolution()};
-  for (const Block& residual : residuals_) {
-    result.push_back(residual.first.shape());
-    result.push_back(residual.second.shape());
-    if (residual.shape.halves) result.push_back(residual.skip.shape());
-  }
-  return result;
-}
-
-std::int64_t ResnetTilePass::last_size() const {
-  return whole_tiles(residuals_.back().second.shape().filters);
-}
-
-std::vector<at::Tensor> ResnetTilePass::as_network(std::vector<TileLayerWeights> layers,
-                                                   const at::Tensor& last,
-                                                   const at::Tensor& last_bias) const {
-  std::vector<at::Tensor> result{input_.as_network(layers[0].weight), layers[0].bias};
-  for (const Block& residual : residuals_) {
-    const TileLayerWeights *first = &layers[residual.layer], *second = first + 1, *skip = first + 2;
-    result.insert(result.end(), {first->weight, first->bias});
-    if (residual.shape.halves) {
-      result.insert(result.end(), {adjoint_of_mean(second->weight), second->bias});
-      result.insert(result.end(), {skip->weight, second->bias});
-    } else {
-      result.insert(result.end(), {second->weight, second->bias});
-    }
-  }
-  result.insert(result.end(), {last.unsqueeze(0), last_bias});
-  return result;
-}
-
 void ResnetTilePass::forward_input(const Tiles& tiles, const Share& share, Scratch& scratch,
                                    Workspace& workspace, std::int64_t count,
                                    const float* state) const {
@@ -184,9 +121,9 @@ void ResnetTilePass::forward(const Tiles& tiles, const Share& share, float* sums
         activate_tiles(activation(filters, z, nullptr, nullptr, kept.middle.at(y, x, filter),
                                   kept.middle_derivative.at(y, x, filter)));
       });
-  if (residual.shape.halves) make_skip(tiles, share, residual, kept, sums);
+  if (residual.skip) make_skip(tiles, share, residual, kept, sums);
   share.meet();
-  Images& skip = residual.shape.halves ? kept.skip : kept.hidden;
+  Images& skip = residual.skip ? kept.skip : kept.hidden;
   const bool last = i + 1 == residuals_.size();
   Kept* const next = last ? nullptr : &workspace.kept[i + 1];
   Images& value = last ? workspace.top : next->value;
@@ -205,8 +142,8 @@ void ResnetTilePass::forward(const Tiles& tiles, const Share& share, float* sums
 TileActivation ResnetTilePass::activation(std::int64_t channels, const float* z,
                                           const Bfloat16* skip, Bfloat16* hidden, Bfloat16* value,
                                           Bfloat16* derivative) const {
-  return {.activation = config_.activation,
-          .slope = static_cast<float>(config_.slope),
+  return {.activation = plan_.activation,
+          .slope = static_cast<float>(plan_.slope),
           .channels = channels,
           .z = z,
           .skip = skip,
@@ -227,7 +164,7 @@ void ResnetTilePass::make_skip(const Tiles& tiles, const Share& share, const Blo
       mean_of_pixels(kept.mean.channels, pixels, kept.mean.at(y, x));
     }
   }
-  residual.skip.forward(
+  residual.skip->forward(
       tiles, first, end, kept.mean.rows, sums,
       [&](std::int64_t y, std::int64_t x, std::int64_t filter, std::int64_t filters,
           const float* z) { store_tiles(filters, z, kept.skip.at(y, x, filter)); });
@@ -263,7 +200,7 @@ template <typename Visit>
 void ResnetTilePass::backward(const Tiles& tiles, const Share& share, float* sums,
                               Workspace& workspace, std::size_t i, const Visit& visit) const {
   const Block& residual = residuals_[i];
-  const bool halves = residual.shape.halves;
+  const bool halves = residual.skip.has_value();
   Kept& kept = workspace.kept[i];
   Images& out = i + 1 == residuals_.size() ? workspace.top : workspace.kept[i + 1].hidden;
   visit(residual.layer + 1, kept.middle.rows, out.rows);
@@ -278,12 +215,12 @@ void ResnetTilePass::backward(const Tiles& tiles, const Share& share, float* sum
                            });
   if (halves) {
     visit(residual.layer + 2, kept.mean.rows, out.rows);
-    residual.skip.backward(tiles, share.first(kept.mean.height), share.end(kept.mean.height),
-                           out.rows, sums,
-                           [&](std::int64_t y, std::int64_t x, std::int64_t channel,
-                               std::int64_t channels, const float* gradient) {
-                             store_tiles(channels, gradient, kept.mean.at(y, x, channel));
-                           });
+    residual.skip->backward(tiles, share.first(kept.mean.height), share.end(kept.mean.height),
+                            out.rows, sums,
+                            [&](std::int64_t y, std::int64_t x, std::int64_t channel,
+                                std::int64_t channels, const float* gradient) {
+                              store_tiles(channels, gradient, kept.mean.at(y, x, channel));
+                            });
   }
   // The last row and the last column of an odd size are in no square.
   const auto skip = [&](std::int64_t y, std::int64_t x, std::int64_t channel) {

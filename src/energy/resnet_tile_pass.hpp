@@ -1,20 +1,15 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <array>
+#include <optional>
 #include <vector>
 
-#include "config/config.hpp"
-#include "energy/network.hpp"
-#include "energy/share.hpp"
-#include "energy/tile_input.hpp"
-#include "energy/tile_layer.hpp"
+#include "energy/tile_pass.hpp"
 
 namespace stanley {
 
 /// The resnet for sixteen states at a time, by tile products, layer by layer.
-class ResnetTilePass {
+class ResnetTilePass : public TilePass {
  public:
   /// Images of sixteen states, whole.
   struct Images {
@@ -41,12 +36,7 @@ class ResnetTilePass {
     Images mean, skip;  // where it halves: the input's, and its product
   };
 
-  /// What one thread needs; allocated once, as is
-  struct Scratch {
-    TileInput::Workspace input;
-    AlignedBuffer<float> sums;
-  };
-  /// what one block needs.
+  /// What one block needs; allocated once.
   struct Workspace {
     std::vector<Kept> kept;  // one for each residual block
     Images top, top_derivative;
@@ -55,9 +45,8 @@ class ResnetTilePass {
 
   // As ConvnetTilePass, whose declarations say more. Of the images only those of the input's taps
   // are kept for the gradients of weights alone.
-  ResnetTilePass(const EnergyConfig& config, const StateShape& shape, bool keeps_images);
+  ResnetTilePass(const Plan& plan, bool keeps_images);
   void load(const std::vector<at::Tensor>& weights);
-  Scratch make_scratch() const;
   Workspace make_workspace(bool shared) const;
   void forward(const Tiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
                std::int64_t count, const float* state) const;
@@ -65,20 +54,15 @@ class ResnetTilePass {
                 float* gradient) const;
   void backward_to_weights(const Tiles& tiles, Scratch& scratch, Workspace& workspace,
                            const float* factor, float* last, const VisitTileLayer& visit) const;
-  std::vector<ConvolutionShape> layers() const;
-  std::int64_t last_size() const;
-  std::vector<at::Tensor> as_network(std::vector<TileLayerWeights> layers, const at::Tensor& last,
-                                     const at::Tensor& last_bias) const;
 
  private:
-  /// A residual block, with its convolutions as energy/residual.hpp has them.
+  /// A residual block: two layers of the plan.
   struct Block {
-    ResidualBlock shape;
-    TileConvolution first, second, skip;  // the last where it halves
-    std::size_t layer;                    // that `first` is; the others follow
+    std::size_t layer;  // of layers() that `first` is; the others follow
+    TileConvolution first, second;
+    std::optional<TileConvolution> skip{};  // where it halves
   };
 
-  void load_last(const at::Tensor& weight, const at::Tensor& bias);
   void forward_input(const Tiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
                      std::int64_t count, const float* state) const;
   void forward(const Tiles& tiles, const Share& share, float* sums, Workspace& workspace,
@@ -93,11 +77,7 @@ class ResnetTilePass {
   void backward(const Tiles& tiles, const Share& share, float* sums, Workspace& workspace,
                 std::size_t i, const Visit& visit) const;
 
-  EnergyConfig config_;
-  TileInput input_;
   std::vector<Block> residuals_;
-  AlignedBuffer<float> last_weight_;  // [channel]
-  float last_bias_ = 0;
 };
 
 }  // namespace stanley

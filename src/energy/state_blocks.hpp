@@ -12,32 +12,6 @@
 
 namespace stanley {
 
-/// A network's weights as the CPU's engines take them: contiguous, by their addresses.
-struct FlatWeights {
-  std::vector<at::Tensor> tensors;
-  std::vector<const float*> data;
-
-  explicit FlatWeights(const std::vector<at::Tensor>& weights) {
-    for (const at::Tensor& weight : weights) {
-      tensors.push_back(weight.detach().contiguous());
-      data.push_back(tensors.back().const_data_ptr<float>());
-    }
-  }
-};
-
-/// Tensors like those, to be filled by their addresses.
-struct FlatGradients {
-  std::vector<at::Tensor> tensors;
-  std::vector<float*> data;
-
-  explicit FlatGradients(const std::vector<at::Tensor>& weights) {
-    for (const at::Tensor& weight : weights) {
-      tensors.push_back(weight.new_empty(weight.sizes()));
-      data.push_back(tensors.back().mutable_data_ptr<float>());
-    }
-  }
-};
-
 /// A batch of states, and where their energies and gradients go.
 struct StateBatch {
   /// state and gradient [n, state shape], energy [n], as GradientEngine::evaluate() takes them.

@@ -13,8 +13,8 @@ namespace {
 template <typename Pass>
 class TileEngine : public GradientEngine {
  public:
-  TileEngine(const EnergyConfig& config, const StateShape& shape)
-      : height_(shape[1]), pass_(config, shape, false) {}
+  explicit TileEngine(const Plan& plan)
+      : height_(plan.layers[0].shape.height), pass_(plan, false) {}
 
   void load(const std::vector<at::Tensor>& weights) override { pass_.load(weights); }
 
@@ -84,14 +84,9 @@ class TileEngine : public GradientEngine {
 
 }  // namespace
 
-std::unique_ptr<GradientEngine> make_convnet_tile_engine(const EnergyConfig& config,
-                                                         const StateShape& shape) {
-  return std::make_unique<TileEngine<ConvnetTilePass>>(config, shape);
-}
-
-std::unique_ptr<GradientEngine> make_resnet_tile_engine(const EnergyConfig& config,
-                                                        const StateShape& shape) {
-  return std::make_unique<TileEngine<ResnetTilePass>>(config, shape);
+std::unique_ptr<GradientEngine> make_tile_engine(const Plan& plan) {
+  if (plan.has_skips()) return std::make_unique<TileEngine<ResnetTilePass>>(plan);
+  return std::make_unique<TileEngine<ConvnetTilePass>>(plan);
 }
 
 }  // namespace stanley

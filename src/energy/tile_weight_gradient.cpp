@@ -20,8 +20,8 @@ struct Workspace {
 template <typename Pass>
 class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
  public:
-  TileWeightGradient(const EnergyConfig& config, const StateShape& shape)
-      : BlockwiseWeightGradient<Workspace<Pass>>(tile_images), pass_(config, shape, true) {
+  explicit TileWeightGradient(const Plan& plan)
+      : BlockwiseWeightGradient<Workspace<Pass>>(tile_images), pass_(plan, true) {
     for (const ConvolutionShape& layer : pass_.layers()) layers_.emplace_back(layer);
   }
 
@@ -67,7 +67,7 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
       layers.push_back({layers_[i].weight(sums.part(i)), layers_[i].bias(sums.part(i))});
     }
     std::vector<at::Tensor> result =
-        pass_.as_network(std::move(layers), sum_of_images(sums.last(), pass_.last_size()),
+        pass_.as_network(layers, sum_of_images(sums.last(), pass_.last_size()),
                          at::full({1}, sums.last_bias, at::kFloat));
     for (std::size_t i = 0; i < result.size(); ++i) {
       for (std::int64_t k = 0; k < weights_[i].dim(); ++k) {
@@ -85,12 +85,9 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
 
 }  // namespace
 
-std::unique_ptr<WeightGradient> make_tile_weight_gradient(const EnergyConfig& config,
-                                                          const StateShape& shape) {
-  if (config.type == EnergyType::convnet) {
-    return std::make_unique<TileWeightGradient<ConvnetTilePass>>(config, shape);
-  }
-  return std::make_unique<TileWeightGradient<ResnetTilePass>>(config, shape);
+std::unique_ptr<WeightGradient> make_tile_weight_gradient(const Plan& plan) {
+  if (plan.has_skips()) return std::make_unique<TileWeightGradient<ResnetTilePass>>(plan);
+  return std::make_unique<TileWeightGradient<ConvnetTilePass>>(plan);
 }
 
 }  // namespace stanley

@@ -99,12 +99,10 @@ std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
                                                      Precision precision, at::Device device) {
   const bool is_fast = device.is_cuda() || processor_has_tiles();
   if (!is_fast || config.type == EnergyType::torchscript) precision = Precision::float32;
-  const bool convolves = config.type == EnergyType::convnet || config.type == EnergyType::resnet;
-  if (device.is_cuda() || !convolves) return make_autograd_weight_gradient(network, precision);
-  const StateShape& shape = network.state_shape();
-  if (precision == Precision::bfloat16) return make_tile_weight_gradient(config, shape);
-  return config.type == EnergyType::convnet ? make_convnet_weight_gradient(config, shape)
-                                            : make_resnet_weight_gradient(config, shape);
+  const Plan* plan = network.plan();
+  if (device.is_cuda() || !plan) return make_autograd_weight_gradient(network, precision);
+  return precision == Precision::bfloat16 ? make_tile_weight_gradient(*plan)
+                                          : make_winograd_weight_gradient(*plan);
 }
 
 }  // namespace stanley

@@ -52,15 +52,10 @@ std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
 std::unique_ptr<WeightGradient> make_autograd_weight_gradient(
     const Network& network, Precision precision = Precision::float32);
 
-/// The convnet or the resnet on the CPU, with products in bfloat16, by tiles like the chains'.
-std::unique_ptr<WeightGradient> make_tile_weight_gradient(const EnergyConfig& config,
-                                                          const StateShape& shape);
+/// A plan on the CPU, with products in bfloat16, by tiles like the chains'.
+std::unique_ptr<WeightGradient> make_tile_weight_gradient(const Plan& plan);
 
-/// The convnet and the resnet on the CPU in float32, by Winograd's minimal filtering like the
-/// chains' engines.
-std::unique_ptr<WeightGradient> make_convnet_weight_gradient(const EnergyConfig& config,
-                                                             const StateShape& shape);
-std::unique_ptr<WeightGradient> make_resnet_weight_gradient(const EnergyConfig& config,
-                                                            const StateShape& shape);
+/// A plan on the CPU in float32, by Winograd's minimal filtering like the chains' engine.
+std::unique_ptr<WeightGradient> make_winograd_weight_gradient(const Plan& plan);
 
 }  // namespace stanley

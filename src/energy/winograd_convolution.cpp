@@ -23,7 +23,7 @@ std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64
 
 class WinogradConvolution : public Convolution {
  public:
-  WinogradConvolution(const ConvolutionLayer& layer, const WinogradTiles& tiles, std::int64_t group)
+  WinogradConvolution(const ConvolutionShape& layer, const WinogradTiles& tiles, std::int64_t group)
       : layer_(layer),
         tiles_(tiles),
         group_(group),
@@ -34,12 +34,12 @@ class WinogradConvolution : public Convolution {
         bias_(columns_) {}
 
   void load(const float* weight, const float* bias) override {
-    winograd_filter(tiles_, layer_.out, layer_.in, weight, forward_.data());
+    winograd_filter(tiles_, layer_.filters, layer_.channels, weight, forward_.data());
     for (std::int64_t point = 0; point < tiles_.points(); ++point) {
       const std::int64_t first = point * tiles_.filter_size();
       transpose_panels(depth_, columns_, forward_.data() + first, backward_.data() + first);
     }
-    std::copy_n(bias, layer_.out, bias_.data());
+    std::copy_n(bias, layer_.filters, bias_.data());
   }
 
   void forward(std::int64_t images, const float* input, float* output,
@@ -114,23 +114,24 @@ class WinogradConvolution : public Convolution {
     return {input, input + tiles_.points() * input_stride()};
   }
 
-  ConvolutionLayer layer_;
+  ConvolutionShape layer_;
   WinogradTiles tiles_;
   std::int64_t group_, depth_, columns_;
   AlignedBuffer<float> forward_, backward_;  // filters, and each point's transposed ones
   AlignedBuffer<float> bias_;
 };
 
-WinogradTiles tiles_of(const ConvolutionLayer& layer) {
-  return winograd_tiles(layer.stride, layer.out_height, layer.out_width, layer.in * layer.out);
+WinogradTiles tiles_of(const ConvolutionShape& layer) {
+  return winograd_tiles(layer.stride, layer.output_height(), layer.output_width(),
+                        layer.channels * layer.filters);
 }
 
 }  // namespace
 
-ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLayer* reader) {
-  ImageLayout layout{reader ? reader->in_height : writer->out_height,
-                     reader ? reader->in_width : writer->out_width,
-                     whole_lanes(reader ? reader->in : writer->out), 1};
+ImageLayout winograd_layout(const ConvolutionShape* writer, const ConvolutionShape* reader) {
+  ImageLayout layout{reader ? reader->height : writer->output_height(),
+                     reader ? reader->width : writer->output_width(),
+                     whole_lanes(reader ? reader->channels : writer->filters), 1};
   layout.rows = layout.height + 2;
   layout.columns = layout.width + 2;
   const auto reach = [&](std::int64_t rows, std::int64_t columns) {
@@ -150,7 +151,7 @@ ImageLayout winograd_layout(const ConvolutionLayer* writer, const ConvolutionLay
   return layout;
 }
 
-std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionLayer& layer,
+std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionShape& layer,
                                                        const ImageLayout& input,
                                                        const ImageLayout& output,
                                                        std::int64_t below, std::int64_t block,
@@ -160,23 +161,6 @@ std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionLayer& l
   tiles.output = output;
   return std::make_unique<WinogradConvolution>(layer, tiles,
                                                group_of(tiles, below, block, least_rows));
-}
-
-ConvolutionChain make_winograd_chain(const std::vector<ConvolutionLayer>& layers,
-                                     std::int64_t block, std::int64_t least_rows) {
-  const std::size_t count = layers.size();
-  ConvolutionChain chain;
-  for (std::size_t i = 0; i <= count; ++i) {
-    chain.layouts.push_back(
-        winograd_layout(i > 0 ? &layers[i - 1] : nullptr, i < count ? &layers[i] : nullptr));
-  }
-  std::int64_t group = 1;
-  for (std::size_t i = 0; i < count; ++i) {
-    chain.convolutions.push_back(make_winograd_convolution(
-        layers[i], chain.layouts[i], chain.layouts[i + 1], group, block, least_rows));
-    group = chain.convolutions.back()->group();
-  }
-  return chain;
 }
 
 }  // namespace stanley

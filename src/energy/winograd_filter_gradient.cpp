@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "energy/convolution.hpp"
+#include "energy/elementwise.hpp"
 #include "energy/matrix_product.hpp"
 #include "energy/operation_times.hpp"
 #include "energy/vectorized.hpp"
@@ -14,7 +15,7 @@ namespace {
 /// winograd_filter() makes them, and behind them the bias's.
 class WinogradFilterGradient : public FilterGradient {
  public:
-  WinogradFilterGradient(const ConvolutionLayer& layer, const WinogradTiles& tiles,
+  WinogradFilterGradient(const ConvolutionShape& layer, const WinogradTiles& tiles,
                          std::int64_t group)
       : layer_(layer),
         tiles_(tiles),
@@ -32,8 +33,8 @@ class WinogradFilterGradient : public FilterGradient {
   }
 
   void finish(const float* sum, float* weight, float* bias) const override {
-    winograd_filter_adjoint(tiles_, layer_.out, layer_.in, sum, weight);
-    std::copy_n(sum + weight_size(), layer_.out, bias);
+    winograd_filter_adjoint(tiles_, layer_.filters, layer_.channels, sum, weight);
+    std::copy_n(sum + weight_size(), layer_.filters, bias);
   }
 
   std::size_t scratch_size() const override {
@@ -80,19 +81,19 @@ class WinogradFilterGradient : public FilterGradient {
     }
   }
 
-  ConvolutionLayer layer_;
+  ConvolutionShape layer_;
   WinogradTiles tiles_;
   std::int64_t group_, depth_, columns_;
 };
 
 }  // namespace
 
-std::unique_ptr<FilterGradient> make_filter_gradient(const ConvolutionLayer& layer,
+std::unique_ptr<FilterGradient> make_filter_gradient(const ConvolutionShape& layer,
                                                      const ImageLayout& input,
                                                      const ImageLayout& output,
                                                      std::int64_t group) {
-  WinogradTiles tiles =
-      winograd_tiles(layer.stride, layer.out_height, layer.out_width, layer.in * layer.out);
+  WinogradTiles tiles = winograd_tiles(layer.stride, layer.output_height(), layer.output_width(),
+                                       layer.channels * layer.filters);
   tiles.input = input;
   tiles.output = output;
   // Each of Winograd's sums, several for one weight, is read and written for a group, and should

@@ -106,11 +106,10 @@ std::string check_schema(const std::string& path, hid_t root) {
   const bool text = hdf5::is_text(root, "schema_version");
   const auto version = text ? hdf5::read_text(root, "schema_version") : std::nullopt;
   if (!version) {
-    refuse(
-        path +
-        " is no data file: it has no attribute schema_version that is a text; make one with "
-        "tools/convert_images.py, or write \"1.0\" there, if its images are as tools/README.md, "
-        "\"Your own data\", says");
+    refuse(path +
+           " is no data file: it has no attribute schema_version that is a text; make one with "
+           "tools/convert_images.py, or write \"1.0\" there, if its images are as tools/README.md, "
+           "\"Your own data\", says");
   }
   if (version->substr(0, version->find('.')) == "1") return *version;
   refuse(path + " has schema version " + *version +

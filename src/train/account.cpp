@@ -1,10 +1,15 @@
 #include "train/account.hpp"
 
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
 #include <array>
-#include <utility>
+#include <cmath>
+#include <numeric>
 
 #include "sampler/device_update.hpp"
+#include "train/noise_probe.hpp"
 
 namespace stanley {
 namespace {
@@ -21,7 +26,52 @@ constexpr std::array<PhaseColumn, 4> columns{
      {"reduction", &IterationRecord::seconds_reduction},
      {"weight update", &IterationRecord::seconds_gradient}}};
 
+/// Means over the active chains.
+constexpr std::array means{
+    &IterationRecord::state_gradient_q10, &IterationRecord::state_gradient_q50,
+    &IterationRecord::state_gradient_q90, &IterationRecord::gain_q10,
+    &IterationRecord::gain_q50,           &IterationRecord::gain_q90,
+    &IterationRecord::gain_below_one,     &IterationRecord::acceptance_rate,
+    &IterationRecord::chain_age_mean,     &IterationRecord::distance_moved,
+    &IterationRecord::saturation};
+
 const PhaseColumn& column_of(Phase phase) { return columns.at(static_cast<std::size_t>(phase)); }
+
+/// Σ over the chains of one number each, in double precision.
+double sum_of(const at::Tensor& per_chain) {
+  return per_chain.to(at::kCPU, at::kDouble).sum().item<double>();
+}
+
+/// The square root of a variance, which rounding may leave below zero. NaN stays NaN: std::max
+/// would hide it from the guard.
+double root(double variance) { return variance < 0 ? 0 : std::sqrt(variance); }
+
+double share_at_box(const at::Tensor& rows, const SamplerConfig& config) {
+  if (!config.box) return 0;
+  const auto [low, high] = *config.box;
+  return sum_of(((rows <= low) | (rows >= high)).to(at::kFloat).mean(1));
+}
+
+/// Collective. Root mean square over the elements of the standard deviation over all `count`
+/// chains.
+double spread_of(const at::Tensor& rows, double count, Communicator& communicator) {
+  // In double precision the order in which MPI adds the ranks' sums, which differs with the ranks,
+  // moves the result by some 1e-16 of it: the guard's limits are not that sharp.
+  at::Tensor sums = at::stack({rows.to(at::kDouble).sum(0), rows.square().to(at::kDouble).sum(0)})
+                        .to(at::kCPU)
+                        .contiguous();
+  communicator.sum(
+      std::span<double>(sums.mutable_data_ptr<double>(), static_cast<std::size_t>(sums.numel())));
+  const at::Tensor variance = sums[1] / count - (sums[0] / count).square();
+  return root(variance.mean().item<double>());
+}
+
+void sum_over_ranks(Communicator& communicator, const std::vector<double*>& values) {
+  std::vector<double> sums;
+  for (const double* value : values) sums.push_back(*value);
+  communicator.sum(std::span<double>(sums));
+  for (std::size_t i = 0; i < values.size(); ++i) *values[i] = sums[i];
+}
 
 }  // namespace
 
@@ -33,25 +83,73 @@ void Account::enter(Phase phase) {
 
 void Account::end_phase() {
   if (!phase_) return;
-  if (*phase_ == Phase::chains) {
-    seen_.chains = statistics_.sum();
-    wait_for(device_);
-  }
+  if (*phase_ == Phase::chains) end_chains();
   record_.*column_of(*phase_).seconds += watch_.lap();
 }
 
-void Account::energies(const EnergySums& sums, double noise, std::int64_t noise_probes) {
-  seen_.energies = sums;
-  seen_.noise_energy = noise;
-  seen_.noise_probes = noise_probes;
+void Account::end_chains() {
+  const ChainRecord chains = statistics_.sum();
+  wait_for(device_);
+  record_.state_gradient_q10 = chains.gradient_quantile[0];
+  record_.state_gradient_q50 = chains.gradient_quantile[1];
+  record_.state_gradient_q90 = chains.gradient_quantile[2];
+  record_.gain_q10 = chains.gain_quantile[0];
+  record_.gain_q50 = chains.gain_quantile[1];
+  record_.gain_q90 = chains.gain_quantile[2];
+  record_.gain_below_one = chains.gain_below_one;
+  record_.acceptance_rate = chains.acceptance;
+  drift_ = chains.drift;
+  gradient_ = chains.gradient;
 }
 
-void Account::summarize(const Bank& bank, const at::Tensor& moved, Communicator& communicator) {
-  seen_.after = moved;
-  seen_.ages = bank.visited_ages();
-  seen_.restarts = bank.restarts_in_visit();
-  seen_.seconds = record_.seconds_chains + record_.seconds_gradient;
-  stanley::summarize(config_, seen_, communicator, record_);
+void Account::energies(const EnergySums& sums, double noise) {
+  energies_ = sums;
+  record_.energy_noise = noise;
+}
+
+void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>& ages,
+                        std::int64_t restarts, Communicator& communicator) {
+  const c10::NoGradGuard no_gradient;
+  const at::Tensor rows = after.flatten(1);
+  record_.restarts = static_cast<double>(restarts);
+  record_.chain_age_mean = std::accumulate(ages.begin(), ages.end(), 0.0);
+  record_.distance_moved = sum_of((after - before_).flatten(1).norm(2, 1));
+  record_.saturation = share_at_box(rows, config_.sampler);
+  double element_mean = sum_of(rows.mean(1)), element_square = sum_of(rows.square().mean(1));
+  std::vector<double*> summed{&drift_,
+                              &gradient_,
+                              &energies_.data,
+                              &energies_.chains,
+                              &energies_.data_squared,
+                              &energies_.chains_squared,
+                              &element_mean,
+                              &element_square,
+                              &record_.energy_noise,
+                              &record_.restarts};
+  for (const auto column : means) summed.push_back(&(record_.*column));
+  sum_over_ranks(communicator, summed);
+  const double mine = record_.seconds_chains + record_.seconds_gradient;
+  double largest[2] = {static_cast<double>(*std::max_element(ages.begin(), ages.end())), mine};
+  communicator.max(std::span<double>(largest));
+  record_.chain_age_max = largest[0];
+  record_.seconds_waiting = largest[1] - mine;
+
+  const auto active = static_cast<double>(config_.chains.active);
+  const auto batch = static_cast<double>(config_.data.batch);
+  Stopwatch watch;
+  record_.chain_spread = spread_of(rows, active, communicator);
+  record_.seconds_guard = watch.lap();
+  for (const auto column : means) record_.*column /= active;
+  record_.energy_data = energies_.data / batch;
+  record_.energy_chains = energies_.chains / active;
+  record_.gap = record_.energy_chains - record_.energy_data;
+  record_.loss =
+      -record_.gap + config_.objective.energy_penalty *
+                         (energies_.data_squared / batch + energies_.chains_squared / active);
+  record_.energy_noise /= static_cast<double>(noise_probes_per_shard * config_.chains.shards);
+  const double mean = element_mean / active;
+  record_.chain_scale = root(element_square / active - mean * mean);
+  record_.gain_weighted_drift = drift_ / gradient_;
 }
 
 void Account::update(double gradient_norm, double parameter_norm) {

@@ -2,24 +2,25 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
-#include "chains/bank.hpp"
 #include "config/config.hpp"
 #include "parallel/communicator.hpp"
 #include "run/activity.hpp"
 #include "run/metrics.hpp"
 #include "run/stopwatch.hpp"
 #include "sampler/transition.hpp"
-#include "train/summary.hpp"
+#include "train/objective.hpp"
 
 namespace stanley {
 
 enum class Phase { chains, weight_gradient, reduction, weight_update };
 
 /// Keeps the account of one iteration beside its steps: tells the watchdog which phase this rank is
-/// in, times the phases, and notes what the iteration's record says.
+/// in, times the phases, and fills the iteration's record.
 class Account {
  public:
   Account(const Config& config, Activity& activity, at::Device device)
@@ -29,12 +30,15 @@ class Account {
   void enter(Phase phase);
 
   /// The active chains' states before they move, [n, state shape]: copied.
-  void chains_start(const at::Tensor& state) { seen_.before = state.clone(); }
+  void chains_start(const at::Tensor& state) { before_ = state.clone(); }
   void chains_move(ChainStatistics statistics) { statistics_ = std::move(statistics); }
-  /// Sums over this rank's states; `noise` over so many probes of all ranks.
-  void energies(const EnergySums& sums, double noise, std::int64_t noise_probes);
-  /// Collective, in the reduction's phase. Adds up what the ranks saw.
-  void summarize(const Bank& bank, const at::Tensor& moved, Communicator& communicator);
+  /// Sums over this rank's states: data, chains, and the probes of plain noise.
+  void energies(const EnergySums& sums, double noise);
+  /// Collective, in the reduction's phase. Adds up what the ranks saw: energies and chain moves as
+  /// told before; the active chains' states [n, state shape] and ages after their steps; how many
+  /// of them restarted.
+  void summarize(const at::Tensor& after, const std::vector<std::int64_t>& ages,
+                 std::int64_t restarts, Communicator& communicator);
   /// Norms of the mean gradient before clipping, and of the parameters.
   void update(double gradient_norm, double parameter_norm);
 
@@ -43,15 +47,18 @@ class Account {
 
  private:
   void end_phase();
+  void end_chains();
 
   const Config& config_;
   Activity& activity_;
   at::Device device_;
   Stopwatch total_, watch_;
   std::optional<Phase> phase_;
+  at::Tensor before_;
   ChainStatistics statistics_;
-  LocalSummary seen_;
-  IterationRecord record_;
+  double drift_ = 0, gradient_ = 0;  // ‖γ∘∇E‖₁ and ‖∇E‖₁, over the chains
+  EnergySums energies_;
+  IterationRecord record_;  // until they are summarised, its means are sums over this rank's states
 };
 
 }  // namespace stanley

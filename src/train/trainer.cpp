@@ -73,11 +73,12 @@ IterationRecord Trainer::iterate() {
   // This rank's share of the gradient of the loss, E(x) − E(z) + λ·[E(x)² + E(z)²] in the mean.
   objective_.load();
   const EnergySums energies = objective_.add_up(x, z.state, parts_);
-  account.energies(energies, energy_of_noise(), noise_probes());
+  account.energies(energies, energy_of_noise());
 
   account.enter(Phase::reduction);
   context_.reducer.reduce(span_of(parts_), span_of(gradient_));
-  account.summarize(bank_, z.state, context_.communicator);
+  account.summarize(z.state, bank_.visited_ages(), bank_.restarts_in_visit(),
+                    context_.communicator);
 
   account.enter(Phase::weight_update);
   const double gradient_norm = optimizer_.update(gradient_, iteration_, rate_factor());
@@ -107,10 +108,6 @@ double Trainer::rate_factor() const {
 double Trainer::energy_of_noise() const {
   return noise_energy(config_, *network_, shards_, gradient_parts(), attempt_, iteration_,
                       context_.device);
-}
-
-std::int64_t Trainer::noise_probes() const {
-  return noise_probes_per_shard * config_.chains.shards;
 }
 
 bool Trainer::fixed_batches() const {

@@ -18,10 +18,10 @@
 #include "storage/array.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/account.hpp"
+#include "train/gap_statistics.hpp"
 #include "train/idle_threads.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
-#include "train/summary.hpp"
 
 namespace stanley {
 
@@ -70,7 +70,6 @@ class Trainer {
  private:
   at::Tensor data_batch() const;
   double energy_of_noise() const;
-  std::int64_t noise_probes() const;
   double rate_factor() const;
   void load_weights();
   IterationRecord finish_iteration(Account& account, double restart_probability);

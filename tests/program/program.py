@@ -3,6 +3,7 @@ import csv
 import functools
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -36,9 +37,20 @@ def train(directory, values=(), config=SMOKE, *more):
 
 
 @functools.cache
+def version_of_mpirun():
+    return subprocess.run([MPIRUN, "--version"], capture_output=True, text=True).stdout
+
+
 def is_mpich():
     """Is mpirun MPICH's? It knows none of Open MPI's options, and tells a killed rank by another exit code."""
-    return "HYDRA" in subprocess.run([MPIRUN, "--version"], capture_output=True, text=True).stdout
+    return "HYDRA" in version_of_mpirun()
+
+
+def without_words_of_mpirun(text):
+    """What the ranks said: since Open MPI 5, mpirun has no option to leave out its own boxes."""
+    if not re.search(r"\(Open MPI\) ([5-9]|\d\d)", version_of_mpirun()):
+        return text
+    return re.sub(r"^-{70,}\n.*?^-{70,}\n", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def mpirun():
@@ -102,7 +114,7 @@ class Process:
     def finish(self):
         """Waits for the end; the result as of subprocess.run()."""
         out, err = self.process.communicate(timeout=max(1, self.deadline - time.monotonic()))
-        return subprocess.CompletedProcess(self.process.args, self.process.returncode, out, err)
+        return subprocess.CompletedProcess(self.process.args, self.process.returncode, out, without_words_of_mpirun(err))
 
     @classmethod
     def descendants(cls, process):

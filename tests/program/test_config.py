@@ -14,6 +14,17 @@ SCHEMA = ROOT / "configs" / "schema.json"
 TINY = {"run.iterations": 1, "samples.every": "null", "checkpoint.every": 1}
 
 
+class Core(yaml.SafeLoader):
+    """Numbers as YAML 1.2 and editors have them: 1e-08 too."""
+
+
+Core.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def read(text):
+    return yaml.load(text, Core)
+
+
 def says(*arguments, **more):
     return ends(run("config", *arguments, **more), FINISHED).stdout
 
@@ -24,7 +35,7 @@ def test_resolved_configuration_resolves_to_itself(tmp_path, config):
     resolved = says(config, "--resolved")
     (tmp_path / "config.yaml").write_text(resolved)
     assert says(tmp_path / "config.yaml", "--resolved") == resolved
-    assert "base" not in yaml.safe_load(resolved)
+    assert "base" not in read(resolved)
 
 
 def test_resolved_is_the_configuration_of_the_run_directory(tmp_path, monkeypatch):
@@ -142,12 +153,12 @@ def test_shipped_configurations_name_the_schema_and_fit_it(schema, config):
     text = config.read_text()
     named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
     assert named and (config.parent / named[1]).resolve() == SCHEMA
-    assert complaints(schema, yaml.safe_load(text)) == []
+    assert complaints(schema, read(text)) == []
 
 
 @pytest.mark.parametrize("config", RUNS, ids=lambda path: path.stem)
 def test_resolved_configurations_fit_the_schema(schema, config):
-    resolved = yaml.safe_load(says(config, "--resolved"))
+    resolved = read(says(config, "--resolved"))
     assert complaints(schema, resolved) == []
     # Every key is in both.
     for name, section in schema["properties"].items():
@@ -165,7 +176,7 @@ def test_resolved_configurations_fit_the_schema(schema, config):
     ("run: {until: sometime}", ".run.until"), ("base: [a.yaml]", ".base"),
     ("optimizer: {schedule: {kind: cosine}}", ".optimizer.schedule.kind")])
 def test_schema_refuses_what_the_program_refuses(tmp_path, schema, text, wrong):
-    assert complaints(schema, yaml.safe_load(text)) == [wrong]
+    assert complaints(schema, read(text)) == [wrong]
     (tmp_path / "bad.yaml").write_text(text + "\n")
     refused(run("config", tmp_path / "bad.yaml", "--resolved"), CONFIGURATION, wrong[1:], lines=None)
 
@@ -174,7 +185,7 @@ def test_schema_refuses_what_the_program_refuses(tmp_path, schema, text, wrong):
                                   "chains: {restart_probability: {from: 0.5, to: 0}}", "checkpoint: {hints: {a: 1, b: x}}",
                                   "run: {until: '2026-11-30T12:00:00'}", "optimizer: {gradient_clip: 1}"])
 def test_schema_takes_every_form_of_a_value(schema, text):
-    assert complaints(schema, yaml.safe_load(text)) == []
+    assert complaints(schema, read(text)) == []
 
 
 # --- base -------------------------------------------------------------------------------------------
@@ -191,7 +202,7 @@ def test_mistakes_of_base_and_child_at_once(tmp_path, ranks):
 def test_child_of_a_shipped_configuration_trains_on_two_ranks(tmp_path):
     (tmp_path / "child.yaml").write_text(f"base: {SMOKE}\nrun: {{name: child, iterations: 1}}\nsampler: {{noise: 0.1}}\n")
     trains(tmp_path / "run", {"checkpoint.every": 1}, tmp_path / "child.yaml", ranks=2)
-    resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    resolved = read((tmp_path / "run" / "config.yaml").read_text())
     assert resolved["sampler"]["noise"] == 0.1 and resolved["sampler"]["temperature"] is None
     assert resolved["run"]["name"] == "child" and "base" not in resolved
     # The base may go: a checkpoint holds the whole configuration.

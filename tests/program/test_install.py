@@ -104,6 +104,13 @@ def test_a_tree_holds_what_runs_and_nothing_that_builds(tree):
     assert re.search(r"R(UN)?PATH.*\[\$ORIGIN/\.\./lib/stanley/torch/lib", dynamic.stdout), dynamic.stdout
 
 
+def test_a_tree_has_the_jobs_and_the_package_of_its_tools(tree):
+    modes = {path.name: path.stat().st_mode & 0o111 for path in (tree / "jobs").iterdir() if path.suffix != ".md"}
+    assert {name for name, runs in modes.items() if not runs} == {"job.bash", "training.bash", "site.sh"}
+    package = tree / "tools" / "stanley_tools"
+    assert (package / "report" / "style.css").is_file() and not (package / "peers").exists()
+
+
 def test_the_program_runs_for_another_user(other, tree):
     program = tree / "bin" / "stanley"
     said = ends(other.call(program, "--version"), FINISHED).stdout

@@ -32,8 +32,12 @@ def record(starts=1, **stop):
 
 exec((pathlib.Path(__file__).parent / "script").read_text())
 """
-# What asks about a configuration asks the real program.
-ASKED = f'#!/bin/sh\n[ "$1" != config ] || exec "{PROGRAM}" "$@"\n'
+# What a configuration means the real program says, but where the test has said which run directory it is.
+ASKED = f"""#!/bin/sh
+[ "$1" = config ] || exit 0
+[ -z "$RUN" ] || exec echo "$RUN"
+exec "{PROGRAM}" "$@"
+"""
 # Runs the program after its own options, and says what the script has put into FOLDER/said.
 MPIRUN = """#!/usr/bin/env bash
 [ "$1" != --version ] || { echo "${MPIRUN_IS:-mpirun (Open MPI) 4.1.4}"; exit; }
@@ -88,7 +92,7 @@ class Site:
         (self.folder / "said").write_text(said)
         self.commands.unlink(missing_ok=True)
         return self.call("bash", "jobs/train.sbatch", "configs/smoke.yaml", "--run-directory", self.run,
-                         **{**SLURM, **variables})
+                         **{"RUN": str(self.run), **SLURM, **variables})
 
     def told(self):
         return self.commands.read_text() if self.commands.exists() else ""

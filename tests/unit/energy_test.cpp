@@ -119,13 +119,14 @@ TEST(EnergyNetwork, MlpIsTheFormula) {
 }
 
 TEST(EnergyNetwork, ConvnetFitsOddAndOblongImages) {
-  const std::vector<ConvolutionLayer> layers = convnet_layers(4, {3, 9, 14});
-  ASSERT_EQ(layers.size(), 5U);
+  const Plan plan = convnet_plan({.channels = 4}, {3, 9, 14});
+  EXPECT_EQ(plan.state_shape(), (StateShape{3, 9, 14}));
+  ASSERT_EQ(plan.layers.size(), 4U);
   const std::vector<std::array<std::int64_t, 4>> sizes{
-      {9, 14, 9, 14}, {9, 14, 4, 7}, {4, 7, 2, 3}, {2, 3, 1, 1}, {1, 1, 1, 1}};
-  for (std::size_t i = 0; i < 5; ++i) {
-    EXPECT_EQ((std::array{layers[i].in_height, layers[i].in_width, layers[i].out_height,
-                          layers[i].out_width}),
+      {9, 14, 9, 14}, {9, 14, 4, 7}, {4, 7, 2, 3}, {2, 3, 1, 1}};
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const ConvolutionShape& shape = plan.layers[i].shape;
+    EXPECT_EQ((std::array{shape.height, shape.width, shape.output_height(), shape.output_width()}),
               sizes[i]);
   }
   for (const StateShape& shape :

@@ -12,6 +12,7 @@
 #include "config/error.hpp"
 #include "energy/frozen_layer.hpp"
 #include "energy/loop_threads.hpp"
+#include "energy/networks.hpp"
 #include "energy/tile_product.hpp"
 #include "random/normal.hpp"
 #include "sampler/update.hpp"
@@ -100,7 +101,7 @@ std::unique_ptr<GradientEngine> autograd(const Network& network, const EnergyCon
 
 std::unique_ptr<GradientEngine> layerwise(const Network& network, const EnergyConfig& config,
                                           Precision precision, at::Device device) {
-  return make_layerwise_engine(config, network.state_shape(), precision, device);
+  return make_layerwise_engine(config, network, precision, device);
 }
 
 double root_mean_square(const at::Tensor& values) {
@@ -192,6 +193,36 @@ TEST(GradientEngine, LayerwiseResnetFloat32IsExactButForRounding) {
 }
 TEST(GradientEngine, LayerwiseResnetBfloat16IsExactButForRounding) {
   expect_resnet_within_rounding(layerwise, Precision::bfloat16, 0.3);
+}
+
+/// A network that no configuration names: the convnet with means over squares of 2×2 pixels in the
+/// place of its strides. Errors as far as the first test's largest, relative to the whole.
+TEST(GradientEngine, APlanIsEnoughForAllEngines) {
+  for (const Case& one : cases()) {
+    const EnergyConfig config = config_of(one);
+    Plan plan = convnet_plan(config, one.shape);
+    for (std::size_t i = 1; i < plan.layers.size(); ++i) {
+      plan.layers[i].shape.kernel = 3;
+      plan.layers[i].shape.stride = 1;
+      plan.layers[i].means = true;
+    }
+    const auto network = make_planned(config, plan, 11);
+    const at::Tensor state = states(one.batch, one.shape);
+    const Result expected = exact(*network, state);
+    for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
+      for (const MakeEngine make : {own, layerwise}) {
+        const auto engine = make(*network, config, precision, cpu);
+        engine->load(network->parameter_values());
+        const Result found = evaluate(*engine, state);
+        const double error = precision == Precision::bfloat16 ? 0.2 : 2e-5;
+        EXPECT_LT(root_mean_square(found.gradient - expected.gradient),
+                  error * root_mean_square(expected.gradient))
+            << engine->description() << ' ' << testing::PrintToString(one.shape);
+        EXPECT_LT(root_mean_square(found.energy - expected.energy),
+                  error * (1 + root_mean_square(expected.energy)));
+      }
+    }
+  }
 }
 
 /// The mlp's errors over sixteen networks at once: a network has few rounded weights, which all of

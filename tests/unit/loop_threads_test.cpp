@@ -118,7 +118,7 @@ TEST(LoopThreads, TwoThreadsShareTheWorkOnShardsOfOneBlock) {
     const EnergyConfig config{.type = type, .channels = 8};
     const auto network = make_network(config, {1, 16, 16}, 1);
     const auto gradient = precision == Precision::bfloat16
-                              ? make_tile_weight_gradient(config, {1, 16, 16})
+                              ? make_tile_weight_gradient(*network->plan())
                               : make_weight_gradient(*network, config, precision, at::kCPU);
     gradient->load(network->parameter_values());
     const at::Tensor state = at::zeros({4 * 16, 1, 16, 16}), factor = at::ones({4 * 16});

@@ -78,51 +78,53 @@ class Roundings {
 };
 
 /// A convolution without its bias, and the adjoint.
-inline at::Tensor convolve(const ConvolutionLayer& layer, const at::Tensor& x,
+inline at::Tensor convolve(const ConvolutionShape& layer, const at::Tensor& x,
                            const at::Tensor& w) {
   return at::conv2d(x, w, {}, layer.stride, layer.padding);
 }
-inline at::Tensor convolve_back(const ConvolutionLayer& layer, const at::Tensor& x,
+inline at::Tensor convolve_back(const ConvolutionShape& layer, const at::Tensor& x,
                                 const at::Tensor& w) {
-  const auto missing = [&](std::int64_t in, std::int64_t out, std::int64_t kernel) {
-    return in - ((out - 1) * layer.stride - 2 * layer.padding + kernel);
+  const auto missing = [&](std::int64_t in, std::int64_t out) {
+    return in - ((out - 1) * layer.stride - 2 * layer.padding + layer.kernel);
   };
-  const std::vector<std::int64_t> left{
-      missing(layer.in_height, layer.out_height, layer.kernel_height),
-      missing(layer.in_width, layer.out_width, layer.kernel_width)};
+  const std::vector<std::int64_t> left{missing(layer.height, layer.output_height()),
+                                       missing(layer.width, layer.output_width())};
   return at::conv_transpose2d(x, w, {}, layer.stride, layer.padding, left);
 }
 
 inline Analysis analyse(const EnergyConfig& config, const StateShape& shape,
                         const std::vector<at::Tensor>& weights, const at::Tensor& state,
                         double stored) {
-  const std::vector<ConvolutionLayer> layers = convnet_layers(config.channels, shape);
+  std::vector<ConvolutionShape> layers;
+  for (const Layer& layer : convnet_plan(config, shape).layers) layers.push_back(layer.shape);
   const Roundings roundings(config, stored);
-  const auto size = [](std::int64_t channels, const ConvolutionLayer& layer) {
-    return static_cast<double>(channels * layer.kernel_height * layer.kernel_width + 1);
+  const auto size = [](std::int64_t channels, const ConvolutionShape& layer) {
+    return static_cast<double>(channels * layer.kernel * layer.kernel + 1);
   };
-  Tracked a = roundings.store(state.to(at::kDouble)), energy;
+  Tracked a = roundings.store(state.to(at::kDouble));
   std::vector<Tracked> derivative;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const ConvolutionLayer& layer = layers[i];
+    const ConvolutionShape& layer = layers[i];
     Tracked z = roundings.sum_of_products(
-        a, weights[2 * i], size(layer.in, layer), 1,
+        a, weights[2 * i], size(layer.channels, layer), 1,
         [&](const at::Tensor& x, const at::Tensor& w) { return convolve(layer, x, w); });
     z.value = z.value + weights[2 * i + 1].view({1, -1, 1, 1});
-    if (i + 1 == layers.size()) {
-      energy = {z.value.flatten(), z.variance.flatten() + u2 * z.value.flatten().square()};
-      break;
-    }
     z.variance = z.variance + roundings.store(z.value).variance;
     auto [value, slope] = roundings.activate(z);
     a = value;
     derivative.push_back(slope);
   }
-  Tracked g = roundings.store(weights[2 * layers.size() - 2].expand_as(derivative.back().value));
-  for (std::size_t i = layers.size() - 1; i-- > 0;) {
-    const ConvolutionLayer& layer = layers[i];
+  const at::Tensor& last = weights[2 * layers.size()];
+  Tracked energy = roundings.sum_of_products(
+      a, last, static_cast<double>(last.numel() + 1), 1,
+      [](const at::Tensor& x, const at::Tensor& w) { return at::conv2d(x, w); });
+  energy.value = (energy.value + weights.back()).flatten();
+  energy.variance = energy.variance.flatten() + u2 * energy.value.square();
+  Tracked g = roundings.store(last.expand_as(derivative.back().value));
+  for (std::size_t i = layers.size(); i-- > 0;) {
+    const ConvolutionShape& layer = layers[i];
     g = roundings.sum_of_products(
-        roundings.multiply(g, derivative[i]), weights[2 * i], size(layer.out, layer), 1,
+        roundings.multiply(g, derivative[i]), weights[2 * i], size(layer.filters, layer), 1,
         [&](const at::Tensor& x, const at::Tensor& w) { return convolve_back(layer, x, w); });
   }
   return {energy.value, g.value, energy.variance, g.variance};
@@ -141,20 +143,27 @@ inline Analysis analyse_resnet(const EnergyConfig& config, const StateShape& sha
   auto weight = weights.begin();
   const auto convolution = [](std::int64_t in, std::int64_t out, std::int64_t kernel,
                               std::int64_t height, std::int64_t width) {
-    return ConvolutionLayer{in, out, kernel, kernel, 1, kernel / 2, height, width, height, width};
+    return ConvolutionShape{.height = height,
+                            .width = width,
+                            .channels = in,
+                            .filters = out,
+                            .kernel = kernel,
+                            .stride = 1,
+                            .padding = kernel / 2};
   };
-  const auto forward = [&](const ConvolutionLayer& layer, const Tracked& x, const at::Tensor& w,
+  const auto forward = [&](const ConvolutionShape& layer, const Tracked& x, const at::Tensor& w,
                            const at::Tensor& bias) {
-    Tracked z = roundings.sum_of_products(x, w, static_cast<double>(layer.in * 16 + 1), growth,
-                                          [&](const at::Tensor& left, const at::Tensor& right) {
-                                            return convolve(layer, left, right);
-                                          });
+    Tracked z =
+        roundings.sum_of_products(x, w, static_cast<double>(layer.channels * 16 + 1), growth,
+                                  [&](const at::Tensor& left, const at::Tensor& right) {
+                                    return convolve(layer, left, right);
+                                  });
     z.value = z.value + bias.view({1, -1, 1, 1});
     z.variance = z.variance + roundings.store(z.value).variance;
     return z;
   };
-  const auto backward = [&](const ConvolutionLayer& layer, const Tracked& g, const at::Tensor& w) {
-    return roundings.sum_of_products(g, w, static_cast<double>(layer.out * 16 + 1), growth,
+  const auto backward = [&](const ConvolutionShape& layer, const Tracked& g, const at::Tensor& w) {
+    return roundings.sum_of_products(g, w, static_cast<double>(layer.filters * 16 + 1), growth,
                                      [&](const at::Tensor& left, const at::Tensor& right) {
                                        return convolve_back(layer, left, right);
                                      });
@@ -164,16 +173,24 @@ inline Analysis analyse_resnet(const EnergyConfig& config, const StateShape& sha
     return Tracked{sum, x.variance + y.variance + roundings.store(sum).variance};
   };
 
+  struct Block {
+    std::int64_t in, out, height, width;
+    bool halves;
+  };
   struct Step {
-    ResidualBlock block;
+    Block block;
     Tracked first, middle;  // f′
     at::Tensor weights[3];
   };
   std::vector<Step> steps;
-  const ConvolutionLayer input = convolution(shape[0], config.channels, 3, shape[1], shape[2]);
+  const ConvolutionShape input = convolution(shape[0], config.channels, 3, shape[1], shape[2]);
   Tracked hidden = forward(input, roundings.store(state.to(at::kDouble)), weight[0], weight[1]);
   weight += 2;
-  for (const ResidualBlock& block : resnet_blocks(config, shape)) {
+  const std::vector<Layer> layers = resnet_plan(config, shape).layers;
+  for (std::size_t i = 1; i < layers.size(); i += 2) {
+    const ConvolutionShape& of_first = layers[i].shape;
+    const Block block{of_first.channels, of_first.filters, of_first.height, of_first.width,
+                      layers[i + 1].means};
     const auto layer = [&](std::int64_t in, std::int64_t kernel) {
       return convolution(in, block.out, kernel, block.height, block.width);
     };
@@ -202,7 +219,7 @@ inline Analysis analyse_resnet(const EnergyConfig& config, const StateShape& sha
 
   Tracked g = roundings.multiply(roundings.store(output.expand_as(top.value)), derivative);
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    const ResidualBlock& block = step->block;
+    const Block& block = step->block;
     const auto layer = [&](std::int64_t in, std::int64_t kernel) {
       return convolution(in, block.out, kernel, block.height, block.width);
     };

@@ -7,9 +7,10 @@
 #include <cmath>
 #include <limits>
 
+#include "train/account.hpp"
+#include "train/gap_statistics.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
-#include "train/summary.hpp"
 
 namespace stanley {
 namespace {
@@ -251,21 +252,21 @@ TEST(TrainGap, ASwingingGapIsStronglyNegative) {
   EXPECT_GT(positive, 0.9);
 }
 
-// --- summary ------------------------------------------------------------------------------------
+// --- account ------------------------------------------------------------------------------------
 
-TEST(Summary, AStateThatIsNoNumberIsSeen) {
+TEST(Account, AStateThatIsNoNumberIsSeen) {
   Config config;
   config.chains.active = 2;
   config.data.batch = 2;
   for (const double value : {0.5, std::nan(""), std::numeric_limits<double>::infinity()}) {
-    LocalSummary local;
-    local.noise_probes = 1;
-    local.before = at::zeros({2, 3});
-    local.after = at::arange(6, at::kFloat).view({2, 3});
-    local.after[1][2] = value;
-    local.ages = {1, 1};
-    IterationRecord record;
-    summarize(config, local, *make_local_communicator(), record);
+    at::Tensor after = at::arange(6, at::kFloat).view({2, 3});
+    after[1][2] = value;
+    Activity activity;
+    Account account(config, activity, at::kCPU);
+    account.enter(Phase::reduction);
+    account.chains_start(at::zeros({2, 3}));
+    account.summarize(after, {1, 1}, 0, *make_local_communicator());
+    const IterationRecord record = account.close(1);
     EXPECT_EQ(std::isfinite(record.chain_scale), std::isfinite(value)) << value;
     EXPECT_EQ(std::isfinite(record.chain_spread), std::isfinite(value)) << value;
   }

@@ -179,16 +179,12 @@ void expect_the_same_for_any_threads(WeightGradient& gradient, const Network& ne
 TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
   Case one{{1, 16, 16}, 8, 90, Activation::silu};
   const auto convnet = network_of(one);
-  expect_the_same_for_any_threads(*make_convnet_weight_gradient(config_of(one), one.shape),
-                                  *convnet, one);
-  expect_the_same_for_any_threads(*make_tile_weight_gradient(config_of(one), one.shape), *convnet,
-                                  one);
+  expect_the_same_for_any_threads(*make_winograd_weight_gradient(*convnet->plan()), *convnet, one);
+  expect_the_same_for_any_threads(*make_tile_weight_gradient(*convnet->plan()), *convnet, one);
   one.type = EnergyType::resnet;
   const auto resnet = network_of(one);
-  expect_the_same_for_any_threads(*make_resnet_weight_gradient(config_of(one), one.shape), *resnet,
-                                  one);
-  expect_the_same_for_any_threads(*make_tile_weight_gradient(config_of(one), one.shape), *resnet,
-                                  one);
+  expect_the_same_for_any_threads(*make_winograd_weight_gradient(*resnet->plan()), *resnet, one);
+  expect_the_same_for_any_threads(*make_tile_weight_gradient(*resnet->plan()), *resnet, one);
 }
 
 /// Parts of `size` states, which are all of `batch`: alone by one thread, and together by more.
@@ -232,7 +228,7 @@ TEST(WeightGradient, PartsThatShareTheThreadsAreLikeAlone) {
       for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
         const auto gradient =
             precision == Precision::bfloat16
-                ? make_tile_weight_gradient(config_of(one), one.shape)
+                ? make_tile_weight_gradient(*network->plan())
                 : make_weight_gradient(*network, config_of(one), precision, at::kCPU);
         gradient->load(network->parameter_values());
         expect_parts_like_alone(*gradient, batch_of(one), size);
@@ -259,7 +255,7 @@ void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Dev
   for (const at::Tensor& value : network->parameter_values()) {
     weights.push_back(value.detach().to(device));
   }
-  const auto gradient = tiles ? make_tile_weight_gradient(config_of(one), one.shape)
+  const auto gradient = tiles ? make_tile_weight_gradient(*network->plan())
                               : make_weight_gradient(*network, config_of(one), precision, device);
   gradient->load(weights);
   const Result found = evaluate(*gradient, batch, device);

@@ -1,24 +1,22 @@
 #include <ATen/ATen.h>
 
 #include "energy/gradient_engine.hpp"
-#include "energy/resnet_pass.hpp"
 #include "energy/state_blocks.hpp"
+#include "energy/winograd_pass.hpp"
 
 namespace stanley {
 namespace {
 
-class ResnetEngine : public GradientEngine {
+class WinogradEngine : public GradientEngine {
  public:
-  ResnetEngine(const EnergyConfig& config, const StateShape& shape)
-      : elements_(element_count(shape)), pass_(config, shape, rows_for_states) {}
+  explicit WinogradEngine(const Plan& plan)
+      : elements_(element_count(plan.state_shape())), pass_(plan, false) {}
 
-  void load(const std::vector<at::Tensor>& weights) override {
-    pass_.load(FlatWeights(weights).data);
-  }
+  void load(const std::vector<at::Tensor>& weights) override { pass_.load(weights); }
 
   void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
     evaluate_in_blocks(
-        resnet_block, {state, energy, gradient}, workspaces_,
+        winograd_block, {state, energy, gradient}, workspaces_,
         [&] { return pass_.make_workspace(); },
         [&](Workspace& workspace, std::int64_t count, const float* states, float* energies,
             float* gradients) { evaluate_block(workspace, count, states, energies, gradients); });
@@ -33,35 +31,29 @@ class ResnetEngine : public GradientEngine {
   std::string description() const override { return "Winograd float32"; }
 
  private:
-  using Workspace = ResnetPass::Workspace;
+  using Workspace = WinogradPass::Workspace;
 
   void evaluate_block(Workspace& workspace, std::int64_t count, const float* state, float* energy,
                       float* gradient) const {
     pass_.forward(workspace, count, state);
     for (std::int64_t i = 0; i < count; ++i) {
       energy[i] = pass_.energy(workspace, i);
-      pass_.start_backward(workspace, i, 1.0F, nullptr);
+      pass_.start_backward(workspace, i);
     }
-    pass_.backward(
-        workspace, count, [](std::size_t, const float*) {},
-        [](std::size_t, bool, const float*, const float*) {});
-    for (std::int64_t i = 0; i < count; ++i) {
-      pass_.input().backward(workspace.input,
-                             workspace.hidden[0].data() + i * pass_.layouts()[0].size(),
-                             gradient + i * elements_);
-    }
+    pass_.backward(workspace, count, {.state = [&](std::int64_t i, const float* image) {
+                     pass_.input().backward(workspace.input, image, gradient + i * elements_);
+                   }});
   }
 
   std::int64_t elements_;
-  ResnetPass pass_;
+  WinogradPass pass_;
   std::vector<Workspace> workspaces_;  // one for each thread
 };
 
 }  // namespace
 
-std::unique_ptr<GradientEngine> make_resnet_engine(const EnergyConfig& config,
-                                                   const StateShape& shape) {
-  return std::make_unique<ResnetEngine>(config, shape);
+std::unique_ptr<GradientEngine> make_winograd_engine(const Plan& plan) {
+  return std::make_unique<WinogradEngine>(plan);
 }
 
 }  // namespace stanley

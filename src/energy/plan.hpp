@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+
+namespace at {
+class Tensor;
+}
+
+namespace stanley {
+
+/// The shape of one state without the batch: {channel, height, width} or {dimension}.
+using StateShape = std::vector<std::int64_t>;
+
+/// Number of elements of one state.
+std::int64_t element_count(const StateShape& shape);
+
+/// A square convolution of `images` images height × width with zeros around them.
+struct ConvolutionShape {
+  std::int64_t images = 1, height, width, channels, filters;
+  std::int64_t kernel, stride, padding;
+
+  std::int64_t output_height() const { return (height + 2 * padding - kernel) / stride + 1; }
+  std::int64_t output_width() const { return (width + 2 * padding - kernel) / stride + 1; }
+};
+
+/// What is added to the images that a layer makes: those of an earlier layer, or a 1×1 convolution
+/// of them.
+struct SkipConnection {
+  std::size_t from;    ///< the layer whose z is added
+  std::string name{};  ///< of the 1×1 convolution's parameters; empty: there is none
+  std::size_t weight{};
+
+  bool convolves() const { return !name.empty(); }
+};
+
+/// One layer: z = convolution of f(z of the layer before it), or of the state, + bias + skip; and
+/// of that, where it has `means`, the means over squares of 2×2 pixels. A skip connection has a
+/// convolution where the layer has means.
+struct Layer {
+  std::string name;        ///< of its parameters: "levels.0.0.first"
+  ConvolutionShape shape;  ///< of its weight
+  std::size_t weight;      ///< its place in Network::weights(); the bias stands behind it
+  bool means = false;
+  std::optional<SkipConnection> skip{};
+
+  /// The one convolution from f(z of the layer before) to z: a mean over 2×2 pixels after one of
+  /// 3×3 makes one of 4×4 and stride 2 of it, and may go before the skip connection's of 1×1.
+  ConvolutionShape computed() const;
+  /// That one's weight and, with the skip connection's, its bias.
+  at::Tensor computed_weight(const std::vector<at::Tensor>& weights) const;
+  at::Tensor computed_bias(const std::vector<at::Tensor>& weights) const;
+  /// From a gradient with respect to the computed weight to that of the network's.
+  at::Tensor as_network(const at::Tensor& gradient) const;
+};
+
+/// What a network of images computes: its layers one after the other, f of the last one's z, and of
+/// that one linear layer. The one place that knows its shape. The first layer is of 3×3, stride 1
+/// and padding 1 without means, the others compute that or 4×4, stride 2 and padding 1. At most one
+/// skip connection reads a layer, and where there are any, each second layer from the third on has
+/// one that starts two layers before it.
+struct Plan {
+  Activation activation;  ///< f
+  double slope;           ///< of the leaky ReLU
+  std::vector<Layer> layers;
+  std::string last_name;  ///< of the linear layer's parameters
+  std::size_t last;       ///< their place: weight [1, filters, height, width], bias [1]
+  bool sums;              ///< its weight is [1, filters], for the sum over all pixels
+
+  StateShape state_shape() const;
+  /// The convolution that a layer's skip connection computes: of the means.
+  ConvolutionShape skip_shape(std::size_t layer) const;
+  /// The layer whose skip connection adds z of this one.
+  std::optional<std::size_t> skip_reader(std::size_t layer) const;
+  bool has_skips() const;
+};
+
+/// `energy.type: convnet` (Nijkamp et al., arXiv 1903.12370): 3×3 stride 1, then three of 4×4
+/// stride 2 that double the channels, then one linear layer over all that is left. Errors:
+/// configuration, where a side of the image is below 8.
+Plan convnet_plan(const EnergyConfig& config, const StateShape& shape);
+
+/// `energy.type: resnet`: residual blocks as in Du and Mordatch (arXiv 1903.08689). A 3×3
+/// convolution, three levels of `energy.blocks` blocks h ↦ second(f(first(f(h)))) + h, the first of
+/// each level doubling the channels and halving the image, then a sum over positions and one linear
+/// layer. Errors: configuration, where a side of the image is below 8.
+Plan resnet_plan(const EnergyConfig& config, const StateShape& shape);
+
+}  // namespace stanley
