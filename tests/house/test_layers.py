@@ -26,7 +26,7 @@ SOUND_HOUSE = {
 # What is planted into the sound house, and a word of the complaint.
 PLANTED = {
     "a room of a higher floor": ({"src/config/up.hpp": '#include "parallel/communicator.hpp"\n'}, "lower floors"),
-    "a room of the same floor": ({"src/chains/beside.hpp": '#include "run/log.hpp"\n'}, "lower floors"),
+    "a room of the same floor": ({"src/data/beside.hpp": '#include "run/log.hpp"\n'}, "lower floors"),
     "an indented include": ({"src/data/deep.cpp": '  #  include "run/log.hpp"\n'}, "lower floors"),
     "main included": ({"src/main.hpp": "", "src/train/up.hpp": '#include "main.hpp"\n'}, "lower floors"),
     "an unknown room": ({"src/helpers/all.hpp": ""}, "no room"),
@@ -42,6 +42,8 @@ PLANTED = {
     "LibTorch in a kernel": ({"src/parallel/raw.cu": "#include <torch/types.h>\n"}, "LibTorch"),
     "LibTorch through a header": ({"src/data/indirect.cpp": '#include "energy/network.hpp"\n'}, "does without LibTorch"),
     "a circle": ({"src/run/a.hpp": '#include "run/b.hpp"\n', "src/run/b.hpp": '#include "run/a.hpp"\n'}, "itself"),
+    "a crowded room": ({"src/run/all.hpp": 2000 * "int line;\n"}, "divide it by subject"),
+    "a crowded folder": ({"tools/all.py": 2000 * "line = 1\n"}, "divide it by subject"),
     "a stranger at the top": ({"scripts/run.sh": ""}, "scripts"),
 }
 
