@@ -39,6 +39,9 @@ class TileRows {
         memory_(rows * row_ + tile_size) {}
 
   Bfloat16* row(std::int64_t y) { return memory_.data() + y % rows_ * row_ + pixel_; }
+  Bfloat16* at(std::int64_t y, std::int64_t x, std::int64_t channel = 0) {
+    return row(y) + x * pixel_ + channel * tile_images;
+  }
   const Bfloat16* row(std::int64_t y) const { return memory_.data() + y % rows_ * row_ + pixel_; }
   /// Elements of a pixel.
   std::int64_t pixel_size() const { return pixel_; }

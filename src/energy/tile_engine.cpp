@@ -2,15 +2,13 @@
 
 #include <algorithm>
 
-#include "energy/convnet_tile_pass.hpp"
 #include "energy/gradient_engine.hpp"
-#include "energy/resnet_tile_pass.hpp"
 #include "energy/state_blocks.hpp"
+#include "energy/tile_pass.hpp"
 
 namespace stanley {
 namespace {
 
-template <typename Pass>
 class TileEngine : public GradientEngine {
  public:
   explicit TileEngine(const Plan& plan)
@@ -60,8 +58,8 @@ class TileEngine : public GradientEngine {
   }
 
  private:
-  using Scratch = typename Pass::Scratch;
-  using Workspace = typename Pass::Workspace;
+  using Scratch = TilePass::Scratch;
+  using Workspace = TilePass::Workspace;
 
   void evaluate_block(const StateBatch& batch, std::int64_t block, const Share& share,
                       Scratch& scratch, Workspace& workspace) const {
@@ -76,7 +74,7 @@ class TileEngine : public GradientEngine {
   }
 
   std::int64_t height_;
-  Pass pass_;
+  TilePass pass_;
   std::vector<Scratch> scratch_;       // one for each thread
   std::vector<Workspace> workspaces_;  // one for each block that a thread works on alone
   std::vector<Workspace> shared_;      // one for each that threads share
@@ -85,8 +83,7 @@ class TileEngine : public GradientEngine {
 }  // namespace
 
 std::unique_ptr<GradientEngine> make_tile_engine(const Plan& plan) {
-  if (plan.has_skips()) return std::make_unique<TileEngine<ResnetTilePass>>(plan);
-  return std::make_unique<TileEngine<ConvnetTilePass>>(plan);
+  return std::make_unique<TileEngine>(plan);
 }
 
 }  // namespace stanley

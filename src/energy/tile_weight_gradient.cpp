@@ -3,25 +3,22 @@
 #include <array>
 
 #include "energy/blockwise_weight_gradient.hpp"
-#include "energy/convnet_tile_pass.hpp"
-#include "energy/resnet_tile_pass.hpp"
 #include "energy/tile_filter_gradient.hpp"
+#include "energy/tile_pass.hpp"
 
 namespace stanley {
 namespace {
 
-template <typename Pass>
 struct Workspace {
-  typename Pass::Scratch scratch;
-  typename Pass::Workspace pass;
+  TilePass::Scratch scratch;
+  TilePass::Workspace pass;
   std::vector<TileFilterGradient::Workspace> layers;
 };
 
-template <typename Pass>
-class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
+class TileWeightGradient : public BlockwiseWeightGradient<Workspace> {
  public:
   explicit TileWeightGradient(const Plan& plan)
-      : BlockwiseWeightGradient<Workspace<Pass>>(tile_images), pass_(plan, true) {
+      : BlockwiseWeightGradient<Workspace>(tile_images), pass_(plan, true) {
     for (const ConvolutionShape& layer : pass_.layers()) layers_.emplace_back(layer);
   }
 
@@ -31,8 +28,8 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
   }
 
  private:
-  Workspace<Pass> make_workspace() const override {
-    Workspace<Pass> workspace{pass_.make_scratch(), pass_.make_workspace(false), {}};
+  Workspace make_workspace() const override {
+    Workspace workspace{pass_.make_scratch(), pass_.make_workspace(false), {}};
     for (const auto& layer : layers_) workspace.layers.push_back(layer.make_workspace());
     return workspace;
   }
@@ -44,7 +41,7 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
     return sizes;
   }
 
-  void add_block(Workspace<Pass>& workspace, const WholeBlocks::Block& block,
+  void add_block(Workspace& workspace, const WholeBlocks::Block& block,
                  GradientSums& sums) const override {
     const Tiles tiles(processor_has_tiles());
     pass_.forward(tiles, {}, workspace.scratch, workspace.pass, tile_images, block.state);
@@ -78,7 +75,7 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
     return result;
   }
 
-  Pass pass_;
+  TilePass pass_;
   std::vector<TileFilterGradient> layers_;  // all but the last one
   std::vector<at::Tensor> weights_;         // as they were loaded
 };
@@ -86,8 +83,7 @@ class TileWeightGradient : public BlockwiseWeightGradient<Workspace<Pass>> {
 }  // namespace
 
 std::unique_ptr<WeightGradient> make_tile_weight_gradient(const Plan& plan) {
-  if (plan.has_skips()) return std::make_unique<TileWeightGradient<ResnetTilePass>>(plan);
-  return std::make_unique<TileWeightGradient<ConvnetTilePass>>(plan);
+  return std::make_unique<TileWeightGradient>(plan);
 }
 
 }  // namespace stanley

@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/dataset.hpp"
 #include "parallel/topology.hpp"
 #include "run/usage.hpp"
 #include "sampler/device_update.hpp"
-#include "sampling/setup.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/bank_draws.hpp"
-#include "train/trainer.hpp"
+#include "train/learner.hpp"
 
 namespace stanley {
 namespace {
@@ -81,14 +79,12 @@ void say_sampler(const Config& config, Log& log) {
 
 ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   const Config& config = request.config;
-  const ComputeSetup setup = set_up(config, session);
-  const Dataset dataset = Dataset::load(config.data, config.run.seed, session.world());
-  const auto reducer = reducer_for(config, setup, session);
   Activity activity;
-  Trainer trainer(config, dataset,
-                  {session.world(), *reducer, setup.torch_device, setup.precision, activity,
-                   setup.energy_file.bytes});
-  trainer.begin();
+  Learner learner(config, {}, session, activity);
+  learner.take_up(nullptr, Sharding::same, 0, {});
+  const ComputeSetup& setup = learner.setup();
+  const Dataset& dataset = learner.dataset();
+  Trainer& trainer = learner.trainer();
   trainer.iterate();  // the first one also allocates
   const IterationRecord record = trainer.iterate();
   const double memory =
@@ -99,7 +95,7 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   log.info(fmt::format("data: {} samples, run directory: {}", dataset.size(), request.directory));
   say_sampler(config, log);
   log.info(fmt::format("chains' gradient by {}, sums by {}", trainer.engine().description(),
-                       reducer->description()));
+                       learner.reducer().description()));
   const std::string idle = idle_threads(config, setup, trainer.working_threads());
   if (!idle.empty()) log.warn(idle);
   log.info(

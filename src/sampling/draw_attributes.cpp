@@ -16,6 +16,14 @@ std::map<std::string, std::variant<std::string, std::int64_t, double>> draw_attr
           {"configuration", to_yaml(config)}};
 }
 
+std::vector<DrawStatistic> DrawColumns::statistics() const {
+  return {{"lp", ElementType::float64, lp.data()},
+          {"potential_energy", ElementType::float64, energies.data()},
+          {"age", ElementType::int64, ages.data()},
+          {"restarts", ElementType::int64, restarts.data()},
+          {"acceptance_rate", ElementType::float64, acceptance.data()}};
+}
+
 std::vector<double> log_density(const std::vector<double>& energies, const Config& config) {
   const double temperature = config.sampler.temperature_value();
   std::vector<double> result = energies;

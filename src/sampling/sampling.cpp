@@ -230,16 +230,15 @@ class Sampling {
     const auto draws_kept = static_cast<std::int64_t>(steps_.size());
     const at::Tensor states = at::stack(states_, 1).contiguous();
     const at::Tensor energy = at::stack(energies_, 1).contiguous();
-    const std::vector<double> energies(energy.const_data_ptr<double>(),
-                                       energy.const_data_ptr<double>() + energy.numel());
-    const std::vector<double> lp = log_density(energies, config_);
-    std::vector<std::int64_t> ages;
-    std::vector<double> acceptance;
+    DrawColumns columns;
+    columns.energies.assign(energy.const_data_ptr<double>(),
+                            energy.const_data_ptr<double>() + energy.numel());
+    columns.lp = log_density(columns.energies, config_);
     for (std::int64_t i = 0; i < count(); ++i) {
-      ages.insert(ages.end(), steps_.begin(), steps_.end());
-      acceptance.insert(acceptance.end(), acceptance_.begin(), acceptance_.end());
+      columns.ages.insert(columns.ages.end(), steps_.begin(), steps_.end());
+      columns.acceptance.insert(columns.acceptance.end(), acceptance_.begin(), acceptance_.end());
     }
-    const std::vector<std::int64_t> restarts(static_cast<std::size_t>(count() * draws_kept), 0);
+    columns.restarts.assign(columns.ages.size(), 0);
     DrawSet draws;
     draws.state_shape = network_->state_shape();
     draws.chains = config_.chains.total;
@@ -248,11 +247,7 @@ class Sampling {
     draws.chain_count = count();
     draws.draw_numbers = steps_;
     draws.states = states.const_data_ptr<float>();
-    draws.statistics = {{"lp", ElementType::float64, lp.data()},
-                        {"potential_energy", ElementType::float64, energies.data()},
-                        {"age", ElementType::int64, ages.data()},
-                        {"restarts", ElementType::int64, restarts.data()},
-                        {"acceptance_rate", ElementType::float64, acceptance.data()}};
+    draws.statistics = columns.statistics();
     draws.attributes = draw_attributes(config_);
     draws.attributes["checkpoint"] = header.path;
     draws.attributes["iteration"] = header.iteration;

@@ -205,8 +205,8 @@ void in_collective(Communicator& communicator, const FileOptions& options,
   try {
     step();
   } catch (const std::exception& exception) {
-    if (communicator.size() == 1) throw;
     Error error = as_error(exception);
+    if (error.agreed || communicator.size() == 1) throw error;
     error.rank = communicator.rank();
     if (options.on_abort) {
       options.on_abort(error);

@@ -64,8 +64,8 @@ CommitReport commit(Communicator& communicator, const FileRequest& request,
 /// finds the old link or the new one. `job` ends the name that it has until then.
 void move_link(const std::string& link, const std::string& path, const std::string& job);
 
-/// Runs `step`, in which all ranks call collective HDF5 functions. An Error there leaves the others
-/// waiting, so where there are others it ends them all (FileOptions::on_abort).
+/// Runs `step`, in which all ranks call collective functions of files. An Error of one rank alone
+/// leaves the others waiting, so it ends them all (FileOptions::on_abort).
 void in_collective(Communicator& communicator, const FileOptions& options,
                    const std::function<void()>& step);
 

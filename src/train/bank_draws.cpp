@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include "sampling/draw_attributes.hpp"
-
 namespace stanley {
 namespace {
 
@@ -40,11 +38,11 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   const auto size = static_cast<std::size_t>(count);
   states_ = bank.state().narrow(0, 0, count).to(at::kCPU, at::kFloat, false, true).contiguous();
   const at::Tensor energy = trainer.chain_energies(count);
-  energies_.assign(energy.const_data_ptr<float>(), energy.const_data_ptr<float>() + count);
-  lp_ = log_density(energies_, config);
-  acceptance_.assign(size, 1.0);
-  ages_.assign(bank.ages().begin(), bank.ages().begin() + count);
-  restarts_.assign(bank.restarts().begin(), bank.restarts().begin() + count);
+  columns_.energies.assign(energy.const_data_ptr<float>(), energy.const_data_ptr<float>() + count);
+  columns_.lp = log_density(columns_.energies, config);
+  columns_.acceptance.assign(size, 1.0);
+  columns_.ages.assign(bank.ages().begin(), bank.ages().begin() + count);
+  columns_.restarts.assign(bank.restarts().begin(), bank.restarts().begin() + count);
 
   set_.state_shape = dataset.shape();
   set_.chains = wanted;
@@ -53,11 +51,7 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   set_.chain_count = count;
   set_.draw_numbers = {trainer.iteration()};
   set_.states = states_.const_data_ptr<float>();
-  set_.statistics = {{"lp", ElementType::float64, lp_.data()},
-                     {"potential_energy", ElementType::float64, energies_.data()},
-                     {"age", ElementType::int64, ages_.data()},
-                     {"restarts", ElementType::int64, restarts_.data()},
-                     {"acceptance_rate", ElementType::float64, acceptance_.data()}};
+  set_.statistics = columns_.statistics();
   set_.observed = observed(dataset);
   set_.attributes = draw_attributes(config);
   set_.attributes["iteration"] = trainer.iteration();

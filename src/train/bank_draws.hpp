@@ -7,6 +7,7 @@
 
 #include "config/config.hpp"
 #include "data/dataset.hpp"
+#include "sampling/draw_attributes.hpp"
 #include "storage/draws.hpp"
 #include "train/trainer.hpp"
 
@@ -29,8 +30,7 @@ class BankDraws {
 
  private:
   at::Tensor states_;
-  std::vector<double> energies_, lp_, acceptance_;
-  std::vector<std::int64_t> ages_, restarts_;
+  DrawColumns columns_;
   DrawSet set_;
 };
 

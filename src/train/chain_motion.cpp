@@ -21,7 +21,7 @@ constexpr double least_free = 0.05;
 }  // namespace
 
 std::vector<std::string> motion_complaints(const IterationRecord& record,
-                                           const SamplerConfig& sampler, const MotionScale& scale) {
+                                           const SamplerConfig& sampler, const ChainScale& scale) {
   std::vector<std::string> complaints;
   const double root_mean_square =
       record.distance_moved / std::sqrt(static_cast<double>(scale.dimension));

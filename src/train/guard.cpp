@@ -80,14 +80,14 @@ std::optional<Divergence> Guard::judge(const IterationRecord& record) const {
         "lower optimizer.learning_rate or set optimizer.gradient_clip"};
   }
   // One chain alone has no spread.
-  if (healthy_.active_chains > 1 && record.chain_spread < least_spread * healthy_.spread) {
+  if (scale_.active_chains > 1 && record.chain_spread < least_spread * scale_.spread) {
     return Divergence{fmt::format("the chains became alike: their spread is {:.3g}, the data's "
                                   "{:.3g}",
-                                  record.chain_spread, healthy_.spread),
+                                  record.chain_spread, scale_.spread),
                       "lower sampler.step_size or raise sampler.noise"};
   }
   // Strokes on an empty page lie on the box too: what counts is what the data leave free.
-  if (1 - record.saturation < (1 - most_saturation) * (1 - healthy_.saturation)) {
+  if (1 - record.saturation < (1 - most_saturation) * (1 - scale_.saturation)) {
     return Divergence{
         fmt::format("{:.1f} % of the chains' elements stick to the box", 100 * record.saturation),
         "lower sampler.step_size or optimizer.learning_rate"};

@@ -7,6 +7,7 @@
 #include "config/config.hpp"
 #include "run/metrics.hpp"
 #include "storage/checkpoint.hpp"
+#include "train/chain_motion.hpp"
 
 namespace stanley {
 
@@ -32,14 +33,7 @@ class Band {
 /// function of the records alone, the same on all ranks; its state goes into checkpoints.
 class Guard {
  public:
-  /// What healthy chains are compared with.
-  struct Healthy {
-    double spread = 0;      ///< of the data over samples, root mean square over elements
-    double saturation = 0;  ///< share of the data's elements on the box's faces
-    std::int64_t active_chains = 2;
-  };
-
-  Guard(const GuardConfig& config, const Healthy& healthy) : config_(config), healthy_(healthy) {}
+  Guard(const GuardConfig& config, const ChainScale& scale) : config_(config), scale_(scale) {}
 
   /// Takes the next iteration's record; what is wrong, if it may not go on.
   std::optional<Divergence> observe(const IterationRecord& record);
@@ -52,7 +46,7 @@ class Guard {
   std::optional<Divergence> judge(const IterationRecord& record) const;
 
   GuardConfig config_;
-  Healthy healthy_;
+  ChainScale scale_;
   Band gap_, gradient_;   // of the gap, and of the logarithm of the gradient's norm
   Band reach_;            // of the energy of noise above that of data
   bool kept_up_ = false;  // whether the chains ever kept up with the energy

@@ -19,7 +19,7 @@ void IterationLog::sync() {
   if (metrics_) metrics_->sync();
 }
 
-void IterationLog::add(const IterationRecord& record, const MotionScale& scale) {
+void IterationLog::add(const IterationRecord& record, const ChainScale& scale) {
   const double seconds = record.seconds_iteration + record.seconds_files;
   seconds_guard_ += record.seconds_guard;
   waits_.add(record.seconds_waiting, seconds);
@@ -38,7 +38,7 @@ void IterationLog::add(const IterationRecord& record, const MotionScale& scale) 
 }
 
 /// Says once what keeps the chains from sampling.
-void IterationLog::tell_motion(const IterationRecord& record, const MotionScale& scale) {
+void IterationLog::tell_motion(const IterationRecord& record, const ChainScale& scale) {
   if (motion_told_) return;
   const auto complaints = motion_complaints(record, config_.sampler, scale);
   for (const std::string& complaint : complaints) log_.warn(complaint);

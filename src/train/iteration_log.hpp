@@ -29,7 +29,7 @@ class IterationLog {
   void sync();
 
   /// Collective where a line of the log is due.
-  void add(const IterationRecord& record, const MotionScale& scale);
+  void add(const IterationRecord& record, const ChainScale& scale);
 
   /// Collective. Says which ranks were stragglers over this whole start, and what guard and
   /// watchdog cost of it.
@@ -40,7 +40,7 @@ class IterationLog {
   double seconds() const { return waits_.seconds(); }
 
  private:
-  void tell_motion(const IterationRecord& record, const MotionScale& scale);
+  void tell_motion(const IterationRecord& record, const ChainScale& scale);
   void tell_stragglers(const WaitTally& waits);
 
   const Config& config_;

@@ -38,9 +38,10 @@ Learner::Learner(const Config& config, const Start& start, Session& session, Act
   dataset_ = Dataset::load(config_.data, config_.run.seed, session_.world(),
                            [this] { activity_.advance(); });
   if (!start.anew()) check_data(*start.header, dataset_.digest(), config_.data);
-  healthy_ = {.spread = dataset_.spread(),
-              .saturation = config_.sampler.box ? dataset_.share_outside(*config_.sampler.box) : 0,
-              .active_chains = config_.chains.active};
+  scale_ = {.spread = dataset_.spread(),
+            .saturation = config_.sampler.box ? dataset_.share_outside(*config_.sampler.box) : 0,
+            .dimension = dataset_.dimension(),
+            .active_chains = config_.chains.active};
   reducer_ = reducer_for(config_, setup_, session_);
 }
 
@@ -53,7 +54,7 @@ std::string Learner::take_up(const CheckpointHeader* header, Sharding sharding,
       TrainerContext{session_.world(), *reducer_, setup_.torch_device, setup_.precision, activity_,
                      setup_.energy_file.bytes},
       attempt);
-  guard_.emplace(config_.guard, healthy_);
+  guard_.emplace(config_.guard, scale_);
   if (header != nullptr) return restore(*header, sharding, options);
   begin();
   return "";
@@ -103,10 +104,6 @@ StartRecord Learner::describe(const std::string& resumed_from) const {
                         {"hdf5", hdf5_version()},
                         {"libtorch", TORCH_VERSION}},
           .threads = setup_.threads};
-}
-
-MotionScale Learner::motion_scale() const {
-  return {healthy_.spread, healthy_.saturation, dataset_.dimension()};
 }
 
 }  // namespace stanley

@@ -41,7 +41,7 @@ class Learner {
   Guard& guard() { return *guard_; }
   std::int64_t iteration() const { return trainer_->iteration(); }
   std::int64_t parameter_count() const;
-  MotionScale motion_scale() const;
+  const ChainScale& chain_scale() const { return scale_; }
   /// What run.json says of this start.
   StartRecord describe(const std::string& resumed_from) const;
 
@@ -55,7 +55,7 @@ class Learner {
   Activity& activity_;
   ComputeSetup setup_;
   Dataset dataset_;
-  Guard::Healthy healthy_;
+  ChainScale scale_;
   std::unique_ptr<Reducer> reducer_;
   std::unique_ptr<Trainer> trainer_;
   std::optional<Guard> guard_;

@@ -43,16 +43,8 @@ void Output::write(Trainer& trainer, const Dataset& dataset, const Request& requ
   activity_.enter("handing files over");
   writer_.submit(
       [this, draws, contents = std::move(contents), request](Communicator& communicator) {
-        try {
-          write_files(communicator, draws.get(), contents, request);
-        } catch (const std::exception& exception) {
-          Error error = as_error(exception);
-          if (error.agreed || communicator.size() == 1) throw error;
-          // The others are somewhere in the middle of the same files and wait for this rank.
-          error.rank = communicator.rank();
-          options_.on_abort(error);
-          communicator.abort(error.code);
-        }
+        in_collective(communicator, options_,
+                      [&] { write_files(communicator, draws.get(), contents, request); });
       });
 }
 

@@ -210,7 +210,7 @@ class Training {
       const std::optional<Divergence> divergence = learner_->guard().observe(record);
       record.seconds_guard += phase.lap();
       record.seconds_files = seconds_files;
-      iteration_log_.add(record, learner_->motion_scale());
+      iteration_log_.add(record, learner_->chain_scale());
       phase.lap();
       const Decision decision = decide(vote(record, divergence.has_value()), iteration(), config_);
       if (decision.diverged) {

@@ -9,7 +9,7 @@ namespace {
 struct Chains {
   IterationRecord record;
   SamplerConfig sampler;
-  MotionScale scale{.spread = 0.5, .saturation = 0.5, .dimension = 1024};
+  ChainScale scale{.spread = 0.5, .saturation = 0.5, .dimension = 1024};
 
   Chains() {
     record.state_gradient_q90 = 0.01;
