@@ -116,13 +116,15 @@ def circles(includes):
 
 
 def lines_of_rooms(repository):
-    """{room: lines of code}; the rooms are those of src, and jobs, configs and tools."""
+    """{room: lines of code}; the rooms are those of src, jobs, configs, and tools with each of its folders."""
     lines = {}
     for folder in ("src", "jobs", "configs", "tools"):
         for file in (repository / folder).rglob("*"):
             if file.suffix in COUNTED and file.is_file():
                 path = file.relative_to(repository / folder)
                 room = room_of(path) if folder == "src" else folder
+                if folder == "tools" and len(path.parts) > 1:
+                    room = f"tools/{path.parts[0]}"
                 lines[room] = lines.get(room, 0) + file.read_text(encoding="utf-8").count("\n")
     return lines
 
