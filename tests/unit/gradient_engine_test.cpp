@@ -198,7 +198,8 @@ TEST(GradientEngine, LayerwiseResnetBfloat16IsExactButForRounding) {
 /// A network that no configuration names: the convnet with means over squares of 2×2 pixels in the
 /// place of its strides. Errors as far as the first test's largest, relative to the whole.
 TEST(GradientEngine, APlanIsEnoughForAllEngines) {
-  for (const Case& one : cases()) {
+  for (const Case& one : {Case{{3, 9, 14}, 8, 7, Activation::silu},
+                          Case{{1, 19, 37}, 16, 17, Activation::leaky_relu}}) {
     const EnergyConfig config = config_of(one);
     Plan plan = convnet_plan(config, one.shape);
     for (std::size_t i = 1; i < plan.layers.size(); ++i) {
