@@ -277,7 +277,7 @@ def test_module_that_cannot_compute_in_bfloat16(tmp_path, ranks):
 def test_keys_that_belong_together(tmp_path):
     config = tmp_path / "own.yaml"
     config.write_text(SMOKE.read_text().replace("energy: {type: mlp, hidden: [32, 32]}", "energy: {type: torchscript}"))
-    refused(train_here(tmp_path, {}, config), CONFIGURATION, "own.yaml:3:16: energy.type", "energy.path must name")
+    refused(train_here(tmp_path, {}, config), CONFIGURATION, "own.yaml:4:16: energy.type", "energy.path must name")
     config.write_text(SMOKE.read_text().replace("type: mlp", "type: mlp, path: energy.pt"))
-    refused(train_here(tmp_path, {}, config), CONFIGURATION, "own.yaml:3:27: energy.path", "energy.type is mlp")
+    refused(train_here(tmp_path, {}, config), CONFIGURATION, "own.yaml:4:27: energy.path", "energy.type is mlp")
     assert not (tmp_path / "run").exists()

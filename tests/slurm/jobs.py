@@ -52,13 +52,20 @@ class Place:
         self.config = folder / "config.yaml"
         self.write_config(ENDLESS)
         self.site = folder / "site.sh"
+        program = program if program == PROGRAM else self.stand_in(program)
         self.site.write_text(SITE.format(program=program, more=site))
+
+    def stand_in(self, command):
+        """A program that trains by this command; what a configuration means, only the real one can say."""
+        script = self.folder / "stand_in.sh"
+        script.write_text(f'[ "$1" != config ] || exec {PROGRAM} "$@"\nexec {command} "$@"\n')
+        return f"bash {script}"
 
     def pretend(self, ends, site=""):
         """Puts in the program's place one that only ends."""
         pretender = self.folder / "pretender.py"
         pretender.write_text(PRETENDER.format(ends=ends))
-        self.site.write_text(SITE.format(program=f"{sys.executable} {pretender}", more=site))
+        self.site.write_text(SITE.format(program=self.stand_in(f"{sys.executable} {pretender}"), more=site))
 
     def write_config(self, iterations):
         """A small training that gives the same bits on any number of ranks."""
