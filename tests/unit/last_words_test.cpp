@@ -11,9 +11,6 @@
 namespace stanley {
 namespace {
 
-using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
-
 struct Pipe {
   std::array<int, 2> ends{};
 
@@ -31,23 +28,23 @@ struct Pipe {
 TEST(LastWords, AreWaitedForUntilTheyAreRead) {
   const Pipe pipe;
   pipe.write_word();
-  const Clock::time_point start = Clock::now();
+  const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   std::thread reader([&] {
-    std::this_thread::sleep_for(milliseconds(100));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
     std::string word(5, ' ');
     EXPECT_EQ(read(pipe.ends[0], word.data(), word.size()), 5);
   });
   wait_until_read(pipe.ends[1], std::chrono::hours(1));
-  EXPECT_GE(Clock::now() - start, milliseconds(100));
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(100));
   reader.join();
 }
 
 TEST(LastWords, AreWaitedForNoLongerThanTheLimit) {
   const Pipe pipe;
   pipe.write_word();
-  const Clock::time_point start = Clock::now();
-  wait_until_read(pipe.ends[1], milliseconds(50));
-  EXPECT_GE(Clock::now() - start, milliseconds(50));
+  const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  wait_until_read(pipe.ends[1], std::chrono::milliseconds(50));
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(50));
 }
 
 TEST(LastWords, WhatIsReadOrNoPipeIsNotWaitedFor) {
