@@ -172,7 +172,7 @@ std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5:
 }
 
 std::string damage_text(const std::string& array, const std::vector<std::int64_t>& shards) {
-  const std::string text = "array '" + array + "' doesn't agree with its digest";
+  std::string text = "array '" + array + "' doesn't agree with its digest";
   if (shards.empty()) return text;
   return fmt::format("{} in shard{} {}", text, shards.size() == 1 ? "" : "s",
                      fmt::join(shards, ", "));
