@@ -71,8 +71,7 @@ void measure_checkpoint(Trainer& trainer, const std::string& directory, Communic
       world.broadcast(fmt::format("{}/benchmark-{}", directory,
                                   std::chrono::system_clock::now().time_since_epoch().count()),
                       0);
-  agree(world, [&] {
-    if (world.rank() != 0) return;
+  on_first_rank(world, [&] {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
     if (error) {

@@ -60,9 +60,7 @@ class Sampling {
       : request_(request), session_(session), world_(session.world()), log_(log) {}
 
   ExitCode run() {
-    agree(world_, [&] {
-      if (world_.rank() == 0) check_output();
-    });
+    on_first_rank(world_, [&] { check_output(); });
     const CheckpointHeader header = verify_checkpoint(world_, request_.checkpoint, {});
     config_ = sampling_config(header, request_.overrides);
     const ComputeSetup setup = set_up(config_, session_);

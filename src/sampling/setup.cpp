@@ -7,11 +7,11 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <fstream>
+#include <optional>
 #include <span>
-#include <sstream>
 
 #include "config/error.hpp"
+#include "config/read_file.hpp"
 #include "energy/gradient_engine.hpp"
 #include "energy/loop_threads.hpp"
 #include "parallel/agree.hpp"
@@ -21,29 +21,20 @@
 namespace stanley {
 namespace {
 
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  // Opening a folder succeeds: only reading from it fails.
-  const bool readable = file && (file.peek() != std::ifstream::traits_type::eof() || file.eof());
-  if (!readable) {
-    throw Error(ExitCode::input_output,
-                fmt::format("energy.path: {} can't be read ({}): expected a TorchScript file, "
-                            "which torch.jit.script(module).save() makes",
-                            path, std::strerror(errno)));
-  }
-  file.clear();
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return std::move(bytes).str();
+std::string read_module(const std::string& path) {
+  std::optional<std::string> bytes = read_file(path);
+  if (bytes) return *std::move(bytes);
+  throw Error(ExitCode::input_output,
+              fmt::format("energy.path: {} can't be read ({}): expected a TorchScript file, "
+                          "which torch.jit.script(module).save() makes",
+                          path, std::strerror(errno)));
 }
 
 /// Collective.
 EnergyFile read_energy_file(const EnergyConfig& config, Communicator& communicator) {
   if (config.type != EnergyType::torchscript) return {};
   EnergyFile file;
-  agree(communicator, [&] {
-    if (communicator.rank() == 0) file.bytes = read_file(config.path);
-  });
+  on_first_rank(communicator, [&] { file.bytes = read_module(config.path); });
   file.bytes = communicator.broadcast(std::move(file.bytes), 0);
   file.digest = fmt::format("{:016x}", digest(std::as_bytes(std::span(file.bytes))));
   return file;

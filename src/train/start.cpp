@@ -57,8 +57,8 @@ std::optional<CheckpointHeader> find_header(Communicator& world, const std::stri
                                             const std::string& directory,
                                             const FileOptions& options, Log& log) {
   if (resume == "never") {
-    agree(world, [&] {
-      if (world.rank() != 0 || list_checkpoints(directory).empty()) return;
+    on_first_rank(world, [&] {
+      if (list_checkpoints(directory).empty()) return;
       throw Error(ExitCode::input_output,
                   fmt::format("{} holds checkpoints of a run, and --resume never would overwrite "
                               "it; choose another directory with --run-directory, or go on with "
@@ -111,17 +111,15 @@ bool already_finished(const Config& config, const std::string& resume,
                       const RunDirectory& directory, Session& session, Log& log) {
   Communicator& world = session.world();
   std::int64_t newest = -1;
-  agree(world, [&] {
-    if (world.rank() != 0 || !std::filesystem::exists(directory.done())) return;
+  on_first_rank(world, [&] {
+    if (!std::filesystem::exists(directory.done())) return;
     const auto iterations = list_checkpoints(directory.checkpoints());
     newest = iterations.empty() ? -1 : iterations.front();
   });
   newest = static_cast<std::int64_t>(world.max(static_cast<double>(newest)));
   if (resume != "auto" || newest < config.run.iterations) return false;
-  agree(world, [&] {
-    if (world.rank() != 0) return;
-    refuse_another_run(config, checkpoint_path(directory.checkpoints(), newest));
-  });
+  on_first_rank(
+      world, [&] { refuse_another_run(config, checkpoint_path(directory.checkpoints(), newest)); });
   log.info(fmt::format("{} is finished: {} of {} iterations; raise run.iterations to go on",
                        directory.path(), newest, config.run.iterations));
   return true;
@@ -133,8 +131,7 @@ Start find_start(Config& config, const std::string& resume, const RunDirectory& 
   Communicator& world = session.world();
   Start start;
   std::string meant = resume;
-  agree(world, [&] {
-    if (world.rank() != 0) return;
+  on_first_rank(world, [&] {
     remove_unfinished(directory.checkpoints());
     remove_unfinished(directory.samples());
     start.attempt = finish_roll_back(directory, verdict.record());

@@ -50,9 +50,7 @@ class Training {
 
   ExitCode run() {
     require_shards(config_, session_);
-    agree(world_, [&] {
-      if (leader()) refuse_past_end(config_.run, began_);
-    });
+    on_first_rank(world_, [&] { refuse_past_end(config_.run, began_); });
     if (already_finished(config_, resume_, directory_, session_, log_)) {
       tidy_up();
       return ExitCode::finished;
@@ -100,8 +98,7 @@ class Training {
   // --- start ------------------------------------------------------------------------------------
 
   void take_directory() {
-    agree(world_, [&] {
-      if (!leader()) return;
+    on_first_rank(world_, [&] {
       directory_.take(claim());
       log_.add_file(directory_.log());
       verdict_.open();
@@ -163,8 +160,7 @@ class Training {
   /// Collective. Retention leaves the run's first one alone.
   std::int64_t oldest_checkpoint() {
     std::int64_t oldest = 0;
-    agree(world_, [&] {
-      if (!leader()) return;
+    on_first_rank(world_, [&] {
       const auto iterations = list_checkpoints(directory_.checkpoints());
       if (!iterations.empty()) oldest = iterations.back();
     });
@@ -181,8 +177,7 @@ class Training {
   void open_run_files(const std::string& resumed_from) {
     const ComputeSetup& setup = learner_->setup();
     const std::string topology = topology_table(session_, setup.device, setup.threads);
-    agree(world_, [&] {
-      if (!leader()) return;
+    on_first_rank(world_, [&] {
       replace_file(directory_.config(), to_yaml(config_));
       std::error_code ignored;
       std::filesystem::remove(directory_.done(), ignored);
@@ -246,9 +241,7 @@ class Training {
     world_.sum(votes.counts());
     if (votes.files_failed > 0) output_->settle();
     if (votes.directory_lost > 0) {
-      agree(world_, [&] {
-        if (leader()) directory_.check_ownership();
-      });
+      on_first_rank(world_, [&] { directory_.check_ownership(); });
     }
     return votes;
   }
@@ -284,8 +277,7 @@ class Training {
     const CheckpointHeader target =
         find_target(world_, directory_.checkpoints(), targets_, now, file_options_);
     ++attempt_;
-    agree(world_, [&] {
-      if (!leader()) return;
+    on_first_rank(world_, [&] {
       verdict_.record().roll_back({attempt_, now, target.iteration, divergence.seen});
       reject_files(directory_, target.iteration, attempt_);
       iteration_log_.open(directory_.metrics(), target.iteration, target.iteration);
@@ -305,8 +297,7 @@ class Training {
     write(output_->owed());
     output_->wait();
     const std::vector<double> waited = iteration_log_.waited();
-    agree(world_, [&] {
-      if (!leader()) return;
+    on_first_rank(world_, [&] {
       remove_unfinished(directory_.checkpoints());
       remove_unfinished(directory_.samples());
       verdict_.record().waited(waited, iteration_log_.seconds());
