@@ -20,7 +20,7 @@ namespace {
 /// A model of waiting wants to know how much iterations vary.
 constexpr std::int64_t fewest_iterations_for_model = 10;
 
-struct Options {
+struct BenchmarkOptions {
   ConfigArguments config;
   double seconds = 8;
   std::int64_t iterations = 0, warmup = 3;
@@ -90,7 +90,7 @@ nlohmann::ordered_json as_json(const TrainingMeasure& t) {
           {"checkpoint_seconds", t.checkpoint_seconds}};
 }
 
-std::string as_json(const Findings& found, const Options& options) {
+std::string as_json(const Findings& found, const BenchmarkOptions& options) {
   nlohmann::ordered_json json = as_json(found.parts, found.nodes);
   if (found.training) json["training"] = as_json(*found.training);
   if (found.model) {
@@ -145,7 +145,7 @@ std::string as_text(const TrainingMeasure& t) {
       t.memory / 1e6, joules);
 }
 
-std::string as_text(const Findings& found, const Options& options) {
+std::string as_text(const Findings& found, const BenchmarkOptions& options) {
   std::string text = as_text(found.parts) + operations_text(found.parts);
   if (found.training) text += as_text(*found.training);
   if (!found.model) return text;
@@ -158,7 +158,7 @@ std::string as_text(const Findings& found, const Options& options) {
 }
 
 /// Collective.
-Findings measure(const Options& options, const Config& config, Session& session) {
+Findings measure(const BenchmarkOptions& options, const Config& config, Session& session) {
   const bool modelled = !options.model.ranks.empty();
   const Dataset dataset = Dataset::load(config.data, config.run.seed, session.world());
   Findings found;
@@ -188,7 +188,7 @@ void multiply_work(Config& config, std::int64_t ranks) {
   config.data.batch *= ranks;
 }
 
-ExitCode benchmark(const Options& options, Session& session) {
+ExitCode benchmark(const BenchmarkOptions& options, Session& session) {
   Config config = load_config_on_all(options.config, session.world());
   if (options.weak) multiply_work(config, session.size());
   const Findings found = measure(options, config, session);
@@ -205,7 +205,7 @@ void add_benchmark_command(CLI::App& app, Command& chosen) {
       "benchmark",
       "Measure chain steps, weight gradient and reduction of a configuration, and predict more "
       "ranks");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchmarkOptions>();
   add_config_arguments(*command, options->config)->required();
   command->add_option("--seconds", options->seconds, "How long to measure the parts, about")
       ->check(CLI::PositiveNumber)

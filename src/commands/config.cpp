@@ -8,7 +8,7 @@
 namespace stanley {
 namespace {
 
-struct Options {
+struct ConfigOptions {
   ConfigArguments config;
   std::string run_directory;
   bool resolved = false;
@@ -22,7 +22,7 @@ struct Options {
               "stanley config wants " + why + "; see stanley config --help");
 }
 
-ExitCode show(const Options& options) {
+ExitCode show(const ConfigOptions& options) {
   if (options.resolved + options.key.has_value() + options.directory + options.schema != 1) {
     refuse("exactly one of --resolved, --get KEY, --directory and --schema");
   }
@@ -45,7 +45,7 @@ ExitCode show(const Options& options) {
 void add_config_command(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand(
       "config", "Say what a configuration means; one process, without MPI and GPU");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConfigOptions>();
   add_config_arguments(*command, options->config);
   add_run_directory(*command, options->run_directory);
   command->add_flag("--resolved", options->resolved,

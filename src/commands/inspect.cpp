@@ -15,7 +15,7 @@
 namespace stanley {
 namespace {
 
-struct Options {
+struct InspectOptions {
   std::vector<std::string> paths;
   bool difference = false;
   bool json = false;
@@ -45,7 +45,7 @@ bool is_directory_for_all(Communicator& communicator, const std::string& path) {
                   bad.size(), files, names));
 }
 
-ExitCode inspect(const Options& options, Session& session) {
+ExitCode inspect(const InspectOptions& options, Session& session) {
   std::vector<Inspected> all;
   for (const auto& path : options.paths) {
     if (is_directory_for_all(session.world(), path)) {
@@ -91,7 +91,7 @@ std::string differences(const CheckpointDifference& difference) {
   return fmt::format("{}", fmt::join(words, " and "));
 }
 
-ExitCode compare(const Options& options, Session& session) {
+ExitCode compare(const InspectOptions& options, Session& session) {
   check_pair(options.paths, session.world());
   const std::string& first = options.paths[0];
   const std::string& second = options.paths[1];
@@ -144,7 +144,7 @@ void add_inspect_command(CLI::App& app, Command& chosen) {
       "exit code 5 if one of them is damaged, incomplete or unreadable. --diff: exit code 5 if "
       "the\n"
       "two checkpoints differ in an array or in their progress (clocks and ranks aside)");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InspectOptions>();
   command->add_option("paths", options->paths, "Files or run directories")->required();
   command->add_flag("--diff", options->difference,
                     "Compare two checkpoints array by array, bit by bit");

@@ -8,7 +8,7 @@
 namespace stanley {
 namespace {
 
-struct Options {
+struct TrainOptions {
   ConfigArguments config;
   std::string directory;
   std::string resume{"auto"};
@@ -16,7 +16,7 @@ struct Options {
   bool take_over = false;
 };
 
-ExitCode train(const Options& options, Session& session, Log& log) {
+ExitCode train(const TrainOptions& options, Session& session, Log& log) {
   TrainingRequest request;
   request.config = load_config_on_all(options.config, session.world());
   check_for_training(request.config);
@@ -31,7 +31,7 @@ ExitCode train(const Options& options, Session& session, Log& log) {
 void add_train_command(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand(
       "train", "Train an energy-based model; the same command again resumes the run");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TrainOptions>();
   add_config_arguments(*command, options->config)->required();
   add_run_directory(*command, options->directory);
   command

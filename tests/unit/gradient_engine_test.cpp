@@ -48,15 +48,15 @@ Result exact(const Network& network, const at::Tensor& state) {
   return {energy.detach().to(at::kDouble), torch::autograd::grad({energy.sum()}, {input})[0]};
 }
 
-struct Case {
+struct EngineCase {
   StateShape shape;
   std::int64_t channels, batch;
   Activation activation;
   std::int64_t blocks = 0;  // of a resnet; 0: a convnet
 };
 
-std::vector<Case> cases() {
-  std::vector<Case> result;
+std::vector<EngineCase> cases() {
+  std::vector<EngineCase> result;
   for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
     result.push_back({{1, 8, 8}, 4, 1, activation});
     result.push_back({{1, 32, 32}, 16, 9, activation});
@@ -69,7 +69,7 @@ std::vector<Case> cases() {
   return result;
 }
 
-EnergyConfig config_of(const Case& one) {
+EnergyConfig config_of(const EngineCase& one) {
   return {.type = one.blocks > 0 ? EnergyType::resnet : EnergyType::convnet,
           .channels = one.channels,
           .activation = one.activation,
@@ -78,7 +78,7 @@ EnergyConfig config_of(const Case& one) {
 }
 
 /// The network with weights twice as large as at the start, so that its activations bend.
-std::unique_ptr<Network> network_of(const Case& one) {
+std::unique_ptr<Network> network_of(const EngineCase& one) {
   auto network = make_network(config_of(one), one.shape, 11);
   const c10::NoGradGuard no_gradient;
   for (NamedTensor& parameter : network->parameters()) parameter.value.mul_(2.0);
@@ -128,7 +128,7 @@ void expect_within(const Analysis& bound, const Result& found, const Result& exp
 
 void expect_within_rounding(MakeEngine make, Precision precision, at::Device device = cpu) {
   const double stored = precision == Precision::bfloat16 ? 0x1p-8 : 0x1p-24;
-  for (const Case& one : cases()) {
+  for (const EngineCase& one : cases()) {
     const auto network = network_of(one);
     const EnergyConfig config = config_of(one);
     const auto engine = make(*network, config, precision, device);
@@ -165,9 +165,10 @@ void expect_resnet_within_rounding(MakeEngine make, Precision precision, double 
                                    at::Device device = cpu) {
   const double stored = precision == Precision::bfloat16 ? 0x1p-8 : 0x1p-24;
   for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
-    for (const Case& one :
-         {Case{{1, 8, 8}, 4, 1, activation, 1}, Case{{3, 16, 32}, 8, 5, activation, 1},
-          Case{{2, 9, 14}, 5, 19, activation, 2}, Case{{3, 35, 11}, 16, 3, activation, 3}}) {
+    for (const EngineCase& one :
+         {EngineCase{{1, 8, 8}, 4, 1, activation, 1}, EngineCase{{3, 16, 32}, 8, 5, activation, 1},
+          EngineCase{{2, 9, 14}, 5, 19, activation, 2},
+          EngineCase{{3, 35, 11}, 16, 3, activation, 3}}) {
       const auto network = network_of(one);
       const auto engine = make(*network, config_of(one), precision, device);
       engine->load(network->parameter_values());
@@ -198,8 +199,8 @@ TEST(GradientEngine, LayerwiseResnetBfloat16IsExactButForRounding) {
 /// A network that no configuration names: the convnet with means over squares of 2×2 pixels in the
 /// place of its strides. Errors as far as the first test's largest, relative to the whole.
 TEST(GradientEngine, APlanIsEnoughForAllEngines) {
-  for (const Case& one : {Case{{3, 9, 14}, 8, 7, Activation::silu},
-                          Case{{1, 19, 37}, 16, 17, Activation::leaky_relu}}) {
+  for (const EngineCase& one : {EngineCase{{3, 9, 14}, 8, 7, Activation::silu},
+                                EngineCase{{1, 19, 37}, 16, 17, Activation::leaky_relu}}) {
     const EnergyConfig config = config_of(one);
     Plan plan = convnet_plan(config, one.shape);
     for (std::size_t i = 1; i < plan.layers.size(); ++i) {
@@ -283,8 +284,8 @@ TEST(GradientEngine, AnMlpWithoutHiddenLayersIsLinear) {
 
 /// What a recorded graph relies on.
 TEST(GradientEngine, LayerwiseKeepsItsNumbersAndTakesNewWeightsInPlace) {
-  for (const Case& one :
-       {Case{{1, 9, 9}, 4, 8, Activation::silu}, Case{{3, 9, 14}, 8, 8, Activation::silu, 2}}) {
+  for (const EngineCase& one : {EngineCase{{1, 9, 9}, 4, 8, Activation::silu},
+                                EngineCase{{3, 9, 14}, 8, 8, Activation::silu, 2}}) {
     for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
       const auto network = network_of(one);
       const auto engine = layerwise(*network, config_of(one), precision, cpu),
@@ -371,9 +372,9 @@ TEST(GradientEngine, EveryNetworkHasTheFastestEngineThereIsForIt) {
 
 TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
   for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
-    for (const Case& one : {Case{{1, 32, 32}, 16, 64, Activation::silu},
-                            Case{{3, 9, 14}, 8, 64, Activation::leaky_relu},
-                            Case{{3, 9, 14}, 8, 64, Activation::silu, 2}}) {
+    for (const EngineCase& one : {EngineCase{{1, 32, 32}, 16, 64, Activation::silu},
+                                  EngineCase{{3, 9, 14}, 8, 64, Activation::leaky_relu},
+                                  EngineCase{{3, 9, 14}, 8, 64, Activation::silu, 2}}) {
       const auto network = network_of(one);
       const auto engine = own(*network, config_of(one), precision, cpu);
       ASSERT_TRUE(engine->batch_invariant());
@@ -399,8 +400,8 @@ TEST(GradientEngine, AStateHasTheSameBitsAloneAndInAnyBatch) {
 }
 
 TEST(GradientEngine, ANeighbourThatIsNotANumberChangesNothing) {
-  const Case convnet{{1, 9, 9}, 4, 9, Activation::silu};
-  const Case resnet{{1, 9, 9}, 4, 9, Activation::silu, 2};
+  const EngineCase convnet{{1, 9, 9}, 4, 9, Activation::silu};
+  const EngineCase resnet{{1, 9, 9}, 4, 9, Activation::silu, 2};
   for (const auto& [one, precision] :
        {std::pair{convnet, Precision::float32}, std::pair{convnet, Precision::bfloat16},
         std::pair{resnet, Precision::float32}, std::pair{resnet, Precision::bfloat16}}) {
@@ -419,7 +420,7 @@ TEST(GradientEngine, ANeighbourThatIsNotANumberChangesNothing) {
 }
 
 std::vector<std::pair<std::unique_ptr<GradientEngine>, std::unique_ptr<Network>>> all_engines() {
-  const Case one{{1, 9, 9}, 4, 8, Activation::silu};
+  const EngineCase one{{1, 9, 9}, 4, 8, Activation::silu};
   std::vector<std::pair<std::unique_ptr<GradientEngine>, std::unique_ptr<Network>>> result;
   for (const MakeEngine make : {own, layerwise, autograd}) {
     for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
@@ -515,8 +516,8 @@ TEST_F(GpuGradientEngine, ResnetBfloat16IsExactButForRounding) {
 TEST_F(GpuGradientEngine, MlpIsExactButForRounding) { expect_mlps_within_rounding(gpu); }
 
 TEST_F(GpuGradientEngine, RepeatsItsBits) {
-  for (const Case& one : {Case{{3, 32, 32}, 32, 128, Activation::silu},
-                          Case{{3, 32, 32}, 16, 64, Activation::silu, 2}}) {
+  for (const EngineCase& one : {EngineCase{{3, 32, 32}, 32, 128, Activation::silu},
+                                EngineCase{{3, 32, 32}, 16, 64, Activation::silu, 2}}) {
     for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
       const auto network = network_of(one);
       const auto engine = own(*network, config_of(one), precision, gpu),

@@ -15,8 +15,6 @@
 namespace stanley {
 namespace {
 
-constexpr at::DeviceType cpu = at::kCPU;
-
 std::unique_ptr<Network> mlp(std::vector<std::int64_t> hidden = {7, 5}) {
   return make_network({.type = EnergyType::mlp, .hidden = std::move(hidden)}, {2}, 4);
 }
@@ -59,7 +57,7 @@ struct Plain {
 
 void expect_like_plain(const OptimizerConfig& config) {
   const auto network = mlp();
-  Optimizer optimizer(config, *network, cpu);
+  Optimizer optimizer(config, *network, at::kCPU);
   const at::Tensor zeros = at::zeros({optimizer.size()}, at::kDouble);
   Plain plain{config, optimizer.values().to(at::kDouble), zeros, zeros, zeros};
   for (std::int64_t i = 0; i < 12; ++i) {
@@ -92,7 +90,7 @@ TEST(TrainOptimizer, SgdIsTheFormula) {
 TEST(TrainOptimizer, ParametersAreViewsOfOneVector) {
   const auto network = mlp();
   const auto before = mlp();
-  Optimizer optimizer({}, *network, cpu);
+  Optimizer optimizer({}, *network, at::kCPU);
   std::int64_t offset = 0;
   ASSERT_EQ(optimizer.slices().size(), network->parameters().size());
   for (std::size_t i = 0; i < optimizer.slices().size(); ++i) {

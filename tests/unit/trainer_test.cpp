@@ -10,8 +10,6 @@
 namespace stanley {
 namespace {
 
-constexpr at::DeviceType cpu = at::kCPU;
-
 Config tiny() {
   Config config;
   config.run.iterations = 20;
@@ -35,7 +33,8 @@ struct Training {
       : communicator(make_local_communicator()),
         reducer(make_reducer(*communicator, Transport::mpi, Summation::plain)),
         dataset(Dataset::load(config.data, config.run.seed, *communicator)),
-        trainer(config, dataset, {*communicator, *reducer, cpu, Precision::float32, activity}) {
+        trainer(config, dataset,
+                {*communicator, *reducer, at::kCPU, Precision::float32, activity}) {
     if (begins) trainer.begin();
   }
 

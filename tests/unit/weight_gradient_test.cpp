@@ -11,7 +11,7 @@
 namespace stanley {
 namespace {
 
-struct Case {
+struct NetworkCase {
   StateShape shape;
   std::int64_t channels, batch;
   Activation activation;
@@ -19,8 +19,8 @@ struct Case {
   std::int64_t blocks = 1;  // of a resnet's level
 };
 
-std::vector<Case> cases() {
-  std::vector<Case> result;
+std::vector<NetworkCase> network_cases() {
+  std::vector<NetworkCase> result;
   for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
     result.push_back({{1, 8, 8}, 4, 1, activation});
     result.push_back({{3, 9, 14}, 8, 40, activation});
@@ -32,7 +32,7 @@ std::vector<Case> cases() {
   return result;
 }
 
-EnergyConfig config_of(const Case& one) {
+EnergyConfig config_of(const NetworkCase& one) {
   return {.type = one.type,
           .channels = one.channels,
           .activation = one.activation,
@@ -40,7 +40,7 @@ EnergyConfig config_of(const Case& one) {
           .blocks = std::max<std::int64_t>(one.blocks, 1)};
 }
 
-std::unique_ptr<Network> network_of(const Case& one) {
+std::unique_ptr<Network> network_of(const NetworkCase& one) {
   auto network = make_network(config_of(one), one.shape, 11);
   const c10::NoGradGuard no_gradient;
   for (NamedTensor& parameter : network->parameters()) parameter.value.mul_(2.0);
@@ -52,7 +52,7 @@ struct Batch {
   at::Tensor state, constant, slope;
 };
 
-Batch batch_of(const Case& one) {
+Batch batch_of(const NetworkCase& one) {
   std::vector<std::int64_t> shape{one.batch};
   shape.insert(shape.end(), one.shape.begin(), one.shape.end());
   const at::Tensor index = at::arange(one.batch * element_count(one.shape), at::kDouble);
@@ -110,7 +110,7 @@ double root_mean_square(const at::Tensor& values) {
 /// A state's share is a sum of products of activations and gradients, each of which is wrong by at
 /// most 2e-5 of its size (GradientEngine's analysis of the same passes), independently.
 TEST(WeightGradient, IsExactButForRounding) {
-  for (const Case& one : cases()) {
+  for (const NetworkCase& one : network_cases()) {
     const auto network = network_of(one);
     const Batch batch = batch_of(one);
     const Exact expected = exact(*network, batch);
@@ -136,7 +136,7 @@ TEST(WeightGradient, IsExactButForRounding) {
 
 /// So many states go through autograd in parts.
 TEST(WeightGradient, OfManyStatesIsExactButForRounding) {
-  const Case one{{1, 16, 32}, 2, 700, Activation::silu};
+  const NetworkCase one{{1, 16, 32}, 2, 700, Activation::silu};
   const auto network = network_of(one);
   const Batch batch = batch_of(one);
   const auto gradient = make_autograd_weight_gradient(*network);
@@ -154,7 +154,7 @@ TEST(WeightGradient, OfManyStatesIsExactButForRounding) {
 
 /// `gradient` is of this network and case.
 void expect_the_same_for_any_threads(WeightGradient& gradient, const Network& network,
-                                     const Case& one) {
+                                     const NetworkCase& one) {
   gradient.load(network.parameter_values());
   const Batch batch = batch_of(one);
   const Result expected = evaluate(gradient, batch);
@@ -177,7 +177,7 @@ void expect_the_same_for_any_threads(WeightGradient& gradient, const Network& ne
 }
 
 TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
-  Case one{{1, 16, 16}, 8, 90, Activation::silu};
+  NetworkCase one{{1, 16, 16}, 8, 90, Activation::silu};
   const auto convnet = network_of(one);
   expect_the_same_for_any_threads(*make_winograd_weight_gradient(*convnet->plan()), *convnet, one);
   expect_the_same_for_any_threads(*make_tile_weight_gradient(*convnet->plan()), *convnet, one);
@@ -222,7 +222,7 @@ TEST(WeightGradient, PartsThatShareTheThreadsAreLikeAlone) {
   for (const EnergyType type : {EnergyType::convnet, EnergyType::resnet}) {
     for (const auto& [size, parts] :
          {std::pair<std::int64_t, std::int64_t>{1, 5}, {16, 4}, {33, 3}, {290, 1}}) {
-      Case one{{1, 8, 8}, 2, size * parts, Activation::silu};
+      NetworkCase one{{1, 8, 8}, 2, size * parts, Activation::silu};
       one.type = type;
       const auto network = network_of(one);
       for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
@@ -235,7 +235,7 @@ TEST(WeightGradient, PartsThatShareTheThreadsAreLikeAlone) {
       }
     }
   }
-  Case mlp{{6}, 8, 15, Activation::silu};
+  NetworkCase mlp{{6}, 8, 15, Activation::silu};
   mlp.type = EnergyType::mlp;
   const auto network = network_of(mlp);
   const auto gradient = make_autograd_weight_gradient(*network);
@@ -245,7 +245,7 @@ TEST(WeightGradient, PartsThatShareTheThreadsAreLikeAlone) {
 
 /// With errors of 2e-5 or of a fifth in each share, as in the first test and as in those of the
 /// engines in bfloat16. `tiles`: the tiles' gradient, whatever the processor has.
-void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Device device,
+void expect_exact_but_for_rounding(const NetworkCase& one, Precision precision, at::Device device,
                                    bool tiles = false) {
   const double error = precision == Precision::bfloat16 ? 0.2 : 2e-5;
   const auto network = network_of(one);
@@ -271,7 +271,7 @@ void expect_exact_but_for_rounding(const Case& one, Precision precision, at::Dev
 }
 
 TEST(WeightGradient, OfTheResnetIsExactButForRounding) {
-  for (Case one : cases()) {
+  for (NetworkCase one : network_cases()) {
     one.type = EnergyType::resnet;
     for (one.blocks = 1; one.blocks <= 2; ++one.blocks) {
       expect_exact_but_for_rounding(one, Precision::float32, at::kCPU);
@@ -280,7 +280,7 @@ TEST(WeightGradient, OfTheResnetIsExactButForRounding) {
 }
 
 TEST(WeightGradient, IsExactButForRoundingOfBfloat16) {
-  for (Case one : cases()) {
+  for (NetworkCase one : network_cases()) {
     for (one.blocks = 0; one.blocks <= 2; ++one.blocks) {
       one.type = one.blocks == 0 ? EnergyType::convnet : EnergyType::resnet;
       for (const bool tiles : {true, false}) {
@@ -293,7 +293,7 @@ TEST(WeightGradient, IsExactButForRoundingOfBfloat16) {
 TEST(WeightGradient, IsExactButForRoundingOnAGpu) {
   if (at::getNumGPUs() == 0) GTEST_SKIP() << "no GPU";
   choose_gpu_arithmetic();
-  for (const Case& one : cases()) {
+  for (const NetworkCase& one : network_cases()) {
     for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
       expect_exact_but_for_rounding(one, precision, at::kCUDA);
     }

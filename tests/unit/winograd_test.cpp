@@ -18,7 +18,7 @@ constexpr std::int64_t in_channels = 3, out_channels = 20;
 float number(std::int64_t i) { return static_cast<float>((i * 7919) % 1009) / 504.5F - 1.0F; }
 
 /// A convolution from an image of this size.
-struct Case {
+struct ConvolutionCase {
   std::int64_t stride, height, width;
 
   std::int64_t kernel() const { return stride == 1 ? 3 : 4; }
@@ -26,7 +26,7 @@ struct Case {
   std::int64_t out_width() const { return width / stride; }
 };
 
-WinogradTiles tiles_of(const Case& one) {
+WinogradTiles tiles_of(const ConvolutionCase& one) {
   WinogradTiles tiles =
       winograd_tiles(one.stride, one.out_height(), one.out_width(), in_channels * out_channels);
   const auto layout = [&](std::int64_t channels, std::int64_t rows, std::int64_t columns,
@@ -84,7 +84,7 @@ std::vector<float> multiply_points(const WinogradTiles& tiles, std::int64_t dept
 }
 
 /// Even and odd sides, whole and broken tiles, of all sizes.
-class Winograd : public testing::TestWithParam<Case> {};
+class Winograd : public testing::TestWithParam<ConvolutionCase> {};
 
 TEST_P(Winograd, IsTheConvolution) {
   const WinogradTiles tiles = tiles_of(GetParam());
@@ -189,11 +189,14 @@ TEST(WinogradTiles, AreOfTheSideThatTakesTheLeastTime) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Winograd,
-                         testing::Values(Case{2, 32, 32}, Case{2, 16, 18}, Case{2, 19, 37},
-                                         Case{2, 8, 8}, Case{2, 7, 10}, Case{2, 2, 3},
-                                         Case{2, 10, 12}, Case{2, 13, 6}, Case{2, 4, 11},
-                                         Case{1, 5, 6}, Case{1, 16, 16}, Case{1, 9, 14},
-                                         Case{1, 4, 4}, Case{1, 5, 7}, Case{1, 1, 2}));
+                         testing::Values(ConvolutionCase{2, 32, 32}, ConvolutionCase{2, 16, 18},
+                                         ConvolutionCase{2, 19, 37}, ConvolutionCase{2, 8, 8},
+                                         ConvolutionCase{2, 7, 10}, ConvolutionCase{2, 2, 3},
+                                         ConvolutionCase{2, 10, 12}, ConvolutionCase{2, 13, 6},
+                                         ConvolutionCase{2, 4, 11}, ConvolutionCase{1, 5, 6},
+                                         ConvolutionCase{1, 16, 16}, ConvolutionCase{1, 9, 14},
+                                         ConvolutionCase{1, 4, 4}, ConvolutionCase{1, 5, 7},
+                                         ConvolutionCase{1, 1, 2}));
 
 }  // namespace
 }  // namespace stanley
