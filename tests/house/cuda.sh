@@ -7,7 +7,8 @@ if ! command -v nvcc >/dev/null; then
   exit 77
 fi
 tools/setup.sh --cuda
-cmake --preset cuda -DSTANLEY_WERROR=ON # the words of the release preset: ccache has compiled most of it
+# The words of the release preset: ccache has compiled most of it.
+cmake --preset cuda -DSTANLEY_WERROR=ON -DCMAKE_UNITY_BUILD="${STANLEY_UNITY_BUILD:-OFF}"
 cmake --build --preset cuda --target stanley
 
 # Without a driver, asking for the GPU is an error of the environment.
