@@ -1,5 +1,5 @@
-# The target header_checks compiles each header of src/<room>/ alone, twice in a row: it brings
-# what it uses, and a second inclusion does no harm.
+# The target header_checks compiles each header of src/<room>/ alone, twice in a row: it brings what it uses, and a second
+# inclusion does no harm. Those of the rooms with LibTorch follow the precompiled header, as all sources there do.
 function(header_checks)
   add_custom_target(header_checks)
   file(GLOB rooms RELATIVE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/src/*/)
@@ -19,8 +19,12 @@ function(header_checks)
     endforeach()
     add_library(header_checks_${room} OBJECT EXCLUDE_FROM_ALL ${sources})
     target_link_libraries(header_checks_${room} PRIVATE stanley_${room})
-    target_compile_options(header_checks_${room} PRIVATE -O0)
     set_target_properties(header_checks_${room} PROPERTIES UNITY_BUILD OFF)
+    if(room IN_LIST rooms_with_torch)
+      target_precompile_headers(header_checks_${room} REUSE_FROM stanley_energy)
+    else()
+      target_compile_options(header_checks_${room} PRIVATE -O0)
+    endif()
     add_dependencies(header_checks header_checks_${room})
   endforeach()
 endfunction()
