@@ -73,7 +73,8 @@ class Other:
                 if not name.startswith(("STANLEY_", "PYTHON", "LD_", "XDG_"))}
         return subprocess.run(
             ["unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh", *NOBODY, *map(str, command)], cwd=self.folder,
-            env={**mine, "HOME": str(self.folder), "PATH": self.path, **variables}, capture_output=True, text=True,
+            env={**mine, "HOME": str(self.folder), "PATH": self.path, "STANLEY_MPIRUN": launched([""], 2)[0],
+                 **variables}, capture_output=True, text=True,
             timeout=LIMIT)
 
 
@@ -156,7 +157,8 @@ def test_jobs_are_submitted_from_any_folder(with_python, tree):
     home = with_python.folder
     (home / "sbatch").write_text(SBATCH)
     (home / "sbatch").chmod(0o755)
-    (home / "site.sh").write_text('node_kind=cpu\n. "$STANLEY_HOME/jobs/site.sh"\nlauncher=mpirun\n')
+    (home / "site.sh").write_text('node_kind=cpu\n. "$STANLEY_HOME/jobs/site.sh"\nlauncher=mpirun\n'
+                                  f'mpirun={launched([""], 2)[0]}\n')
     result = with_python.call(tree / "jobs" / "submit.sh", "jobs/train.sbatch", "configs/smoke.yaml", "--run-directory",
                               "submitted", *SHORT, STANLEY_SITE=str(home / "site.sh"),
                               PATH=f"{home}:{with_python.path}")
