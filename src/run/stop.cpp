@@ -39,6 +39,19 @@ bool is_ignored(int signal) {
   return action.sa_handler == SIG_IGN;
 }
 
+/// Whether this process was started to ignore HUP, as by nohup. Found out before the libraries
+/// start: UCX, which an MPI may bring, then takes HUP for itself.
+volatile std::sig_atomic_t hang_up_ignored = 0;
+void look_at_hang_up(int, char**, char**) { hang_up_ignored = is_ignored(SIGHUP) ? 1 : 0; }
+#if !defined(__SANITIZE_ADDRESS__)  // which isn't ready then
+__attribute__((section(".preinit_array"), used)) void (*const look_first)(int, char**, char**) =
+    look_at_hang_up;
+#endif
+
+void install_hang_up(void (*handler)(int)) {
+  install(SIGHUP, hang_up_ignored != 0 || is_ignored(SIGHUP) ? SIG_IGN : handler);
+}
+
 }  // namespace
 
 void catch_signals(std::time_t (*clock)(std::time_t*)) {
@@ -47,14 +60,14 @@ void catch_signals(std::time_t (*clock)(std::time_t*)) {
   install(SIGTERM, on_stop);
   install(SIGINT, on_stop);
   install(SIGUSR2, on_checkpoint);
-  if (!is_ignored(SIGHUP)) install(SIGHUP, on_stop);  // nohup ignores it
+  install_hang_up(on_stop);
   // Of a log's reader that went away: writing fails then, and the training goes on without it.
   install(SIGPIPE, SIG_IGN);
 }
 
 void release_signals() {
   for (const int signal : {SIGUSR1, SIGTERM, SIGINT, SIGUSR2, SIGPIPE}) install(signal, SIG_DFL);
-  if (!is_ignored(SIGHUP)) install(SIGHUP, SIG_DFL);
+  install_hang_up(SIG_DFL);
 }
 
 StopRequest take_request() {

@@ -14,6 +14,7 @@
 //   STANLEY_FAULT_LOCKS      if set, every flock() fails with ENOLCK, and is a line of the log
 //   STANLEY_FAULT_SLOW       while there is a file of this name, fsync() takes five seconds more
 //   STANLEY_FAULT_CLOCK      while there is a file of this name, time() is a minute ahead
+//   STANLEY_FAULT_HUP        if set, the library takes HUP for itself before the program begins, as UCX does
 // SIGWINCH sets the thread that gets it spinning.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -44,7 +45,12 @@ static void spin(int number) {
   for (volatile long turns = 0;; turns = turns + 1) continue;
 }
 
-__attribute__((constructor)) static void prepare_spinning(void) { signal(SIGWINCH, spin); }
+static void do_nothing(int number) { (void)number; }
+
+__attribute__((constructor)) static void take_signals(void) {
+  signal(SIGWINCH, spin);
+  if (getenv("STANLEY_FAULT_HUP") != NULL) signal(SIGHUP, do_nothing);
+}
 
 static int suffers(void) {
   const char* rank = getenv("OMPI_COMM_WORLD_RANK");

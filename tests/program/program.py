@@ -71,7 +71,7 @@ def environment(**more):
     """This process's, with what lets mpirun start and keeps ranks to one thread."""
     base = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "OMPI_MCA_orte_execute_quiet": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1",
-            "OMP_NUM_THREADS": "1"}
+            "OMP_NUM_THREADS": "1", "STANLEY_MPIRUN": MPIRUN}
     return {**base, **os.environ, **more}
 
 

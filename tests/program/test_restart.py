@@ -369,11 +369,14 @@ def test_lost_rows_are_told(tmp_path):
     assert "metrics.csv has no rows of the iterations 6 to 10" in result.stdout
 
 
+@pytest.mark.parametrize("taken", [False, True])
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_terminal_that_hangs_up(tmp_path, ignored):
-    """HUP is TERM, unless it is ignored, as nohup has it."""
+def test_a_terminal_that_hangs_up(tmp_path, library, ignored, taken):
+    """HUP is TERM, unless it is ignored, as nohup has it; also where a library takes it first."""
     command = [PROGRAM, *map(str, train(tmp_path / "run", {"run.iterations": 3000, "checkpoint.every": "null"}))]
-    with Process(["env", "--ignore-signal=HUP", *command] if ignored else command) as process:
+    before = ["env", *(["--ignore-signal=HUP"] if ignored else []),
+              *([f"LD_PRELOAD={library}", "STANLEY_FAULT_HUP=1"] if taken else [])]
+    with Process([*before, *command]) as process:
         process.wait_for(lambda: rows_so_far(tmp_path / "run") >= 3, "iterations")
         kill(process.ranks()[0], signal.SIGHUP)
         ends(process.finish(), FINISHED if ignored else REQUEUE)
