@@ -44,8 +44,8 @@ bool is_ignored(int signal) {
 volatile std::sig_atomic_t hang_up_ignored = 0;
 void look_at_hang_up(int, char**, char**) { hang_up_ignored = is_ignored(SIGHUP) ? 1 : 0; }
 #if !defined(__SANITIZE_ADDRESS__)  // which isn't ready then
-__attribute__((section(".preinit_array"), used)) void (*const look_first)(int, char**, char**) =
-    look_at_hang_up;
+__attribute__((section(".preinit_array"), used)) void (*const look_first)(int, char**,
+                                                                          char**) = look_at_hang_up;
 #endif
 
 void install_hang_up(void (*handler)(int)) {
