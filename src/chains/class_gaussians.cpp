@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <map>
 
-#include "energy/matrix_product.hpp"
+#include "kernels/matrix_product.hpp"
 
 namespace stanley {
 namespace {
@@ -83,12 +83,12 @@ void ClassGaussians::shape_rows(const Gaussian& gaussian, const std::vector<std:
     for (std::int64_t i = 0; i < here; ++i) {
       std::copy_n(state_of(i), d, noise.data() + i * d);
     }
-    multiply({.rows = here,
-              .depth = d,
-              .columns = columns,
-              .left = noise.data(),
-              .right = root,
-              .result = shaped.data()});
+    multiply_matrices({.rows = here,
+                       .depth = d,
+                       .columns = columns,
+                       .left = noise.data(),
+                       .right = root,
+                       .result = shaped.data()});
     for (std::int64_t i = 0; i < here; ++i) {
       std::transform(mean, mean + d, shaped.data() + i * columns, state_of(i), std::plus<>());
     }

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "config/activation.hpp"
+
 namespace stanley {
 
 // The configuration of a run: plain values, checked when they are read (load_config), printed by
@@ -24,8 +26,6 @@ enum class EnergyType { mlp, convnet, resnet, torchscript };
 constexpr auto names_of(EnergyType) {
   return std::array{"mlp", "convnet", "resnet", "torchscript"};
 }
-enum class Activation { silu, leaky_relu };
-constexpr auto names_of(Activation) { return std::array{"silu", "leaky_relu"}; }
 enum class DataType { file, eight_gaussians, pinwheel, checkerboard, rings };
 constexpr auto names_of(DataType) {
   return std::array{"file", "eight_gaussians", "pinwheel", "checkerboard", "rings"};

@@ -4,8 +4,8 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/chain_update.hpp"
 #include "random/permutation.hpp"
-#include "sampler/update.hpp"
 
 namespace stanley {
 namespace {

@@ -57,15 +57,14 @@ class PlannedNetwork : public Network {
       count_flops(weight[0] * fan_in, positions);
     };
     for (const Layer& layer : plan_.layers) {
-      const ConvolutionShape& shape = layer.shape;
-      const std::int64_t pixels = shape.output_height() * shape.output_width();
-      add(layer.name, {shape.filters, shape.channels, shape.kernel, shape.kernel}, pixels);
+      const std::int64_t pixels = layer.convolved(layer.height) * layer.convolved(layer.width);
+      add(layer.name, {layer.filters, layer.channels, layer.kernel, layer.kernel}, pixels);
       if (layer.skip && layer.skip->convolves()) {
-        const std::int64_t channels = plan_.layers[layer.skip->from].shape.filters;
-        add(layer.skip->name, {shape.filters, channels, 1, 1}, pixels);
+        const std::int64_t channels = plan_.layers[layer.skip->from].filters;
+        add(layer.skip->name, {layer.filters, channels, 1, 1}, pixels);
       }
     }
-    const ConvolutionShape top = plan_.layers.back().computed();
+    const Layer& top = plan_.layers.back();
     if (plan_.sums) {
       add(plan_.last_name, {1, top.filters}, 1);
     } else {
@@ -81,7 +80,7 @@ class PlannedNetwork : public Network {
     for (std::size_t i = 0; i < plan_.layers.size(); ++i) {
       const Layer& layer = plan_.layers[i];
       hidden = at::conv2d(i == 0 ? hidden : activate(config_, hidden), weights[layer.weight],
-                          weights[layer.weight + 1], layer.shape.stride, layer.shape.padding);
+                          weights[layer.weight + 1], layer.stride, layer.padding);
       if (layer.skip) {
         const at::Tensor skip = std::exchange(skipping[i], {});
         const std::size_t weight = layer.skip->weight;

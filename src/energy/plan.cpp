@@ -1,25 +1,11 @@
 #include "energy/plan.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
 #include "config/error.hpp"
 
 namespace stanley {
 namespace {
-
-/// Filters of 4×4 that do, with stride 2, what these of 3×3 and a mean over 2×2 pixels do.
-at::Tensor with_mean(const at::Tensor& weight) {
-  // Tap by tap: so short rows as the taps of a filter are slow to go through.
-  const std::int64_t out = weight.size(0), in = weight.size(1);
-  const at::Tensor taps = weight.reshape({out * in, 9}).t().contiguous().view({3, 3, out, in});
-  at::Tensor sum = at::zeros({4, 4, out, in}, weight.options());
-  for (std::int64_t y = 0; y < 2; ++y) {
-    for (std::int64_t x = 0; x < 2; ++x) sum.narrow(0, y, 3).narrow(1, x, 3).add_(taps, 0.25);
-  }
-  return sum.permute({2, 3, 0, 1}).contiguous();
-}
 
 void require_side(const StateShape& shape, const char* type) {
   if (shape[1] >= 8 && shape[2] >= 8) return;
@@ -43,19 +29,19 @@ class Writer {
   void add(const std::string& name, std::int64_t filters, std::int64_t kernel, std::int64_t stride,
            bool means = false, std::optional<SkipConnection> skip = {}) {
     Layer layer{.name = name,
-                .shape = {.height = height_,
-                          .width = width_,
-                          .channels = channels_,
-                          .filters = filters,
-                          .kernel = kernel,
-                          .stride = stride,
-                          .padding = 1},
+                .height = height_,
+                .width = width_,
+                .channels = channels_,
+                .filters = filters,
+                .kernel = kernel,
+                .stride = stride,
+                .padding = 1,
                 .weight = next_weight(),
                 .means = means,
                 .skip = std::move(skip)};
     if (layer.skip && layer.skip->convolves()) layer.skip->weight = next_weight();
-    height_ = layer.computed().output_height();
-    width_ = layer.computed().output_width();
+    height_ = layer.output_height();
+    width_ = layer.output_width();
     channels_ = filters;
     plan_.layers.push_back(std::move(layer));
   }
@@ -91,48 +77,9 @@ std::int64_t element_count(const StateShape& shape) {
   return count;
 }
 
-ConvolutionShape Layer::computed() const {
-  ConvolutionShape result = shape;
-  if (means) {
-    result.kernel = 4;
-    result.stride = 2;
-  }
-  return result;
-}
-
-at::Tensor Layer::computed_weight(const std::vector<at::Tensor>& weights) const {
-  const at::Tensor of_network = weights[weight].detach();
-  return means ? with_mean(of_network) : of_network;
-}
-
-at::Tensor Layer::computed_bias(const std::vector<at::Tensor>& weights) const {
-  const at::Tensor bias = weights[weight + 1].detach();
-  return skip && skip->convolves() ? bias + weights[skip->weight + 1].detach() : bias;
-}
-
-at::Tensor Layer::as_network(const at::Tensor& gradient) const {
-  if (!means) return gradient;
-  at::Tensor sum = gradient.narrow(2, 0, 3).narrow(3, 0, 3) * 0.25;
-  for (std::int64_t i = 1; i < 4; ++i) {
-    sum.add_(gradient.narrow(2, i / 2, 3).narrow(3, i % 2, 3), 0.25);
-  }
-  return sum.contiguous();
-}
-
 StateShape Plan::state_shape() const {
-  const ConvolutionShape& first = layers.front().shape;
+  const Layer& first = layers.front();
   return {first.channels, first.height, first.width};
-}
-
-ConvolutionShape Plan::skip_shape(std::size_t layer) const {
-  const ConvolutionShape of_layer = layers[layer].computed();
-  return {.height = of_layer.output_height(),
-          .width = of_layer.output_width(),
-          .channels = layers[layers[layer].skip->from].shape.filters,
-          .filters = of_layer.filters,
-          .kernel = 1,
-          .stride = 1,
-          .padding = 0};
 }
 
 std::optional<std::size_t> Plan::skip_reader(std::size_t layer) const {

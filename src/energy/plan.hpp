@@ -8,10 +8,6 @@
 
 #include "config/config.hpp"
 
-namespace at {
-class Tensor;
-}
-
 namespace stanley {
 
 /// The shape of one state without the batch: {channel, height, width} or {dimension}.
@@ -19,15 +15,6 @@ using StateShape = std::vector<std::int64_t>;
 
 /// Number of elements of one state.
 std::int64_t element_count(const StateShape& shape);
-
-/// A square convolution of `images` images height × width with zeros around them.
-struct ConvolutionShape {
-  std::int64_t images = 1, height, width, channels, filters;
-  std::int64_t kernel, stride, padding;
-
-  std::int64_t output_height() const { return (height + 2 * padding - kernel) / stride + 1; }
-  std::int64_t output_width() const { return (width + 2 * padding - kernel) / stride + 1; }
-};
 
 /// What is added to the images that a layer makes: those of an earlier layer, or a 1×1 convolution
 /// of them.
@@ -43,20 +30,20 @@ struct SkipConnection {
 /// of that, where it has `means`, the means over squares of 2×2 pixels. A skip connection has a
 /// convolution where the layer has means.
 struct Layer {
-  std::string name;        ///< of its parameters: "levels.0.0.first"
-  ConvolutionShape shape;  ///< of its weight
-  std::size_t weight;      ///< its place in Network::weights(); the bias stands behind it
+  std::string name;                      ///< of its parameters: "levels.0.0.first"
+  std::int64_t height, width, channels;  ///< of the images that it reads
+  /// Of its weight [filters, channels, kernel, kernel], and of zeros around the images.
+  std::int64_t filters, kernel, stride, padding;
+  std::size_t weight;  ///< its place in Network::weights(); the bias stands behind it
   bool means = false;
   std::optional<SkipConnection> skip{};
 
-  /// The one convolution from f(z of the layer before) to z: a mean over 2×2 pixels after one of
-  /// 3×3 makes one of 4×4 and stride 2 of it, and may go before the skip connection's of 1×1.
-  ConvolutionShape computed() const;
-  /// That one's weight and, with the skip connection's, its bias.
-  at::Tensor computed_weight(const std::vector<at::Tensor>& weights) const;
-  at::Tensor computed_bias(const std::vector<at::Tensor>& weights) const;
-  /// From a gradient with respect to the computed weight to that of the network's.
-  at::Tensor as_network(const at::Tensor& gradient) const;
+  /// What the convolution makes of `extent` rows or columns, and what is left of them after means.
+  std::int64_t convolved(std::int64_t extent) const {
+    return (extent + 2 * padding - kernel) / stride + 1;
+  }
+  std::int64_t output_height() const { return convolved(height) / (means ? 2 : 1); }
+  std::int64_t output_width() const { return convolved(width) / (means ? 2 : 1); }
 };
 
 /// What a network of images computes: its layers one after the other, f of the last one's z, and of
@@ -73,8 +60,6 @@ struct Plan {
   bool sums;              ///< its weight is [1, filters], for the sum over all pixels
 
   StateShape state_shape() const;
-  /// The convolution that a layer's skip connection computes: of the means.
-  ConvolutionShape skip_shape(std::size_t layer) const;
   /// The layer whose skip connection adds z of this one.
   std::optional<std::size_t> skip_reader(std::size_t layer) const;
   bool has_skips() const;

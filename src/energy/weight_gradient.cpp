@@ -2,77 +2,8 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/autograd.h>
-
-#include <algorithm>
-
-#include "energy/tile_product.hpp"
 
 namespace stanley {
-namespace {
-
-class AutogradWeightGradient : public WeightGradient {
- public:
-  AutogradWeightGradient(const Network& network, Precision precision)
-      : network_(network), type_(precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat) {}
-
-  void load(const std::vector<at::Tensor>& weights) override {
-    weights_.clear();
-    for (const at::Tensor& weight : weights) {
-      weights_.push_back(
-          weight.detach().contiguous(network_.layout(weight.dim())).set_requires_grad(true));
-    }
-  }
-
-  std::vector<at::Tensor> evaluate(const at::Tensor& state, const at::Tensor& constant,
-                                   const at::Tensor& slope, at::Tensor& energy) override {
-    // What autograd keeps for the way back grows with the states that go together.
-    const std::int64_t count = state.size(0),
-                       parts = (state.numel() + most_elements - 1) / most_elements,
-                       size = parts == 0 ? count : (count + parts - 1) / parts;
-    std::vector<at::Tensor> sums =
-        evaluate_part(state, constant, slope, energy, 0, std::min(size, count));
-    for (std::int64_t first = size; first < count; first += size) {
-      const std::vector<at::Tensor> part =
-          evaluate_part(state, constant, slope, energy, first, std::min(size, count - first));
-      for (std::size_t i = 0; i < sums.size(); ++i) sums[i].add_(part[i]);
-    }
-    return sums;
-  }
-
- private:
-  /// Elements of the states that go together: 85 of 3×32×32.
-  static constexpr std::int64_t most_elements = 1 << 18;
-
-  std::vector<at::Tensor> evaluate_part(const at::Tensor& states, const at::Tensor& constants,
-                                        const at::Tensor& slopes, at::Tensor& energies,
-                                        std::int64_t first, std::int64_t count) const {
-    const auto part = [&](const at::Tensor& whole) { return whole.narrow(0, first, count); };
-    const c10::AutoGradMode with_gradient(true);
-    std::vector<at::Tensor> weights;
-    for (const at::Tensor& weight : weights_) weights.push_back(weight.to(type_));
-    const at::Tensor state = part(states);
-    const at::Tensor values =
-        network_.forward(state.to(type_).contiguous(network_.layout(state.dim())), weights);
-    auto gradients =
-        torch::autograd::grad({(values * (part(constants) + part(slopes) / 2 * values)).sum()},
-                              weights_, {}, std::nullopt, false, true);
-    const c10::NoGradGuard no_gradient;
-    // A user's network may have weights that it does not use.
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
-      if (!gradients[i].defined()) gradients[i] = at::zeros_like(weights_[i]);
-    }
-    part(energies).copy_(values);
-    return gradients;
-  }
-
-  const Network& network_;
-  at::ScalarType type_;
-  std::vector<at::Tensor> weights_;  // leaves of their own, float32
-};
-
-}  // namespace
 
 void WeightGradient::evaluate_parts(std::int64_t parts, const at::Tensor& state,
                                     const at::Tensor& constant, const at::Tensor& slope,
@@ -87,22 +18,6 @@ void WeightGradient::evaluate_parts(std::int64_t parts, const at::Tensor& state,
 
 int WeightGradient::working_threads(std::int64_t, std::int64_t) const {
   return at::get_num_threads();
-}
-
-std::unique_ptr<WeightGradient> make_autograd_weight_gradient(const Network& network,
-                                                              Precision precision) {
-  return std::make_unique<AutogradWeightGradient>(network, precision);
-}
-
-std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
-                                                     const EnergyConfig& config,
-                                                     Precision precision, at::Device device) {
-  const bool is_fast = device.is_cuda() || processor_has_tiles();
-  if (!is_fast || config.type == EnergyType::torchscript) precision = Precision::float32;
-  const Plan* plan = network.plan();
-  if (device.is_cuda() || !plan) return make_autograd_weight_gradient(network, precision);
-  return precision == Precision::bfloat16 ? make_tile_weight_gradient(*plan)
-                                          : make_winograd_weight_gradient(*plan);
 }
 
 }  // namespace stanley

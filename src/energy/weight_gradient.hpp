@@ -40,22 +40,4 @@ class WeightGradient {
   virtual int working_threads(std::int64_t parts, std::int64_t states) const;
 };
 
-/// The fastest one for the network, the chains' precision (resolved) and the device. With chains in
-/// bfloat16, the products of a built-in network on a GPU or on a processor with AMX are so too,
-/// with sums in float32; all else is in float32. `network` must outlive it.
-std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
-                                                     const EnergyConfig& config,
-                                                     Precision precision, at::Device device);
-
-/// Any network on any device through LibTorch's autograd, with activations and products in
-/// `precision`.
-std::unique_ptr<WeightGradient> make_autograd_weight_gradient(
-    const Network& network, Precision precision = Precision::float32);
-
-/// A plan on the CPU, with products in bfloat16, by tiles like the chains'.
-std::unique_ptr<WeightGradient> make_tile_weight_gradient(const Plan& plan);
-
-/// A plan on the CPU in float32, by Winograd's minimal filtering like the chains' engine.
-std::unique_ptr<WeightGradient> make_winograd_weight_gradient(const Plan& plan);
-
 }  // namespace stanley

@@ -10,8 +10,9 @@
 #include <functional>
 #include <numeric>
 
-#include "energy/loop_threads.hpp"
 #include "energy/operation_times.hpp"
+#include "engines/factory.hpp"
+#include "kernels/loop_threads.hpp"
 #include "parallel/shards.hpp"
 #include "parallel/topology.hpp"
 #include "sampler/device_update.hpp"

@@ -4,12 +4,12 @@
 
 #include <optional>
 
+#include "kernels/chain_update.hpp"
 #include "sampler/transition.hpp"
-#include "sampler/update.hpp"
 
 namespace stanley {
 
-/// sampler/update.hpp on tensors, on the device where they are. `gradient` and `gain` [n, d],
+/// kernels/chain_update.hpp on tensors, on the device where they are. `gradient` and `gain` [n, d],
 /// `threshold` [n]; undefined tensors stand for null.
 void update_states(const Update& update, const ChainBatch& batch, const at::Tensor& gradient,
                    const at::Tensor& gain, const at::Tensor& threshold);

@@ -17,6 +17,7 @@
 #include "config/document.hpp"
 #include "config/error.hpp"
 #include "data/dataset.hpp"
+#include "engines/factory.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/topology.hpp"
 #include "run/stop.hpp"

@@ -13,7 +13,10 @@
 #include "config/error.hpp"
 #include "config/read_file.hpp"
 #include "energy/gradient_engine.hpp"
-#include "energy/loop_threads.hpp"
+#include "engines/factory.hpp"
+#include "engines/gpu_arithmetic.hpp"
+#include "kernels/instruction_sets.hpp"
+#include "kernels/loop_threads.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
 #include "storage/digest.hpp"
@@ -58,6 +61,7 @@ void require_shards(const Config& config, const Session& session) {
 
 ComputeSetup set_up(const Config& config, Session& session) {
   require_shards(config, session);
+  agree(session.world(), [] { instruction_set(); });  // before a kernel, in any thread, asks for it
   const Device device = choose_device(config.run.device, session);
   const at::Device torch_device =
       device.kind == DeviceKind::cuda

@@ -4,6 +4,8 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "engines/factory.hpp"
+
 namespace stanley {
 namespace {
 

@@ -8,6 +8,7 @@
 
 #include "chains/start_states.hpp"
 #include "config/schedule.hpp"
+#include "engines/factory.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/pieces.hpp"
 #include "sampling/setup.hpp"

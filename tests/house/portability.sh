@@ -6,14 +6,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ $# -gt 0 ] || set -- g++-11 aarch64-linux-gnu-g++
 
-mapfile -t kernels < <(grep -l 'STANLEY_VECTORIZED\|with_vectors\|with_bfloat16_vectors' src/energy/*.cpp |
-  xargs grep -L 'torch\|ATen\|energy/energy.hpp\|gradient_engine')
-[ "${#kernels[@]}" -ge 4 ] || {
-  echo "no kernels were found: what marks them has changed" >&2
-  exit 1
-}
 object=$(mktemp)
 trap 'rm -f "$object"' EXIT
+try() { # COMPILER SOURCE [OPTIONS]
+  local compiler=$1 source=$2
+  shift 2
+  echo "$compiler $source $*"
+  "$compiler" -std=c++20 -O2 -fopenmp -Wall -Wextra -Werror -Isrc "$@" -c "$source" -o "$object"
+}
 tried=0
 for compiler in "$@"; do
   if ! command -v "$compiler" >/dev/null; then
@@ -21,9 +21,12 @@ for compiler in "$@"; do
     continue
   fi
   tried=$((tried + 1))
-  for kernel in "${kernels[@]}"; do
-    echo "$compiler $kernel"
-    "$compiler" -std=c++20 -O2 -fopenmp -Wall -Wextra -Werror -Isrc -c "$kernel" -o "$object"
+  for source in src/kernels/*.cpp; do try "$compiler" "$source"; done
+  for source in src/kernels/vectors/*.cpp; do
+    case $compiler in
+      *aarch64*) try "$compiler" "$source" -DSTANLEY_SET=plain ;;
+      *) try "$compiler" "$source" -DSTANLEY_SET=v4_bfloat16 -march=x86-64-v4 -mavx512bf16 ;;
+    esac
   done
 done
 echo "HDF5 1.12 and later"

@@ -4,7 +4,7 @@ function(header_checks)
   add_custom_target(header_checks)
   file(GLOB rooms RELATIVE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/src/*/)
   foreach(room ${rooms})
-    file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src
+    file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src
       ${CMAKE_SOURCE_DIR}/src/${room}/*.hpp)
     list(REMOVE_ITEM headers energy/torch.hpp)  # the precompiled header: it is compiled alone anyway
     if(NOT headers OR NOT TARGET stanley_${room})

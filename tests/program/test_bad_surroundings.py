@@ -166,6 +166,15 @@ def versions_of(directory):
     return json.loads((directory / "run.json").read_text())["starts"][-1]["versions"]
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_lower_instruction_set_is_taken_and_an_unknown_one_refused(tmp_path, ranks):
+    values = {"run.iterations": 2}
+    ends(run(*train(tmp_path / "plain", values), ranks=ranks, STANLEY_ISA="plain"), 0)
+    result = train_here(tmp_path, values, ranks=ranks, STANLEY_ISA="v9")
+    refused(result, ENVIRONMENT, "STANLEY_ISA is 'v9'", "plain", "unset it")
+    untouched(tmp_path / "run")
+
+
 def test_one_task_of_slurm_is_no_mistake(tmp_path):
     ends(train_here(tmp_path, {"run.iterations": 1}, SLURM_STEP_NUM_TASKS="1", SLURM_PROCID="0"), 0)
 

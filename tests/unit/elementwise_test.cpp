@@ -1,4 +1,4 @@
-#include "energy/elementwise.hpp"
+#include "kernels/elementwise.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,9 @@
 #include <limits>
 #include <tuple>
 
-#include "energy/input_convolution.hpp"
+#include "engines/winograd/input_convolution.hpp"
+#include "kernels/first_convolution.hpp"
+#include "unit/instruction_sets.hpp"
 
 namespace stanley {
 namespace {
@@ -29,11 +31,14 @@ std::vector<float> all_kinds() {
   return values;
 }
 
-TEST(Elementwise, SiluAndItsDerivative) {
+class Elementwise : public EachInstructionSet {};
+WITH_EACH_INSTRUCTION_SET(Elementwise);
+
+TEST_P(Elementwise, SiluAndItsDerivative) {
   const std::vector<float> in = all_kinds();
   std::vector<float> value = in, derivative(in.size());
-  activate_with_derivative(Activation::silu, 0.0F, static_cast<std::int64_t>(in.size()),
-                           value.data(), derivative.data());
+  activate_floats(Activation::silu, 0.0F, static_cast<std::int64_t>(in.size()), value.data(),
+                  derivative.data());
   std::size_t wrong = 0;
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (std::isnan(in[i])) {
@@ -61,11 +66,11 @@ TEST(Elementwise, SiluAndItsDerivative) {
   }
 }
 
-TEST(Elementwise, LeakyReluAndItsDerivative) {
+TEST_P(Elementwise, LeakyReluAndItsDerivative) {
   const std::vector<float> in = all_kinds();
   std::vector<float> value = in, derivative(in.size());
-  activate_with_derivative(Activation::leaky_relu, 0.2F, static_cast<std::int64_t>(in.size()),
-                           value.data(), derivative.data());
+  activate_floats(Activation::leaky_relu, 0.2F, static_cast<std::int64_t>(in.size()), value.data(),
+                  derivative.data());
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (std::isnan(in[i])) {
       EXPECT_TRUE(std::isnan(value[i]));
@@ -76,7 +81,7 @@ TEST(Elementwise, LeakyReluAndItsDerivative) {
   }
 }
 
-TEST(Elementwise, Bfloat16RoundsToNearestEven) {
+TEST_P(Elementwise, Bfloat16RoundsToNearestEven) {
   const auto rounded = [](std::uint32_t bits) {
     return from_float<Bfloat16>(std::bit_cast<float>(bits)).bits;
   };
@@ -97,7 +102,7 @@ TEST(Elementwise, Bfloat16RoundsToNearestEven) {
   }
 }
 
-TEST(Elementwise, Bfloat16IsTheRoundedFloatResult) {
+TEST_P(Elementwise, Bfloat16IsTheRoundedFloatResult) {
   for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
     std::vector<Bfloat16> value(65536), derivative(65536);
     std::vector<float> wide(65536), wide_derivative(65536);
@@ -105,8 +110,8 @@ TEST(Elementwise, Bfloat16IsTheRoundedFloatResult) {
       value[i].bits = static_cast<std::uint16_t>(i);
       wide[i] = to_float(value[i]);
     }
-    activate_with_derivative(activation, 0.2F, 65536, value.data(), derivative.data());
-    activate_with_derivative(activation, 0.2F, 65536, wide.data(), wide_derivative.data());
+    activate_bfloat16(activation, 0.2F, 65536, value.data(), derivative.data());
+    activate_floats(activation, 0.2F, 65536, wide.data(), wide_derivative.data());
     for (std::size_t i = 0; i < 65536; ++i) {
       if (std::isnan(wide[i])) {
         ASSERT_TRUE(std::isnan(to_float(value[i])));
@@ -119,7 +124,7 @@ TEST(Elementwise, Bfloat16IsTheRoundedFloatResult) {
   }
 }
 
-TEST(Elementwise, Products) {
+TEST_P(Elementwise, Products) {
   const auto number = [](std::size_t i) {
     return static_cast<float>((i * 7919) % 1009) / 504.0F - 1.0F;
   };
@@ -134,14 +139,14 @@ TEST(Elementwise, Products) {
       sum += term;
       absolute += std::abs(term);
     }
-    multiply(count, a.data(), b.data(), product.data());
+    multiply_floats(count, a.data(), b.data(), product.data());
     for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(product[i], a[i] * b[i]);
     ASSERT_NEAR(static_cast<double>(dot(count, a.data(), b.data())), sum,
                 1.01 * u * static_cast<double>(count) * absolute);
   }
 }
 
-TEST(Elementwise, FirstConvolution) {
+TEST_P(Elementwise, FirstConvolution) {
   const auto number = [](std::int64_t i) {
     return static_cast<float>((i * 7919) % 1009) / 504.5F - 1.0F;
   };
@@ -230,7 +235,7 @@ void check_first_gradient(const StateShape& shape, std::int64_t filters, std::in
   }
 }
 
-TEST(Elementwise, FirstGradient) {
+TEST_P(Elementwise, FirstGradient) {
   for (const std::int64_t width : {1, 5, 16, 17, 33}) {
     for (const std::int64_t height : {1, 2, 7}) {
       check_first_gradient({1, height, width}, 16, 1);

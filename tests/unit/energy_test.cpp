@@ -125,8 +125,8 @@ TEST(EnergyNetwork, ConvnetFitsOddAndOblongImages) {
   const std::vector<std::array<std::int64_t, 4>> sizes{
       {9, 14, 9, 14}, {9, 14, 4, 7}, {4, 7, 2, 3}, {2, 3, 1, 1}};
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    const ConvolutionShape& shape = plan.layers[i].shape;
-    EXPECT_EQ((std::array{shape.height, shape.width, shape.output_height(), shape.output_width()}),
+    const Layer& layer = plan.layers[i];
+    EXPECT_EQ((std::array{layer.height, layer.width, layer.output_height(), layer.output_width()}),
               sizes[i]);
   }
   for (const StateShape& shape :

@@ -6,8 +6,10 @@
 #include <limits>
 #include <tuple>
 
-#include "energy/frozen_layer.hpp"
 #include "energy/gradient_engine.hpp"
+#include "engines/factory.hpp"
+#include "engines/gpu_arithmetic.hpp"
+#include "engines/torch_layer.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/order_statistic.hpp"
 #include "sampler/transition.hpp"

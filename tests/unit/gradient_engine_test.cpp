@@ -10,12 +10,14 @@
 
 #include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
-#include "energy/frozen_layer.hpp"
-#include "energy/loop_threads.hpp"
 #include "energy/networks.hpp"
-#include "energy/tile_product.hpp"
+#include "engines/factory.hpp"
+#include "engines/gpu_arithmetic.hpp"
+#include "engines/torch_layer.hpp"
+#include "kernels/amx_product.hpp"
+#include "kernels/chain_update.hpp"
+#include "kernels/loop_threads.hpp"
 #include "random/normal.hpp"
-#include "sampler/update.hpp"
 #include "unit/evaluated.hpp"
 #include "unit/rounding_analysis.hpp"
 
@@ -204,8 +206,8 @@ TEST(GradientEngine, APlanIsEnoughForAllEngines) {
     const EnergyConfig config = config_of(one);
     Plan plan = convnet_plan(config, one.shape);
     for (std::size_t i = 1; i < plan.layers.size(); ++i) {
-      plan.layers[i].shape.kernel = 3;
-      plan.layers[i].shape.stride = 1;
+      plan.layers[i].kernel = 3;
+      plan.layers[i].stride = 1;
       plan.layers[i].means = true;
     }
     const auto network = make_planned(config, plan, 11);
@@ -347,7 +349,7 @@ TEST(GradientEngine, EveryNetworkHasTheFastestEngineThereIsForIt) {
   };
   EXPECT_EQ(name(Precision::float32), "Winograd float32");
   const std::string tiles =
-      processor_has_tiles() ? "AMX tiles bfloat16" : "tiles by vectors bfloat16";
+      instruction_set() == InstructionSet::amx ? "AMX tiles bfloat16" : "tiles by vectors bfloat16";
   EXPECT_EQ(name(Precision::bfloat16), tiles);
   const EnergyConfig resnet{.type = EnergyType::resnet, .channels = 2},
       mlp{.type = EnergyType::mlp};

@@ -3,8 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "energy/gradient_engine.hpp"
-#include "energy/loop_threads.hpp"
 #include "energy/weight_gradient.hpp"
+#include "engines/factory.hpp"
+#include "kernels/loop_threads.hpp"
 
 namespace stanley {
 namespace {

@@ -1,4 +1,4 @@
-#include "energy/loop_threads.hpp"
+#include "kernels/loop_threads.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -11,8 +11,9 @@
 
 #include "energy/gradient_engine.hpp"
 #include "energy/operation_times.hpp"
-#include "energy/state_blocks.hpp"
 #include "energy/weight_gradient.hpp"
+#include "engines/factory.hpp"
+#include "engines/state_blocks.hpp"
 #include "sampling/setup.hpp"
 
 namespace stanley {
@@ -118,7 +119,7 @@ TEST(LoopThreads, TwoThreadsShareTheWorkOnShardsOfOneBlock) {
     const EnergyConfig config{.type = type, .channels = 8};
     const auto network = make_network(config, {1, 16, 16}, 1);
     const auto gradient = precision == Precision::bfloat16
-                              ? make_tile_weight_gradient(*network->plan())
+                              ? make_amx_weight_gradient(*network->plan())
                               : make_weight_gradient(*network, config, precision, at::kCPU);
     gradient->load(network->parameter_values());
     const at::Tensor state = at::zeros({4 * 16, 1, 16, 16}), factor = at::ones({4 * 16});

@@ -1,9 +1,11 @@
-#include "energy/matrix_product.hpp"
+#include "kernels/matrix_product.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
+
+#include "unit/instruction_sets.hpp"
 
 namespace stanley {
 namespace {
@@ -77,9 +79,12 @@ class Expected {
   const std::vector<float>&left_, &right_;
 };
 
+class MatrixProduct : public EachInstructionSet {};
+WITH_EACH_INSTRUCTION_SET(MatrixProduct);
+
 /// Any number of rows, with whole and broken blocks, and of panels; what stands behind a row of the
 /// result stays.
-TEST(MatrixProduct, IsExactButForRounding) {
+TEST_P(MatrixProduct, IsExactButForRounding) {
   constexpr float untouched = 77;
   for (std::int64_t rows = 1; rows <= 31; ++rows) {
     for (const std::int64_t columns : {16, 32, 48, 80}) {
@@ -88,7 +93,7 @@ TEST(MatrixProduct, IsExactButForRounding) {
       const std::vector<float> left = numbers(rows * depth, 1), right = numbers(depth * columns, 5);
       const std::vector<float> panels = in_panels(depth, columns, right);
       std::vector<float> result(static_cast<std::size_t>(rows * (columns + gap)), untouched);
-      multiply(plain_product(rows, depth, columns, left, panels, result, columns + gap));
+      multiply_matrices(plain_product(rows, depth, columns, left, panels, result, columns + gap));
       const Expected expected(depth, columns, left, right);
       for (std::int64_t i = 0; i < rows; ++i) {
         for (std::int64_t j = 0; j < columns + gap; ++j) {
@@ -106,7 +111,7 @@ TEST(MatrixProduct, IsExactButForRounding) {
 
 /// As a filter's gradient asks for it: the transposed left side, a right side that stands row by
 /// row, and sums in panels that go on.
-TEST(MatrixProduct, AddsAProductOfATransposedMatrix) {
+TEST_P(MatrixProduct, AddsAProductOfATransposedMatrix) {
   const std::int64_t rows = 23, depth = 37, columns = 48;
   const std::vector<float> left = numbers(rows * depth, 1), right = numbers(depth * columns, 5);
   std::vector<float> transposed(left.size());
@@ -118,17 +123,17 @@ TEST(MatrixProduct, AddsAProductOfATransposedMatrix) {
   }
   const std::vector<float> start = numbers(rows * columns, 9);
   std::vector<float> result = in_panels(rows, columns, start);
-  multiply({.rows = rows,
-            .depth = depth,
-            .columns = columns,
-            .left = transposed.data(),
-            .left_row = 1,
-            .left_term = rows,
-            .right = right.data(),
-            .result = result.data(),
-            .result_panel = rows * panel_columns,
-            .result_row = panel_columns,
-            .adds = true});
+  multiply_matrices({.rows = rows,
+                     .depth = depth,
+                     .columns = columns,
+                     .left = transposed.data(),
+                     .left_row = 1,
+                     .left_term = rows,
+                     .right = right.data(),
+                     .result = result.data(),
+                     .result_panel = rows * panel_columns,
+                     .result_row = panel_columns,
+                     .adds = true});
   const Expected expected(depth, columns, left, right);
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t j = 0; j < columns; ++j) {
@@ -138,7 +143,7 @@ TEST(MatrixProduct, AddsAProductOfATransposedMatrix) {
   }
 }
 
-TEST(MatrixProduct, TransposesPanels) {
+TEST_P(MatrixProduct, TransposesPanels) {
   const std::int64_t depth = 32, columns = 48;
   const std::vector<float> matrix = numbers(depth * columns, 3);
   std::vector<float> transposed(matrix.size()), other_way(matrix.size());
@@ -153,7 +158,7 @@ TEST(MatrixProduct, TransposesPanels) {
 }
 
 /// A chain's numbers must not depend on the chains beside it.
-TEST(MatrixProduct, ARowHasTheSameBitsWhereverItStands) {
+TEST_P(MatrixProduct, ARowHasTheSameBitsWhereverItStands) {
   const std::int64_t depth = 64, columns = 48;
   const std::vector<float> row = numbers(depth, 1), right = numbers(depth * columns, 5);
   const std::vector<float> panels = in_panels(depth, columns, right);
@@ -161,7 +166,7 @@ TEST(MatrixProduct, ARowHasTheSameBitsWhereverItStands) {
   for (std::int64_t rows = 1; rows <= 30; ++rows) {
     std::vector<float> left, result(static_cast<std::size_t>(rows * columns));
     for (std::int64_t i = 0; i < rows; ++i) left.insert(left.end(), row.begin(), row.end());
-    multiply(plain_product(rows, depth, columns, left, panels, result, columns));
+    multiply_matrices(plain_product(rows, depth, columns, left, panels, result, columns));
     if (first.empty()) first = result;
     for (std::int64_t i = 0; i < rows; ++i) {
       for (std::int64_t j = 0; j < columns; ++j) {

@@ -8,6 +8,7 @@
 
 #include "config/config.hpp"
 #include "energy/network.hpp"
+#include "engines/computed_layer.hpp"
 
 namespace stanley {
 
@@ -96,7 +97,8 @@ inline Analysis analyse(const EnergyConfig& config, const StateShape& shape,
                         const std::vector<at::Tensor>& weights, const at::Tensor& state,
                         double stored) {
   std::vector<ConvolutionShape> layers;
-  for (const Layer& layer : convnet_plan(config, shape).layers) layers.push_back(layer.shape);
+  for (const Layer& layer : convnet_plan(config, shape).layers)
+    layers.push_back(computed_shape(layer));
   const Roundings roundings(config, stored);
   const auto size = [](std::int64_t channels, const ConvolutionShape& layer) {
     return static_cast<double>(channels * layer.kernel * layer.kernel + 1);
@@ -188,7 +190,7 @@ inline Analysis analyse_resnet(const EnergyConfig& config, const StateShape& sha
   weight += 2;
   const std::vector<Layer> layers = resnet_plan(config, shape).layers;
   for (std::size_t i = 1; i < layers.size(); i += 2) {
-    const ConvolutionShape& of_first = layers[i].shape;
+    const Layer& of_first = layers[i];
     const Block block{of_first.channels, of_first.filters, of_first.height, of_first.width,
                       layers[i + 1].means};
     const auto layer = [&](std::int64_t in, std::int64_t kernel) {

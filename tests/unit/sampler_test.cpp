@@ -7,11 +7,12 @@
 #include <functional>
 #include <limits>
 
-#include "energy/loop_threads.hpp"
+#include "kernels/chain_update.hpp"
+#include "kernels/loop_threads.hpp"
 #include "random/normal.hpp"
 #include "sampler/order_statistic.hpp"
 #include "sampler/transition.hpp"
-#include "sampler/update.hpp"
+#include "unit/instruction_sets.hpp"
 
 namespace stanley {
 namespace {
@@ -71,7 +72,10 @@ ChainBatch copy_of(const ChainBatch& batch) { return {batch.state.clone(), batch
 
 // --- order statistics ---------------------------------------------------------------------------
 
-TEST(SamplerOrderStatistic, IsThatOfSorting) {
+class SamplerOrderStatistic : public EachInstructionSet {};
+WITH_EACH_INSTRUCTION_SET(SamplerOrderStatistic);
+
+TEST_P(SamplerOrderStatistic, IsThatOfSorting) {
   const float nan = std::nanf(""), infinity = std::numeric_limits<float>::infinity();
   for (const std::int64_t d : {1, 2, 3, 17, 64, 1000}) {
     at::Tensor values = chains(5, d).state.clone();
@@ -99,7 +103,7 @@ TEST(SamplerOrderStatistic, IsThatOfSorting) {
   }
 }
 
-TEST(SamplerOrderStatistic, DoesNotDependOnThreads) {
+TEST_P(SamplerOrderStatistic, DoesNotDependOnThreads) {
   for (std::int64_t n = 1; n <= 33; ++n) {
     const at::Tensor values = chains(n, 1000).state;
     const at::Tensor expected = absolute_order_statistic(values, 700);
@@ -110,7 +114,7 @@ TEST(SamplerOrderStatistic, DoesNotDependOnThreads) {
   }
 }
 
-TEST(SamplerOrderStatistic, RankOfAQuantile) {
+TEST_P(SamplerOrderStatistic, RankOfAQuantile) {
   EXPECT_EQ(quantile_rank(0.5, 10), 5);
   // Products that floating point makes a little too large.
   EXPECT_EQ(quantile_rank(0.07, 100), 7);

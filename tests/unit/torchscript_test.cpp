@@ -10,6 +10,7 @@
 
 #include "config/error.hpp"
 #include "energy/weight_gradient.hpp"
+#include "engines/factory.hpp"
 #include "script_modules.hpp"
 #include "unit/evaluated.hpp"
 

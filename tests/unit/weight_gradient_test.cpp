@@ -6,7 +6,9 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "energy/gradient_engine.hpp"
-#include "energy/loop_threads.hpp"
+#include "engines/factory.hpp"
+#include "engines/gpu_arithmetic.hpp"
+#include "kernels/loop_threads.hpp"
 
 namespace stanley {
 namespace {
@@ -180,11 +182,11 @@ TEST(WeightGradient, DoesNotDependOnThreadsOrOnEarlierCalls) {
   NetworkCase one{{1, 16, 16}, 8, 90, Activation::silu};
   const auto convnet = network_of(one);
   expect_the_same_for_any_threads(*make_winograd_weight_gradient(*convnet->plan()), *convnet, one);
-  expect_the_same_for_any_threads(*make_tile_weight_gradient(*convnet->plan()), *convnet, one);
+  expect_the_same_for_any_threads(*make_amx_weight_gradient(*convnet->plan()), *convnet, one);
   one.type = EnergyType::resnet;
   const auto resnet = network_of(one);
   expect_the_same_for_any_threads(*make_winograd_weight_gradient(*resnet->plan()), *resnet, one);
-  expect_the_same_for_any_threads(*make_tile_weight_gradient(*resnet->plan()), *resnet, one);
+  expect_the_same_for_any_threads(*make_amx_weight_gradient(*resnet->plan()), *resnet, one);
 }
 
 /// Parts of `size` states, which are all of `batch`: alone by one thread, and together by more.
@@ -228,7 +230,7 @@ TEST(WeightGradient, PartsThatShareTheThreadsAreLikeAlone) {
       for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
         const auto gradient =
             precision == Precision::bfloat16
-                ? make_tile_weight_gradient(*network->plan())
+                ? make_amx_weight_gradient(*network->plan())
                 : make_weight_gradient(*network, config_of(one), precision, at::kCPU);
         gradient->load(network->parameter_values());
         expect_parts_like_alone(*gradient, batch_of(one), size);
@@ -255,7 +257,7 @@ void expect_exact_but_for_rounding(const NetworkCase& one, Precision precision, 
   for (const at::Tensor& value : network->parameter_values()) {
     weights.push_back(value.detach().to(device));
   }
-  const auto gradient = tiles ? make_tile_weight_gradient(*network->plan())
+  const auto gradient = tiles ? make_amx_weight_gradient(*network->plan())
                               : make_weight_gradient(*network, config_of(one), precision, device);
   gradient->load(weights);
   const Result found = evaluate(*gradient, batch, device);

@@ -1,13 +1,16 @@
-#include "energy/winograd.hpp"
+#include "kernels/winograd.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
-#include "energy/matrix_product.hpp"
-#include "energy/vectorized.hpp"
+#include "kernels/instruction_sets.hpp"
+#include "kernels/lanes.hpp"
+#include "kernels/matrix_product.hpp"
+#include "kernels/memory.hpp"
 
 namespace stanley {
 namespace {
@@ -84,11 +87,17 @@ std::vector<float> multiply_points(const WinogradTiles& tiles, std::int64_t dept
 }
 
 /// Even and odd sides, whole and broken tiles, of all sizes.
-class Winograd : public testing::TestWithParam<ConvolutionCase> {};
+class Winograd : public testing::TestWithParam<std::tuple<ConvolutionCase, InstructionSet>> {
+ protected:
+  const ConvolutionCase& size() const { return std::get<0>(GetParam()); }
+
+ private:
+  const ForcedInstructionSet forced_{std::get<1>(GetParam())};
+};
 
 TEST_P(Winograd, IsTheConvolution) {
-  const WinogradTiles tiles = tiles_of(GetParam());
-  const std::int64_t stride = GetParam().stride, kernel = GetParam().kernel();
+  const WinogradTiles tiles = tiles_of(size());
+  const std::int64_t stride = size().stride, kernel = size().kernel();
   std::vector<float> weight(static_cast<std::size_t>(out_channels * in_channels * kernel * kernel));
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<std::int64_t>(i));
   std::vector<float> bias(static_cast<std::size_t>(tiles.output.channels), 0.25F);
@@ -135,7 +144,7 @@ TEST_P(Winograd, IsTheConvolution) {
 
 /// ⟨T a, b⟩ = ⟨a, Tᵀ b⟩ for the transformation of inputs and for that of outputs.
 TEST_P(Winograd, BackwardIsTheAdjoint) {
-  const WinogradTiles tiles = tiles_of(GetParam());
+  const WinogradTiles tiles = tiles_of(size());
   const auto inner = [](const std::vector<float>& a, const std::vector<float>& b) {
     double sum = 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -188,15 +197,17 @@ TEST(WinogradTiles, AreOfTheSideThatTakesTheLeastTime) {
   EXPECT_EQ(winograd_tiles(1, 2, 2, 512).side, 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, Winograd,
-                         testing::Values(ConvolutionCase{2, 32, 32}, ConvolutionCase{2, 16, 18},
-                                         ConvolutionCase{2, 19, 37}, ConvolutionCase{2, 8, 8},
-                                         ConvolutionCase{2, 7, 10}, ConvolutionCase{2, 2, 3},
-                                         ConvolutionCase{2, 10, 12}, ConvolutionCase{2, 13, 6},
-                                         ConvolutionCase{2, 4, 11}, ConvolutionCase{1, 5, 6},
-                                         ConvolutionCase{1, 16, 16}, ConvolutionCase{1, 9, 14},
-                                         ConvolutionCase{1, 4, 4}, ConvolutionCase{1, 5, 7},
-                                         ConvolutionCase{1, 1, 2}));
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, Winograd,
+    testing::Combine(testing::Values(ConvolutionCase{2, 32, 32}, ConvolutionCase{2, 16, 18},
+                                     ConvolutionCase{2, 19, 37}, ConvolutionCase{2, 8, 8},
+                                     ConvolutionCase{2, 7, 10}, ConvolutionCase{2, 2, 3},
+                                     ConvolutionCase{2, 10, 12}, ConvolutionCase{2, 13, 6},
+                                     ConvolutionCase{2, 4, 11}, ConvolutionCase{1, 5, 6},
+                                     ConvolutionCase{1, 16, 16}, ConvolutionCase{1, 9, 14},
+                                     ConvolutionCase{1, 4, 4}, ConvolutionCase{1, 5, 7},
+                                     ConvolutionCase{1, 1, 2}),
+                     testing::ValuesIn(processor_instruction_sets())));
 
 }  // namespace
 }  // namespace stanley

@@ -25,6 +25,12 @@ endif()
 
 # Vector kernels: fused operations pay off, and so do the 512 bits that compilers shun by default.
 set(STANLEY_KERNEL_OPTIONS -ffp-contract=fast)
+# What they are compiled for (src/kernels/instruction_sets.hpp), and how.
+set(STANLEY_INSTRUCTION_SETS plain)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND STANLEY_KERNEL_OPTIONS -mprefer-vector-width=512)
+  list(APPEND STANLEY_INSTRUCTION_SETS v3 v4 v4_bfloat16)
+  set(STANLEY_OPTIONS_v3 -march=x86-64-v3)
+  set(STANLEY_OPTIONS_v4 -march=x86-64-v4)
+  set(STANLEY_OPTIONS_v4_bfloat16 -march=x86-64-v4 -mavx512bf16)
 endif()

@@ -1,0 +1,12 @@
+#pragma once
+
+namespace stanley {
+
+/// Tells LibTorch to take, of a GPU's operations, only those that give the same bits each time,
+/// which a resumed run needs, and to compute in float32 where that is asked for, not in TF32. For
+/// runs on a GPU alone: it also refuses some operations of the CPU. What a user's energy does
+/// beside those fails where it is evaluated, in LibTorch's words, for as_error() to translate.
+/// Throws Error(environment) where the user's CUBLAS_WORKSPACE_CONFIG stands against it.
+void choose_gpu_arithmetic();
+
+}  // namespace stanley

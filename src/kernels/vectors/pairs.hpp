@@ -1,0 +1,45 @@
+#pragma once
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+#include "kernels/bfloat16.hpp"
+#include "kernels/vectors.hpp"
+
+namespace stanley::STANLEY_SET {
+
+/// The pairs of bfloat16 numbers at vector `vector` of `pairs`, as floats.
+STANLEY_INLINE void unpack(const Bfloat16* pairs, int vector, Lanes& first, Lanes& second) {
+  const Integers both = reinterpret_cast<const Integers*>(pairs)[vector];
+  const Integers low = both << 16, high = both & -65536;
+  first = reinterpret_cast<const Lanes&>(low);
+  second = reinterpret_cast<const Lanes&>(high);
+}
+
+/// Rounds as from_float<Bfloat16>() does; the result stands in the upper half.
+STANLEY_INLINE void round_up(const Lanes& value, Integers& rounded) {
+  const Integers bits = reinterpret_cast<const Integers&>(value);
+  const Integers sum = bits + 0x7fff + ((bits >> 16) & 1);
+  rounded = value == value ? sum : bits | 0x400000;
+}
+
+/// The other way: the numbers of a vector of pairs, each one from `first` and one from `second`.
+STANLEY_INLINE void pack(const Lanes& first, const Lanes& second, Bfloat16* pairs, int vector) {
+#if defined(__AVX512BF16__)
+  typedef std::uint16_t Halves __attribute__((vector_size(64), aligned(4), may_alias));
+  const __m512bh both = _mm512_cvtne2ps_pbh(reinterpret_cast<const __m512&>(second),
+                                            reinterpret_cast<const __m512&>(first));
+  const Halves halves = reinterpret_cast<const Halves&>(both);
+  const Halves turns = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  reinterpret_cast<Halves*>(pairs)[vector] = __builtin_shuffle(halves, turns);
+#else
+  Integers low, high;
+  round_up(first, low);
+  round_up(second, high);
+  reinterpret_cast<Integers*>(pairs)[vector] = ((low >> 16) & 0xffff) | (high & -65536);
+#endif
+}
+
+}  // namespace stanley::STANLEY_SET
