@@ -37,6 +37,7 @@ class Kernel<Result(Arguments...)> {
 
 // A line of the table at the end of a kernel's header, after its declaration in the namespace
 // `plain`: declares the variants, and the kernel that chooses among them.
+// NOLINTBEGIN(bugprone-macro-parentheses): names, no expressions
 #if defined(__x86_64__)
 #define STANLEY_VARIANT(set, name) \
   namespace set {                  \
@@ -66,3 +67,4 @@ class Kernel<Result(Arguments...)> {
 #define STANLEY_BFLOAT16_KERNEL(name) STANLEY_KERNEL(name)
 #define STANLEY_AMX_KERNEL(name) STANLEY_KERNEL(name)
 #endif
+// NOLINTEND(bugprone-macro-parentheses)
