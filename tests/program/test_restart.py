@@ -374,7 +374,7 @@ def test_lost_rows_are_told(tmp_path):
 def test_a_terminal_that_hangs_up(tmp_path, library, ignored, taken):
     """HUP is TERM, unless it is ignored, as nohup has it; also where a library takes it first."""
     command = [PROGRAM, *map(str, train(tmp_path / "run", {"run.iterations": 3000, "checkpoint.every": "null"}))]
-    before = ["env", *(["--ignore-signal=HUP"] if ignored else []),
+    before = ["env", "--ignore-signal=HUP" if ignored else "--default-signal=HUP",
               *([f"LD_PRELOAD={library}", "STANLEY_FAULT_HUP=1"] if taken else [])]
     with Process([*before, *command]) as process:
         process.wait_for(lambda: rows_so_far(tmp_path / "run") >= 3, "iterations")
