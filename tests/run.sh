@@ -20,7 +20,7 @@ tools/setup.sh "${options[@]}"
 
 step "build"
 definitions=(-DBUILD_TESTING=ON -DSTANLEY_WERROR=ON)
-# From nothing, several files at once: less than half the time. What is there already stays as it was configured.
+# From nothing, several files at once: half the time. What is there already stays as it was configured.
 [ -f .build/release/CMakeCache.txt ] || definitions+=(-DCMAKE_UNITY_BUILD=ON)
 build "${definitions[@]}" all
 

@@ -113,7 +113,7 @@ def libtorch_through_headers(includes):
 def learned_kernels(includes):
     for file, included in includes.items():
         for path in included if room_of(file) == "kernels" else []:
-            if room_of(path) in {"config", "parallel"} and path in includes and path not in KNOWN_TO_KERNELS:
+            if room_of(path) == "config" and path not in KNOWN_TO_KERNELS:
                 yield f"src/{file} includes {path}: kernels know only {', '.join(sorted(KNOWN_TO_KERNELS))} of it"
 
 

@@ -1,5 +1,7 @@
 #include "kernels/winograd.hpp"
 
+#include <algorithm>
+
 #include "kernels/matrix_product.hpp"
 #include "kernels/vectors.hpp"
 #include "kernels/vectors/winograd_matrices.hpp"
