@@ -48,9 +48,12 @@ STANLEY_INLINE void exponential_of_negative(LanesOf<n>& x) {
 template <int n>
 STANLEY_INLINE void rough_reciprocal(LanesOf<n>& x) {
 #if defined(__AVX512F__)
-  auto* registers = reinterpret_cast<__m512*>(&x);
+  auto* values = reinterpret_cast<float*>(&x);
 #pragma GCC unroll 4
-  for (int i = 0; i < n / 16; ++i) registers[i] = _mm512_maskz_rcp14_ps(0xffff, registers[i]);
+  for (int i = 0; i < n; i += 16) {
+    const __m512 part = _mm512_loadu_ps(values + i);
+    _mm512_storeu_ps(values + i, _mm512_maskz_rcp14_ps(0xffff, part));
+  }
 #else
   x = 1.0F / x;
 #endif

@@ -28,8 +28,9 @@ STANLEY_INLINE void round_up(const Lanes& value, Integers& rounded) {
 STANLEY_INLINE void pack(const Lanes& first, const Lanes& second, Bfloat16* pairs, int vector) {
 #if defined(__AVX512BF16__)
   typedef std::uint16_t Halves __attribute__((vector_size(64), aligned(4), may_alias));
-  const __m512bh both = _mm512_cvtne2ps_pbh(reinterpret_cast<const __m512&>(second),
-                                            reinterpret_cast<const __m512&>(first));
+  // By value: what the references name may stand anywhere, and an __m512 in memory may not.
+  const __m512bh both =
+      _mm512_cvtne2ps_pbh(static_cast<__m512>(second), static_cast<__m512>(first));
   const Halves halves = reinterpret_cast<const Halves&>(both);
   const Halves turns = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
