@@ -56,6 +56,30 @@ std::string what_is_missing(const CLI::App& app, const CLI::RequiredError& error
   return "stanley " + command.get_name() + " wants " + missing + ": " + usage;
 }
 
+/// Which option a command line gives too often; empty if that isn't what is wrong.
+std::string what_is_repeated(const CLI::App& app) {
+  if (app.get_subcommands().empty()) return "";
+  for (const CLI::Option* option : app.get_subcommands().front()->get_options()) {
+    const int most = option->get_items_expected_max();
+    if (most == 0 || static_cast<int>(option->count()) <= most) continue;  // 0: a flag
+    return option->get_name() + " is given " + std::to_string(option->count()) +
+           " times: give it once";
+  }
+  return "";
+}
+
+/// `--run-directory "$UNSET"` is a mistake in a script: nobody wants the default by it.
+void refuse_empty_values(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands({})) {
+    for (CLI::Option* option : command->get_options()) {
+      if (option->get_items_expected_max() == 0) continue;
+      option->check([](const std::string& value) {
+        return value.empty() ? "expected a value, found an empty text" : std::string();
+      });
+    }
+  }
+}
+
 /// Reads the command line; the result is empty if there is nothing to run (help, version).
 Command parse(int argc, char** argv, bool leader) {
   CLI::App app{
@@ -72,6 +96,7 @@ Command parse(int argc, char** argv, bool leader) {
   stanley::add_inspect_command(app, command);
   stanley::add_benchmark_command(app, command);
   stanley::add_config_command(app, command);
+  refuse_empty_values(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
@@ -84,6 +109,8 @@ Command parse(int argc, char** argv, bool leader) {
     if (no_command) what = "there is no command '" + unknown.front() + "'";
     const auto* required = dynamic_cast<const CLI::RequiredError*>(&error);
     if (required != nullptr && !no_command) what = what_is_missing(app, *required);
+    const std::string repeated = what_is_repeated(app);
+    if (!repeated.empty()) what = repeated;
     throw Error(ExitCode::configuration, what + "; see stanley --help, or stanley COMMAND --help");
   }
   return command;

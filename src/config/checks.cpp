@@ -95,6 +95,11 @@ void check_energy(const Config& config, Checker& checker) {
                   fmt::format("energy.path names a TorchScript file, but energy.type is {}: set it "
                               "to torchscript, or leave energy.path out",
                               to_string(energy.type)));
+  checker.require(
+      energy.type == EnergyType::convnet || energy.downsampling == Downsampling::strides,
+      {"energy.downsampling", "energy.type"},
+      fmt::format("energy.downsampling means is the convnet's, but energy.type is {}: leave it out",
+                  to_string(energy.type)));
 }
 
 void check_data(const Config& config, Checker& checker) {
@@ -135,6 +140,11 @@ void check_optimizer(const Config& config, Checker& checker) {
       "optimizer.schedule.end must be above optimizer.schedule.warmup");
 }
 
+void check_release(const Config& config, Checker& checker) {
+  checker.require(!config.evaluation.every, {"evaluation.every"},
+                  "evaluation is not part of this release: set it to null");
+}
+
 void check_checkpoints(const Config& config, Checker& checker) {
   const CheckpointConfig& checkpoint = config.checkpoint;
   if (!checkpoint.keep_every) {
@@ -158,6 +168,7 @@ void check_relations(const Config& config, const Value& document, Problems& prob
   check_data(config, checker);
   check_optimizer(config, checker);
   check_checkpoints(config, checker);
+  check_release(config, checker);
 }
 
 }  // namespace stanley

@@ -26,6 +26,8 @@ enum class EnergyType { mlp, convnet, resnet, torchscript };
 constexpr auto names_of(EnergyType) {
   return std::array{"mlp", "convnet", "resnet", "torchscript"};
 }
+enum class Downsampling { strides, means };
+constexpr auto names_of(Downsampling) { return std::array{"strides", "means"}; }
 enum class DataType { file, eight_gaussians, pinwheel, checkerboard, rings };
 constexpr auto names_of(DataType) {
   return std::array{"file", "eight_gaussians", "pinwheel", "checkerboard", "rings"};
@@ -72,6 +74,7 @@ struct EnergyConfig {
   EnergyType type{EnergyType::convnet};
   std::string path;
   std::int64_t channels{16};
+  Downsampling downsampling{Downsampling::strides};
   Activation activation{Activation::silu};
   double slope{0.2};
   bool spectral_normalization{false};
@@ -264,8 +267,7 @@ struct StoredConfig {
 StoredConfig parse_stored_config(const std::string& text, const std::string& name,
                                  const std::vector<std::string>& overrides);
 
-/// What only training refuses: chains.start: bank, and what this release has not. Throws
-/// Error(ExitCode::configuration).
+/// What only training refuses: chains.start: bank. Throws Error(ExitCode::configuration).
 void check_for_training(const Config& config);
 
 /// Every key with its value, in a fixed order; parse_config(to_yaml(c)) == c, bit for bit.

@@ -18,8 +18,26 @@ namespace {
 constexpr std::size_t deepest_level = 32;
 constexpr int most_values = 100'000;
 
+constexpr const char* text_tag = "tag:yaml.org,2002:str";  // !!str: what quotes say, too
+
 std::string join(const std::string& path, const std::string& key) {
   return path.empty() ? key : path + "." + key;
+}
+
+std::string shortened(const std::string& text) {
+  constexpr std::size_t longest = 60;
+  std::string result = text.substr(0, longest);
+  std::replace_if(
+      result.begin(), result.end(),
+      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  if (text.size() <= longest) {
+    return result;
+  }
+  // Not in the middle of a UTF-8 character.
+  while (!result.empty() && (static_cast<unsigned char>(text[result.size()]) & 0xc0) == 0x80) {
+    result.pop_back();
+  }
+  return result + "...";
 }
 
 /// Builds the tree from the parser's events. YAML::Load is no choice: it can't tell a second
@@ -54,7 +72,8 @@ class TreeBuilder : public YAML::EventHandler {
                 const std::string& text) override {
     Node node = begin(mark, Value::Kind::scalar, anchor);
     node.value.text = text;
-    node.value.quoted = tag == "!" || tag == "tag:yaml.org,2002:str";
+    node.value.quoted = tag == "!" || tag == text_tag;
+    if (!node.value.quoted) refuse_tag(tag, node.value.place);
     finish(std::move(node));
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -65,13 +84,15 @@ class TreeBuilder : public YAML::EventHandler {
     count(target->second, mark);
     finish({target->second, YAML::NullAnchor});
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
+    refuse_tag(tag, place_of(mark));
     open_.push_back(begin(mark, Value::Kind::list, anchor));
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
+    refuse_tag(tag, place_of(mark));
     open_.push_back(begin(mark, Value::Kind::mapping, anchor));
   }
   void OnMapEnd() override { close(); }
@@ -82,6 +103,13 @@ class TreeBuilder : public YAML::EventHandler {
     YAML::anchor_t anchor;
     std::optional<Value> pending_key{};  ///< of a mapping: the key whose value comes next
   };
+
+  /// The parser gives ? to what has no tag.
+  void refuse_tag(const std::string& tag, const Place& place) {
+    if (tag.empty() || tag == "?") return;
+    problems_.add(place, open_path(),
+                  fmt::format("expected a value without a tag, found {}", shortened(tag)));
+  }
 
   Node begin(const YAML::Mark& mark, Value::Kind kind, YAML::anchor_t anchor) {
     if (open_.size() >= deepest_level) {
@@ -239,22 +267,6 @@ std::string flow_text(const Value& value) {
     text += flow_text(item);
   }
   return list ? "[" + text + "]" : "{" + text + "}";
-}
-
-std::string shortened(const std::string& text) {
-  constexpr std::size_t longest = 60;
-  std::string result = text.substr(0, longest);
-  std::replace_if(
-      result.begin(), result.end(),
-      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
-  if (text.size() <= longest) {
-    return result;
-  }
-  // Not in the middle of a UTF-8 character.
-  while (!result.empty() && (static_cast<unsigned char>(text[result.size()]) & 0xc0) == 0x80) {
-    result.pop_back();
-  }
-  return result + "...";
 }
 
 }  // namespace

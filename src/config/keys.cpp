@@ -38,8 +38,11 @@ std::vector<Key> keys_of(RunConfig& run) {
        TextForm::name},
       {"run.seed", "every random number is a function of it", &run.seed, between(0, 4294967295.0)},
       {"run.iterations", "weight updates", &run.iterations, count()},
-      {"run.directory", "folder that run directories are made in; ~ and $NAME are written out",
-       &run.directory},
+      {"run.directory",
+       "folder that run directories are made in; ~ and $NAME are written out",
+       &run.directory,
+       {},
+       TextForm::folder},
       {"run.device", "what chains and network run on; auto takes the GPU where there is one",
        choice(run.device)},
       {"run.precision",
@@ -66,6 +69,11 @@ std::vector<Key> keys_of(EnergyConfig& energy) {
        &energy.path},
       {"energy.channels", "channels of the first convolution (convnet, resnet)", &energy.channels,
        between(1, 65536)},
+      {"energy.downsampling",
+       "how the convnet halves images: convolutions of 4×4 pixels and stride 2, or of 3×3 and "
+       "means "
+       "over 2×2, which leave no grid in the gradient",
+       choice(energy.downsampling)},
       {"energy.activation", "between all layers", choice(energy.activation)},
       {"energy.slope", "of leaky_relu below zero", &energy.slope, from_below(0, 1)},
       {"energy.spectral_normalization", "divide each weight by its largest singular value",
@@ -280,6 +288,8 @@ struct Words {
         return "text";
       case TextForm::name:
         return "a name of letters, digits and . _ - (no other characters, not all dots)";
+      case TextForm::folder:
+        return "the path of a folder (. is the one that the program starts in)";
       case TextForm::time_limit:
         return "a local time YYYY-MM-DDTHH:MM:SS or a duration such as 3h30m";
     }

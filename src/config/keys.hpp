@@ -35,7 +35,7 @@ struct Choice {
 };
 
 /// The form of a text, beyond being text.
-enum class TextForm { any, name, time_limit };
+enum class TextForm { any, name, folder, time_limit };
 
 /// Where a key's value lives in a Config: the type decides how it is read and written.
 using Member =

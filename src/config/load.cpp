@@ -42,6 +42,7 @@ void give_way(Value& base, const Value& heir) {
     if (before != nullptr && now != nullptr && before->text != now->text) base.take(key);
   };
   belongs("energy.path", "energy.type");
+  belongs("energy.downsampling", "energy.type");
   belongs("data.flip", "data.type");
   belongs("optimizer.momentum", "optimizer.type");
 }
@@ -69,7 +70,8 @@ class Inheritance {
 
  private:
   std::optional<Value> read_base(const Value& named) {
-    if (named.kind != Value::Kind::scalar || !(named.quoted || reads_as_text(named.text))) {
+    const bool text_like = named.quoted || reads_as_text(named.text);
+    if (named.kind != Value::Kind::scalar || !text_like || named.text.empty()) {
       return refuse(named, "the path of a configuration file", found(named));
     }
     const fs::path folder = fs::path(files_.back()).parent_path();
@@ -152,10 +154,6 @@ void check_for_training(const Config& config) {
     throw Error(ExitCode::configuration,
                 "chains.start: bank means the chains of a checkpoint, which `stanley sample` goes "
                 "on with: for training choose uniform, normal, data or data_gaussian");
-  }
-  if (config.evaluation.every) {
-    throw Error(ExitCode::configuration,
-                "evaluation.every is not part of this release: set it to null");
   }
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "config/error.hpp"
+#include "config/printable.hpp"
 
 namespace stanley {
 namespace {
@@ -69,7 +70,7 @@ std::string Problems::line_of(const Problem& problem) const {
   if (!problem.path.empty()) {
     line += ": " + problem.path;
   }
-  return line + ": " + problem.message;
+  return printable(line + ": " + problem.message);
 }
 
 void Problems::throw_if_any() const {

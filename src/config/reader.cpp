@@ -152,6 +152,8 @@ class ValueReader {
         return true;
       case TextForm::name:
         return is_name(text);
+      case TextForm::folder:
+        return !text.empty();
       case TextForm::time_limit:
         return end_time(text, std::chrono::system_clock::time_point{}).has_value();
     }
@@ -224,12 +226,21 @@ class DocumentReader {
     return found(value) + (needs_quotes ? " (to make it text, put it in quotes)" : "");
   }
 
+  /// Where the value got what it is: the last override that gave a part of it, else the file.
+  static Place place_of(const Value& value) {
+    Place place = value.place;
+    for (const Value& child : value.children) {
+      if (child.place.override_index > place.override_index) place = child.place;
+    }
+    return place;
+  }
+
   void read_key(const Key& key, const Value& value) {
     if (!keys_inside(key).empty() && has_unknown_inside(key, value)) {
       return;
     }
     if (!std::visit(ValueReader(key, value), key.member)) {
-      problems_.add(value.place, key.path,
+      problems_.add(place_of(value), key.path,
                     fmt::format("expected {}, found {}", expected(key), described(key, value)));
     }
   }

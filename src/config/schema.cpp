@@ -46,6 +46,7 @@ Json mapping(const Json& properties) {
 const std::map<TextForm, const char*> patterns{
     {TextForm::any, ""},
     {TextForm::name, "^(?=.*[^.])[A-Za-z0-9._-]{1,200}$"},
+    {TextForm::folder, "."},
     {TextForm::time_limit,
      "^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d|(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?)$"}};
 

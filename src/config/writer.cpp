@@ -19,6 +19,7 @@
 #include "config/error.hpp"
 #include "config/keys.hpp"
 #include "config/nearest.hpp"
+#include "config/printable.hpp"
 #include "config/scalars.hpp"
 
 namespace stanley {
@@ -130,13 +131,21 @@ std::vector<std::pair<std::string, std::string>> key_values(const Config& config
 
 std::string plain_value(const Config& config, const std::string& path) {
   Config copy = config;
-  std::vector<std::string> known;
+  std::vector<std::string> known, inside;
+  std::string whole;  // the key that `path` is a part of
   for (const Key& key : describe(copy)) {
     if (key.path == path) return std::visit(ValueWriter{.plain = true}, key.member);
+    if (key.path.starts_with(path + ".")) inside.push_back(key.path);
+    if (path.starts_with(key.path + ".")) whole = key.path;
     known.push_back(key.path);
   }
-  throw Error(ExitCode::configuration, fmt::format("{}: unknown key; the nearest known key is {}",
-                                                   path, nearest_path(path, known)));
+  std::string why = "unknown key; the nearest known key is " + nearest_path(path, known);
+  if (!whole.empty()) why = "expected a whole key, found a part of " + whole + ": ask for that";
+  if (!inside.empty()) {
+    why =
+        fmt::format("expected a key, found a section: ask for one of {}", fmt::join(inside, ", "));
+  }
+  throw Error(ExitCode::configuration, printable(path) + ": " + why);
 }
 
 std::string configuration_reference() {

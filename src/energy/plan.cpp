@@ -98,8 +98,10 @@ Plan convnet_plan(const EnergyConfig& config, const StateShape& shape) {
   require_side(shape, "convnet");
   Writer writer(config, shape);
   writer.add("layers.0", config.channels, 3, 1);
+  const bool means = config.downsampling == Downsampling::means;
   for (int i = 1; i < 4; ++i) {
-    writer.add("layers." + std::to_string(i), config.channels << i, 4, 2);
+    writer.add("layers." + std::to_string(i), config.channels << i, means ? 3 : 4, means ? 1 : 2,
+               means);
   }
   return writer.finish("layers.4", false);
 }

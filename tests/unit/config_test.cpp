@@ -135,6 +135,36 @@ TEST(Config, AZeroIsReportedBeforeAnythingIsDividedByIt) {
   }
 }
 
+TEST(Config, APartOfAMappingThatAnOverrideGaveIsItsMistake) {
+  const std::string file = "data: {path: images.h5}\nsampler: {threshold: {quantile: 0.5}}\n";
+  for (const std::string text :
+       {"sampler.threshold.quantile=3", "sampler={threshold: {quantile: 3}}"}) {
+    EXPECT_TRUE(contains(refusal(file, {text}), "--set " + text + ": sampler.threshold: expected"));
+  }
+  const std::string schedule = good + "chains: {restart_probability: {from: 0.1, to: 0.2}}\n";
+  EXPECT_TRUE(contains(refusal(schedule, {"run.seed=1", "chains.restart_probability.to=2"}),
+                       "--set chains.restart_probability.to=2: chains.restart_probability: "));
+  EXPECT_TRUE(contains(refusal(file + "chains: {restart_probability: {from: 2, to: 0.2}}\n"),
+                       "test.yaml:3:31: chains.restart_probability: "));
+}
+
+TEST(Config, TagsAreRefusedButThatOfText) {
+  EXPECT_EQ(parse(good + "run: {name: !!str 12}\n").run.name, "12");
+  EXPECT_EQ(refusal(good + "run: {seed: !!int 3}\n"),
+            "test.yaml:2:13: run.seed: expected a value without a tag, found "
+            "tag:yaml.org,2002:int");
+  for (const std::string text : {"log: !x {every: 3}\n", "energy: {hidden: !x [3]}\n"}) {
+    EXPECT_TRUE(contains(refusal(good + text), "expected a value without a tag, found !x")) << text;
+  }
+  EXPECT_TRUE(contains(refusal_of("run.seed=!x 3"), "run.seed: expected a value without a tag"));
+}
+
+TEST(Config, EachMistakeStandsOnOneLineWhateverItQuotes) {
+  EXPECT_EQ(lines(refusal(good + "\"a\\nb\": 3\n")), 1u);
+  EXPECT_EQ(lines(refusal_of("run.name=a\nb")), 1u);
+  EXPECT_EQ(lines(refusal_of("run.na\nme=3")), 1u);
+}
+
 TEST(Config, RepeatedKeys) {
   EXPECT_EQ(refusal(good + "run:\n  seed: 1\n  name: a\n  seed: 2\n"),
             "test.yaml:5:3: run.seed: repeated key, first in line 3: keep one of the two");
@@ -517,7 +547,6 @@ TEST(Config, RoundTripOfEveryKindOfValue) {
   config.optimizer.average = std::nextafter(1.0, 0.0);
   config.samples = {std::nullopt, std::nullopt};
   config.checkpoint = {1, std::nullopt, 1, 7, {{"a b", "true"}, {"striping_unit", "1048576"}}};
-  config.evaluation.every = 5;
   expect_round_trip(config);
   for (const std::string text : {"true", "null", "~", "1e5", "- a", "*a", "&a", "!t", "%", "@", "{",
                                  "a: b", " a ", "''", ".", "é", "\t"}) {

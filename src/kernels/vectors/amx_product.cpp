@@ -23,9 +23,9 @@ STANLEY_INLINE void add_pair(const Bfloat16* source, const Bfloat16* weight, Sum
   for (int f = 0; f < filters_at_once; ++f) {
     const __m512i both =
         _mm512_set1_epi32(reinterpret_cast<const WeightPair&>(weight[f * tile_depth]));
-    sum[f][0] = _mm512_dpbf16_ps(static_cast<__m512>(sum[f][0]),
-                                 reinterpret_cast<const __m512bh&>(pair),
-                                 reinterpret_cast<const __m512bh&>(both));
+    sum[f][0] =
+        _mm512_dpbf16_ps(static_cast<__m512>(sum[f][0]), reinterpret_cast<const __m512bh&>(pair),
+                         reinterpret_cast<const __m512bh&>(both));
   }
 #else
   Lanes first[vectors], second[vectors];
