@@ -71,8 +71,7 @@ std::vector<Key> keys_of(EnergyConfig& energy) {
        between(1, 65536)},
       {"energy.downsampling",
        "how the convnet halves images: convolutions of 4×4 pixels and stride 2, or of 3×3 and "
-       "means "
-       "over 2×2, which leave no grid in the gradient",
+       "means over 2×2, which leave less of a grid in the gradient",
        choice(energy.downsampling)},
       {"energy.activation", "between all layers", choice(energy.activation)},
       {"energy.slope", "of leaky_relu below zero", &energy.slope, from_below(0, 1)},

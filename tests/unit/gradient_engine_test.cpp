@@ -223,6 +223,27 @@ TEST(GradientEngine, TheConvnetWithMeansIsExactButForRoundingInAllEngines) {
   }
 }
 
+/// The share of ∇E's mean square that one pattern of 4×4 pixels has, the same all over the image.
+double grid_share(Downsampling downsampling) {
+  double pattern = 0, all = 0;
+  for (std::uint32_t seed = 1; seed <= 8; ++seed) {
+    const EnergyConfig config{.channels = 8, .downsampling = downsampling};
+    const auto network = make_network(config, {1, 32, 32}, seed);
+    const auto engine = own(*network, config, Precision::float32, cpu);
+    engine->load(network->parameter_values());
+    const at::Tensor gradient = evaluate(*engine, states(32, {1, 32, 32}, seed)).gradient;
+    const at::Tensor squares = gradient.narrow(2, 8, 16).narrow(3, 8, 16).reshape({32, 4, 4, 4, 4});
+    const at::Tensor mean = squares.mean({0, 1, 3});
+    pattern += (mean - mean.mean()).square().mean().item<double>();
+    all += squares.square().mean().item<double>();
+  }
+  return pattern / all;
+}
+
+TEST(GradientEngine, MeansLeaveLessOfAGridThanStrides) {
+  EXPECT_LT(grid_share(Downsampling::means), 0.5 * grid_share(Downsampling::strides));
+}
+
 /// The mlp's errors over sixteen networks at once: a network has few rounded weights, which all of
 /// its states share, so that its own mean says little.
 void expect_mlp_within_rounding(const EnergyConfig& config, const StateShape& shape,
