@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 
+#include "chains/tensor_view.hpp"
 #include "random/permutation.hpp"
 
 namespace stanley {
@@ -11,12 +13,6 @@ namespace {
 
 /// States that are made at a time.
 constexpr std::int64_t start_block_bytes = std::int64_t{8} << 20;
-
-at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
-  at::Tensor tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<std::int64_t>());
-  return tensor.to(device);
-}
 
 }  // namespace
 
@@ -27,37 +23,48 @@ void start_in_blocks(const ChainBatch& batch, std::int64_t iteration, const Star
   const std::int64_t most = std::max<std::int64_t>(start_block_bytes / bytes, 1);
   for (std::int64_t first = 0; first < count; first += most) {
     const std::int64_t size = std::min(most, count - first);
-    ChainBatch block{batch.state.narrow(0, first, size), batch.ids.narrow(0, first, size)};
+    ChainBatch block = batch.narrow(first, size);
     start(block, iteration);
   }
 }
 
 Bank::Bank(const ChainsConfig& config, const std::vector<std::int64_t>& state_shape,
-           const Shards& shards, std::uint32_t seed, std::uint32_t attempt, at::Device device)
+           const Shards& shards, std::uint32_t seed, std::uint32_t attempt, at::Device device,
+           std::vector<Memory> memory, bool conditional)
     : per_shard_(config.total / config.shards),
       active_per_shard_(config.active / config.shards),
       passes_(config.total / config.active),
       shards_(shards),
       seed_(seed),
-      attempt_(attempt) {
-  std::vector<std::int64_t> shape{local_count()};
+      attempt_(attempt),
+      memory_(std::move(memory)) {
+  const at::TensorOptions floats = at::TensorOptions(at::kFloat).device(device),
+                          integers = floats.dtype(at::kLong);
+  const std::vector<std::int64_t> numbers{local_count()};
+  std::vector<std::int64_t> shape = numbers;
   shape.insert(shape.end(), state_shape.begin(), state_shape.end());
-  state_ = at::zeros(shape, at::TensorOptions(at::kFloat).device(device));
+  chains_ = {at::zeros(shape, floats),
+             at::arange(first_id(), first_id() + local_count(), integers)};
+  if (conditional) chains_.condition = at::zeros(numbers, integers);
+  chains_.memory = start_memory(memory_, chains_.state);
   ages_.assign(static_cast<std::size_t>(local_count()), 0);
   restarts_ = ages_;
 }
 
-ChainBatch Bank::batch_of(const std::vector<std::int64_t>& rows) const {
-  std::vector<std::int64_t> ids = rows;
-  for (std::int64_t& id : ids) id += first_id();
-  return {state_.index_select(0, to_tensor(rows, state_.device())),
-          to_tensor(ids, state_.device())};
+at::Tensor Bank::on_device(const std::vector<std::int64_t>& values) const {
+  at::Tensor tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::kLong);
+  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<std::int64_t>());
+  return tensor.to(chains_.ids.device());
+}
+
+/// What chains that start keep: nothing of before.
+void Bank::forget(const ChainBatch& batch) const {
+  for (std::size_t i = 0; i < memory_.size(); ++i) batch.memory[i].fill_(memory_[i].start);
 }
 
 void Bank::start_all(const StartState& start) {
-  start_in_blocks({state_, at::arange(first_id(), first_id() + local_count(),
-                                      at::TensorOptions(at::kLong).device(state_.device()))},
-                  0, start);
+  forget(chains_);
+  start_in_blocks(chains_, 0, start);
   std::fill(ages_.begin(), ages_.end(), 0);
   std::fill(restarts_.begin(), restarts_.end(), 0);
 }
@@ -85,12 +92,13 @@ ChainBatch Bank::visit(std::int64_t iteration, double restart_probability,
       visited_.push_back(row);
     }
   }
-  ChainBatch batch = batch_of(visited_);
+  ChainBatch batch = chains_.select(on_device(visited_));
   restarts_in_visit_ = static_cast<std::int64_t>(anew.size());
   if (!anew.empty()) {
-    ChainBatch fresh = batch_of(anew);
+    ChainBatch fresh = chains_.select(on_device(anew));
+    forget(fresh);
     start(fresh, iteration);
-    batch.state.index_copy_(0, to_tensor(anew_in_batch, state_.device()), fresh.state);
+    batch.put(on_device(anew_in_batch), fresh);
     for (const std::int64_t row : anew) {
       ages_[static_cast<std::size_t>(row)] = 0;
       ++restarts_[static_cast<std::size_t>(row)];
@@ -100,8 +108,38 @@ ChainBatch Bank::visit(std::int64_t iteration, double restart_probability,
 }
 
 void Bank::put_back(const ChainBatch& batch, std::int64_t steps) {
-  state_.index_copy_(0, to_tensor(visited_, state_.device()), batch.state);
+  chains_.put(on_device(visited_), batch);
   for (const std::int64_t row : visited_) ages_[static_cast<std::size_t>(row)] += steps;
+}
+
+std::vector<ArrayView> Bank::arrays() {
+  const auto named = [this](const std::string& name, at::IntArrayRef shape) {
+    ArrayView view{.name = "chains/" + name,
+                   .type = ElementType::int64,
+                   .shape = shape.vec(),
+                   .shards = shards_.total,
+                   .first_shard = shards_.first,
+                   .shard_count = shards_.count};
+    view.shape[0] = per_shard_ * shards_.total;
+    return view;
+  };
+  const auto of = [&named](const std::string& name, const at::Tensor& tensor) {
+    return showing(tensor, named(name, tensor.sizes()));
+  };
+  std::vector<ArrayView> views{of("state", chains_.state), named("age", {local_count()}),
+                               named("restarts", {local_count()})};
+  views[1].data = ages_.data();
+  views[2].data = restarts_.data();
+  if (chains_.condition.defined()) views.push_back(of("condition", chains_.condition));
+  for (std::size_t i = 0; i < memory_.size(); ++i) {
+    views.push_back(of(memory_[i].name, chains_.memory[i]));
+  }
+  return views;
+}
+
+bool Bank::is_memory(const std::string& name) const {
+  return std::ranges::any_of(memory_,
+                             [&](const Memory& one) { return name == "chains/" + one.name; });
 }
 
 std::vector<std::int64_t> Bank::visited_ages() const {

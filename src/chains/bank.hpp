@@ -9,10 +9,12 @@
 #include "config/config.hpp"
 #include "parallel/shards.hpp"
 #include "sampler/transition.hpp"
+#include "storage/array.hpp"
 
 namespace stanley {
 
-/// Gives new states to chains: fills batch.state for batch.ids at this iteration.
+/// Gives new states to chains: fills batch.state, and batch.condition where there is one, for
+/// batch.ids at this iteration.
 using StartState = std::function<void(ChainBatch& batch, std::int64_t iteration)>;
 
 /// Starts all chains of the batch, so many at a time that what this takes beside them stays small.
@@ -22,9 +24,11 @@ void start_in_blocks(const ChainBatch& batch, std::int64_t iteration, const Star
 /// the chains s·C/S … (s+1)·C/S − 1.
 class Bank {
  public:
-  /// Chains without states: call start_all() or fill arrays that come from a checkpoint.
+  /// Chains without states: call start_all() or fill arrays() that come from a checkpoint. They
+  /// have `memory`, and where the energy is `conditional` a condition.
   Bank(const ChainsConfig& config, const std::vector<std::int64_t>& state_shape,
-       const Shards& shards, std::uint32_t seed, std::uint32_t attempt, at::Device device);
+       const Shards& shards, std::uint32_t seed, std::uint32_t attempt, at::Device device,
+       std::vector<Memory> memory = {}, bool conditional = false);
 
   /// Every chain gets a start state, that of iteration 0 (a chain that restarts in that very
   /// iteration gets the same again); ages and restarts become 0.
@@ -50,17 +54,27 @@ class Bank {
   /// Global id of this rank's first chain.
   std::int64_t first_id() const { return shards_.first * per_shard_; }
 
-  at::Tensor& state() { return state_; }               ///< [local_count, state shape]
+  at::Tensor& state() { return chains_.state; }  ///< [local_count, state shape]
+  /// Where this rank's first `count` chains are.
+  Points points(std::int64_t count) const { return chains_.narrow(0, count).points(); }
   std::vector<std::int64_t>& ages() { return ages_; }  ///< steps since the start, [local_count]
   std::vector<std::int64_t>& restarts() { return restarts_; }  ///< [local_count]
 
+  /// What a checkpoint keeps of the chains: "chains/state", "chains/age", "chains/restarts",
+  /// "chains/condition" where there is one, and a "chains/NAME" for each memory.
+  std::vector<ArrayView> arrays();
+  /// Whether an array of this name is what a transition keeps.
+  bool is_memory(const std::string& name) const;
+
  private:
-  ChainBatch batch_of(const std::vector<std::int64_t>& rows) const;
+  at::Tensor on_device(const std::vector<std::int64_t>& values) const;
+  void forget(const ChainBatch& batch) const;
 
   std::int64_t per_shard_, active_per_shard_, passes_;  // passes_: iterations that visit all
   Shards shards_;
   std::uint32_t seed_, attempt_;
-  at::Tensor state_;
+  std::vector<Memory> memory_;
+  ChainBatch chains_;
   std::vector<std::int64_t> ages_, restarts_;
   std::vector<std::int64_t> visited_;  // rows of the last visit
   std::int64_t restarts_in_visit_ = 0;

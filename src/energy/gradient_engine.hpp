@@ -23,12 +23,22 @@ class GradientEngine {
   /// each chain step.
   virtual void load(const std::vector<at::Tensor>& weights) = 0;
 
-  /// Fills energy [n] and gradient [n, state shape] = ∇ₓE of state [n, state shape]; all three
-  /// float32, contiguous, allocated by the caller, on the engine's device. The numbers of one state
-  /// do not depend on the others in the batch where batch_invariant() says so.
-  virtual void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) = 0;
+  /// Fills energy [n] float64 and gradient [n, state shape] = ∇ₓE float32 of the points, whose
+  /// states are float32; a null `gradient`: energies alone, in half of the time. All are
+  /// contiguous, allocated by the caller, on the engine's device. The numbers of one state do not
+  /// depend on the others in the batch where batch_invariant() says so.
+  virtual void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) = 0;
+
+  /// The rounding error of an energy, root mean square over states, relative to 1 + |E|, at most:
+  /// as tests/unit/gradient_engine_test.cpp finds it.
+  virtual double energy_error() const = 0;
 
   virtual bool batch_invariant() const = 0;
+
+  /// Fills product [n, state shape] = ∇²E(x)·vector for each point and its vector, both like its
+  /// state, where the engine has them.
+  virtual bool has_hessian_products() const { return false; }
+  virtual void hessian_product(const Points& points, const at::Tensor& vector, at::Tensor& product);
 
   /// The most states that evaluate() takes at once.
   virtual std::int64_t largest_batch() const { return std::numeric_limits<std::int64_t>::max(); }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "config/config.hpp"
@@ -21,6 +22,15 @@ struct NamedTensor {
   at::Tensor value;
 };
 
+/// Where energies are asked for: states, and what the energy is conditioned on there.
+struct Points {
+  Points(at::Tensor states, at::Tensor conditions = {})  // NOLINT: mostly there are states alone
+      : state(std::move(states)), condition(std::move(conditions)) {}
+
+  at::Tensor state;      ///< [n, state shape]
+  at::Tensor condition;  ///< [n] int64: a class, a level of noise; undefined: nothing
+};
+
 /// An energy E(x): a network from states to one number each. The network is a pure function of a
 /// state and of weights, so that the same code serves training (leaf parameters), the chains
 /// (frozen copies, perhaps in bfloat16) and the running average.
@@ -28,7 +38,8 @@ class Network {
  public:
   virtual ~Network() = default;
 
-  /// The learned tensors, float32 leaves that require gradients, in state-dict order.
+  /// The learned tensors, float32 leaves that require gradients, in state-dict order. There may be
+  /// none: a target with a known answer.
   std::vector<NamedTensor>& parameters() { return parameters_; }
   const std::vector<NamedTensor>& parameters() const { return parameters_; }
 
@@ -49,10 +60,13 @@ class Network {
   /// One power iteration for each normalised parameter; call it once after each weight update.
   void update_buffers();
 
-  /// Energies of n states: [n, state shape] -> [n], float32. `state` and `weights` share one
-  /// floating type and device.
-  virtual at::Tensor forward(const at::Tensor& state,
+  /// Energies of n states: [n, state shape] -> [n], float32. States and weights share one floating
+  /// type and device.
+  virtual at::Tensor forward(const Points& points,
                              const std::vector<at::Tensor>& weights) const = 0;
+
+  /// Whether forward() wants a condition. Such a network has no plan.
+  virtual bool conditional() const { return false; }
 
   /// Arithmetic of forward() for one state: two operations for each multiply-add of the linear and
   /// convolution layers. None: not known.

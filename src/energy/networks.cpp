@@ -30,9 +30,8 @@ class Mlp : public Network {
     if (config.spectral_normalization) normalize_spectrally(seed);
   }
 
-  at::Tensor forward(const at::Tensor& state,
-                     const std::vector<at::Tensor>& weights) const override {
-    at::Tensor hidden = state.flatten(1);
+  at::Tensor forward(const Points& points, const std::vector<at::Tensor>& weights) const override {
+    at::Tensor hidden = points.state.flatten(1);
     for (std::size_t i = 0; i < weights.size(); i += 2) {
       hidden = at::linear(i == 0 ? hidden : activate(config_, hidden), weights[i], weights[i + 1]);
     }
@@ -73,9 +72,8 @@ class PlannedNetwork : public Network {
     if (config.spectral_normalization) normalize_spectrally(seed);
   }
 
-  at::Tensor forward(const at::Tensor& state,
-                     const std::vector<at::Tensor>& weights) const override {
-    at::Tensor hidden = state;
+  at::Tensor forward(const Points& points, const std::vector<at::Tensor>& weights) const override {
+    at::Tensor hidden = points.state;
     std::vector<at::Tensor> skipping(plan_.layers.size());  // by the layers that will add them
     for (std::size_t i = 0; i < plan_.layers.size(); ++i) {
       const Layer& layer = plan_.layers[i];

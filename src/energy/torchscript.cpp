@@ -179,8 +179,8 @@ class TorchScriptNetwork : public Network {
     check(seed, range);
   }
 
-  at::Tensor forward(const at::Tensor& state,
-                     const std::vector<at::Tensor>& weights) const override {
+  at::Tensor forward(const Points& points, const std::vector<at::Tensor>& weights) const override {
+    const at::Tensor& state = points.state;
     const at::Tensor energy = energies_of(run(state, weights), state);
     return energy.reshape({state.size(0)}).to(at::kFloat);
   }

@@ -25,19 +25,38 @@ class AutogradEngine : public GradientEngine {
     }
   }
 
-  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+  void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
     const Timed timed(Operation::autograd);
-    const c10::AutoGradMode with_gradient(true);
-    at::Tensor input = state.detach().to(device_, type_, false, true, network_.layout(state.dim()));
-    input.set_requires_grad(true);
+    const c10::AutoGradMode with_gradient(gradient != nullptr);
+    const Points input = leaf(points);
     const at::Tensor values = network_.forward(input, weights_);
-    const auto gradients = torch::autograd::grad({values.sum()}, {input});
-    const c10::NoGradGuard no_gradient;
-    energy.copy_(values);
-    gradient.copy_(gradients[0]);
+    if (gradient != nullptr) {
+      const auto gradients = torch::autograd::grad({values.sum()}, {input.state});
+      const c10::NoGradGuard no_gradient;
+      gradient->copy_(gradients[0]);
+    }
+    energy.copy_(values.detach());
+  }
+
+  double energy_error() const override {
+    return type_ == at::kBFloat16 ? bfloat16_energy_error : float32_energy_error;
   }
 
   bool batch_invariant() const override { return false; }
+
+  bool has_hessian_products() const override { return true; }
+
+  void hessian_product(const Points& points, const at::Tensor& vector,
+                       at::Tensor& product) override {
+    const c10::AutoGradMode with_gradient(true);
+    const Points input = leaf(points);
+    const at::Tensor energy = network_.forward(input, weights_).sum();
+    const auto gradient = torch::autograd::grad({energy}, {input.state}, {}, true, true);
+    const at::Tensor along = (gradient[0] * vector.to(gradient[0].options())).sum();
+    const auto products = torch::autograd::grad({along}, {input.state});
+    const c10::NoGradGuard no_gradient;
+    product.copy_(products[0]);
+  }
 
   std::string description() const override {
     const std::string network = network_.description();
@@ -46,6 +65,13 @@ class AutogradEngine : public GradientEngine {
   }
 
  private:
+  /// The points in the engine's type and layout, with states that gradients are taken of.
+  Points leaf(const Points& points) const {
+    const at::Tensor& state = points.state;
+    at::Tensor input = state.detach().to(device_, type_, false, true, network_.layout(state.dim()));
+    return {input.set_requires_grad(true), points.condition};
+  }
+
   const Network& network_;
   at::ScalarType type_;
   at::Device device_;

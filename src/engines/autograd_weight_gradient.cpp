@@ -53,6 +53,8 @@ class AutogradWeightGradient : public WeightGradient {
     const at::Tensor state = part(states);
     const at::Tensor values =
         network_.forward(state.to(type_).contiguous(network_.layout(state.dim())), weights);
+    part(energies).copy_(values.detach());
+    if (weights_.empty()) return {};
     auto gradients =
         torch::autograd::grad({(values * (part(constants) + part(slopes) / 2 * values)).sum()},
                               weights_, {}, std::nullopt, false, true);
@@ -61,7 +63,6 @@ class AutogradWeightGradient : public WeightGradient {
     for (std::size_t i = 0; i < gradients.size(); ++i) {
       if (!gradients[i].defined()) gradients[i] = at::zeros_like(weights_[i]);
     }
-    part(energies).copy_(values);
     return gradients;
   }
 

@@ -48,12 +48,12 @@ class ConvnetCudaEngine : public GradientEngine {
     copy_to(top_bias_, weights.back(), floats);
   }
 
-  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+  void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
     const c10::NoGradGuard no_gradient;
     const c10::cuda::CUDAGuard guard(options_.device());
     CUstream_st* const stream = c10::cuda::getCurrentCUDAStream().stream();
-    const std::int64_t images = state.size(0);
-    at::Tensor value = load(state, stream);
+    const std::int64_t images = points.state.size(0);
+    at::Tensor value = load(points.state, stream);
     std::vector<at::Tensor> derivatives;
     for (const Kernels& layer : layers_) {
       derivatives.emplace_back();
@@ -61,10 +61,13 @@ class ConvnetCudaEngine : public GradientEngine {
     }
     {
       const Timed timed(Operation::output);
+      const at::Tensor energies = at::empty({images}, options_.dtype(at::kFloat));
       evaluate_top_cuda(pointer(value), top_.const_data_ptr<float>(),
                         top_bias_.const_data_ptr<float>(), images, top_.numel(),
-                        pointer(derivatives.back()), energy.mutable_data_ptr<float>(), stream);
+                        pointer(derivatives.back()), energies.mutable_data_ptr<float>(), stream);
+      energy.copy_(energies);
     }
+    if (gradient == nullptr) return;
     for (std::size_t i = layers_.size(); i-- > 0;) {
       const Kernels& layer = layers_[i];
       const Timed timed(layer.operation(), layer.flops(images));
@@ -75,12 +78,13 @@ class ConvnetCudaEngine : public GradientEngine {
                      .weight = pointer(layer.backward),
                      .derivative = below,
                      .out = below,
-                     .state_gradient = i > 0 ? nullptr : gradient.mutable_data_ptr<float>(),
+                     .state_gradient = i > 0 ? nullptr : gradient->mutable_data_ptr<float>(),
                      .state_channels = state_channels()},
                     stream);
     }
   }
 
+  double energy_error() const override { return bfloat16_energy_error; }
   bool batch_invariant() const override { return true; }
   bool repeatable() const override { return true; }
 

@@ -1,12 +1,14 @@
 #include "engines/factory.hpp"
 
+#include "config/error.hpp"
 #include "kernels/instruction_sets.hpp"
 
 namespace stanley {
+
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
-  if (config.type == EnergyType::torchscript) {
+  if (config.type == EnergyType::torchscript || network.conditional()) {
     return make_autograd_engine(network, precision, device);
   }
   const Plan* plan = network.plan();
@@ -25,6 +27,9 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
 std::unique_ptr<WeightGradient> make_weight_gradient(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device) {
+  if (network.conditional()) {
+    throw Error(ExitCode::bug, "the weights of a conditional energy have no gradients yet");
+  }
   const bool is_fast = device.is_cuda() || instruction_set() == InstructionSet::amx;
   if (!is_fast || config.type == EnergyType::torchscript) precision = Precision::float32;
   const Plan* plan = network.plan();

@@ -11,7 +11,12 @@
 /// first two; the others are for tests and benchmarks.
 namespace stanley {
 
-/// The fastest engine for the network, precision (resolved) and device.
+/// Rounding errors of the energies of convnets and resnets as GradientEngine::energy_error() means
+/// them.
+constexpr double float32_energy_error = 1e-6, bfloat16_energy_error = 0.02;
+
+/// The fastest engine for the network, precision (resolved) and device. A network of a
+/// user's, or a conditional one, goes by autograd.
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
                                                      Precision precision, at::Device device);

@@ -63,11 +63,20 @@ class LayerwiseEngine : public GradientEngine {
     load_last(plan_ && plan_->sums ? last.unsqueeze(2).unsqueeze(3) : last, weights.back());
   }
 
-  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+  void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
     const c10::NoGradGuard no_gradient;
-    const at::Tensor input_gradient = evaluate_input(input_of(state), energy);
-    gradient.copy_(plan_ ? input_gradient.narrow(1, 0, shape_[0])
-                         : input_gradient.view(gradient.sizes()));
+    const at::Tensor input = input_of(points.state);
+    std::vector<Kept> kept(layers_.size());
+    at::Tensor value = input;
+    for (std::size_t i = 0; i < layers_.size(); ++i) value = forward(i, value, kept);
+    evaluate_last(value, energy);
+    if (gradient == nullptr) return;
+    const at::Tensor of_input = backward(input, kept);
+    gradient->copy_(plan_ ? of_input.narrow(1, 0, shape_[0]) : of_input.view(gradient->sizes()));
+  }
+
+  double energy_error() const override {
+    return options_.dtype() == at::kBFloat16 ? bfloat16_energy_error : float32_energy_error;
   }
 
   bool batch_invariant() const override { return false; }
@@ -78,13 +87,10 @@ class LayerwiseEngine : public GradientEngine {
   }
 
  private:
-  /// Fills energy [n]; the gradient with respect to `input`.
-  at::Tensor evaluate_input(const at::Tensor& input, at::Tensor& energy) const {
-    std::vector<Kept> kept(layers_.size());
-    at::Tensor value = input;
-    for (std::size_t i = 0; i < layers_.size(); ++i) value = forward(i, value, kept);
+  /// The gradient of the energies with respect to `input`.
+  at::Tensor backward(const at::Tensor& input, std::vector<Kept>& kept) const {
     const at::Tensor top = layers_.empty() ? at::ones_like(input) : kept.back().derivative;
-    at::Tensor gradient = evaluate_last(value, top, energy);
+    at::Tensor gradient = (top * last_slope_).contiguous(layout_of(top));
     for (std::size_t i = layers_.size(); i-- > 0;) {
       kept[i].gradient = gradient;
       gradient = layers_[i].product.backward(gradient, i > 0 ? kept[i - 1].derivative : input);
@@ -138,14 +144,12 @@ class LayerwiseEngine : public GradientEngine {
     copy_to(last_bias_, bias, options_.dtype(at::kFloat));
   }
 
-  /// Fills `energy` from the top values; the gradient with respect to what was activated to them.
-  at::Tensor evaluate_last(const at::Tensor& top, const at::Tensor& derivative,
-                           at::Tensor& energy) const {
+  /// Fills `energy` from the top values.
+  void evaluate_last(const at::Tensor& top, at::Tensor& energy) const {
     const Timed timed(Operation::output);
     std::vector<std::int64_t> dimensions;
     for (std::int64_t i = 1; i < top.dim(); ++i) dimensions.push_back(i);
     energy.copy_(at::sum(top * last_weight_, dimensions) + last_bias_);
-    return (derivative * last_slope_).contiguous(layout_of(derivative));
   }
 
   /// In bfloat16 the matrix units of GPUs and processors take eight channels at a time: those that

@@ -14,23 +14,24 @@ namespace stanley {
 
 /// A batch of states, and where their energies and gradients go.
 struct StateBatch {
-  /// state and gradient [n, state shape], energy [n], as GradientEngine::evaluate() takes them.
-  StateBatch(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient)
+  /// As GradientEngine::evaluate() takes them.
+  StateBatch(const at::Tensor& state, at::Tensor& energy, at::Tensor* gradient)
       : count(state.size(0)),
         elements(count == 0 ? 0 : state.numel() / count),
         states(state.const_data_ptr<float>()),
-        energies(energy.mutable_data_ptr<float>()),
-        gradients(gradient.mutable_data_ptr<float>()) {}
+        energies(energy.mutable_data_ptr<double>()),
+        gradients(gradient == nullptr ? nullptr : gradient->mutable_data_ptr<float>()) {}
 
   std::int64_t count, elements;
   const float* states;
-  float *energies, *gradients;
+  double* energies;
+  float* gradients;  ///< null: none are wanted
 
   /// Calls evaluate(count, state, energy, gradient) for the states from `first` to before `end`.
   template <typename Evaluate>
   void visit(std::int64_t first, std::int64_t end, const Evaluate& evaluate) const {
     evaluate(end - first, states + first * elements, energies + first,
-             gradients + first * elements);
+             gradients == nullptr ? nullptr : gradients + first * elements);
   }
 };
 
@@ -47,7 +48,8 @@ void fill_up(std::vector<Element>& elements, std::int64_t count, const Make& mak
 }
 
 /// Works on the batch in blocks of at most `most` states over our loops' threads: calls
-/// evaluate(workspace, count, state, energy, gradient) with the addresses of a block's first state.
+/// evaluate(workspace, count, state, energy, gradient) with the addresses of a block's first state;
+/// a null gradient: none is wanted.
 /// `workspaces` has one for each thread; those that it lacks come from make_workspace().
 template <typename Workspace, typename MakeWorkspace, typename Evaluate>
 void evaluate_in_blocks(std::int64_t most, const StateBatch& batch,
@@ -60,7 +62,7 @@ void evaluate_in_blocks(std::int64_t most, const StateBatch& batch,
   for (std::int64_t i = 0; i < blocks; ++i) {
     Workspace& workspace = workspaces[static_cast<std::size_t>(omp_get_thread_num())];
     batch.visit(i * batch.count / blocks, (i + 1) * batch.count / blocks,
-                [&](std::int64_t count, const float* state, float* energy, float* gradient) {
+                [&](std::int64_t count, const float* state, double* energy, float* gradient) {
                   evaluate(workspace, count, state, energy, gradient);
                 });
   }

@@ -27,6 +27,8 @@ struct Update {
   /// Added to step where the update runs, so that a recorded GPU graph takes other steps each time;
   /// null: 0.
   const std::int64_t* first_step{nullptr};
+  /// Of each chain [n], in the place of half_step and sigma; null: all have those.
+  const float *half_steps{nullptr}, *sigmas{nullptr};
 };
 
 /// In place on `state` [n, d]. `gradient` [n, d], or null: no drift. The gain γ is at most one of
@@ -51,7 +53,7 @@ struct ChainRows {
   std::int64_t dimension;
   const float* gradient;
   const float* gain;
-  float threshold;
+  float threshold, half_step, sigma;
   float* state;
 };
 

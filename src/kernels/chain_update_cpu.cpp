@@ -1,8 +1,8 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/chain_rules.hpp"
 #include "kernels/chain_update.hpp"
-#include "kernels/chain_update_element.hpp"
 #include "kernels/loop_threads.hpp"
 
 namespace stanley {
@@ -30,7 +30,9 @@ void update_cpu(const Update& update, std::span<const std::int64_t> ids, std::in
                           .dimension = dimension,
                           .gradient = gradient != nullptr ? gradient + begin : nullptr,
                           .gain = gain != nullptr ? gain + begin : nullptr,
-                          .threshold = threshold != nullptr ? threshold[row] : 0.0F,
+                          .threshold = detail::of_row(threshold, row, 0.0F),
+                          .half_step = detail::of_row(update.half_steps, row, update.half_step),
+                          .sigma = detail::of_row(update.sigmas, row, update.sigma),
                           .state = state + begin});
   });
 }

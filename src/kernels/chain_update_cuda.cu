@@ -5,8 +5,8 @@
 #include <string>
 
 #include "config/error.hpp"
+#include "kernels/chain_rules.hpp"
 #include "kernels/chain_update.hpp"
-#include "kernels/chain_update_element.hpp"
 #include "random/normal.hpp"
 #include "random/random.hpp"
 
@@ -66,69 +66,72 @@ __device__ void store(const Quad& quad, float* row, std::uint32_t block, std::in
   }
 }
 
-__global__ void update_kernel(Update update, const std::int64_t* ids, std::int64_t n,
-                              std::int64_t dimension, const float* gradients, const float* gains,
-                              const float* threshold, float* states) {
-  for_each_block(n, dimension, [=](std::int64_t row, std::uint32_t block) {
-    random::Normals xi{};
-    if (update.sigma != 0.0F) {
-      xi = random::normals(update.key, static_cast<std::uint32_t>(ids[row]),
-                           detail::step_of(update), block);
+/// The chains of a pass, in the device's memory; null: what its rule does not read.
+struct Chains {
+  random::Key key;
+  const std::int64_t* ids;
+  std::int64_t n, dimension;
+  const float *gradient, *gain;
+  float* out;
+};
+
+/// The rule of one row: `whole` with what that row has of its own.
+template <bool has_gradient, detail::Gain kind, bool has_noise>
+__device__ detail::Move<has_gradient, kind, has_noise> of_row(
+    detail::Move<has_gradient, kind, has_noise> whole, const Update& update, const float* threshold,
+    std::int64_t row) {
+  whole.half_step = detail::of_row(update.half_steps, row, update.half_step);
+  whole.sigma = detail::of_row(update.sigmas, row, update.sigma);
+  if constexpr (kind == detail::Gain::threshold) whole.threshold = threshold[row];
+  return whole;
+}
+
+template <class Rule>
+__device__ Rule of_row(const Rule& whole, const Update&, const float*, std::int64_t) {
+  return whole;
+}
+
+/// Puts what the rule makes of each element to chains.out [n, dimension].
+template <class Rule>
+__global__ void pass_kernel(Rule whole, Update update, Chains chains, const float* threshold) {
+  using detail::Draws;
+  for_each_block(chains.n, chains.dimension, [=](std::int64_t row, std::uint32_t block) {
+    const Rule rule = of_row(whole, update, threshold, row);
+    const auto id = static_cast<std::uint32_t>(chains.ids[row]);
+    const std::int64_t begin = row * chains.dimension;
+    Quad state{}, gradient{}, gain{}, drawn{};
+    if constexpr (Rule::draws == Draws::normal) {
+      const random::Normals xi = random::normals(chains.key, id, detail::step_of(update), block);
+#pragma unroll
+      for (int i = 0; i < block_elements; ++i) drawn.value[i] = xi.value[i];
+    } else if constexpr (Rule::draws == Draws::uniform) {
+      const random::Words words = random::block(chains.key, id, detail::step_of(update), block);
+#pragma unroll
+      for (int i = 0; i < block_elements; ++i) drawn.value[i] = random::to_uniform(words.value[i]);
     }
-    const float th = threshold != nullptr ? threshold[row] : 0.0F;
-    const std::int64_t begin = row * dimension;
-    Quad state = load(states + begin, block, dimension), gradient{}, gain{{1, 1, 1, 1}};
-    if (gradients != nullptr) gradient = load(gradients + begin, block, dimension);
-    if (gains != nullptr) gain = load(gains + begin, block, dimension);
+    if constexpr (Rule::reads.state) state = load(chains.out + begin, block, chains.dimension);
+    if constexpr (Rule::reads.gradient) {
+      gradient = load(chains.gradient + begin, block, chains.dimension);
+    }
+    if constexpr (Rule::reads.gain) gain = load(chains.gain + begin, block, chains.dimension);
 #pragma unroll
     for (int i = 0; i < block_elements; ++i) {
-      const float g = gradient.value[i];
-      const float gamma = th != 0.0F ? detail::gain_of(th, g) : gain.value[i];
-      float z = state.value[i];
-      if (gradients != nullptr) z = detail::drifted(z, update.half_step, gamma, g);
-      if (update.sigma != 0.0F) z = detail::diffused(z, update.sigma, gamma, xi.value[i]);
-      state.value[i] = detail::into_box(z, update.low, update.high);
+      state.value[i] = rule(state.value[i], gradient.value[i], gain.value[i], drawn.value[i]);
     }
-    store(state, states + begin, block, dimension);
+    store(state, chains.out + begin, block, chains.dimension);
   });
 }
 
-__global__ void fill_normal_kernel(random::Key key, const std::int64_t* ids, std::int64_t n,
-                                   std::uint64_t step, std::int64_t dimension, float scale,
-                                   float* out) {
-  for_each_block(n, dimension, [=](std::int64_t row, std::uint32_t block) {
-    const random::Normals xi =
-        random::normals(key, static_cast<std::uint32_t>(ids[row]), step, block);
-    Quad quad;
-#pragma unroll
-    for (int i = 0; i < block_elements; ++i) quad.value[i] = scale * xi.value[i];
-    store(quad, out + row * dimension, block, dimension);
-  });
-}
-
-__global__ void fill_uniform_kernel(random::Key key, const std::int64_t* ids, std::int64_t n,
-                                    std::uint64_t step, std::int64_t dimension, float low,
-                                    float high, float* out) {
-  for_each_block(n, dimension, [=](std::int64_t row, std::uint32_t block) {
-    const random::Words words =
-        random::block(key, static_cast<std::uint32_t>(ids[row]), step, block);
-    Quad quad;
-#pragma unroll
-    for (int i = 0; i < block_elements; ++i) {
-      quad.value[i] = detail::between(low, high, random::to_uniform(words.value[i]));
-    }
-    store(quad, out + row * dimension, block, dimension);
-  });
-}
-
-/// Starts the kernel for n chains of this dimension.
-template <typename... Parameters, typename... Arguments>
-void launch(const char* what, void (*kernel)(Parameters...), std::int64_t n, std::int64_t dimension,
-            cudaStream_t stream, Arguments... arguments) {
-  if (n == 0) return;  // a launch of no blocks is an error
-  const std::int64_t blocks = (blocks_of(dimension) + threads_per_block - 1) / threads_per_block;
-  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(std::min(n, most_rows)));
-  kernel<<<grid, threads_per_block, 0, stream>>>(arguments...);
+/// Starts a pass over the chains.
+template <class Rule>
+void launch(const char* what, const Rule& rule, const Update& update, const Chains& chains,
+            const float* threshold, cudaStream_t stream) {
+  if (chains.n == 0) return;  // a launch of no blocks is an error
+  const std::int64_t blocks =
+      (blocks_of(chains.dimension) + threads_per_block - 1) / threads_per_block;
+  const dim3 grid(static_cast<unsigned>(blocks),
+                  static_cast<unsigned>(std::min(chains.n, most_rows)));
+  pass_kernel<<<grid, threads_per_block, 0, stream>>>(rule, update, chains, threshold);
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) {
     throw Error(ExitCode::environment, std::string("the GPU refused to start ") + what + ": " +
@@ -143,21 +146,27 @@ void update_cuda(const Update& update, const std::int64_t* ids, std::int64_t n,
                  std::int64_t dimension, const float* gradient, const float* gain,
                  const float* threshold, float* state, CUstream_st* stream) {
   detail::check_gains(gradient, gain, threshold);
-  launch("the update of the chains", update_kernel, n, dimension, stream, update, ids, n, dimension,
-         gradient, gain, threshold, state);
+  const detail::MoveSources given{gradient != nullptr, gain != nullptr, threshold != nullptr,
+                                  update.sigmas != nullptr || update.sigma != 0.0F};
+  detail::with_move(given, [&](auto rule) {
+    rule.low = update.low;
+    rule.high = update.high;
+    launch("the update of the chains", rule, update,
+           {update.key, ids, n, dimension, gradient, gain, state}, threshold, stream);
+  });
 }
 
 void fill_normal_cuda(random::Key key, const std::int64_t* ids, std::int64_t n, std::uint64_t step,
                       std::int64_t dimension, float scale, float* out, CUstream_st* stream) {
-  launch("the normal random numbers", fill_normal_kernel, n, dimension, stream, key, ids, n, step,
-         dimension, scale, out);
+  launch("the normal random numbers", detail::FillNormal{scale}, {.step = step},
+         {key, ids, n, dimension, nullptr, nullptr, out}, nullptr, stream);
 }
 
 void fill_uniform_cuda(random::Key key, const std::int64_t* ids, std::int64_t n, std::uint64_t step,
                        std::int64_t dimension, float low, float high, float* out,
                        CUstream_st* stream) {
-  launch("the uniform random numbers", fill_uniform_kernel, n, dimension, stream, key, ids, n, step,
-         dimension, low, high, out);
+  launch("the uniform random numbers", detail::FillUniform{low, high}, {.step = step},
+         {key, ids, n, dimension, nullptr, nullptr, out}, nullptr, stream);
 }
 
 }  // namespace stanley

@@ -90,9 +90,10 @@ class Parts {
   /// Collective, as all that follows. The energy's gradient at `count` states.
   double gradient_seconds(std::int64_t count, double budget) {
     const ChainBatch chains = states(count, 0);
-    at::Tensor energy = at::empty({count}, floats()), drift = at::empty_like(chains.state);
+    at::Tensor energy = at::empty({count}, floats().dtype(at::kDouble)),
+               drift = at::empty_like(chains.state);
     return median_seconds(world_, setup_.torch_device, budget,
-                          [&] { engine_->evaluate(chains.state, energy, drift); });
+                          [&] { engine_->evaluate(chains.points(), energy, &drift); });
   }
 
   /// All K steps of `count` chains.
@@ -218,6 +219,7 @@ class Parts {
     ChainBatch batch{at::zeros(sizes, floats()),
                      at::arange(count, at::TensorOptions(at::kLong).device(setup_.torch_device))};
     fill_uniform({config_.run.seed}, step, -1, 1, batch);
+    batch.memory = start_memory(transition_->memory(), batch.state);
     return batch;
   }
 

@@ -66,35 +66,39 @@ std::vector<std::string> cells(const std::string& line) {
   return result;
 }
 
-/// A row under an older release's heading, under this one's: nan where that release had no column.
-std::string rearranged(const std::string& row, const std::vector<std::string>& old_heading) {
+/// A row under another heading, an older release's or another transition's, under this one: nan
+/// where that had no column.
+std::string rearranged(const std::string& row, const std::vector<std::string>& old_heading,
+                       const std::vector<std::string>& heading) {
   const std::vector<std::string> old = cells(row);
-  std::string line = old.empty() ? "" : old[0];
-  for (const auto& [name, member] : columns()) {
-    const auto place = static_cast<std::size_t>(
-        std::find(old_heading.begin(), old_heading.end(), name) - old_heading.begin());
-    line += ',' + (place < old.size() ? old[place] : "nan");
+  std::string line;
+  for (const std::string& name : heading) {
+    const auto place =
+        static_cast<std::size_t>(std::ranges::find(old_heading, name) - old_heading.begin());
+    line += (line.empty() ? "" : ",") + (place < old.size() ? old[place] : "nan");
   }
   return line + '\n';
 }
 
 /// The heading and the rows up to `iteration`, the last of which is told; the text of a row that
 /// was cut off is dropped.
-std::string rows_up_to(const std::string& path, std::int64_t iteration, std::int64_t& last) {
+std::string rows_up_to(const std::string& path, std::int64_t iteration,
+                       const std::string& heading_now, std::int64_t& last) {
   std::ifstream old(path);
   // What can't be read must not be replaced.
   if (!old && errno != ENOENT) throw failure(path, "the metrics can't be read", errno);
-  std::string kept = metrics_heading();
+  std::string kept = heading_now;
   std::string heading, line;
   std::getline(old, heading);
   const bool same = heading + '\n' == kept;
-  const std::vector<std::string> names = cells(heading);
+  const std::vector<std::string> names = cells(heading),
+                                 names_now = cells(heading_now.substr(0, heading_now.size() - 1));
   while (std::getline(old, line)) {
     if (old.eof()) break;
     const std::int64_t row = std::strtoll(line.c_str(), nullptr, 10);
     if (row > iteration) break;
     last = row;
-    kept += same ? line + '\n' : rearranged(line, names);
+    kept += same ? line + '\n' : rearranged(line, names, names_now);
   }
   if (old.bad()) throw failure(path, "the metrics can't be read", errno);
   return kept;
@@ -102,20 +106,40 @@ std::string rows_up_to(const std::string& path, std::int64_t iteration, std::int
 
 }  // namespace
 
-std::string metrics_heading() {
+double& IterationRecord::column(const std::string& name) {
+  for (const auto& [known, member] : columns()) {
+    if (name == known) return this->*member;
+  }
+  const auto one = std::ranges::find(more, name, &std::pair<std::string, double>::first);
+  return one != more.end() ? one->second : more.emplace_back(name, undefined).second;
+}
+
+std::vector<std::string> more_columns(const std::vector<std::string>& names) {
+  IterationRecord record;
+  for (const std::string& name : names) record.column(name);
+  std::vector<std::string> more;
+  for (const auto& [name, value] : record.more) more.push_back(name);
+  return more;
+}
+
+std::string metrics_heading(const std::vector<std::string>& more) {
   std::string line = "iteration";
   for (const auto& [name, member] : columns()) line += fmt::format(",{}", name);
+  for (const std::string& name : more) line += ',' + name;
   return line + '\n';
 }
 
 std::string to_csv(const IterationRecord& record) {
   std::string line = std::to_string(record.iteration);
   for (const auto& [name, member] : columns()) line += fmt::format(",{}", record.*member);
+  for (const auto& [name, value] : record.more) line += fmt::format(",{}", value);
   return line + '\n';
 }
 
-MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration) : path_(path) {
-  replace_file(path, rows_up_to(path, iteration, last_kept_));
+MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration,
+                         const std::vector<std::string>& more)
+    : path_(path) {
+  replace_file(path, rows_up_to(path, iteration, metrics_heading(more), last_kept_));
   file_.emplace(path, O_WRONLY | O_APPEND);
 }
 

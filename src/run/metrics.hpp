@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "storage/descriptor.hpp"
@@ -11,8 +13,10 @@ namespace stanley {
 
 /// All that is recorded of one iteration; the columns of metrics.csv, in this order. Means are over
 /// all ranks; NaN stands for "not defined". Energies and gradients are in the network's units,
-/// distances and scales in those of the data. The last eight depend on clocks.
+/// distances and scales in those of the data. The eight before `more` depend on clocks.
 struct IterationRecord {
+  static constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
+
   std::int64_t iteration = 0;      ///< finished weight updates
   double energy_data = 0;          ///< mean E of the data batch
   double energy_chains = 0;        ///< mean E of the moved chains
@@ -27,19 +31,19 @@ struct IterationRecord {
   double restarts = 0;        ///< chains that started anew
   double chain_age_mean = 0;  ///< of the active chains, in chain steps
   double chain_age_max = 0;
-  double state_gradient_q10 = 0;  ///< |∇E| at the chains' states before they move
-  double state_gradient_q50 = 0;
-  double state_gradient_q90 = 0;
-  double gain_q10 = 0;  ///< γ there
-  double gain_q50 = 0;
-  double gain_q90 = 0;
-  double gain_below_one = 0;       ///< share of γ < 1
-  double gain_weighted_drift = 0;  ///< ‖γ∘∇E‖₁ / ‖∇E‖₁
-  double distance_moved = 0;       ///< mean Euclidean distance of a chain's K steps
-  double chain_scale = 0;          ///< standard deviation over all elements of all active chains
-  double chain_spread = 0;         ///< standard deviation over the chains, rms over elements
-  double saturation = 0;           ///< share of elements on the box's faces
-  double acceptance_rate = 0;
+  double state_gradient_q10 = undefined;  ///< |∇E| at the chains' states before they move
+  double state_gradient_q50 = undefined;
+  double state_gradient_q90 = undefined;
+  double gain_q10 = undefined;  ///< γ there
+  double gain_q50 = undefined;
+  double gain_q90 = undefined;
+  double gain_below_one = undefined;       ///< share of γ < 1
+  double gain_weighted_drift = undefined;  ///< ‖γ∘∇E‖₁ / ‖∇E‖₁
+  double distance_moved = 0;               ///< mean Euclidean distance of a chain's K steps
+  double chain_scale = 0;   ///< standard deviation over all elements of all active chains
+  double chain_spread = 0;  ///< standard deviation over the chains, rms over elements
+  double saturation = 0;    ///< share of elements on the box's faces
+  double acceptance_rate = undefined;
   double seconds_chains = 0;
   double seconds_gradient = 0;
   double seconds_reduction = 0;  ///< from when the slowest rank came
@@ -48,18 +52,29 @@ struct IterationRecord {
   double seconds_files = 0;      ///< since the last row
   double seconds_iteration = 0;
   double chain_steps_per_second = 0;
+  /// Columns of its own that a transition tells, behind the others.
+  std::vector<std::pair<std::string, double>> more{};
+
+  /// The column of this name, but for the first: one of `more`, new where it is not there.
+  double& column(const std::string& name);
 };
 
-/// One line of CSV, and its heading. Numbers are written so that they read back bit for bit.
-std::string metrics_heading();
+/// Those of the names that IterationRecord has no member for.
+std::vector<std::string> more_columns(const std::vector<std::string>& names);
+
+/// One line of CSV, and its heading with `more` columns. Numbers are written so that they read back
+/// bit for bit.
+std::string metrics_heading(const std::vector<std::string>& more = {});
 std::string to_csv(const IterationRecord& record);
 
 /// metrics.csv: one row for each iteration, none lost or doubled. Used by one rank.
 class MetricsFile {
  public:
   /// Opens the file and drops all rows after `iteration`: they are of a run that was cut off and
-  /// are computed again. What is kept is on the disk when the call returns. Errors: input_output.
-  MetricsFile(const std::string& path, std::int64_t iteration);
+  /// are computed again. What is kept is on the disk when the call returns. `more`: names of the
+  /// records' further columns. Errors: input_output.
+  MetricsFile(const std::string& path, std::int64_t iteration,
+              const std::vector<std::string>& more = {});
 
   /// The last iteration that the file had a row of when it was opened, of those kept; 0: none. Less
   /// than `iteration` where rows were lost.

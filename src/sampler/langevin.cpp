@@ -16,6 +16,21 @@ namespace {
 
 constexpr double recorded_quantiles[3] = {0.1, 0.5, 0.9};
 
+/// What describe() tells. |∇E| and γ are those at the chains' states before they move.
+const std::vector<Column>& described() {
+  static const std::vector<Column> columns{{"state_gradient_q10"},
+                                           {"state_gradient_q50"},
+                                           {"state_gradient_q90"},
+                                           {"gain_q10"},
+                                           {"gain_q50"},
+                                           {"gain_q90"},
+                                           {"gain_below_one"},
+                                           {"gain_weighted_drift", 8},  // ‖γ∘∇E‖₁ ...
+                                           {""},                        // ... of ‖∇E‖₁
+                                           {"acceptance_rate"}};
+  return columns;
+}
+
 class LangevinTransition : public Transition {
  public:
   LangevinTransition(const SamplerConfig& config, random::Key key, std::function<void()> stepped)
@@ -29,21 +44,24 @@ class LangevinTransition : public Transition {
     }
   }
 
-  ChainStatistics advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
-                          std::int64_t steps) override {
+  const std::vector<Column>& columns() const override { return described(); }
+
+  at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
+                     std::int64_t steps) override {
     const c10::NoGradGuard no_gradient;
     prepare(engine, batch, steps);
     first_step_.fill_(static_cast<std::int64_t>(first_step));
     if (!engine.repeatable()) {
       take_steps(engine, batch, steps);
-      return {statistics_};
+      return statistics_;
     }
     own_.state.copy_(batch.state);
     own_.ids.copy_(batch.ids);
+    if (batch.condition.defined()) own_.condition.copy_(batch.condition);
     replay_.run(batch.state.device(), [&] { take_steps(engine, own_, steps); });
     batch.state.copy_(own_.state);
     if (stepped_) stepped_();
-    return {statistics_.clone()};  // the next call writes there
+    return statistics_.clone();  // the next call writes there
   }
 
  private:
@@ -53,7 +71,7 @@ class LangevinTransition : public Transition {
     gain_ = threshold_ = at::Tensor();
     const std::int64_t n = batch.state.size(0);
     for (std::int64_t step = 0; step < steps; ++step) {
-      engine.evaluate(batch.state, energy_, gradient_);
+      engine.evaluate(batch.points(), energy_, &gradient_);
       const at::Tensor rows = gradient_.view({n, -1});
       if (anisotropic() && (step == 0 || config_.refresh == Refresh::step)) {
         const Timed timed(Operation::gain);
@@ -81,10 +99,12 @@ class LangevinTransition : public Transition {
     steps_ = steps;
     replay_ = {};
     gradient_ = at::empty_like(batch.state);
-    energy_ = at::empty({batch.state.size(0)}, batch.state.options());
+    energy_ = at::empty({batch.state.size(0)}, batch.state.options().dtype(at::kDouble));
     first_step_ = at::zeros({1}, batch.ids.options());
     update_.first_step = first_step_.const_data_ptr<std::int64_t>();
-    if (engine.repeatable()) own_ = {at::empty_like(batch.state), at::empty_like(batch.ids)};
+    if (!engine.repeatable()) return;
+    own_ = {at::empty_like(batch.state), at::empty_like(batch.ids)};
+    if (batch.condition.defined()) own_.condition = at::empty_like(batch.condition);
   }
 
   /// [n, d] -> th for each chain, [n].
@@ -101,34 +121,37 @@ class LangevinTransition : public Transition {
     return at::where(th == 0, at::ones({}, rows.options()), th / at::maximum(th, rows.abs()));
   }
 
-  /// [10, n]: see ChainStatistics.
+  /// [columns, n]
   at::Tensor describe(const at::Tensor& rows) const {
-    const at::Tensor magnitude = rows.abs(), size = magnitude.sum(1);
+    const at::Tensor magnitude = rows.abs(), size = magnitude.sum(1), one = at::ones_like(size);
     at::Tensor quantiles[3];
     for (std::size_t i = 0; i < 3; ++i) {
       quantiles[i] =
           absolute_order_statistic(rows, quantile_rank(recorded_quantiles[i], rows.size(1)));
     }
-    if (!anisotropic()) {
-      const at::Tensor one = at::ones_like(energy_), none = at::zeros_like(energy_);
-      return at::stack(
-          {energy_, quantiles[0], quantiles[1], quantiles[2], one, one, one, none, size, size});
+    std::vector<at::Tensor> told{quantiles[0], quantiles[1], quantiles[2]};
+    if (anisotropic()) {
+      const at::Tensor current = gain(rows);
+      // γ falls as |∇E| rises: its quantiles are the gains of the mirrored quantiles of |∇E|.
+      for (std::size_t i = 3; i-- > 0;) {
+        told.push_back(gain(quantiles[i].unsqueeze(1)).squeeze(1));
+      }
+      told.insert(told.end(),
+                  {(current < 1).to(at::kFloat).mean(1), (current * magnitude).sum(1), size});
+    } else {
+      told.insert(told.end(), {one, one, one, at::zeros_like(size), size, size});
     }
-    const at::Tensor current = gain(rows);
-    // γ falls as |∇E| rises: its quantiles are the gains of the mirrored quantiles of |∇E|.
-    const auto gain_at = [&](std::size_t i) { return gain(quantiles[i].unsqueeze(1)).squeeze(1); };
-    return at::stack({energy_, quantiles[0], quantiles[1], quantiles[2], gain_at(2), gain_at(1),
-                      gain_at(0), (current < 1).to(at::kFloat).mean(1),
-                      (current * magnitude).sum(1), size});
+    told.push_back(one);
+    return at::stack(told).to(at::kDouble);
   }
 
   SamplerConfig config_;
   std::function<void()> stepped_;
   Update update_;
-  at::Tensor energy_, gradient_;  // buffers, [n] and [n, state shape]
+  at::Tensor energy_, gradient_;  // buffers, [n] float64 and [n, state shape]
   at::Tensor first_step_;         // [1] int64, on the chains' device
   at::Tensor threshold_, gain_;   // [n] and [n, d]; undefined where not in use
-  at::Tensor statistics_;         // of the last call
+  at::Tensor statistics_;         // of the last call, [columns, n]
 
   // Where the work can be recorded: what it was recorded for, and the chains that it moves.
   Replay replay_;

@@ -15,8 +15,11 @@ class PiecewiseTransition final : public Transition {
                       const std::function<std::unique_ptr<Transition>()>& make)
       : pieces_(pieces), whole_(make()), rest_(make()) {}
 
-  ChainStatistics advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
-                          std::int64_t steps) override {
+  std::vector<Memory> memory() const override { return whole_->memory(); }
+  const std::vector<Column>& columns() const override { return whole_->columns(); }
+
+  at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
+                     std::int64_t steps) override {
     const std::int64_t states = batch.state.size(0);
     std::vector<at::Tensor> statistics;
     std::int64_t largest = 0;
@@ -24,11 +27,10 @@ class PiecewiseTransition final : public Transition {
       if (first == 0) largest = count;
       // Each keeps buffers for one number of chains, and perhaps a graph.
       Transition& transition = count == largest ? *whole_ : *rest_;
-      ChainBatch piece{batch.state.narrow(0, first, count), batch.ids.narrow(0, first, count)};
-      statistics.push_back(transition.advance(engine, piece, first_step, steps).of_chains);
+      ChainBatch piece = batch.narrow(first, count);
+      statistics.push_back(transition.advance(engine, piece, first_step, steps));
     });
-    if (statistics.size() == 1) return {statistics.front()};
-    return {at::cat(statistics, 1)};
+    return statistics.size() == 1 ? statistics.front() : at::cat(statistics, 1);
   }
 
  private:
@@ -60,16 +62,15 @@ std::unique_ptr<Transition> make_piecewise_transition(
   return std::make_unique<PiecewiseTransition>(pieces, make);
 }
 
-at::Tensor energies_of(GradientEngine& engine, const at::Tensor& states, const Pieces& pieces) {
+at::Tensor energies_of(GradientEngine& engine, const Points& points, const Pieces& pieces) {
   const c10::NoGradGuard no_gradient;
-  at::Tensor energies = at::empty({states.size(0)}, states.options());
-  at::Tensor gradients;
-  pieces.for_each(states.size(0), [&](std::int64_t first, std::int64_t count) {
-    const at::Tensor piece = states.narrow(0, first, count);
-    if (first == 0) gradients = at::empty_like(piece);  // none is larger than the first
+  const std::int64_t states = points.state.size(0);
+  at::Tensor energies = at::empty({states}, points.state.options().dtype(at::kDouble));
+  pieces.for_each(states, [&](std::int64_t first, std::int64_t count) {
+    const at::Tensor condition =
+        points.condition.defined() ? points.condition.narrow(0, first, count) : at::Tensor();
     at::Tensor energy = energies.narrow(0, first, count);
-    at::Tensor gradient = gradients.narrow(0, 0, count);
-    engine.evaluate(piece, energy, gradient);
+    engine.evaluate({points.state.narrow(0, first, count), condition}, energy, nullptr);
   });
   return energies;
 }

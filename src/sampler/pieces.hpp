@@ -35,7 +35,7 @@ std::int64_t states_at_once(std::int64_t active, std::int64_t dimension, at::Dev
 std::unique_ptr<Transition> make_piecewise_transition(
     const Pieces& pieces, const std::function<std::unique_ptr<Transition>()>& make);
 
-/// Energies of states [n, state shape], in pieces: [n], on the states' device.
-at::Tensor energies_of(GradientEngine& engine, const at::Tensor& states, const Pieces& pieces);
+/// Energies of n points, in pieces: [n] float64, on their device.
+at::Tensor energies_of(GradientEngine& engine, const Points& points, const Pieces& pieces);
 
 }  // namespace stanley

@@ -2,25 +2,73 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <stdexcept>
 #include <utility>
 
+#include "config/error.hpp"
 #include "sampler/langevin.hpp"
 
 namespace stanley {
 
-ChainRecord ChainStatistics::sum() const {
-  const at::Tensor host = of_chains.to(at::kCPU).contiguous();
-  const std::int64_t n = host.size(1);
-  const auto* value = host.const_data_ptr<float>();
-  ChainRecord record;
-  record.chains = record.acceptance = static_cast<double>(n);
-  for (double* total :
-       {&record.energy, &record.gradient_quantile[0], &record.gradient_quantile[1],
-        &record.gradient_quantile[2], &record.gain_quantile[0], &record.gain_quantile[1],
-        &record.gain_quantile[2], &record.gain_below_one, &record.drift, &record.gradient}) {
-    for (std::int64_t i = 0; i < n; ++i) *total += static_cast<double>(*value++);
+namespace {
+
+/// The arrays that belong to chains and move with them: those that there are.
+std::vector<at::Tensor> arrays_of(const ChainBatch& batch) {
+  std::vector<at::Tensor> arrays{batch.state};
+  if (batch.condition.defined()) arrays.push_back(batch.condition);
+  arrays.insert(arrays.end(), batch.memory.begin(), batch.memory.end());
+  return arrays;
+}
+
+/// What `part` makes of each array.
+template <typename Part>
+ChainBatch each(const ChainBatch& batch, const Part& part) {
+  ChainBatch result{part(batch.state), part(batch.ids)};
+  if (batch.condition.defined()) result.condition = part(batch.condition);
+  for (const at::Tensor& one : batch.memory) result.memory.push_back(part(one));
+  return result;
+}
+
+}  // namespace
+
+ChainBatch ChainBatch::narrow(std::int64_t first, std::int64_t count) const {
+  return each(*this, [&](const at::Tensor& whole) { return whole.narrow(0, first, count); });
+}
+
+ChainBatch ChainBatch::select(const at::Tensor& rows) const {
+  return each(*this, [&](const at::Tensor& whole) { return whole.index_select(0, rows); });
+}
+
+void ChainBatch::put(const at::Tensor& rows, const ChainBatch& other) const {
+  const std::vector<at::Tensor> to = arrays_of(*this), from = arrays_of(other);
+  for (std::size_t i = 0; i < to.size(); ++i) to[i].index_copy_(0, rows, from[i]);
+}
+
+std::vector<at::Tensor> start_memory(const std::vector<Memory>& kept, const at::Tensor& state) {
+  std::vector<at::Tensor> memory;
+  for (const Memory& one : kept) {
+    const at::IntArrayRef shape = state.sizes().slice(0, one.like_state ? state.dim() : 1);
+    memory.push_back(at::full(shape, one.start, state.options().dtype(one.type)));
   }
-  return record;
+  return memory;
+}
+
+std::size_t column_number(const Transition& transition, const std::string& name) {
+  const std::vector<Column>& columns = transition.columns();
+  const auto column = std::ranges::find(columns, name, &Column::name);
+  if (column == columns.end()) throw std::out_of_range("no column " + name);
+  return static_cast<std::size_t>(column - columns.begin());
+}
+
+std::vector<double> sums_of(const at::Tensor& statistics) {
+  const at::Tensor host = statistics.to(at::kCPU).contiguous();
+  const auto* value = host.const_data_ptr<double>();
+  std::vector<double> sums(static_cast<std::size_t>(host.size(0)), 0.0);
+  for (double& sum : sums) {
+    for (std::int64_t i = 0; i < host.size(1); ++i) sum += *value++;
+  }
+  return sums;
 }
 
 std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,
@@ -29,9 +77,9 @@ std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random:
     case TransitionType::stanley:
     case TransitionType::langevin:
     case TransitionType::gradient_descent:
-      break;
+      return make_langevin_transition(config, key, std::move(stepped));
   }
-  return make_langevin_transition(config, key, std::move(stepped));
+  throw Error(ExitCode::bug, "a transition of unknown type was asked for");
 }
 
 }  // namespace stanley

@@ -2,9 +2,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "config/config.hpp"
 #include "energy/gradient_engine.hpp"
@@ -14,40 +18,63 @@ namespace stanley {
 
 /// The chains that move together.
 struct ChainBatch {
-  at::Tensor state;  ///< [n, state shape] float32, contiguous; moved in place
-  at::Tensor ids;    ///< [n] int64, global chain ids, on the device of `state`
+  at::Tensor state;                  ///< [n, state shape] float32, contiguous; moved in place
+  at::Tensor ids;                    ///< [n] int64, global chain ids, on the device of `state`
+  at::Tensor condition{};            ///< [n] int64; undefined where the energy has none
+  std::vector<at::Tensor> memory{};  ///< as Transition::memory() lists it; changed in place
+
+  Points points() const { return {state, condition}; }
+  /// The chains from `first` on: views of the same memory.
+  ChainBatch narrow(std::int64_t first, std::int64_t count) const;
+  /// Copies of the chains in these rows, [k] int64 on the device.
+  ChainBatch select(const at::Tensor& rows) const;
+  /// Puts all but the ids of `other` into these rows.
+  void put(const at::Tensor& rows, const ChainBatch& other) const;
 };
 
-/// What the chains looked like at the first of the steps: sums over chains, to be added up over
-/// ranks and divided by `chains` at the end. Quantiles are those of each chain's own elements.
-struct ChainRecord {
-  double chains = 0;
-  double energy = 0;
-  double gradient_quantile[3] = {};  ///< 0.1, 0.5, 0.9 of |∇E|
-  double gain_quantile[3] = {};      ///< 0.1, 0.5, 0.9 of γ
-  double gain_below_one = 0;         ///< share of γ < 1
-  double drift = 0, gradient = 0;  ///< ‖γ∘∇E‖₁ and ‖∇E‖₁: their ratio is the weighted share
-  double acceptance = 0;  ///< share of accepted moves; 1 without Metropolis
+/// What a transition keeps of each chain between calls: a number, or as many as a state has. The
+/// bank holds it, a restart sets it to `start`, and checkpoints store it as "chains/NAME".
+struct Memory {
+  std::string name;
+  at::ScalarType type = at::kFloat;  ///< or int64
+  bool like_state = false;
+  double start = 0;
 };
 
-/// The same before the sums, on the chains' device, where it may still be in the making.
-struct ChainStatistics {
-  at::Tensor of_chains;  ///< [10, n] float32: from `energy` to `gradient` in order
-
-  /// Waits for the device. The sums are in the chains' order.
-  ChainRecord sum() const;
+/// A statistic of each chain, by its name in metrics.csv. What is recorded is its mean over the
+/// chains, or, with a weight, its sum over that of the column there.
+struct Column {
+  std::string name;
+  std::optional<std::size_t> weight{};
 };
 
-/// A family of Markov transitions. One object serves one rank; it keeps its buffers between calls.
+/// A family of Markov transitions. One object serves one rank; it keeps its buffers between calls,
+/// but nothing of the chains: what must outlive a call is memory.
 class Transition {
  public:
   virtual ~Transition() = default;
 
+  virtual std::vector<Memory> memory() const { return {}; }
+
+  /// The rows of what advance() returns. "acceptance_rate" is one of them.
+  virtual const std::vector<Column>& columns() const = 0;
+
   /// Moves every chain of the batch by `steps` chain steps. Step k draws its random numbers at
-  /// first_step + k. On a GPU the work is queued and not waited for.
-  virtual ChainStatistics advance(GradientEngine& engine, ChainBatch& batch,
-                                  std::uint64_t first_step, std::int64_t steps) = 0;
+  /// first_step + k. Returns [columns, n] float64 on the chains' device. On a GPU the work is
+  /// queued and not waited for.
+  virtual at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
+                             std::int64_t steps) = 0;
 };
+
+/// What chains with these states [n, state shape] remember when they start.
+std::vector<at::Tensor> start_memory(const std::vector<Memory>& kept, const at::Tensor& state);
+
+/// The number of the column of this name. Throws std::out_of_range.
+std::size_t column_number(const Transition& transition, const std::string& name);
+
+/// Sums over the chains, [columns, n] -> one for each column, in the chains' order. Waits for the
+/// device.
+std::vector<double> sums_of(const at::Tensor& statistics);
 
 /// The transition that the configuration names; `key` selects the chains' random numbers; `stepped`
 /// is told of each chain step.

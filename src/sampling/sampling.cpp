@@ -186,14 +186,16 @@ class Sampling {
     const auto transition = make_piecewise_transition(pieces_, [&] {
       return make_transition(config_.sampler, {config_.run.seed, random::Stream::sampling, 0});
     });
+    chains_.memory = start_memory(transition->memory(), chains_.state);
+    const auto accepted = static_cast<std::int64_t>(column_number(*transition, "acceptance_rate"));
     const auto began = std::chrono::steady_clock::now();
     for (std::int64_t done = 0; done < config_.sampler.steps;) {
       const std::int64_t steps =
           std::min(config_.sampler.write_every, config_.sampler.steps - done);
-      const ChainRecord record =
-          transition->advance(*engine_, chains_, static_cast<std::uint64_t>(done), steps).sum();
+      const at::Tensor statistics =
+          transition->advance(*engine_, chains_, static_cast<std::uint64_t>(done), steps);
       done += steps;
-      keep(done, record.acceptance / record.chains);
+      keep(done, statistics[accepted]);
       std::int64_t stop[1] = {take_request().stop ? 1 : 0};
       world_.sum(std::span<std::int64_t>(stop));
       if (stop[0] > 0) {
@@ -211,12 +213,17 @@ class Sampling {
   }
 
   /// Keeps the present states as one draw.
-  void keep(std::int64_t step, double acceptance) {
-    const at::Tensor energy = energies_of(*engine_, chains_.state, pieces_);
+  void keep(std::int64_t step, const at::Tensor& acceptance) {
     steps_.push_back(step);
     states_.push_back(chains_.state.to(at::kCPU).clone());
-    energies_.push_back(energy.to(at::kCPU, at::kDouble));
-    acceptance_.push_back(acceptance);
+    energies_.push_back(energies_of(*engine_, chains_.points(), pieces_).to(at::kCPU));
+    acceptance_.push_back(acceptance.to(at::kCPU));
+  }
+
+  /// A number of each draw [n] as [n, draws].
+  static std::vector<double> by_chain(const std::vector<at::Tensor>& of_draws) {
+    const at::Tensor all = at::stack(of_draws, 1).contiguous();
+    return {all.const_data_ptr<double>(), all.const_data_ptr<double>() + all.numel()};
   }
 
   double mean_energy() {
@@ -228,14 +235,12 @@ class Sampling {
   void write(const CheckpointHeader& header) {
     const auto draws_kept = static_cast<std::int64_t>(steps_.size());
     const at::Tensor states = at::stack(states_, 1).contiguous();
-    const at::Tensor energy = at::stack(energies_, 1).contiguous();
     DrawColumns columns;
-    columns.energies.assign(energy.const_data_ptr<double>(),
-                            energy.const_data_ptr<double>() + energy.numel());
+    columns.energies = by_chain(energies_);
+    columns.acceptance = by_chain(acceptance_);
     columns.lp = log_density(columns.energies, config_);
     for (std::int64_t i = 0; i < count(); ++i) {
       columns.ages.insert(columns.ages.end(), steps_.begin(), steps_.end());
-      columns.acceptance.insert(columns.acceptance.end(), acceptance_.begin(), acceptance_.end());
     }
     columns.restarts.assign(columns.ages.size(), 0);
     DrawSet draws;
@@ -273,8 +278,7 @@ class Sampling {
   Pieces pieces_;
   ChainBatch chains_;
   std::vector<std::int64_t> steps_;
-  std::vector<at::Tensor> states_, energies_;  // one for each draw
-  std::vector<double> acceptance_;
+  std::vector<at::Tensor> states_, energies_, acceptance_;  // one for each draw
 };
 
 }  // namespace

@@ -27,13 +27,8 @@ constexpr std::array<PhaseColumn, 4> columns{
      {"weight update", &IterationRecord::seconds_gradient}}};
 
 /// Means over the active chains.
-constexpr std::array means{
-    &IterationRecord::state_gradient_q10, &IterationRecord::state_gradient_q50,
-    &IterationRecord::state_gradient_q90, &IterationRecord::gain_q10,
-    &IterationRecord::gain_q50,           &IterationRecord::gain_q90,
-    &IterationRecord::gain_below_one,     &IterationRecord::acceptance_rate,
-    &IterationRecord::chain_age_mean,     &IterationRecord::distance_moved,
-    &IterationRecord::saturation};
+constexpr std::array means{&IterationRecord::chain_age_mean, &IterationRecord::distance_moved,
+                           &IterationRecord::saturation};
 
 const PhaseColumn& column_of(Phase phase) { return columns.at(static_cast<std::size_t>(phase)); }
 
@@ -83,23 +78,21 @@ void Account::enter(Phase phase) {
 
 void Account::end_phase() {
   if (!phase_) return;
-  if (*phase_ == Phase::chains) end_chains();
+  if (*phase_ == Phase::chains) {
+    told_ = sums_of(statistics_);
+    wait_for(device_);
+  }
   record_.*column_of(*phase_).seconds += watch_.lap();
 }
 
-void Account::end_chains() {
-  const ChainRecord chains = statistics_.sum();
-  wait_for(device_);
-  record_.state_gradient_q10 = chains.gradient_quantile[0];
-  record_.state_gradient_q50 = chains.gradient_quantile[1];
-  record_.state_gradient_q90 = chains.gradient_quantile[2];
-  record_.gain_q10 = chains.gain_quantile[0];
-  record_.gain_q50 = chains.gain_quantile[1];
-  record_.gain_q90 = chains.gain_quantile[2];
-  record_.gain_below_one = chains.gain_below_one;
-  record_.acceptance_rate = chains.acceptance;
-  drift_ = chains.drift;
-  gradient_ = chains.gradient;
+/// Puts what the transition told, summed over the ranks, where its names say.
+void Account::name_statistics() {
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    const Column& column = columns_[i];
+    if (column.name.empty()) continue;
+    const auto active = static_cast<double>(config_.chains.active);
+    record_.column(column.name) = told_[i] / (column.weight ? told_[*column.weight] : active);
+  }
 }
 
 void Account::energies(const EnergySums& sums, double noise) {
@@ -116,17 +109,11 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
   record_.distance_moved = sum_of((after - before_).flatten(1).norm(2, 1));
   record_.saturation = share_at_box(rows, config_.sampler);
   double element_mean = sum_of(rows.mean(1)), element_square = sum_of(rows.square().mean(1));
-  std::vector<double*> summed{&drift_,
-                              &gradient_,
-                              &energies_.data,
-                              &energies_.chains,
-                              &energies_.data_squared,
-                              &energies_.chains_squared,
-                              &element_mean,
-                              &element_square,
-                              &record_.energy_noise,
-                              &record_.restarts};
+  std::vector<double*> summed{&energies_.data,           &energies_.chains, &energies_.data_squared,
+                              &energies_.chains_squared, &element_mean,     &element_square,
+                              &record_.energy_noise,     &record_.restarts};
   for (const auto column : means) summed.push_back(&(record_.*column));
+  for (double& told : told_) summed.push_back(&told);
   sum_over_ranks(communicator, summed);
   const double mine = record_.seconds_chains + record_.seconds_gradient;
   double largest[2] = {static_cast<double>(*std::max_element(ages.begin(), ages.end())), mine};
@@ -149,7 +136,7 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
   record_.energy_noise /= static_cast<double>(noise_probes_per_shard * config_.chains.shards);
   const double mean = element_mean / active;
   record_.chain_scale = root(element_square / active - mean * mean);
-  record_.gain_weighted_drift = drift_ / gradient_;
+  name_statistics();
 }
 
 void Account::update(double gradient_norm, double parameter_norm) {

@@ -23,15 +23,18 @@ enum class Phase { chains, weight_gradient, reduction, weight_update };
 /// in, times the phases, and fills the iteration's record.
 class Account {
  public:
-  Account(const Config& config, Activity& activity, at::Device device)
-      : config_(config), activity_(activity), device_(device) {}
+  /// `columns`: what the transition tells of the chains.
+  Account(const Config& config, const std::vector<Column>& columns, Activity& activity,
+          at::Device device)
+      : config_(config), columns_(columns), activity_(activity), device_(device) {}
 
   /// Ends the phase before. The chains' phase lasts until the device has moved them.
   void enter(Phase phase);
 
   /// The active chains' states before they move, [n, state shape]: copied.
   void chains_start(const at::Tensor& state) { before_ = state.clone(); }
-  void chains_move(ChainStatistics statistics) { statistics_ = std::move(statistics); }
+  /// As Transition::advance() returns it.
+  void chains_move(at::Tensor statistics) { statistics_ = std::move(statistics); }
   /// Sums over this rank's states: data, chains, and the probes of plain noise.
   void energies(const EnergySums& sums, double noise);
   /// Collective, in the reduction's phase. Adds up what the ranks saw: energies and chain moves as
@@ -47,16 +50,17 @@ class Account {
 
  private:
   void end_phase();
-  void end_chains();
+  void name_statistics();
 
   const Config& config_;
+  const std::vector<Column>& columns_;
   Activity& activity_;
   at::Device device_;
   Stopwatch total_, watch_;
   std::optional<Phase> phase_;
   at::Tensor before_;
-  ChainStatistics statistics_;
-  double drift_ = 0, gradient_ = 0;  // ‖γ∘∇E‖₁ and ‖∇E‖₁, over the chains
+  at::Tensor statistics_;
+  std::vector<double> told_;  // sums of them, by column
   EnergySums energies_;
   IterationRecord record_;  // until they are summarised, its means are sums over this rank's states
 };

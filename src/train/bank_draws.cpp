@@ -38,7 +38,8 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   const auto size = static_cast<std::size_t>(count);
   states_ = bank.state().narrow(0, 0, count).to(at::kCPU, at::kFloat, false, true).contiguous();
   const at::Tensor energy = trainer.chain_energies(count);
-  columns_.energies.assign(energy.const_data_ptr<float>(), energy.const_data_ptr<float>() + count);
+  columns_.energies.assign(energy.const_data_ptr<double>(),
+                           energy.const_data_ptr<double>() + count);
   columns_.lp = log_density(columns_.energies, config);
   columns_.acceptance.assign(size, 1.0);
   columns_.ages.assign(bank.ages().begin(), bank.ages().begin() + count);

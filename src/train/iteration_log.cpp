@@ -6,8 +6,9 @@
 
 namespace stanley {
 
-void IterationLog::open(const std::string& path, std::int64_t iteration, std::int64_t base) {
-  metrics_.emplace(path, iteration);
+void IterationLog::open(const std::string& path, std::int64_t iteration, std::int64_t base,
+                        const std::vector<std::string>& more) {
+  metrics_.emplace(path, iteration, more);
   line_ = ProgressLine(config_.run.iterations);
   const std::int64_t last = std::max(metrics_->last_kept(), base);
   if (last >= iteration) return;

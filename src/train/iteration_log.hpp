@@ -23,8 +23,10 @@ class IterationLog {
       : config_(config), session_(session), log_(log), line_(config.run.iterations) {}
 
   /// Rank 0. Opens metrics.csv, whose rows after `iteration` are dropped; says where rows since
-  /// iteration `base` are missing: a history with a gap must not look like one without.
-  void open(const std::string& path, std::int64_t iteration, std::int64_t base);
+  /// iteration `base` are missing: a history with a gap must not look like one without. `more`: the
+  /// records' further columns.
+  void open(const std::string& path, std::int64_t iteration, std::int64_t base,
+            const std::vector<std::string>& more);
   /// Rank 0. Brings all rows to the disk.
   void sync();
 

@@ -69,7 +69,12 @@ void Learner::begin() {
 std::string Learner::restore(const CheckpointHeader& header, Sharding sharding,
                              const FileOptions& options) {
   {
-    Filling filling(trainer_->arrays());
+    std::vector<ArrayView> arrays = trainer_->arrays();
+    // What the transition, or the release, that wrote the checkpoint did not keep begins anew.
+    std::erase_if(arrays, [&](const ArrayView& one) {
+      return trainer_->bank().is_memory(one.name) && header.find(one.name) == nullptr;
+    });
+    Filling filling(std::move(arrays));
     check_arrays(header, filling.arrays(), sharding);
     activity_.enter("reading a checkpoint");
     read_checkpoint(session_.world(), header, filling.arrays(), sharding, options);

@@ -70,6 +70,7 @@ EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor
 /// From the gradient with respect to the weights to that with respect to the parameters [P].
 void ContrastiveObjective::store(const std::vector<at::Tensor>& of_weights,
                                  at::Tensor gradient) const {
+  if (parameters_.empty()) return;
   const auto gradients = torch::autograd::grad(weights_, parameters_, of_weights, true);
   const c10::NoGradGuard no_gradient;
   std::int64_t offset = 0;

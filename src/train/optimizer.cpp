@@ -17,7 +17,7 @@ double norm_of(const at::Tensor& flat) {
 Optimizer::Optimizer(const OptimizerConfig& config, Network& network, at::Device device)
     : config_(config) {
   const c10::NoGradGuard no_gradient;
-  std::vector<at::Tensor> flat;
+  std::vector<at::Tensor> flat{at::empty({0})};  // a network may have no parameters
   std::int64_t offset = 0;
   for (const NamedTensor& parameter : network.parameters()) {
     flat.push_back(parameter.value.detach().flatten());

@@ -36,18 +36,19 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       optimizer_(config.optimizer, *network_, context.device),
       objective_(config, *network_, context.precision, context.device),
       batches_(dataset, config, attempt),
-      bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device),
       start_(make_start_state(config, dataset, attempt,
                               [&activity = context.activity] { activity.advance(); })),
       engine_(make_gradient_engine(*network_, config.energy, context.precision, context.device)),
       transition_(make_piecewise_transition(
           {.most = engine_->largest_batch(),
-           .group = fixed_batches() ? bank_.active_per_shard() : 0},
+           .group = fixed_batches() ? config.chains.active / config.chains.shards : 0},
           [&] {
             return make_transition(config.sampler,
                                    {config.run.seed, random::Stream::chain_noise, attempt},
                                    [&activity = context.activity] { activity.advance(); });
           })),
+      bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device,
+            transition_->memory(), network_->conditional()),
       parts_(at::zeros({gradient_parts(), optimizer_.size()}, optimizer_.values().options())),
       gradient_(at::zeros_like(optimizer_.values())) {
   load_weights();
@@ -59,7 +60,7 @@ IterationRecord Trainer::iterate() {
   const std::int64_t steps = config_.sampler.steps;  // K
   const double restart_probability =
       config_.chains.restart_probability.at(iteration_, schedule_end_);
-  Account account(config_, context_.activity, context_.device);
+  Account account(config_, transition_->columns(), context_.activity, context_.device);
 
   account.enter(Phase::chains);
   ChainBatch z = bank_.visit(iteration_, restart_probability, start_);  // z₀: the active chains
@@ -137,6 +138,14 @@ at::Tensor Trainer::data_batch() const {
   return data.to(context_.device);
 }
 
+std::vector<std::string> Trainer::more_columns() const {
+  std::vector<std::string> names;
+  for (const Column& column : transition_->columns()) {
+    if (!column.name.empty()) names.push_back(column.name);
+  }
+  return stanley::more_columns(names);
+}
+
 void Trainer::load_weights() {
   const c10::NoGradGuard no_gradient;
   engine_->load(network_->weights(network_->parameter_values()));
@@ -146,7 +155,7 @@ at::Tensor Trainer::chain_energies(std::int64_t count) {
   const std::int64_t active = bank_.active_per_shard() * shards_.count;
   const std::int64_t room =
       states_at_once(active, bank_.state().numel() / bank_.local_count(), context_.device);
-  return energies_of(*engine_, bank_.state().narrow(0, 0, count),
+  return energies_of(*engine_, bank_.points(count),
                      {.most = std::min(room, engine_->largest_batch()),
                       .group = fixed_batches() ? bank_.chains_per_shard() : 0})
       .to(at::kCPU);

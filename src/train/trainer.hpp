@@ -64,7 +64,10 @@ class Trainer {
   const GradientEngine& engine() const { return *engine_; }
   WorkingThreads working_threads() const;
   Bank& bank() { return bank_; }
-  /// Energies of this rank's first `count` chains under the present weights, [count], on the CPU.
+  /// Of its records, those that IterationRecord has no member for.
+  std::vector<std::string> more_columns() const;
+  /// Energies of this rank's first `count` chains under the present weights, [count] float64, on
+  /// the CPU.
   at::Tensor chain_energies(std::int64_t count);
 
  private:
@@ -86,10 +89,10 @@ class Trainer {
   Optimizer optimizer_;
   ContrastiveObjective objective_;
   Batches batches_;
-  Bank bank_;
   StartState start_;
   std::unique_ptr<GradientEngine> engine_;
   std::unique_ptr<Transition> transition_;
+  Bank bank_;
   at::Tensor parts_, gradient_;  // [parts, P] and [P]
 
   std::int64_t iteration_ = 0;

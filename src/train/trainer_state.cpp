@@ -1,31 +1,11 @@
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include <cmath>
 
+#include "chains/tensor_view.hpp"
 #include "train/trainer.hpp"
 
 namespace stanley {
-namespace {
-
-/// Lets the view show all of a float32 tensor, on whatever device.
-ArrayView showing(const at::Tensor& tensor, ArrayView view) {
-  if (tensor.is_cpu()) {
-    view.data = tensor.mutable_data_ptr<float>();
-    return view;
-  }
-  view.copy_out = [tensor](void* to) {
-    at::from_blob(to, tensor.sizes(), at::kFloat).copy_(tensor);
-  };
-  view.copy_in = [tensor](const void* from) {
-    const c10::NoGradGuard no_gradient;
-    tensor.copy_(at::from_blob(const_cast<void*>(from), tensor.sizes(), at::kFloat));
-  };
-  return view;
-}
-
-}  // namespace
-
 std::vector<ArrayView> Trainer::arrays() {
   std::vector<ArrayView> views;
   const auto add_parameters = [&](const at::Tensor& flat, const std::string& prefix,
@@ -43,21 +23,8 @@ std::vector<ArrayView> Trainer::arrays() {
     views.push_back(showing(
         buffer.value, {.name = "buffers/" + buffer.name, .shape = buffer.value.sizes().vec()}));
   }
-  const auto of_chains = [&](const std::string& name, ElementType type) {
-    return ArrayView{.name = "chains/" + name,
-                     .type = type,
-                     .shape = {config_.chains.total},
-                     .shards = shards_.total,
-                     .first_shard = shards_.first,
-                     .shard_count = shards_.count};
-  };
-  ArrayView state = of_chains("state", ElementType::float32);
-  for (const std::int64_t extent : network_->state_shape()) state.shape.push_back(extent);
-  views.push_back(showing(bank_.state(), std::move(state)));
-  views.push_back(of_chains("age", ElementType::int64));
-  views.back().data = bank_.ages().data();
-  views.push_back(of_chains("restarts", ElementType::int64));
-  views.back().data = bank_.restarts().data();
+  const std::vector<ArrayView> chains = bank_.arrays();
+  views.insert(views.end(), chains.begin(), chains.end());
   return views;
 }
 

@@ -181,7 +181,8 @@ class Training {
       replace_file(directory_.config(), to_yaml(config_));
       std::error_code ignored;
       std::filesystem::remove(directory_.done(), ignored);
-      iteration_log_.open(directory_.metrics(), iteration(), targets_.base);
+      iteration_log_.open(directory_.metrics(), iteration(), targets_.base,
+                          learner_->trainer().more_columns());
       verdict_.record().describe(config_.run.name, config_.run.iterations,
                                  learner_->parameter_count(), learner_->dataset().shape());
       verdict_.record().start(learner_->describe(resumed_from));
@@ -280,7 +281,8 @@ class Training {
     on_first_rank(world_, [&] {
       verdict_.record().roll_back({attempt_, now, target.iteration, divergence.seen});
       reject_files(directory_, target.iteration, attempt_);
-      iteration_log_.open(directory_.metrics(), target.iteration, target.iteration);
+      iteration_log_.open(directory_.metrics(), target.iteration, target.iteration,
+                          learner_->trainer().more_columns());
     });
     log_.warn(fmt::format(
         "{}; goes back to iteration {} with new noise and half the learning rate "

@@ -7,6 +7,6 @@ command -v g++-11 >/dev/null || {
   exit 77
 }
 cmake --preset release -B .build/gcc11 -DCMAKE_CXX_COMPILER=g++-11 -DCMAKE_C_COMPILER=gcc-11 -DBUILD_TESTING=ON \
-  -DSTANLEY_WERROR=ON
+  -DSTANLEY_WERROR=ON -DCMAKE_UNITY_BUILD="${STANLEY_UNITY_BUILD:-OFF}"
 cmake --build .build/gcc11
 ctest --test-dir .build/gcc11 --output-on-failure --label-regex '^(unit|mpi)$'

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from program import PROGRAM, Process, checkpoint, kill, launched, rows_so_far, spoils, train, trains
+from program import PROGRAM, Process, checkpoint, is_mpich, kill, launched, rows_so_far, spoils, train, trains
 
 COMMUNICATION = 6
 VALUES = {"run.iterations": 100000, "watchdog.seconds": 5, "checkpoint.every": 50, "checkpoint.seconds": "null",
@@ -53,7 +53,8 @@ def test_rank_that_spins_ends_the_run(tmp_path, library):
         result = process.finish()
     assert result.returncode == COMMUNICATION, result.stderr
     message = said_of_the_hang(directory)
-    assert "is silent" not in message and "rank 1 on " in message
+    # MPICH has one lock: where the rank spins inside a call, no thread of it can say that it lives.
+    assert "rank 1 on " in message and (is_mpich() or "is silent" not in message)
 
 
 @pytest.mark.parametrize("rank, call", [(0, 300), (1, 40)])

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "config/error.hpp"
-#include "kernels/chain_update_element.hpp"
+#include "kernels/chain_rules.hpp"
 #include "kernels/loop_threads.hpp"
 #include "random/normal.hpp"
 #include "unit/instruction_sets.hpp"
@@ -111,6 +111,28 @@ class ChainUpdate : public stanley::EachInstructionSet {};
 WITH_EACH_INSTRUCTION_SET(ChainUpdate);
 class Fill : public stanley::EachInstructionSet {};
 WITH_EACH_INSTRUCTION_SET(Fill);
+
+TEST_P(ChainUpdate, ChainsMayHaveStepsAndNoiseOfTheirOwn) {
+  const std::vector<float> half_steps{0.5F, 0.0F, 0.1F}, sigmas{0.4F, 0.2F, 0.0F};
+  for (const Mode mode : modes) {
+    const Batch start = make_batch(3, 77);
+    Batch together = start;
+    Update update = usual_update();
+    update.half_steps = half_steps.data();
+    update.sigmas = sigmas.data();
+    run(update, mode, together);
+    for (std::size_t row = 0; row < 3; ++row) {
+      Update alone = usual_update();
+      alone.half_step = half_steps[row];
+      alone.sigma = sigmas[row];
+      Batch one = start;
+      run(alone, mode, one);
+      const auto begin = static_cast<std::ptrdiff_t>(row * 77);
+      EXPECT_TRUE(std::equal(one.state.begin() + begin, one.state.begin() + begin + 77,
+                             together.state.begin() + begin));
+    }
+  }
+}
 
 TEST_P(ChainUpdate, AFirstStepInMemoryIsAddedToTheStep) {
   const Batch batch = make_batch(3, 21);

@@ -15,8 +15,9 @@ struct Result {
 inline Result evaluate(GradientEngine& engine, const at::Tensor& state,
                        at::Device device = at::kCPU) {
   const at::Tensor there = state.to(device);
-  Result result{at::empty({state.size(0)}, there.options()), at::empty_like(there)};
-  engine.evaluate(there, result.energy, result.gradient);
+  Result result{at::empty({state.size(0)}, there.options().dtype(at::kDouble)),
+                at::empty_like(there)};
+  engine.evaluate(there, result.energy, &result.gradient);
   return {result.energy.cpu(), result.gradient.cpu()};
 }
 

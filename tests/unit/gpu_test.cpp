@@ -199,9 +199,10 @@ class Unrecorded : public GradientEngine {
  public:
   explicit Unrecorded(GradientEngine& engine) : engine_(engine) {}
   void load(const std::vector<at::Tensor>& weights) override { engine_.load(weights); }
-  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
-    engine_.evaluate(state, energy, gradient);
+  void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
+    engine_.evaluate(points, energy, gradient);
   }
+  double energy_error() const override { return engine_.energy_error(); }
   bool batch_invariant() const override { return engine_.batch_invariant(); }
   std::string description() const override { return engine_.description(); }
 
@@ -227,8 +228,8 @@ TEST_F(Gpu, RecordedStepsHaveTheBitsOfOthers) {
         ChainBatch batch = on_gpu(chains(16, shape)), recorded = on_gpu(chains(16, shape));
         for (std::uint64_t step = 0; step < 40; step += 8) {
           engine->load(network->weights(network->parameter_values()));
-          const at::Tensor plain = expected->advance(unrecorded, batch, step, 8).of_chains;
-          const at::Tensor played = transition->advance(*engine, recorded, step, 8).of_chains;
+          const at::Tensor plain = expected->advance(unrecorded, batch, step, 8);
+          const at::Tensor played = transition->advance(*engine, recorded, step, 8);
           EXPECT_TRUE(at::equal(recorded.state, batch.state)) << "from step " << step;
           EXPECT_TRUE(same_bits(played, plain.cpu())) << "from step " << step;
           const c10::NoGradGuard no_gradient;

@@ -22,11 +22,11 @@ namespace {
 /// The threads that work on `count` states in blocks of at most 16.
 std::set<int> workers(std::int64_t count) {
   const at::Tensor state = at::zeros({count, 3});
-  at::Tensor energy = at::empty({count}), gradient = at::empty_like(state);
+  at::Tensor energy = at::empty({count}, at::kDouble), gradient = at::empty_like(state);
   std::vector<int> workspaces, by_block(static_cast<std::size_t>(count), -1);
   evaluate_in_blocks(
-      16, {state, energy, gradient}, workspaces, [] { return 0; },
-      [&](int&, std::int64_t here, const float* of_block, float*, float*) {
+      16, {state, energy, &gradient}, workspaces, [] { return 0; },
+      [&](int&, std::int64_t here, const float* of_block, double*, float*) {
         const auto first = (of_block - state.const_data_ptr<float>()) / 3;
         EXPECT_GE(here, 1);
         EXPECT_LE(here, 16);
@@ -103,14 +103,14 @@ TEST(LoopThreads, TwoThreadsShareTheWorkOnEightChains) {
     engine->load(network->parameter_values());
     for (const std::int64_t count : {8, 24, 40}) {
       const at::Tensor state = at::zeros({count, 1, 32, 32});
-      at::Tensor energy = at::empty({count}), gradient = at::empty_like(state);
-      const double share = share_of_two([&] { engine->evaluate(state, energy, gradient); });
+      at::Tensor energy = at::empty({count}, at::kDouble), gradient = at::empty_like(state);
+      const double share = share_of_two([&] { engine->evaluate(state, energy, &gradient); });
       EXPECT_GT(share, 0.44) << engine->description() << ' ' << count;
       EXPECT_LT(share, 0.56) << engine->description() << ' ' << count;
     }
     const at::Tensor none = at::zeros({0, 1, 32, 32});
-    at::Tensor energy = at::empty({0}), gradient = at::empty_like(none);
-    engine->evaluate(none, energy, gradient);
+    at::Tensor energy = at::empty({0}, at::kDouble), gradient = at::empty_like(none);
+    engine->evaluate(none, energy, &gradient);
   }
 }
 

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <map>
+#include <string>
 
 #include "kernels/chain_update.hpp"
 #include "kernels/loop_threads.hpp"
@@ -25,20 +27,22 @@ class Quadratic : public GradientEngine {
   explicit Quadratic(double stiffness, double centre = 0)
       : stiffness_(static_cast<float>(stiffness)), centre_(static_cast<float>(centre)) {}
   void load(const std::vector<at::Tensor>&) override {}
-  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+  void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
     ++evaluations;
+    const at::Tensor& state = points.state;
     const std::int64_t n = state.size(0), d = state.numel() / n;
     const auto* x = state.const_data_ptr<float>();
-    auto* g = gradient.mutable_data_ptr<float>();
+    auto* g = gradient->mutable_data_ptr<float>();
     for (std::int64_t i = 0; i < n; ++i) {
       float sum = 0;
       for (std::int64_t j = i * d; j < (i + 1) * d; ++j) {
         g[j] = stiffness_ * (x[j] - centre_);
         sum += 0.5F * g[j] * (x[j] - centre_);
       }
-      energy.mutable_data_ptr<float>()[i] = sum;
+      energy.mutable_data_ptr<double>()[i] = static_cast<double>(sum);
     }
   }
+  double energy_error() const override { return 0; }
   bool batch_invariant() const override { return true; }
   bool repeatable() const override { return repeats; }
   std::string description() const override { return "quadratic"; }
@@ -49,6 +53,17 @@ class Quadratic : public GradientEngine {
  private:
   float stiffness_, centre_;
 };
+
+/// Sums over the chains, by name; of columns without one, by number.
+std::map<std::string, double> told_by(const Transition& transition, const at::Tensor& statistics) {
+  std::map<std::string, double> told;
+  const std::vector<double> sums = sums_of(statistics);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const std::string& name = transition.columns()[i].name;
+    told[name.empty() ? std::to_string(i) : name] = sums[i];
+  }
+  return told;
+}
 
 SamplerConfig sampler(TransitionType type) {
   return {.type = type,
@@ -244,11 +259,12 @@ TEST(SamplerTransition, AFlatEnergyHasThresholdZeroAndGainOne) {
     config.refresh = refresh;
     Quadratic flat(0.0);
     ChainBatch moved = chains(3, 10), plain = chains(3, 10);
-    const ChainRecord record = make_transition(config, key)->advance(flat, moved, 0, 2).sum();
+    const auto transition = make_transition(config, key);
+    const auto told = told_by(*transition, transition->advance(flat, moved, 0, 2));
     make_transition(sampler(TransitionType::langevin), key)->advance(flat, plain, 0, 2);
     EXPECT_TRUE(at::equal(moved.state, plain.state));
-    EXPECT_EQ(record.gain_quantile[0], 3);
-    EXPECT_EQ(record.gain_below_one, 0);
+    EXPECT_EQ(told.at("gain_q10"), 3);
+    EXPECT_EQ(told.at("gain_below_one"), 0);
   }
 }
 
@@ -294,7 +310,7 @@ TEST(SamplerTransition, AnEngineThatRepeatsItselfMovesChainsAlike) {
     Quadratic plain(1.7), repeating(1.7), other(0.4);
     repeating.repeats = other.repeats = true;
     const auto expected = make_transition(config, key), transition = make_transition(config, key);
-    std::vector<ChainStatistics> kept;
+    std::vector<at::Tensor> kept;
     // Another size, number of steps, engine, and back.
     for (const auto& [n, steps, first] :
          {std::tuple{4, 3, 100}, {4, 3, 103}, {2, 3, 7}, {4, 3, 90}, {4, 5, 90}, {4, 3, 11}}) {
@@ -302,15 +318,15 @@ TEST(SamplerTransition, AnEngineThatRepeatsItselfMovesChainsAlike) {
       batch.state.mul_(0.01 * first);
       ChainBatch moved = copy_of(batch);
       const std::uint64_t at = static_cast<std::uint64_t>(first);
-      const ChainStatistics of_plain = expected->advance(plain, batch, at, steps);
-      const ChainStatistics of_repeating = transition->advance(repeating, moved, at, steps);
+      const at::Tensor of_plain = expected->advance(plain, batch, at, steps);
+      const at::Tensor of_repeating = transition->advance(repeating, moved, at, steps);
       EXPECT_TRUE(at::equal(moved.state, batch.state)) << n << ' ' << steps << ' ' << first;
-      EXPECT_TRUE(at::equal(of_repeating.of_chains, of_plain.of_chains));
+      EXPECT_TRUE(at::equal(of_repeating, of_plain));
       kept.push_back(of_repeating);
       ChainBatch elsewhere = copy_of(batch);
       transition->advance(other, elsewhere, at, 1);
     }
-    EXPECT_FALSE(at::equal(kept[0].of_chains, kept[3].of_chains));
+    EXPECT_FALSE(at::equal(kept[0], kept[3]));
     EXPECT_EQ(repeating.evaluations, plain.evaluations);
   }
 }
@@ -334,31 +350,31 @@ TEST(SamplerRecord, SumsOverChains) {
   SamplerConfig config = sampler(TransitionType::stanley);
   config.threshold = {4.0, std::nullopt};
   Quadratic energy(1.0);
-  const ChainRecord record = make_transition(config, key)->advance(energy, batch, 0, 2).sum();
-  EXPECT_EQ(record.chains, 2);
-  EXPECT_NEAR(record.energy, 385 / 2.0 + 385 / 8.0, 1e-4);
-  EXPECT_EQ(record.gradient_quantile[0], 1 + 0.5);
-  EXPECT_EQ(record.gradient_quantile[1], 5 + 2.5);
-  EXPECT_EQ(record.gradient_quantile[2], 9 + 4.5);
-  EXPECT_NEAR(record.gain_quantile[0], 4 / 9.0 + 4 / 4.5, 1e-6);
-  EXPECT_NEAR(record.gain_quantile[1], 4 / 5.0 + 1, 1e-6);
-  EXPECT_EQ(record.gain_quantile[2], 2);
-  EXPECT_NEAR(record.gain_below_one, 0.6 + 0.2, 1e-6);
-  EXPECT_EQ(record.gradient, 55 + 27.5);
+  const auto transition = make_transition(config, key);
+  const auto told = told_by(*transition, transition->advance(energy, batch, 0, 2));
+  EXPECT_EQ(told.at("state_gradient_q10"), 1 + 0.5);
+  EXPECT_EQ(told.at("state_gradient_q50"), 5 + 2.5);
+  EXPECT_EQ(told.at("state_gradient_q90"), 9 + 4.5);
+  EXPECT_NEAR(told.at("gain_q10"), 4 / 9.0 + 4 / 4.5, 1e-6);
+  EXPECT_NEAR(told.at("gain_q50"), 4 / 5.0 + 1, 1e-6);
+  EXPECT_EQ(told.at("gain_q90"), 2);
+  EXPECT_NEAR(told.at("gain_below_one"), 0.6 + 0.2, 1e-6);
+  const std::size_t weight = *transition->columns()[7].weight;
+  EXPECT_EQ(told.at(std::to_string(weight)), 55 + 27.5);
   // γ·g is g up to the threshold, and the threshold above.
-  EXPECT_NEAR(record.drift, (10 + 6 * 4) + (0.5 * 36 + 2 * 4), 1e-5);
-  EXPECT_EQ(record.acceptance, 2);
+  EXPECT_NEAR(told.at("gain_weighted_drift"), (10 + 6 * 4) + (0.5 * 36 + 2 * 4), 1e-5);
+  EXPECT_EQ(told.at("acceptance_rate"), 2);
 }
 
 TEST(SamplerRecord, LangevinHasNoGain) {
   ChainBatch batch = chains(3, 50);
   Quadratic energy(1.0);
-  const ChainRecord record =
-      make_transition(sampler(TransitionType::langevin), key)->advance(energy, batch, 0, 1).sum();
-  for (const double quantile : record.gain_quantile) EXPECT_EQ(quantile, 3);
-  EXPECT_EQ(record.gain_below_one, 0);
-  EXPECT_GT(record.gradient, 0);
-  EXPECT_EQ(record.drift, record.gradient);
+  const auto transition = make_transition(sampler(TransitionType::langevin), key);
+  const auto told = told_by(*transition, transition->advance(energy, batch, 0, 1));
+  for (const char* name : {"gain_q10", "gain_q50", "gain_q90"}) EXPECT_EQ(told.at(name), 3);
+  EXPECT_EQ(told.at("gain_below_one"), 0);
+  EXPECT_GT(told.at("gain_weighted_drift"), 0);
+  EXPECT_EQ(told.at("gain_weighted_drift"), told.at("8"));
 }
 
 // --- statistics ---------------------------------------------------------------------------------

@@ -260,7 +260,8 @@ TEST(Account, AStateThatIsNoNumberIsSeen) {
     at::Tensor after = at::arange(6, at::kFloat).view({2, 3});
     after[1][2] = value;
     Activity activity;
-    Account account(config, activity, at::kCPU);
+    const std::vector<Column> none;
+    Account account(config, none, activity, at::kCPU);
     account.enter(Phase::reduction);
     account.chains_start(at::zeros({2, 3}));
     account.summarize(after, {1, 1}, 0, *make_local_communicator());

@@ -15,8 +15,8 @@ class AmxEngine : public GradientEngine {
 
   void load(const std::vector<at::Tensor>& weights) override { pass_.load(weights); }
 
-  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
-    const StateBatch batch(state, energy, gradient);
+  void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
+    const StateBatch batch(points.state, energy, gradient);
     const std::int64_t threads = loop_threads(),
                        blocks = (batch.count + tile_images - 1) / tile_images,
                        alone = BlockPlan::of(blocks, threads, 0).alone;
@@ -42,6 +42,7 @@ class AmxEngine : public GradientEngine {
     }
   }
 
+  double energy_error() const override { return bfloat16_energy_error; }
   bool batch_invariant() const override { return true; }
 
   /// The rows of a block are what threads share.
@@ -65,10 +66,11 @@ class AmxEngine : public GradientEngine {
                       Scratch& scratch, Workspace& workspace) const {
     const std::int64_t first = block * tile_images;
     batch.visit(first, std::min(first + tile_images, batch.count),
-                [&](std::int64_t count, const float* states, float* energies, float* gradients) {
+                [&](std::int64_t count, const float* states, double* energies, float* gradients) {
                   const AmxTiles tiles;
                   pass_.forward(tiles, share, scratch, workspace, count, states);
                   if (share.rank == 0) std::copy_n(workspace.energies.begin(), count, energies);
+                  if (gradients == nullptr) return;
                   pass_.backward(tiles, share, scratch, workspace, gradients);
                 });
   }

@@ -14,13 +14,15 @@ class WinogradEngine : public GradientEngine {
 
   void load(const std::vector<at::Tensor>& weights) override { pass_.load(weights); }
 
-  void evaluate(const at::Tensor& state, at::Tensor& energy, at::Tensor& gradient) override {
+  void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
     evaluate_in_blocks(
-        winograd_block, {state, energy, gradient}, workspaces_,
+        winograd_block, {points.state, energy, gradient}, workspaces_,
         [&] { return pass_.make_workspace(); },
-        [&](Workspace& workspace, std::int64_t count, const float* states, float* energies,
+        [&](Workspace& workspace, std::int64_t count, const float* states, double* energies,
             float* gradients) { evaluate_block(workspace, count, states, energies, gradients); });
   }
+
+  double energy_error() const override { return float32_energy_error; }
 
   bool batch_invariant() const override { return true; }
 
@@ -33,13 +35,14 @@ class WinogradEngine : public GradientEngine {
  private:
   using Workspace = WinogradPass::Workspace;
 
-  void evaluate_block(Workspace& workspace, std::int64_t count, const float* state, float* energy,
+  void evaluate_block(Workspace& workspace, std::int64_t count, const float* state, double* energy,
                       float* gradient) const {
     pass_.forward(workspace, count, state);
     for (std::int64_t i = 0; i < count; ++i) {
-      energy[i] = pass_.energy(workspace, i);
-      pass_.start_backward(workspace, i);
+      energy[i] = static_cast<double>(pass_.energy(workspace, i));
+      if (gradient != nullptr) pass_.start_backward(workspace, i);
     }
+    if (gradient == nullptr) return;
     pass_.backward(workspace, count, {.state = [&](std::int64_t i, const float* image) {
                      pass_.input().backward(workspace.input, image, gradient + i * elements_);
                    }});

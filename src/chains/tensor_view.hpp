@@ -1,0 +1,13 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "storage/array.hpp"
+
+namespace stanley {
+
+/// Lets the view show all of a contiguous float32 or int64 tensor, on whatever device: fills in its
+/// type, and where the numbers are.
+ArrayView showing(const at::Tensor& tensor, ArrayView view);
+
+}  // namespace stanley
