@@ -21,10 +21,7 @@ constexpr std::array<const char*, instruction_set_count> names{"plain", "v3", "v
                                                                "amx"};
 
 #if defined(__x86_64__)
-#if defined(__clang__) || __GNUC__ >= 12
-bool has_v3() { return __builtin_cpu_supports("x86-64-v3"); }
-bool has_v4() { return __builtin_cpu_supports("x86-64-v4"); }
-#else  // GCC 11 doesn't know the levels' names
+// The levels of x86-64 by what tells them from those before: not all compilers know their names.
 bool has_v3() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
@@ -34,7 +31,6 @@ bool has_v4() {
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");
 }
-#endif
 
 /// The system gives a process the tiles' registers when it asks for them.
 bool has_amx() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "kernels/lanes.hpp"
 
@@ -8,6 +9,13 @@
 // set, with STANLEY_SET its name, and defines all in that namespace: a function that the linker
 // could take for another set's would bring instructions to processors that lack them.
 #define STANLEY_INLINE inline __attribute__((always_inline))
+
+/// Before a loop whose turns don't wait for one another, whatever their pointers say.
+#if defined(__clang__)
+#define STANLEY_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define STANLEY_INDEPENDENT _Pragma("GCC ivdep")
+#endif
 
 namespace stanley::STANLEY_SET {
 
@@ -45,22 +53,45 @@ STANLEY_INLINE const Lanes& at(const float* address) {
 }
 STANLEY_INLINE Lanes& at(float* address) { return *reinterpret_cast<Lanes*>(address); }
 
+/// to ← those lanes of a and, behind them, of b whose numbers Order::of(0), Order::of(1), ... are.
+/// `Of` names the type of the vectors, which a deduced one would lose its alignment of, and one of
+/// as many integers.
+template <class Order, class Of, int... lane>
+STANLEY_INLINE void shuffle(const typename Of::Lanes& a, const typename Of::Lanes& b,
+                            typename Of::Lanes& to, std::integer_sequence<int, lane...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+  to = __builtin_shufflevector(a, b, Order::of(lane)...);
+#else
+  to = __builtin_shuffle(a, b, typename Of::Integers{Order::of(lane)...});
+#endif
+}
+
+template <class Order, int n>
+STANLEY_INLINE void shuffle(const LanesOf<n>& a, const LanesOf<n>& b, LanesOf<n>& to) {
+  shuffle<Order, Vectors<n>>(a, b, to, std::make_integer_sequence<int, n>());
+}
+
+/// Of squares of `distance` lanes in two rows of n, which stand so far apart: the upper row when
+/// the two off the diagonal change their places, and the lower one.
+template <int n, int distance>
+struct UpperSquares {
+  static constexpr int of(int lane) { return (lane & distance) != 0 ? n + lane - distance : lane; }
+};
+template <int n, int distance>
+struct LowerSquares {
+  static constexpr int of(int lane) { return (lane & distance) != 0 ? n + lane : lane + distance; }
+};
+
 /// Turns as many vectors as they have lanes: lane i of vector j becomes lane j of vector i. Swaps
 /// squares of `distance` that stand off the diagonal, then those within the squares.
 template <int n, int distance = n / 2>
 STANLEY_INLINE void transpose(LanesOf<n>* rows) {
-  typename Vectors<n>::Integers upper, lower;
-  for (int lane = 0; lane < n; ++lane) {
-    const bool right = (lane & distance) != 0;
-    upper[lane] = right ? n + lane - distance : lane;
-    lower[lane] = right ? n + lane : lane + distance;
-  }
 #pragma GCC unroll 16
   for (int i = 0; i < n; ++i) {
     if ((i & distance) != 0) continue;
     const LanesOf<n> a = rows[i], b = rows[i + distance];
-    rows[i] = __builtin_shuffle(a, b, upper);
-    rows[i + distance] = __builtin_shuffle(a, b, lower);
+    shuffle<UpperSquares<n, distance>, n>(a, b, rows[i]);
+    shuffle<LowerSquares<n, distance>, n>(a, b, rows[i + distance]);
   }
   if constexpr (distance > 1) transpose<n, distance / 2>(rows);
 }

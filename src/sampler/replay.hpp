@@ -24,7 +24,7 @@ class Replay {
  private:
   struct Recording;
   std::unique_ptr<Recording> recording_;
-  bool warm_ = false;
+  [[maybe_unused]] bool warm_ = false;  // in a build without GPUs
 };
 
 }  // namespace stanley

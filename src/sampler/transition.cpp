@@ -48,7 +48,7 @@ void ChainBatch::put(const at::Tensor& rows, const ChainBatch& other) const {
 std::vector<at::Tensor> start_memory(const std::vector<Memory>& kept, const at::Tensor& state) {
   std::vector<at::Tensor> memory;
   for (const Memory& one : kept) {
-    const at::IntArrayRef shape = state.sizes().slice(0, one.like_state ? state.dim() : 1);
+    const at::IntArrayRef shape = state.sizes().slice(0, one.like_state ? state.sizes().size() : 1);
     memory.push_back(at::full(shape, one.start, state.options().dtype(one.type)));
   }
   return memory;

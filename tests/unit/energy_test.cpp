@@ -162,7 +162,7 @@ TEST(EnergyNetwork, InitialParametersDependOnTheSeedAlone) {
   }
   // U(−1/√fan_in, 1/√fan_in): the fan-in of the second layer's weights and biases is 4·4·4. The
   // largest of 512 values is below 0.97 of the bound in one of 6 million seeds.
-  for (const std::size_t i : {2, 3}) {
+  for (const std::size_t i : {2U, 3U}) {
     const auto largest = one->parameters()[i].value.abs().max().item<double>();
     EXPECT_LE(largest, 0.125);
     EXPECT_GE(largest, i == 2 ? 0.97 * 0.125 : 0.05 * 0.125);

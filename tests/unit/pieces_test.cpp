@@ -72,7 +72,7 @@ TEST(Pieces, MoveAsTheWholeBatchDoes) {
     ChainBatch whole = chains(count), cut = chains(count);
     Quartic of_whole(count), of_cut(8);
     const auto together = make(), apart = make_piecewise_transition({.most = 8}, make);
-    for (const std::uint64_t first_step : {0, 3}) {
+    for (const std::uint64_t first_step : {0U, 3U}) {
       const at::Tensor one = together->advance(of_whole, whole, first_step, 3);
       const at::Tensor other = apart->advance(of_cut, cut, first_step, 3);
       EXPECT_TRUE(at::allclose(one, other));  // sums of LibTorch

@@ -90,7 +90,7 @@ TEST(StorageArray, FillingReachesTheDeviceInTheEnd) {
 TEST(StorageDigest, PiecesMakeTheSameDigestsAsTheWhole) {
   std::vector<std::byte> bytes(1200);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7);
-  for (const std::size_t piece : {1, 7, 400, 700, 1200}) {
+  for (const std::size_t piece : {1U, 7U, 400U, 700U, 1200U}) {
     PartDigester digester(400);
     for (std::size_t at = 0; at < bytes.size(); at += piece) {
       digester.feed(std::span(bytes).subspan(at, std::min(piece, bytes.size() - at)));

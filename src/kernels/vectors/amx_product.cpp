@@ -2,10 +2,15 @@
 
 #include "kernels/vectors/pairs.hpp"
 
+// Clang 16 itself ends with a segmentation fault where it optimises this instruction.
+#if defined(__AVX512BF16__) && !(defined(__clang__) && __clang_major__ < 17)
+#define STANLEY_DOT_PRODUCTS
+#endif
+
 namespace stanley::STANLEY_SET {
 namespace {
 
-#if defined(__AVX512BF16__)
+#if defined(STANLEY_DOT_PRODUCTS)
 constexpr int filters_at_once = 16;  // whose sums fit in the registers
 #else
 constexpr int filters_at_once = 4;
@@ -16,7 +21,7 @@ using Sums = Lanes[filters_at_once][vectors];
 /// Sums over a pair of channels for some filters, from the pair of one pixel and its weights, which
 /// stand `tile_depth` elements apart.
 STANLEY_INLINE void add_pair(const Bfloat16* source, const Bfloat16* weight, Sums& sum) {
-#if defined(__AVX512BF16__)
+#if defined(STANLEY_DOT_PRODUCTS)
   typedef std::int32_t WeightPair __attribute__((aligned(4), may_alias));
   const __m512i pair = _mm512_loadu_si512(source);
 #pragma GCC unroll 16

@@ -31,7 +31,7 @@ struct Chain {
 template <Draws kind>
 STANLEY_INLINE void draw_group(const Chain& chain, std::int64_t first, float* drawn) {
   const auto first_block = static_cast<std::uint32_t>(first / block_elements);
-#pragma GCC ivdep
+  STANLEY_INDEPENDENT
   for (std::uint32_t lane = 0; lane < blocks_at_once; ++lane) {
     random::Normals numbers;
     if constexpr (kind == Draws::normal) {
@@ -59,7 +59,7 @@ STANLEY_INLINE void pass(const Rule& rule, const Chain& chain, const float* grad
   for (std::int64_t first = 0; first < chain.dimension; first += group) {
     if constexpr (Rule::draws != Draws::none) draw_group<Rule::draws>(chain, first, drawn);
     const std::int64_t count = std::min(group, chain.dimension - first);
-#pragma GCC ivdep
+    STANLEY_INDEPENDENT
     for (std::int64_t i = 0; i < count; ++i) {
       float z = 0, g = 0, gamma = 0, number = 0;
       if constexpr (Rule::reads.state) z = out[first + i];

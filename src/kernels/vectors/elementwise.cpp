@@ -52,7 +52,7 @@ STANLEY_INLINE void silu(std::int64_t count, Element* value, Element* derivative
 template <typename Element>
 STANLEY_INLINE void leaky_relu(float slope, std::int64_t count, Element* value,
                                Element* derivative) {
-#pragma GCC ivdep
+  STANLEY_INDEPENDENT
   for (std::int64_t i = 0; i < count; ++i) {
     const float z = to_float(value[i]);
     const float factor = z > 0.0F ? 1.0F : slope;
@@ -70,7 +70,7 @@ STANLEY_INLINE void activate(Activation activation, float slope, std::int64_t co
 
 template <typename Element>
 STANLEY_INLINE void multiply(std::int64_t count, const Element* a, const Element* b, Element* out) {
-#pragma GCC ivdep
+  STANLEY_INDEPENDENT
   for (std::int64_t i = 0; i < count; ++i) {
     out[i] = from_float<Element>(to_float(a[i]) * to_float(b[i]));
   }
@@ -82,12 +82,12 @@ STANLEY_INLINE void add_bias(std::int64_t pixels, std::int64_t channels, const E
   for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
     const std::int64_t first = pixel * channels;
     if (skip == nullptr) {
-#pragma GCC ivdep
+      STANLEY_INDEPENDENT
       for (std::int64_t i = 0; i < channels; ++i) {
         out[first + i] = from_float<Element>(to_float(z[first + i]) + bias[i]);
       }
     } else {
-#pragma GCC ivdep
+      STANLEY_INDEPENDENT
       for (std::int64_t i = 0; i < channels; ++i) {
         out[first + i] =
             from_float<Element>(to_float(z[first + i]) + bias[i] + to_float(skip[first + i]));
@@ -99,7 +99,7 @@ STANLEY_INLINE void add_bias(std::int64_t pixels, std::int64_t channels, const E
 template <typename Element>
 STANLEY_INLINE void multiply_add(std::int64_t count, const Element* a, const Element* b,
                                  float factor, const Element* c, Element* out) {
-#pragma GCC ivdep
+  STANLEY_INDEPENDENT
   for (std::int64_t i = 0; i < count; ++i) {
     out[i] = from_float<Element>(to_float(a[i]) * to_float(b[i]) + factor * to_float(c[i]));
   }
@@ -142,12 +142,12 @@ void multiply_add_bfloat16(std::int64_t count, const Bfloat16* a, const Bfloat16
 }
 
 void add(std::int64_t count, const float* a, float* out) {
-#pragma GCC ivdep
+  STANLEY_INDEPENDENT
   for (std::int64_t i = 0; i < count; ++i) out[i] += a[i];
 }
 
 void add_scaled(std::int64_t count, float factor, const float* a, float* out) {
-#pragma GCC ivdep
+  STANLEY_INDEPENDENT
   for (std::int64_t i = 0; i < count; ++i) out[i] += factor * a[i];
 }
 
@@ -168,7 +168,7 @@ void mean_of_squares(std::int64_t width, std::int64_t channels, const float* upp
                      const float* lower, float* out) {
   for (std::int64_t x = 0; x < width; ++x) {
     const std::int64_t left = 2 * x * channels, right = left + channels;
-#pragma GCC ivdep
+    STANLEY_INDEPENDENT
     for (std::int64_t i = 0; i < channels; ++i) {
       out[x * channels + i] =
           0.25F * ((upper[left + i] + upper[right + i]) + (lower[left + i] + lower[right + i]));
@@ -180,7 +180,7 @@ void add_to_squares(std::int64_t width, std::int64_t channels, const float* row,
                     float* lower) {
   for (std::int64_t x = 0; x < width; ++x) {
     const std::int64_t left = 2 * x * channels, right = left + channels;
-#pragma GCC ivdep
+    STANLEY_INDEPENDENT
     for (std::int64_t i = 0; i < channels; ++i) {
       const float quarter = 0.25F * row[x * channels + i];
       upper[left + i] += quarter;

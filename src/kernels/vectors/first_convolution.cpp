@@ -67,13 +67,10 @@ namespace {
 /// 0, and of b's lanes i - distance and i where it is 1.
 template <int distance>
 STANLEY_INLINE void fold(const Lanes& a, const Lanes& b, Lanes& sum) {
-  Integers first, second;
-  for (int i = 0; i < floats; ++i) {
-    const bool from_b = (i & distance) != 0;
-    first[i] = from_b ? floats + i - distance : i;
-    second[i] = from_b ? floats + i : i + distance;
-  }
-  sum = __builtin_shuffle(a, b, first) + __builtin_shuffle(a, b, second);
+  Lanes first, second;
+  shuffle<UpperSquares<floats, distance>, floats>(a, b, first);
+  shuffle<LowerSquares<floats, distance>, floats>(a, b, second);
+  sum = first + second;
 }
 
 /// The sums of as many vectors as they have lanes, one in each lane of the first: folds those of

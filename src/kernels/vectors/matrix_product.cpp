@@ -17,15 +17,15 @@ STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* le
     const std::int64_t column = v * floats;
     return column / panel_columns * panel + column % panel_columns;
   };
-  const auto sum_at = [&](int i, int v) -> Lanes& {
-    return at(result + i * product.result_row + place(product.result_panel, v));
+  const auto sum_at = [&](int i, int v) {
+    return result + i * product.result_row + place(product.result_panel, v);
   };
   Lanes sum[rows][vectors] = {};
   if (product.adds) {
 #pragma GCC unroll 14
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 2
-      for (int v = 0; v < vectors; ++v) sum[i][v] = sum_at(i, v);
+      for (int v = 0; v < vectors; ++v) sum[i][v] = at(sum_at(i, v));
     }
   }
   for (std::int64_t k = 0; k < product.depth; ++k) {
@@ -52,7 +52,7 @@ STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* le
 #pragma GCC unroll 14
   for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) sum_at(i, v) = sum[i][v];
+    for (int v = 0; v < vectors; ++v) at(sum_at(i, v)) = sum[i][v];
   }
 }
 

@@ -24,17 +24,28 @@ STANLEY_INLINE void round_up(const Lanes& value, Integers& rounded) {
   rounded = value == value ? sum : bits | 0x400000;
 }
 
+#if defined(__AVX512BF16__)
+struct Halves {
+  typedef std::uint16_t Lanes __attribute__((vector_size(64), aligned(4), may_alias));
+  using Integers = Lanes;
+};
+
+/// One of the first 16 halves, one of the second 16, and so on.
+struct TakingTurns {
+  static constexpr int of(int lane) { return lane / 2 + lane % 2 * 16; }
+};
+#endif
+
 /// The other way: the numbers of a vector of pairs, each one from `first` and one from `second`.
 STANLEY_INLINE void pack(const Lanes& first, const Lanes& second, Bfloat16* pairs, int vector) {
 #if defined(__AVX512BF16__)
-  typedef std::uint16_t Halves __attribute__((vector_size(64), aligned(4), may_alias));
   // By value: what the references name may stand anywhere, and an __m512 in memory may not.
   const __m512bh both =
       _mm512_cvtne2ps_pbh(static_cast<__m512>(second), static_cast<__m512>(first));
-  const Halves halves = reinterpret_cast<const Halves&>(both);
-  const Halves turns = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  reinterpret_cast<Halves*>(pairs)[vector] = __builtin_shuffle(halves, turns);
+  using Lanes16 = Halves::Lanes;
+  const auto& halves = reinterpret_cast<const Lanes16&>(both);
+  shuffle<TakingTurns, Halves>(halves, halves, reinterpret_cast<Lanes16*>(pairs)[vector],
+                               std::make_integer_sequence<int, 32>());
 #else
   Integers low, high;
   round_up(first, low);
