@@ -20,15 +20,21 @@
 namespace stanley::STANLEY_SET {
 
 /// Vectors of n floats, and of as many integers. Best as many as one of the set's registers holds:
-/// a compiler that has to split longer ones keeps them in memory, but for plain arithmetic.
+/// a compiler that has to split longer ones keeps them in memory, but for plain arithmetic. In
+/// memory that is not the compiler's, where they may stand at any float, they are `Stored`: to be
+/// read and written through pointers alone, since a reference may be taken for one to an aligned
+/// vector.
 template <int n>
 struct Vectors;
 // Attributes that depend on a template's parameter get lost, so each length is written out.
-#define STANLEY_VECTORS(n)                                                                    \
-  template <>                                                                                 \
-  struct Vectors<n> {                                                                         \
-    typedef float Lanes __attribute__((vector_size(4 * n), aligned(4), may_alias));           \
-    typedef std::int32_t Integers __attribute__((vector_size(4 * n), aligned(4), may_alias)); \
+#define STANLEY_VECTORS(n)                                                                \
+  template <>                                                                             \
+  struct Vectors<n> {                                                                     \
+    typedef float Lanes __attribute__((vector_size(4 * n), may_alias));                   \
+    typedef float StoredLanes __attribute__((vector_size(4 * n), aligned(4), may_alias)); \
+    typedef std::int32_t Integers __attribute__((vector_size(4 * n), may_alias));         \
+    typedef std::int32_t StoredIntegers                                                   \
+        __attribute__((vector_size(4 * n), aligned(4), may_alias));                       \
   };
 STANLEY_VECTORS(8)
 STANLEY_VECTORS(16)
@@ -47,11 +53,16 @@ constexpr int floats = 8;
 using Lanes = Vectors<floats>::Lanes;
 using Integers = Vectors<floats>::Integers;
 
-/// The vector that starts at this address.
-STANLEY_INLINE const Lanes& at(const float* address) {
-  return *reinterpret_cast<const Lanes*>(address);
+using StoredLanes = Vectors<floats>::StoredLanes;
+using StoredIntegers = Vectors<floats>::StoredIntegers;
+
+/// A vector of a row.
+STANLEY_INLINE const StoredLanes* at(const float* row, int vector = 0) {
+  return reinterpret_cast<const StoredLanes*>(row) + vector;
 }
-STANLEY_INLINE Lanes& at(float* address) { return *reinterpret_cast<Lanes*>(address); }
+STANLEY_INLINE StoredLanes* at(float* row, int vector = 0) {
+  return reinterpret_cast<StoredLanes*>(row) + vector;
+}
 
 /// to ← those lanes of a and, behind them, of b whose numbers Order::of(0), Order::of(1), ... are.
 /// `Of` names the type of the vectors, which a deduced one would lose its alignment of, and one of

@@ -15,10 +15,6 @@ constexpr std::int64_t pair_size = 2 * tile_images;
 /// The vectors of a pair of channels: two of floats for each of integers.
 constexpr int vectors = static_cast<int>(tile_images) / floats;
 
-STANLEY_INLINE const Lanes& at(const float* row, int vector) {
-  return reinterpret_cast<const Lanes*>(row)[vector];
-}
-
 STANLEY_INLINE void activate(const PixelActivation& pass, Lanes& z, Lanes& slope) {
   if (pass.activation == Activation::silu) {
     rough_silu_with_derivative<floats>(z, slope);
@@ -34,7 +30,7 @@ typedef std::uint16_t Half __attribute__((vector_size(16), aligned(2), may_alias
 /// One of a pair's two numbers, of eight images.
 STANLEY_INLINE void take_half(const Bfloat16* pairs, bool second, int vector, Half& half) {
   using Bits = Vectors<8>::Integers;
-  const Bits both = reinterpret_cast<const Bits*>(pairs)[vector];
+  const Bits both = reinterpret_cast<const Vectors<8>::StoredIntegers*>(pairs)[vector];
   half = __builtin_convertvector(second ? (both >> 16) & 0xffff : both & 0xffff, Half);
 }
 
@@ -46,11 +42,11 @@ STANLEY_INLINE void gather_columns(std::int64_t columns, const float* const* ima
     for (; x + floats <= columns; x += floats) {
       Lanes rows[floats];
 #pragma GCC unroll 16
-      for (int i = 0; i < floats; ++i) rows[i] = at(images[image + i] + x, 0);
+      for (int i = 0; i < floats; ++i) rows[i] = *at(images[image + i] + x);
       transpose<floats>(rows);
 #pragma GCC unroll 16
       for (int i = 0; i < floats; ++i) {
-        reinterpret_cast<Lanes&>(out[(x + i) * step + image]) = rows[i];
+        *at(out + (x + i) * step + image) = rows[i];
       }
     }
     for (; x < columns; ++x) {
@@ -68,10 +64,10 @@ STANLEY_INLINE void scatter_columns(std::int64_t columns, const float* in, std::
     for (; x + floats <= columns; x += floats) {
       Lanes rows[floats];
 #pragma GCC unroll 16
-      for (int i = 0; i < floats; ++i) rows[i] = at(in + (x + i) * step + image, 0);
+      for (int i = 0; i < floats; ++i) rows[i] = *at(in + (x + i) * step + image);
       transpose<floats>(rows);
       for (int i = 0; i < here; ++i) {
-        reinterpret_cast<Lanes&>(images[image + i][x]) = rows[i];
+        *at(images[image + i] + x) = rows[i];
       }
     }
     for (; x < columns; ++x) {
@@ -84,7 +80,8 @@ STANLEY_INLINE void pair_pass(std::int64_t entries, const float* rows, Bfloat16*
   for (std::int64_t i = 0; i < entries; ++i) {
     const float* row = rows + i * tile_images;
     for (int v = 0; v < vectors; ++v) {
-      pack(at(row, v), at(row + tile_images, v), out + i * pair_size, v);
+      const Lanes first = *at(row, v), second = *at(row + tile_images, v);
+      pack(first, second, out + i * pair_size, v);
     }
   }
 }
@@ -96,7 +93,7 @@ void activate_pixel(const PixelActivation& pass) {
     const float* z = pass.z + pair * pair_size;
     const std::int64_t offset = pair * pair_size;
     for (int v = 0; v < vectors; ++v) {
-      Lanes first = at(z, v), second = at(z + tile_images, v);
+      Lanes first = *at(z, v), second = *at(z + tile_images, v);
       if (pass.skip != nullptr) {
         Lanes a, b;
         unpack(pass.skip + offset, v, a, b);
@@ -120,8 +117,8 @@ void multiply_pixel(const PixelDerivative& pass) {
     for (int v = 0; v < vectors; ++v) {
       Lanes first, second;
       unpack(pass.derivative + offset, v, first, second);
-      first *= at(gradient, v);
-      second *= at(gradient + tile_images, v);
+      first *= *at(gradient, v);
+      second *= *at(gradient + tile_images, v);
       if (pass.skip != nullptr) {
         Lanes a, b;
         unpack(pass.skip + offset, v, a, b);
@@ -137,7 +134,8 @@ void store_pixel(std::int64_t channels, const float* sums, Bfloat16* out) {
   for (std::int64_t pair = 0; pair < channels / 2; ++pair) {
     for (int v = 0; v < vectors; ++v) {
       const float* row = sums + pair * pair_size;
-      pack(at(row, v), at(row + tile_images, v), out + pair * pair_size, v);
+      const Lanes first = *at(row, v), second = *at(row + tile_images, v);
+      pack(first, second, out + pair * pair_size, v);
     }
   }
 }
@@ -152,7 +150,7 @@ void add_energies(std::int64_t channels, const float* weight, const Bfloat16* va
       sums[0] += first * weight[2 * pair];
       sums[1] += second * weight[2 * pair + 1];
     }
-    reinterpret_cast<Lanes*>(energies)[v] += sums[0] + sums[1];
+    *at(energies, v) += sums[0] + sums[1];
   }
 }
 
@@ -162,8 +160,8 @@ void start_gradient(std::int64_t channels, const float* weight, const float* fac
     for (int v = 0; v < vectors; ++v) {
       Lanes first, second;
       unpack(derivative + pair * pair_size, v, first, second);
-      first *= at(factor, v) * weight[2 * pair];
-      second *= at(factor, v) * weight[2 * pair + 1];
+      first *= *at(factor, v) * weight[2 * pair];
+      second *= *at(factor, v) * weight[2 * pair + 1];
       pack(first, second, out + pair * pair_size, v);
     }
   }
@@ -175,8 +173,8 @@ void add_products(std::int64_t channels, const float* factor, const Bfloat16* va
       Lanes first, second;
       unpack(value + pair * pair_size, v, first, second);
       float* sum = sums + pair * pair_size;
-      reinterpret_cast<Lanes*>(sum)[v] += first * at(factor, v);
-      reinterpret_cast<Lanes*>(sum + tile_images)[v] += second * at(factor, v);
+      *at(sum, v) += first * *at(factor, v);
+      *at(sum + tile_images, v) += second * *at(factor, v);
     }
   }
 }
@@ -202,7 +200,7 @@ void pack_as_sources(const Bfloat16* pixel, Bfloat16* out) {
     }
     transpose<8>(rows);  // pairs of images stand in a lane
     for (int i = 0; i < 8; ++i) {
-      reinterpret_cast<LanesOf<8>*>(out + i * 2 * tile_filters)[eight] = rows[i];
+      reinterpret_cast<Vectors<8>::StoredLanes*>(out + i * 2 * tile_filters)[eight] = rows[i];
     }
   }
 }
@@ -244,7 +242,7 @@ void add_taps(std::int64_t channels, std::int64_t first, std::int64_t end, const
     float* to = rows[y] + tap % row_size * tile_images;
     const float* from = taps + (tap - first) * tile_images;
     for (std::int64_t i = 0; i < (stop - tap) * tile_images; i += floats) {
-      reinterpret_cast<Lanes&>(to[i]) += at(from + i, 0);
+      *at(to + i) += *at(from + i);
     }
     tap = stop;
   }

@@ -51,7 +51,7 @@ STANLEY_INLINE void multiply_filters(const AmxProduct& product, const Bfloat16* 
 #pragma GCC unroll 16
     for (int f = 0; f < filters_at_once; ++f) {
       for (int v = 0; v < vectors; ++v) {
-        sum[f][v] = reinterpret_cast<const Lanes*>(start + f * tile_images)[v];
+        sum[f][v] = *at(start + f * tile_images, v);
       }
     }
   }
@@ -68,7 +68,7 @@ STANLEY_INLINE void multiply_filters(const AmxProduct& product, const Bfloat16* 
 #pragma GCC unroll 16
   for (int f = 0; f < filters_at_once; ++f) {
     for (int v = 0; v < vectors; ++v) {
-      reinterpret_cast<Lanes*>(sums + f * tile_images)[v] = sum[f][v];
+      *at(sums + f * tile_images, v) = sum[f][v];
     }
   }
 }

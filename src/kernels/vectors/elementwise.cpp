@@ -10,7 +10,7 @@ namespace {
 
 template <int n>
 STANLEY_INLINE void load(const float* from, LanesOf<n>& to) {
-  to = *reinterpret_cast<const LanesOf<n>*>(from);
+  to = *reinterpret_cast<const typename Vectors<n>::StoredLanes*>(from);
 }
 template <int n>
 STANLEY_INLINE void load(const Bfloat16* from, LanesOf<n>& to) {
@@ -18,7 +18,7 @@ STANLEY_INLINE void load(const Bfloat16* from, LanesOf<n>& to) {
 }
 template <int n>
 STANLEY_INLINE void store(const LanesOf<n>& from, float* to) {
-  *reinterpret_cast<LanesOf<n>*>(to) = from;
+  *reinterpret_cast<typename Vectors<n>::StoredLanes*>(to) = from;
 }
 template <int n>
 STANLEY_INLINE void store(const LanesOf<n>& from, Bfloat16* to) {
@@ -157,10 +157,10 @@ void scale(std::int64_t count, float factor, float* out) {
 
 void add_pixels(std::int64_t pixels, std::int64_t channels, const float* a, float* sum) {
   for (std::int64_t channel = 0; channel < channels; channel += floats) {
-    Lanes total = at(sum + channel);
+    Lanes total = *at(sum + channel);
     for (std::int64_t pixel = 0; pixel < pixels; ++pixel)
-      total += at(a + pixel * channels + channel);
-    at(sum + channel) = total;
+      total += *at(a + pixel * channels + channel);
+    *at(sum + channel) = total;
   }
 }
 

@@ -13,11 +13,11 @@ STANLEY_INLINE void convolve_pixels(const ImageLayout& layout, std::int64_t chan
   const std::int64_t columns = layout.width + 2, plane = (layout.height + 2) * columns;
   Lanes sums[group];
 #pragma GCC unroll 8
-  for (std::int64_t g = 0; g < group; ++g) sums[g] = at(bias);
+  for (std::int64_t g = 0; g < group; ++g) sums[g] = *at(bias);
   for (std::int64_t channel = 0; channel < channels; ++channel, state += plane) {
 #pragma GCC unroll 9
     for (std::int64_t tap = 0; tap < 9; ++tap, weight += layout.channels) {
-      const Lanes factors = at(weight);
+      const Lanes factors = *at(weight);
 #pragma GCC unroll 8
       for (std::int64_t g = 0; g < group; ++g) {
         sums[g] += state[tap / 3 * columns + tap % 3 + g] * factors;
@@ -25,7 +25,7 @@ STANLEY_INLINE void convolve_pixels(const ImageLayout& layout, std::int64_t chan
     }
   }
 #pragma GCC unroll 8
-  for (std::int64_t g = 0; g < group; ++g) at(out + g * layout.channels) = sums[g];
+  for (std::int64_t g = 0; g < group; ++g) *at(out + g * layout.channels) = sums[g];
 }
 
 }  // namespace
@@ -55,8 +55,8 @@ void surround_row(std::int64_t width, std::int64_t channels, const float* row, f
   for (std::int64_t channel = 0; channel < channels; channel += floats) {
     float* target = out + channel / lanes * lanes * columns + channel % lanes;
     for (std::int64_t x = 0; x < width; ++x) {
-      const Lanes value = at(row + x * channels + channel);
-      at(target + (x + 1) * lanes) = value;
+      const Lanes value = *at(row + x * channels + channel);
+      *at(target + (x + 1) * lanes) = value;
     }
   }
 }
@@ -95,17 +95,17 @@ void first_gradient_row(std::int64_t width, std::int64_t channels, const float* 
       const std::int64_t place = filter / lanes * lanes * columns + filter % lanes;
 #pragma GCC unroll 9
       for (std::int64_t tap = 0; tap < 9; ++tap) {
-        const Lanes factors = at(weight + tap * channels + filter);
+        const Lanes factors = *at(weight + tap * channels + filter);
         const float* pixel = rows[2 - tap / 3] + place + (x + 2 - tap % 3) * lanes;
 #pragma GCC unroll 16
         for (std::int64_t i = 0; i < floats; ++i) {
-          const Lanes value = at(pixel + i * lanes);
+          const Lanes value = *at(pixel + i * lanes);
           sums[i] += value * factors;
         }
       }
     }
     fold_all(sums);
-    at(out + x) = sums[0];
+    *at(out + x) = sums[0];
   }
 }
 
@@ -116,19 +116,19 @@ void add_first_weights(const ImageLayout& layout, std::int64_t channels, const f
     for (std::int64_t filter = 0; filter < layout.channels; filter += floats) {
       float* target = sum + channel * 9 * layout.channels + filter;
       Lanes sums[9];
-      for (int tap = 0; tap < 9; ++tap) sums[tap] = at(target + tap * layout.channels);
+      for (int tap = 0; tap < 9; ++tap) sums[tap] = *at(target + tap * layout.channels);
       for (std::int64_t y = 0; y < layout.height; ++y) {
         const float* in = state + channel * plane + y * columns;
         const float* gradient = image + layout.row(y) + filter;
         for (std::int64_t x = 0; x < layout.width; ++x) {
-          const Lanes pixel = at(gradient + x * layout.channels);
+          const Lanes pixel = *at(gradient + x * layout.channels);
 #pragma GCC unroll 9
           for (int tap = 0; tap < 9; ++tap) {
             sums[tap] += in[tap / 3 * columns + x + tap % 3] * pixel;
           }
         }
       }
-      for (int tap = 0; tap < 9; ++tap) at(target + tap * layout.channels) = sums[tap];
+      for (int tap = 0; tap < 9; ++tap) *at(target + tap * layout.channels) = sums[tap];
     }
   }
 }

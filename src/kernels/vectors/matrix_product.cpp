@@ -25,7 +25,7 @@ STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* le
 #pragma GCC unroll 14
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 2
-      for (int v = 0; v < vectors; ++v) sum[i][v] = at(sum_at(i, v));
+      for (int v = 0; v < vectors; ++v) sum[i][v] = *at(sum_at(i, v));
     }
   }
   for (std::int64_t k = 0; k < product.depth; ++k) {
@@ -38,7 +38,7 @@ STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* le
     for (int v = 0; v < vectors; ++v) {
       const float* vector = right + place(product.right_panel, v);
       __builtin_prefetch(vector + soon * product.right_term);
-      b[v] = at(vector);
+      b[v] = *at(vector);
     }
 #pragma GCC unroll 14
     for (int i = 0; i < rows; ++i) {
@@ -52,7 +52,7 @@ STANLEY_INLINE void multiply_block(const MatrixProduct& product, const float* le
 #pragma GCC unroll 14
   for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) at(sum_at(i, v)) = sum[i][v];
+    for (int v = 0; v < vectors; ++v) *at(sum_at(i, v)) = sum[i][v];
   }
 }
 

@@ -11,7 +11,7 @@ namespace stanley::STANLEY_SET {
 
 /// The pairs of bfloat16 numbers at vector `vector` of `pairs`, as floats.
 STANLEY_INLINE void unpack(const Bfloat16* pairs, int vector, Lanes& first, Lanes& second) {
-  const Integers both = reinterpret_cast<const Integers*>(pairs)[vector];
+  const Integers both = reinterpret_cast<const StoredIntegers*>(pairs)[vector];
   const Integers low = both << 16, high = both & -65536;
   first = reinterpret_cast<const Lanes&>(low);
   second = reinterpret_cast<const Lanes&>(high);
@@ -26,7 +26,8 @@ STANLEY_INLINE void round_up(const Lanes& value, Integers& rounded) {
 
 #if defined(__AVX512BF16__)
 struct Halves {
-  typedef std::uint16_t Lanes __attribute__((vector_size(64), aligned(4), may_alias));
+  typedef std::uint16_t Lanes __attribute__((vector_size(64), may_alias));
+  typedef std::uint16_t StoredLanes __attribute__((vector_size(64), aligned(4), may_alias));
   using Integers = Lanes;
 };
 
@@ -39,18 +40,17 @@ struct TakingTurns {
 /// The other way: the numbers of a vector of pairs, each one from `first` and one from `second`.
 STANLEY_INLINE void pack(const Lanes& first, const Lanes& second, Bfloat16* pairs, int vector) {
 #if defined(__AVX512BF16__)
-  // By value: what the references name may stand anywhere, and an __m512 in memory may not.
   const __m512bh both =
       _mm512_cvtne2ps_pbh(static_cast<__m512>(second), static_cast<__m512>(first));
-  using Lanes16 = Halves::Lanes;
-  const auto& halves = reinterpret_cast<const Lanes16&>(both);
-  shuffle<TakingTurns, Halves>(halves, halves, reinterpret_cast<Lanes16*>(pairs)[vector],
-                               std::make_integer_sequence<int, 32>());
+  Halves::Lanes turned;
+  const auto& halves = reinterpret_cast<const Halves::Lanes&>(both);
+  shuffle<TakingTurns, Halves>(halves, halves, turned, std::make_integer_sequence<int, 32>());
+  reinterpret_cast<Halves::StoredLanes*>(pairs)[vector] = turned;
 #else
   Integers low, high;
   round_up(first, low);
   round_up(second, high);
-  reinterpret_cast<Integers*>(pairs)[vector] = ((low >> 16) & 0xffff) | (high & -65536);
+  reinterpret_cast<StoredIntegers*>(pairs)[vector] = ((low >> 16) & 0xffff) | (high & -65536);
 #endif
 }
 

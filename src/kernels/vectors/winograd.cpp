@@ -33,10 +33,10 @@ STANLEY_INLINE void input_pass(const WinogradTiles& tiles, const float* image, s
         multiply_both_sides(
             WinogradMatrices<m, r>::input,
             [&](int i, int j, Lanes& value) {
-              value = at(source + channel + i * down + j * right);
+              value = *at(source + channel + i * down + j * right);
             },
             [&](int i, int j, const Lanes& value) {
-              at(target + channel + i * row + j * point) = value;
+              *at(target + channel + i * row + j * point) = value;
             });
       }
     }
@@ -61,13 +61,15 @@ STANLEY_INLINE void input_adjoint_pass(const WinogradTiles& tiles, const float* 
         const std::int64_t point = opaque(stride), row = opaque(n * stride);
         multiply_both_sides(
             transposed(WinogradMatrices<m, r>::input),
-            [&](int i, int j, Lanes& value) { value = at(source + channel + i * row + j * point); },
+            [&](int i, int j, Lanes& value) {
+              value = *at(source + channel + i * row + j * point);
+            },
             [&](int i, int j, const Lanes& value) {
               const std::int64_t pixel = origin + channel + i * down + j * right;
               const bool begun = (i < n - m && !top) || (j < n - m && !left);
-              Lanes sum = value * at(factor + pixel);
-              if (begun) sum += at(image + pixel);
-              at(image + pixel) = sum;
+              Lanes sum = value * *at(factor + pixel);
+              if (begun) sum += *at(image + pixel);
+              *at(image + pixel) = sum;
             });
       }
     }
@@ -99,13 +101,13 @@ STANLEY_INLINE void output_pass(const WinogradTiles& tiles, const float* product
     for (std::int64_t channel = 0; channel < channels; channel += floats) {
       const std::int64_t down = opaque(row_size), right = opaque(channels);
       const std::int64_t point = opaque(stride), row = opaque(n * stride);
-      const Lanes constant = at(bias + channel);
+      const Lanes constant = *at(bias + channel);
       multiply_both_sides(
           WinogradMatrices<m, r>::output,
-          [&](int i, int j, Lanes& value) { value = at(source + channel + i * row + j * point); },
+          [&](int i, int j, Lanes& value) { value = *at(source + channel + i * row + j * point); },
           [&](int i, int j, const Lanes& value) {
             if (!whole && (i >= rows || j >= columns)) return;
-            at(target + channel + i * down + j * right) = value + constant;
+            *at(target + channel + i * down + j * right) = value + constant;
           });
     }
   }
@@ -126,9 +128,9 @@ STANLEY_INLINE void output_adjoint_pass(const WinogradTiles& tiles, const float*
       const std::int64_t point = opaque(stride), row = opaque(n * stride);
       multiply_both_sides(
           transposed(WinogradMatrices<m, r>::output),
-          [&](int i, int j, Lanes& value) { value = at(source + channel + i * down + j * right); },
+          [&](int i, int j, Lanes& value) { value = *at(source + channel + i * down + j * right); },
           [&](int i, int j, const Lanes& value) {
-            at(target + channel + i * row + j * point) = value;
+            *at(target + channel + i * row + j * point) = value;
           });
     }
   }
