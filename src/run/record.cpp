@@ -76,6 +76,7 @@ void RunRecord::start(const StartRecord& start) {
                             {"threads", start.threads},
                             {"hosts", start.hosts},
                             {"processor", start.processor},
+                            {"instruction_set", start.instruction_set},
                             {"devices", start.devices},
                             {"precision", start.precision},
                             {"reduction", start.reduction},

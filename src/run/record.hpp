@@ -17,7 +17,7 @@ struct StartRecord {
   std::int64_t iteration = 0;
   int ranks = 1;
   std::vector<std::string> hosts, devices;
-  std::string processor, precision, reduction, engine, resumed_from;
+  std::string processor, instruction_set, precision, reduction, engine, resumed_from;
   std::vector<std::pair<std::string, std::string>> libraries;  ///< name, version
   int threads = 1;
 };

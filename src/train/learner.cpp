@@ -3,6 +3,7 @@
 #include <torch/version.h>
 
 #include "config/error.hpp"
+#include "kernels/instruction_sets.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/topology.hpp"
 #include "sampling/stored_config.hpp"
@@ -101,6 +102,7 @@ StartRecord Learner::describe(const std::string& resumed_from) const {
           .hosts = session_.hosts(),
           .devices = {to_string(setup_.device)},
           .processor = processor_name(),
+          .instruction_set = name_of(instruction_set()),
           .precision = to_string(setup_.precision),
           .reduction = reducer_->description(),
           .engine = trainer_->engine().description(),
