@@ -148,13 +148,14 @@ ExitCode run_session(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  stanley::catch_signals();
   stanley::choose_cublas_workspace();
   const stanley::Launcher launcher = stanley::launcher_seen(stanley::process_environment());
   // A configuration means the same to all ranks: the first tells it, and nobody needs MPI.
   if (argc > 1 && std::string_view(argv[1]) == "config") {
     if (launcher.rank != 0) return 0;
     setenv("STANLEY_MPI", "no", 1);
+  } else {
+    stanley::catch_signals();
   }
   std::optional<Error> error;
   const ExitCode code = guarded([&] { return run_session(argc, argv); }, error);

@@ -3,6 +3,7 @@
 
 #include "commands/command.hpp"
 #include "measure/dry_run.hpp"
+#include "sampling/setup.hpp"
 #include "train/training.hpp"
 
 namespace stanley {
@@ -20,6 +21,7 @@ ExitCode train(const TrainOptions& options, Session& session, Log& log) {
   TrainingRequest request;
   request.config = load_config_on_all(options.config, session.world());
   check_for_training(request.config);
+  common_instruction_set(request.config.run.reproducible, session.world());  // before any file
   request.directory = run_directory(request.config, options.directory);
   request.resume = options.resume;
   request.take_over = options.take_over;

@@ -39,7 +39,7 @@ class ValueReader {
   bool operator()(std::string* member) const {
     *member = value_.text;
     return value_.kind == Value::Kind::scalar && (value_.quoted || reads_as_text(value_.text)) &&
-           has_form(value_.text);
+           value_.text.find('\0') == std::string::npos && has_form(value_.text);
   }
   bool operator()(std::array<double, 2>* member) const {
     return value_.kind == Value::Kind::list && value_.children.size() == 2 &&
@@ -223,7 +223,10 @@ class DocumentReader {
                             std::holds_alternative<std::optional<std::string>*>(key.member);
     const bool needs_quotes = takes_text && value.kind == Value::Kind::scalar && !value.quoted &&
                               !reads_as_text(value.text);
-    return found(value) + (needs_quotes ? " (to make it text, put it in quotes)" : "");
+    const bool has_zero = takes_text && value.text.find('\0') != std::string::npos;
+    return found(value) + (needs_quotes ? " (to make it text, put it in quotes)"
+                           : has_zero   ? " with a zero character, which no path has"
+                                        : "");
   }
 
   /// Where the value got what it is: the last override that gave a part of it, else the file.

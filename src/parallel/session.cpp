@@ -40,7 +40,8 @@ std::string mpi_library_version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
   int length = 0;
   check_mpi(MPI_Get_library_version(text.data(), &length), "MPI_Get_library_version");
-  std::istringstream line(std::string(text.data(), std::find(text.begin(), text.end(), '\n')));
+  const std::string whole(text.data());  // some MPIs count zeros behind it, too
+  std::istringstream line(whole.substr(0, whole.find('\n')));
   std::string version;
   for (std::string word; line >> word;) version += (version.empty() ? "" : " ") + word;
   return version;

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -66,6 +68,11 @@ std::vector<std::string> cells(const std::string& line) {
   return result;
 }
 
+std::string without_end(std::string line) {
+  line.pop_back();
+  return line;
+}
+
 /// A row under another heading, an older release's or another transition's, under this one: nan
 /// where that had no column.
 std::string rearranged(const std::string& row, const std::vector<std::string>& old_heading,
@@ -80,28 +87,55 @@ std::string rearranged(const std::string& row, const std::vector<std::string>& o
   return line + '\n';
 }
 
-/// The heading and the rows up to `iteration`, the last of which is told; the text of a row that
-/// was cut off is dropped.
-std::string rows_up_to(const std::string& path, std::int64_t iteration,
-                       const std::string& heading_now, std::int64_t& last) {
+FileError not_ours(const std::string& path, const std::string& what) {
+  return FileError(
+      fmt::format("{} {}: expected what stanley wrote; mend it, or move it away to start a new one",
+                  path, what));
+}
+
+/// A file of metrics, line by line.
+struct Rows {
+  std::vector<std::string> heading;  ///< empty: there is no file
+  std::vector<std::string> lines;    ///< up to the iteration that was asked for
+  std::int64_t last = 0;             ///< the iteration of the last of them
+};
+
+/// The rows up to `iteration`; the text of a row that was cut off is left out. What is no row is an
+/// error where a row is missing: it may be what is left of it.
+Rows rows_up_to(const std::string& path, std::int64_t iteration) {
   std::ifstream old(path);
   // What can't be read must not be replaced.
   if (!old && errno != ENOENT) throw failure(path, "the metrics can't be read", errno);
-  std::string kept = heading_now;
-  std::string heading, line;
-  std::getline(old, heading);
-  const bool same = heading + '\n' == kept;
-  const std::vector<std::string> names = cells(heading),
-                                 names_now = cells(heading_now.substr(0, heading_now.size() - 1));
-  while (std::getline(old, line)) {
-    if (old.eof()) break;
-    const std::int64_t row = std::strtoll(line.c_str(), nullptr, 10);
-    if (row > iteration) break;
-    last = row;
-    kept += same ? line + '\n' : rearranged(line, names, names_now);
+  Rows rows;
+  std::string line;
+  if (!std::getline(old, line)) {
+    if (old.bad()) throw failure(path, "the metrics can't be read", errno);
+    return rows;
+  }
+  if (!line.empty() && line.back() == '\r') line.pop_back();
+  rows.heading = cells(line);
+  const std::set<std::string> names(rows.heading.begin(), rows.heading.end());
+  if (!names.contains("iteration") || names.size() != rows.heading.size()) {
+    throw not_ours(path,
+                   "has a first line that does not name its columns, the iteration among "
+                   "them, each once");
+  }
+  const auto column = std::ranges::find(rows.heading, "iteration") - rows.heading.begin();
+  for (int number = 2; std::getline(old, line) && !old.eof(); ++number) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    const std::vector<std::string> values = cells(line);
+    const bool whole = values.size() == rows.heading.size();
+    const std::int64_t row =
+        whole ? std::strtoll(values[static_cast<std::size_t>(column)].c_str(), nullptr, 10) : 0;
+    if (row > iteration || (row <= rows.last && rows.last >= iteration)) break;
+    if (row <= rows.last) {
+      throw not_ours(path, fmt::format("has no row of a later iteration in line {}", number));
+    }
+    rows.last = row;
+    rows.lines.push_back(line);
   }
   if (old.bad()) throw failure(path, "the metrics can't be read", errno);
-  return kept;
+  return rows;
 }
 
 }  // namespace
@@ -139,12 +173,25 @@ std::string to_csv(const IterationRecord& record) {
 MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration,
                          const std::vector<std::string>& more)
     : path_(path) {
-  replace_file(path, rows_up_to(path, iteration, metrics_heading(more), last_kept_));
+  const Rows rows = rows_up_to(path, iteration);
+  last_kept_ = rows.last;
+  std::vector<std::string> heading = cells(without_end(metrics_heading(more)));
+  // Columns that nobody writes any more stay: another transition's, or somebody's own.
+  for (const std::string& name : rows.heading) {
+    if (std::ranges::find(heading, name) != heading.end()) continue;
+    heading.push_back(name);
+    filling_ += ",nan";
+  }
+  std::string text = fmt::format("{}\n", fmt::join(heading, ","));
+  for (const std::string& row : rows.lines) {
+    text += heading == rows.heading ? row + '\n' : rearranged(row, rows.heading, heading);
+  }
+  replace_file(path, text);
   file_.emplace(path, O_WRONLY | O_APPEND);
 }
 
 void MetricsFile::append(const IterationRecord& record) {
-  const int error = write_whole(file_->number(), to_csv(record));
+  const int error = write_whole(file_->number(), without_end(to_csv(record)) + filling_ + '\n');
   if (error != 0) throw failure(path_, "a row of the metrics can't be written", error);
 }
 

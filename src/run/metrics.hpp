@@ -72,7 +72,8 @@ class MetricsFile {
  public:
   /// Opens the file and drops all rows after `iteration`: they are of a run that was cut off and
   /// are computed again. What is kept is on the disk when the call returns. `more`: names of the
-  /// records' further columns. Errors: input_output.
+  /// records' further columns. Others that the file has stay. Errors: input_output, also
+  /// for a file that is none of these.
   MetricsFile(const std::string& path, std::int64_t iteration,
               const std::vector<std::string>& more = {});
 
@@ -88,6 +89,7 @@ class MetricsFile {
  private:
   std::string path_;
   std::int64_t last_kept_ = 0;
+  std::string filling_;  // of the columns behind the records' own
   std::optional<Descriptor> file_;
 };
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "config/error.hpp"
 #include "config/read_file.hpp"
@@ -59,9 +60,31 @@ void require_shards(const Config& config, const Session& session) {
                           config.chains.shards, session.size()));
 }
 
+std::string common_instruction_set(bool reproducible, Communicator& communicator) {
+  int mine = 0;
+  agree(communicator, [&] { mine = static_cast<int>(instruction_set()); });
+  double highest[2] = {static_cast<double>(mine), -static_cast<double>(mine)};
+  communicator.max(std::span<double>(highest));
+  const auto name = [](double set) {
+    return std::string(name_of(static_cast<InstructionSet>(static_cast<int>(set))));
+  };
+  if (highest[0] == -highest[1]) return name(highest[0]);
+  const std::string names = name(-highest[1]) + " to " + name(highest[0]);
+  agree(communicator, [&] {
+    if (!reproducible) return;
+    throw Error(ExitCode::environment,
+                fmt::format("the ranks' processors take different instruction sets ({}), whose "
+                            "sums differ in their last bits, which run.reproducible rules out: "
+                            "start on processors of one kind, or with STANLEY_ISA={}",
+                            names, name(-highest[1])));
+  });
+  return names;
+}
+
 ComputeSetup set_up(const Config& config, Session& session) {
   require_shards(config, session);
-  agree(session.world(), [] { instruction_set(); });  // before a kernel, in any thread, asks for it
+  // Before a kernel, in any thread, asks for it.
+  std::string set = common_instruction_set(config.run.reproducible, session.world());
   const Device device = choose_device(config.run.device, session);
   const at::Device torch_device =
       device.kind == DeviceKind::cuda
@@ -73,8 +96,8 @@ ComputeSetup set_up(const Config& config, Session& session) {
   const Precision precision = common_precision(
       config.run.precision,
       resolve_precision(config.run.precision, config.energy.type, torch_device), session.world());
-  return {device, torch_device, precision, threads,
-          read_energy_file(config.energy, session.world())};
+  return {device,  torch_device,   precision,
+          threads, std::move(set), read_energy_file(config.energy, session.world())};
 }
 
 std::unique_ptr<Reducer> reducer_for(const Config& config, const ComputeSetup& setup,

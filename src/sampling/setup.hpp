@@ -26,11 +26,17 @@ struct ComputeSetup {
   at::Device torch_device;
   Precision precision;
   int threads;
+  std::string instruction_set;  ///< of all ranks: "v4", "v3 to v4"
   EnergyFile energy_file;
 };
 
 /// Throws Error(configuration) where there are more ranks than shards.
 void require_shards(const Config& config, const Session& session);
+
+/// Collective. The instruction set of all ranks, "v4", or the lowest and the highest, "v3 to v4".
+/// Errors: environment, for a STANLEY_ISA that a processor lacks, and for ranks that differ in a
+/// run that is to be reproducible.
+std::string common_instruction_set(bool reproducible, Communicator& communicator);
 
 /// Gives our own loops so many threads, whose numbers do not depend on them; and LibTorch as many,
 /// or one where a run is to be reproducible: the order of its additions depends on its threads.

@@ -3,7 +3,6 @@
 #include <torch/version.h>
 
 #include "config/error.hpp"
-#include "kernels/instruction_sets.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/topology.hpp"
 #include "sampling/stored_config.hpp"
@@ -102,7 +101,7 @@ StartRecord Learner::describe(const std::string& resumed_from) const {
           .hosts = session_.hosts(),
           .devices = {to_string(setup_.device)},
           .processor = processor_name(),
-          .instruction_set = name_of(instruction_set()),
+          .instruction_set = setup_.instruction_set,
           .precision = to_string(setup_.precision),
           .reduction = reducer_->description(),
           .engine = trainer_->engine().description(),

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
-                     draws, ends, iterations_recorded, kill, launched, mpirun, rows_so_far, run, spoils, train,
+                     draws, ends, environment, iterations_recorded, kill, launched, mpirun, rows_so_far, run, spoils, train,
                      trains, unfinished)
 from refusals import LIMIT, mounted, no_gpu, refused, train_here, untouched
 
@@ -162,17 +162,38 @@ def test_the_user_knows_better_than_the_launchers_variables(tmp_path):
     assert train_here(tmp_path, values, STANLEY_MPI="perhaps", **step).stderr == ""
 
 
+def start_of(directory):
+    text = (directory / "run.json").read_text()
+    assert "\\u0000" not in text
+    return json.loads(text)["starts"][-1]
+
+
 def versions_of(directory):
-    return json.loads((directory / "run.json").read_text())["starts"][-1]["versions"]
+    return start_of(directory)["versions"]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_lower_instruction_set_is_taken_and_an_unknown_one_refused(tmp_path, ranks):
     values = {"run.iterations": 2}
     ends(run(*train(tmp_path / "plain", values), ranks=ranks, STANLEY_ISA="plain"), 0)
+    assert start_of(tmp_path / "plain")["instruction_set"] == "plain"
     result = train_here(tmp_path, values, ranks=ranks, STANLEY_ISA="v9")
     refused(result, ENVIRONMENT, "STANLEY_ISA is 'v9'", "plain", "unset it")
-    untouched(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_with_other_instruction_sets_are_told_and_refused_where_bits_must_be_the_same(tmp_path):
+    of_rank = ["sh", "-c", '[ "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}" = 0 ] && export STANLEY_ISA=plain || export STANLEY_ISA=v3;'
+               ' exec "$@"', "sh", PROGRAM]
+
+    def start(values):
+        command = launched([*of_rank, *train(tmp_path / "run", values)], 2)
+        return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=environment())
+
+    refused(start({"run.iterations": 2, "run.reproducible": "true"}), ENVIRONMENT, "plain to v3", "STANLEY_ISA=plain")
+    assert not (tmp_path / "run").exists()
+    ends(start({"run.iterations": 2}), 0)
+    assert start_of(tmp_path / "run")["instruction_set"] == "plain to v3"
 
 
 def test_one_task_of_slurm_is_no_mistake(tmp_path):

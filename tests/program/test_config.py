@@ -1,11 +1,14 @@
 """`stanley config`: what a configuration means, its schema, and files that inherit from each other."""
 import json
+import os
 import re
+import signal
+import subprocess
 
 import pytest
 import yaml
 
-from program import CONFIGURATION, FINISHED, ROOT, SMOKE, checkpoint, ends, run, settings, trains
+from program import CONFIGURATION, FINISHED, LIMIT, PROGRAM, ROOT, SMOKE, checkpoint, ends, run, settings, trains
 from refusals import refused
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -103,6 +106,18 @@ def test_every_key_of_the_resolved_configuration_can_be_asked_for():
 ], ids=str)
 def test_wrong_command_line_gets_one_sentence(arguments, words):
     refused(run("config", *arguments), CONFIGURATION, *words)
+
+
+def test_a_pipe_that_nobody_writes_into_can_be_left(tmp_path):
+    """`stanley config` has nothing to bring to an end: the first TERM is the last."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "child.yaml").write_text("base: pipe\n")
+    with subprocess.Popen([PROGRAM, "config", tmp_path / "child.yaml", "--resolved"]) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.terminate()
+        assert process.wait(LIMIT) == -signal.SIGTERM
 
 
 def test_one_answer_whatever_launcher_is_there(tmp_path):

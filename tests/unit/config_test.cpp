@@ -159,6 +159,12 @@ TEST(Config, TagsAreRefusedButThatOfText) {
   EXPECT_TRUE(contains(refusal_of("run.seed=!x 3"), "run.seed: expected a value without a tag"));
 }
 
+TEST(Config, AZeroHasNoPlaceInTexts) {
+  for (const std::string text : {"run: {directory: \"a\\0b\"}\n", "data: {path: \"\\0\"}\n"}) {
+    EXPECT_TRUE(contains(refusal(text), "with a zero character")) << text << refusal(text);
+  }
+}
+
 TEST(Config, EachMistakeStandsOnOneLineWhateverItQuotes) {
   EXPECT_EQ(lines(refusal(good + "\"a\\nb\": 3\n")), 1u);
   EXPECT_EQ(lines(refusal_of("run.name=a\nb")), 1u);

@@ -137,21 +137,78 @@ TEST_F(Run, MetricsGoOnAfterACheckpoint) {
   EXPECT_FALSE(fs::exists(path + ".part"));
 }
 
+/// The last line of the text without its end.
+std::string last_line(const std::string& text) {
+  const std::size_t begin = text.rfind('\n', text.size() - 2);
+  return text.substr(begin + 1, text.size() - begin - 2);
+}
+
 TEST_F(Run, MetricsOfAnOlderReleaseGetTheirColumnsByName) {
   const std::string path = directory_ + "/metrics.csv";
   std::ofstream(path) << "iteration,gap,energy_data,forgotten\n1,0.5,2.25,7\n2,-1,3,8\n3,4,5,6\n";
-  { MetricsFile file(path, 2); }
-  std::string expected = metrics_heading();
-  for (const std::string row : {"1,2.25,nan,nan,0.5", "2,3,nan,nan,-1"}) {
-    expected += row;
-    const auto columns = std::count(
-        expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(expected.find('\n')), ',');
-    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < columns; ++i) {
-      expected += ",nan";
-    }
-    expected += '\n';
+  {
+    MetricsFile file(path, 2);
+    EXPECT_EQ(file.last_kept(), 2);
+    file.append(awkward(3));
   }
-  EXPECT_EQ(read_text(path), expected);
+  // A column that nobody writes any more stays, behind the others.
+  std::string expected = metrics_heading();
+  expected.insert(expected.size() - 1, ",forgotten");
+  for (const auto& [row, forgotten] :
+       {std::pair<std::string, std::string>{"1,2.25,nan,nan,0.5", ",7"},
+        {"2,3,nan,nan,-1", ",8"}}) {
+    expected += row;
+    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < 34; ++i) expected += ",nan";
+    expected += forgotten + '\n';
+  }
+  std::string appended = to_csv(awkward(3));
+  appended.insert(appended.size() - 1, ",nan");
+  EXPECT_EQ(read_text(path), expected + appended);
+  { MetricsFile again(path, 3); }
+  EXPECT_EQ(read_text(path), expected + appended);
+}
+
+TEST_F(Run, MetricsTakeAndKeepTheColumnsOfATransition) {
+  const std::string path = directory_ + "/metrics.csv";
+  IterationRecord record = awkward(1);
+  record.column("swaps") = 0.25;
+  { MetricsFile(path, 0, {"swaps"}).append(record); }
+  EXPECT_TRUE(last_line(read_text(path)).ends_with(",0.25"));
+  { MetricsFile(path, 1).append(awkward(2)); }  // by another transition
+  { MetricsFile(path, 2, {"swaps"}).append(record); }
+  const std::string text = read_text(path);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
+  EXPECT_TRUE(text.starts_with(metrics_heading({"swaps"})));
+  EXPECT_NE(text.find(",0.25\n2,"), std::string::npos);
+}
+
+TEST_F(Run, WhatIsNoFileOfMetricsIsRefusedAndStays) {
+  const std::string path = directory_ + "/metrics.csv";
+  const std::string heading = metrics_heading();
+  const std::string row = to_csv(awkward(1)), next = to_csv(awkward(2));
+  for (const auto& [text, words] : std::vector<std::pair<std::string, std::string>>{
+           {row + next, "first line that does not name its columns"},
+           {"hello world\nmy notes\n", "first line"},
+           {"iteration,gap,gap\n1,2,3\n", "each once"},
+           {heading + row + "2,3\n" + next, "no row of a later iteration in line 3"},
+           {heading + row + row + next, "no row of a later iteration in line 3"},
+           {heading + std::string(40, '\0') + "\n" + row + next, "in line 2"}}) {
+    std::ofstream(path) << text;
+    const std::string said = input_output_failure([&] { MetricsFile(path, 2); });
+    EXPECT_NE(said.find(words), std::string::npos) << said;
+    EXPECT_NE(said.find("move it away"), std::string::npos) << said;
+    EXPECT_EQ(read_text(path), text);
+  }
+  // Behind the rows that count, what a crash left does no harm; nor do other line ends.
+  std::ofstream(path) << heading + row + next + std::string(40, '\0') + "\n";
+  { MetricsFile file(path, 2); }
+  EXPECT_EQ(read_text(path), heading + row + next);
+  std::string windows = heading + row;
+  windows.insert(windows.size() - 1, "\r");
+  windows.insert(heading.size() - 1, "\r");
+  std::ofstream(path) << windows;
+  { MetricsFile file(path, 1); }
+  EXPECT_EQ(read_text(path), heading + row);
 }
 
 TEST_F(Run, MetricsThatCannotBeWrittenAreNamed) {
