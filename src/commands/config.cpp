@@ -26,8 +26,6 @@ ExitCode show(const ConfigOptions& options) {
   if (options.resolved + options.key.has_value() + options.directory + options.schema != 1) {
     refuse("exactly one of --resolved, --get KEY, --directory and --schema");
   }
-  if (!options.directory && !options.run_directory.empty())
-    refuse("--run-directory with --directory");
   if (options.schema) {
     if (!options.config.path.empty() || !options.config.overrides.empty()) {
       refuse("neither a configuration nor --set with --schema, which is the same for all");

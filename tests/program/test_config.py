@@ -92,7 +92,6 @@ def test_every_key_of_the_resolved_configuration_can_be_asked_for():
     ([SMOKE, "--get", ""], ["--get: expected a value, found an empty text"]),
     ([SMOKE, "--get", "run.name", "--get", "run.seed"], ["--get is given 2 times: give it once"]),
     ([SMOKE, "--directory", "--run-directory", ""], ["--run-directory: expected a value"]),
-    ([SMOKE, "--resolved", "--run-directory", "x"], ["--run-directory with --directory"]),
     ([SMOKE, "--schema"], ["neither a configuration nor --set with --schema"]),
     (["--schema", "--set", "run.seed=1"], ["neither a configuration nor --set"]),
     (["", "--resolved"], ["config: expected a value, found an empty text"]),

@@ -233,7 +233,7 @@ def test_pictures_of_ones_own_train(tmp_path, images):
 
 def test_the_data_of_ones_own_train(tmp_path):
     (code,) = [block for block in blocks("python") if "points.h5" in block]
-    (line,) = [line for block in blocks("sh") for line in block.splitlines() if "points.h5" in line]
+    (line,) = [line for block in blocks("sh") for line in block.replace("\\\n", "").splitlines() if "points.h5" in line]
     (tmp_path / "make_points.py").write_text(code)
     subprocess.run([sys.executable, "make_points.py"], cwd=tmp_path, check=True)
     words = line.replace("points.h5", str(tmp_path / "points.h5")).split()[1:]
