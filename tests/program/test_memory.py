@@ -31,7 +31,7 @@ guard: {attempts: 1}
 # end this one too when the first rank leaves with an error.
 MEASURED = """
 import os, pathlib, re, subprocess, sys, time
-process = subprocess.Popen(sys.argv[2:])
+process = subprocess.Popen(sys.argv[2:], close_fds=False)  # a launcher may speak to its rank through one
 place, status = pathlib.Path(sys.argv[1], str(os.getpid())), pathlib.Path("/proc", str(process.pid), "status")
 while process.poll() is None:
     most = re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())
