@@ -19,10 +19,7 @@ command -v nvcc >/dev/null && options+=(--cuda)
 tools/setup.sh "${options[@]}"
 
 step "build"
-definitions=(-DBUILD_TESTING=ON -DSTANLEY_WERROR=ON)
-# From nothing, several files at once: half the time. What is there already stays as it was configured.
-[ -f .build/release/CMakeCache.txt ] || definitions+=(-DCMAKE_UNITY_BUILD=ON)
-build "${definitions[@]}" all
+build -DBUILD_TESTING=ON -DSTANLEY_WERROR=ON all
 
 step "tests"
 # One more than there are processors: many wait for launchers, disks and watchdogs.
