@@ -68,7 +68,7 @@ class CompareCheckpointsMpi : public testing::Test {
     const std::string a = write(1, first);
     const std::string b = write(2, second);
     const CheckpointDifference whole = compare_checkpoints(world(), a, b);
-    for (const std::size_t block : {1, 20, 44, 100, 700}) {
+    for (const std::size_t block : {1U, 20U, 44U, 100U, 700U}) {
       const CheckpointDifference parts = compare_checkpoints(world(), a, b, block);
       EXPECT_EQ(parts.arrays.size(), whole.arrays.size());
       for (std::size_t i = 0; i < parts.arrays.size(); ++i) {
@@ -183,7 +183,7 @@ TEST(Blocks, AreNeighboursInRowMajorOrderAndCoverTheArray) {
   EXPECT_EQ(hdf5::block_shape({5, 7, 11}, 8, 1), (Index{1, 1, 1}));
   EXPECT_EQ(hdf5::block_shape({}, 8, 64), Index{});
 
-  for (const std::size_t bytes : {4, 40, 44, 100, 132, 400, 100000}) {
+  for (const std::size_t bytes : {4U, 40U, 44U, 100U, 132U, 400U, 100000U}) {
     std::int64_t next = 0;
     const auto block = hdf5::block_shape({5, 7, 11}, 4, bytes);
     hdf5::for_each_block({5, 7, 11}, block, [&](const hdf5::Block& part) {

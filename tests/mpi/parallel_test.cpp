@@ -250,7 +250,7 @@ TEST(Reducer, OrderedReducesInPlace) {
 
 TEST(Reducer, TakesTurnsBetweenLengths) {
   const auto reducer = make_reducer(world(), Transport::mpi, Summation::by_shard);
-  for (const std::size_t size : {1000, 10, 1, 2000}) {
+  for (const std::size_t size : {1000U, 10U, 1U, 2000U}) {
     std::vector<float> total(size);
     reducer->reduce(my_gradients(6, size), total);
     EXPECT_TRUE(same_bits(total, sum_in_shard_order(6, size)));
