@@ -93,49 +93,63 @@ FileError not_ours(const std::string& path, const std::string& what) {
                   path, what));
 }
 
-/// A file of metrics, line by line.
-struct Rows {
-  std::vector<std::string> heading;  ///< empty: there is no file
-  std::vector<std::string> lines;    ///< up to the iteration that was asked for
-  std::int64_t last = 0;             ///< the iteration of the last of them
-};
-
-/// The rows up to `iteration`; the text of a row that was cut off is left out. What is no row is an
-/// error where a row is missing: it may be what is left of it.
-Rows rows_up_to(const std::string& path, std::int64_t iteration) {
-  std::ifstream old(path);
-  // What can't be read must not be replaced.
-  if (!old && errno != ENOENT) throw failure(path, "the metrics can't be read", errno);
-  Rows rows;
-  std::string line;
-  if (!std::getline(old, line)) {
-    if (old.bad()) throw failure(path, "the metrics can't be read", errno);
-    return rows;
-  }
+/// The next line without its end; false where there is none, or one that was cut off.
+bool next_line(std::ifstream& file, std::string& line) {
+  if (!std::getline(file, line) || file.eof()) return false;
   if (!line.empty() && line.back() == '\r') line.pop_back();
-  rows.heading = cells(line);
-  const std::set<std::string> names(rows.heading.begin(), rows.heading.end());
-  if (!names.contains("iteration") || names.size() != rows.heading.size()) {
+  return true;
+}
+
+/// The names in the file's first line; none if it is empty or not there.
+std::vector<std::string> read_heading(std::ifstream& file, const std::string& path) {
+  // What can't be read must not be replaced.
+  if (!file && errno != ENOENT) throw failure(path, "the metrics can't be read", errno);
+  std::string line;
+  if (!next_line(file, line) && line.empty()) {
+    if (file.bad()) throw failure(path, "the metrics can't be read", errno);
+    return {};
+  }
+  std::vector<std::string> heading = cells(line);
+  const std::set<std::string> names(heading.begin(), heading.end());
+  if (!names.contains("iteration") || names.size() != heading.size()) {
     throw not_ours(path,
                    "has a first line that does not name its columns, the iteration among "
                    "them, each once");
   }
-  const auto column = std::ranges::find(rows.heading, "iteration") - rows.heading.begin();
-  for (int number = 2; std::getline(old, line) && !old.eof(); ++number) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    const std::vector<std::string> values = cells(line);
-    const bool whole = values.size() == rows.heading.size();
-    const std::int64_t row =
-        whole ? std::strtoll(values[static_cast<std::size_t>(column)].c_str(), nullptr, 10) : 0;
-    if (row > iteration || (row <= rows.last && rows.last >= iteration)) break;
-    if (row <= rows.last) {
-      throw not_ours(path, fmt::format("has no row of a later iteration in line {}", number));
+  return heading;
+}
+
+/// The whole number in this column; 0 where a row hasn't so many columns. Files may have a million
+/// rows: this doesn't take them apart.
+std::int64_t number_in(const std::string& row, std::size_t column, std::size_t columns) {
+  const auto commas = static_cast<std::size_t>(std::ranges::count(row, ','));
+  if (commas + 1 != columns || row.ends_with(',')) return 0;
+  std::size_t begin = 0;
+  for (; column > 0; --column) begin = row.find(',', begin) + 1;
+  return std::strtoll(row.c_str() + begin, nullptr, 10);
+}
+
+/// Calls take(row) for the rows up to `iteration`, and returns that of the last. What is no row is
+/// an error where a row is missing: it may be what is left of it.
+template <typename Take>
+std::int64_t for_each_row(std::ifstream& file, const std::string& path,
+                          const std::vector<std::string>& heading, std::int64_t iteration,
+                          const Take& take) {
+  const auto column =
+      static_cast<std::size_t>(std::ranges::find(heading, "iteration") - heading.begin());
+  std::int64_t last = 0;
+  std::string row;
+  for (int line = 2; next_line(file, row); ++line) {
+    const std::int64_t number = number_in(row, column, heading.size());
+    if (number > iteration || (number <= last && last >= iteration)) break;
+    if (number <= last) {
+      throw not_ours(path, fmt::format("has no row of a later iteration in line {}", line));
     }
-    rows.last = row;
-    rows.lines.push_back(line);
+    last = number;
+    take(row);
   }
-  if (old.bad()) throw failure(path, "the metrics can't be read", errno);
-  return rows;
+  if (file.bad()) throw failure(path, "the metrics can't be read", errno);
+  return last;
 }
 
 }  // namespace
@@ -173,18 +187,21 @@ std::string to_csv(const IterationRecord& record) {
 MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration,
                          const std::vector<std::string>& more)
     : path_(path) {
-  const Rows rows = rows_up_to(path, iteration);
-  last_kept_ = rows.last;
+  std::ifstream old(path);
+  const std::vector<std::string> old_heading = read_heading(old, path);
   std::vector<std::string> heading = cells(without_end(metrics_heading(more)));
   // Columns that nobody writes any more stay: another transition's, or somebody's own.
-  for (const std::string& name : rows.heading) {
+  for (const std::string& name : old_heading) {
     if (std::ranges::find(heading, name) != heading.end()) continue;
     heading.push_back(name);
     filling_ += ",nan";
   }
+  const bool same = heading == old_heading;
   std::string text = fmt::format("{}\n", fmt::join(heading, ","));
-  for (const std::string& row : rows.lines) {
-    text += heading == rows.heading ? row + '\n' : rearranged(row, rows.heading, heading);
+  if (!old_heading.empty()) {
+    last_kept_ = for_each_row(old, path, old_heading, iteration, [&](const std::string& row) {
+      text += same ? row + '\n' : rearranged(row, old_heading, heading);
+    });
   }
   replace_file(path, text);
   file_.emplace(path, O_WRONLY | O_APPEND);
