@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "parallel/topology.hpp"
+#include "parallel/device.hpp"
 #include "run/usage.hpp"
 #include "sampler/device_update.hpp"
 #include "storage/checkpoint.hpp"

@@ -4,23 +4,16 @@
 #include <optional>
 
 namespace stanley {
-namespace {
 
-std::optional<Error> failure_of(const std::function<void()>& step) {
+void agree(Communicator& communicator, const std::function<void()>& step) {
+  std::optional<Error> failure;
   try {
     step();
   } catch (const std::exception& error) {
-    return as_error(error);
+    failure = as_error(error);
   } catch (...) {
-    return Error(ExitCode::bug, "an exception of an unknown type was thrown");
+    failure = Error(ExitCode::bug, "an exception of an unknown type was thrown");
   }
-  return std::nullopt;
-}
-
-}  // namespace
-
-void agree(Communicator& communicator, const std::function<void()>& step) {
-  const std::optional<Error> failure = failure_of(step);
   if (failure && failure->code == ExitCode::communication) throw *failure;
 
   const int all_well = communicator.size();

@@ -10,22 +10,6 @@
 namespace stanley {
 namespace {
 
-class LocalBulletin final : public Bulletin {
- public:
-  void post(const Note& note) override { notes_ = {note}; }
-  const std::vector<Note>& notes() override { return notes_; }
-  void report(const Error&) override {}
-  const std::optional<Error>& reported() override { return nothing_; }
-  void tell_all(std::int64_t progress) override { told_ = progress; }
-  std::int64_t told() override { return told_; }
-  void close() override {}
-
- private:
-  std::vector<Note> notes_;
-  std::optional<Error> nothing_;
-  std::int64_t told_ = 0;
-};
-
 /// The tick of the last note of a rank.
 constexpr std::int64_t farewell = -1;
 /// What a message is, by its tag.
@@ -181,7 +165,7 @@ class MpiBulletin final : public Bulletin {
 }  // namespace
 
 std::unique_ptr<Bulletin> make_bulletin(const Communicator& communicator) {
-  if (mpi_communicator(communicator) == MPI_COMM_NULL) return std::make_unique<LocalBulletin>();
+  if (mpi_communicator(communicator) == MPI_COMM_NULL) return nullptr;
   return std::make_unique<MpiBulletin>(communicator);
 }
 

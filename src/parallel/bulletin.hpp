@@ -43,7 +43,8 @@ class Bulletin {
   virtual void close() = 0;
 };
 
-/// Collective. Among the ranks of `communicator`, with a message space of its own.
+/// Collective. Among the ranks of `communicator`, with a message space of its own; none for the
+/// local communicator, whose rank has nobody to tell.
 std::unique_ptr<Bulletin> make_bulletin(const Communicator& communicator);
 
 }  // namespace stanley

@@ -1,8 +1,12 @@
 #include "parallel/communicator.hpp"
 
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 namespace stanley {
 namespace {
@@ -18,7 +22,6 @@ class LocalCommunicator final : public Communicator {
   void sum(std::span<std::int64_t>) override {}
   using Communicator::max;
   void max(std::span<double>) override {}
-  double min(double value) override { return value; }
   std::vector<std::string> all_gather(const std::string& text) override { return {text}; }
 
   void all_gather(std::span<const float> mine, std::span<float> all,
@@ -72,6 +75,17 @@ void Communicator::abort(ExitCode code) const {
 
 std::unique_ptr<Communicator> make_local_communicator() {
   return std::make_unique<LocalCommunicator>();
+}
+
+void wait_until_read(int descriptor, std::chrono::milliseconds limit) {
+  using Clock = std::chrono::steady_clock;
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
+  const Clock::time_point end = Clock::now() + limit;
+  int unread = 0;
+  while (ioctl(descriptor, FIONREAD, &unread) == 0 && unread > 0 && Clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 }  // namespace stanley

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -51,13 +52,13 @@ class Communicator {
   /// Collective. As above.
   double max(double value);
   /// Collective. The smallest of the ranks' numbers (NaN is not ordered: don't).
-  virtual double min(double value) = 0;
+  double min(double value) { return -max(-value); }
 
-  /// Collective. One text of any length from each rank, in rank order.
+  /// Collective. One text from each rank, in rank order; together they stay below 2^31 bytes.
   virtual std::vector<std::string> all_gather(const std::string& text) = 0;
 
   /// Collective. Rank r gives counts[r] floats, which end in `all`, in rank order. `counts` (one
-  /// per rank, the same on all) sum to all.size().
+  /// per rank, the same on all) sum to all.size(), which must stay below 2^31.
   virtual void all_gather(std::span<const float> mine, std::span<float> all,
                           std::span<const int> counts) = 0;
 
@@ -87,5 +88,9 @@ class Communicator {
 
 /// A communicator of one rank that makes no MPI call.
 std::unique_ptr<Communicator> make_local_communicator();
+
+/// Waits until all that was written to the pipe `descriptor` has been read, for `limit` at most.
+/// Returns at once where it is no pipe.
+void wait_until_read(int descriptor, std::chrono::milliseconds limit);
 
 }  // namespace stanley

@@ -1,8 +1,8 @@
-#include "parallel/cuda_sight.hpp"
+#include "parallel/device.hpp"
 
 #ifdef STANLEY_CUDA
 
-#include <cstdio>
+#include <fmt/format.h>
 
 #include "parallel/cuda_support.hpp"
 
@@ -24,11 +24,8 @@ constexpr const char* oldest_driver() {
 
 std::string uuid_text(const cudaUUID_t& uuid) {
   std::string text = "GPU-";
-  for (const char byte : uuid.bytes) {
-    char hex[3];
-    std::snprintf(hex, sizeof hex, "%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
-    text += hex;
-  }
+  for (const char byte : uuid.bytes)
+    text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
   return text;
 }
 

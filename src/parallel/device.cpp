@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <fstream>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -11,7 +12,6 @@
 #include <vector>
 
 #include "parallel/agree.hpp"
-#include "parallel/cuda_sight.hpp"
 
 namespace stanley {
 namespace {
@@ -94,22 +94,16 @@ Transport transport_for(const Device& device) {
 }
 
 std::string gpu_allocation(const Environment& environment) {
-  const auto first_set = [&](std::initializer_list<const char*> names,
-                             std::initializer_list<const char*> nothing) -> std::string {
-    for (const char* name : names) {
-      const std::string value = value_of(environment, name);
-      if (value.empty() || std::ranges::find(nothing, value) != nothing.end()) continue;
-      return std::string(name) + "=" + value;
-    }
-    return "";
-  };
-  // Lists of GPUs, in which 0 is a GPU; then counts, in which 0 is none.
-  std::string list = first_set({"SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"},
-                               {"-1", "NoDevFiles"});
-  if (!list.empty()) return list;
-  return first_set({"SLURM_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE",
-                    "SLURM_GPUS_PER_TASK", "SLURM_GPUS_PER_SOCKET"},
-                   {"0"});
+  const std::initializer_list<std::string> names = {
+      "SLURM_STEP_GPUS",    "SLURM_JOB_GPUS",      "CUDA_VISIBLE_DEVICES", "SLURM_GPUS",
+      "SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK",  "SLURM_GPUS_PER_SOCKET"};
+  for (const std::string& name : names) {
+    const std::string value = value_of(environment, name);
+    const bool counts = name.starts_with("SLURM_GPUS");  // 0 is none there, and a GPU in a list
+    const bool none = counts ? value == "0" : value == "-1" || value == "NoDevFiles";
+    if (!value.empty() && !none) return name + "=" + value;
+  }
+  return "";
 }
 
 DeviceKind decide_kind(DeviceKind requested, const CudaSight& sight,
@@ -129,6 +123,33 @@ DeviceKind decide_kind(DeviceKind requested, const CudaSight& sight,
     throw Error(ExitCode::environment, sight.problem + "; " + without_gpu);
   }
   return DeviceKind::cpu;
+}
+
+std::string to_string(const Device& device) {
+  if (device.kind == DeviceKind::cpu) return "cpu";
+  return fmt::format("cuda:{} {} ({}){}", device.index, device.name, device.uuid,
+                     device.shared ? ", ranks share GPUs: gradients go through the host" : "");
+}
+
+std::string topology_table(const Session& session, const Device& device, int threads) {
+  std::size_t width = 4;
+  for (const std::string& host : session.hosts()) width = std::max(width, host.size());
+  const std::string mine = fmt::format("{:>4}  {:<{}}  {:>10}  {:>7}  {}\n", session.rank(),
+                                       session.hosts()[static_cast<std::size_t>(session.rank())],
+                                       width, session.local_rank(), threads, to_string(device));
+  std::string table = fmt::format("{:>4}  {:<{}}  {:>10}  {:>7}  {}\n", "rank", "host", width,
+                                  "local rank", "threads", "device");
+  for (const std::string& line : session.world().all_gather(mine)) table += line;
+  return table;
+}
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name"))
+      return line.substr(std::min(line.size(), line.find(": ") + 2));
+  }
+  return "";
 }
 
 }  // namespace stanley

@@ -44,11 +44,29 @@ struct CudaSight {
   std::string problem;             ///< why no GPU can be used, if none can
 };
 
+/// Looks for a driver and GPUs, unless the CPU is requested. Never throws: what is missing is said
+/// in `problem`.
+CudaSight look_for_cuda(DeviceKind requested);
+
+/// Makes device.index this thread's current CUDA device and fills in its name and UUID.
+void use_cuda_device(Device& device);
+
 /// Collective. The precision of all ranks: what is asked for, and for `automatic` bfloat16 only
 /// where it is `mine` (never automatic: what this rank would take) on every rank.
 Precision common_precision(Precision requested, Precision mine, Communicator& communicator);
 
 /// The kind for one rank. Throws Error(ExitCode::environment) where choose_device() must.
 DeviceKind decide_kind(DeviceKind requested, const CudaSight& sight, const std::string& allocation);
+
+/// "cpu", or "cuda:1 NVIDIA H100 (GPU-...)"; says so if ranks share GPUs.
+std::string to_string(const Device& device);
+
+/// Collective. One line for each rank, with a heading: rank, host, rank on the host, device,
+/// threads. The same text on all ranks, for the log.
+std::string topology_table(const Session& session, const Device& device, int threads);
+
+/// This host's processor as Linux names it: "AMD EPYC 7763 64-Core Processor"; empty where it
+/// doesn't.
+std::string processor_name();
 
 }  // namespace stanley

@@ -11,7 +11,6 @@
 #include <thread>
 #include <vector>
 
-#include "parallel/last_words.hpp"
 #include "parallel/mpi_handle.hpp"
 
 namespace stanley {
@@ -37,7 +36,8 @@ bool mpi_is_running() {
 }
 
 /// Where each rank's part begins, as MPI's "v" functions want it. Their sum must be an int.
-std::vector<int> displacements_of(std::span<const int> counts) {
+template <typename Count>
+std::vector<int> displacements_of(std::span<const Count> counts) {
   const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
   if (total > std::numeric_limits<int>::max()) {
     throw Error(ExitCode::bug, "one exchange of " + std::to_string(total) +
@@ -85,31 +85,22 @@ class MpiCommunicator final : public Communicator {
   using Communicator::max;
   void max(std::span<double> values) override { all_reduce(values, MPI_DOUBLE, MPI_MAX); }
 
-  double min(double value) override {
-    all_reduce(std::span(&value, 1), MPI_DOUBLE, MPI_MIN);
-    return value;
-  }
-
   std::vector<std::string> all_gather(const std::string& text) override {
     wait_for_all();
     const auto length = static_cast<std::int64_t>(text.size());
     std::vector<std::int64_t> lengths(static_cast<std::size_t>(size_));
     check_mpi(MPI_Allgather(&length, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, handle_),
               "MPI_Allgather");
-    const std::int64_t total = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
-    if (total > std::numeric_limits<int>::max()) return broadcast_each(text);
-
-    std::vector<int> counts(lengths.begin(), lengths.end());
-    const std::vector<int> begins = displacements_of(counts);
-    std::string joined(static_cast<std::size_t>(total), '\0');
+    const std::vector<int> begins = displacements_of(std::span<const std::int64_t>(lengths));
+    const std::vector<int> counts(lengths.begin(), lengths.end());
+    std::string joined(static_cast<std::size_t>(begins.back() + counts.back()), '\0');
     check_mpi(MPI_Allgatherv(text.data(), static_cast<int>(length), MPI_BYTE, joined.data(),
                              counts.data(), begins.data(), MPI_BYTE, handle_),
               "MPI_Allgatherv");
     std::vector<std::string> texts;
-    std::size_t begin = 0;
-    for (const std::int64_t count : lengths) {
-      texts.push_back(joined.substr(begin, static_cast<std::size_t>(count)));
-      begin += static_cast<std::size_t>(count);
+    for (std::size_t rank = 0; rank < counts.size(); ++rank) {
+      texts.push_back(joined.substr(static_cast<std::size_t>(begins[rank]),
+                                    static_cast<std::size_t>(counts[rank])));
     }
     return texts;
   }
@@ -117,9 +108,6 @@ class MpiCommunicator final : public Communicator {
   void all_gather(std::span<const float> mine, std::span<float> all,
                   std::span<const int> counts) override {
     wait_for_all();
-    if (all.size() > std::size_t{std::numeric_limits<int>::max()}) {
-      return broadcast_each(mine, all, counts);
-    }
     const std::vector<int> begins = displacements_of(counts);
     check_mpi(MPI_Allgatherv(mine.data(), static_cast<int>(mine.size()), MPI_FLOAT, all.data(),
                              counts.data(), begins.data(), MPI_FLOAT, handle_),
@@ -189,28 +177,6 @@ class MpiCommunicator final : public Communicator {
     }
   }
 
-  std::vector<std::string> broadcast_each(const std::string& text) {
-    std::vector<std::string> texts(static_cast<std::size_t>(size_));
-    texts[static_cast<std::size_t>(rank_)] = text;
-    for (int root = 0; root < size_; ++root) {
-      std::string& one = texts[static_cast<std::size_t>(root)];
-      one = Communicator::broadcast(std::move(one), root);
-    }
-    return texts;
-  }
-
-  void broadcast_each(std::span<const float> mine, std::span<float> all,
-                      std::span<const int> counts) {
-    std::size_t begin = 0;
-    for (int root = 0; root < size_; ++root) {
-      const auto count = static_cast<std::size_t>(counts[static_cast<std::size_t>(root)]);
-      const std::span<float> part = all.subspan(begin, count);
-      if (root == rank_) std::copy(mine.begin(), mine.end(), part.begin());
-      broadcast(std::as_writable_bytes(part), root);
-      begin += count;
-    }
-  }
-
   MPI_Comm handle_ = MPI_COMM_NULL;
   Waiting waiting_;
   int rank_ = 0;
@@ -224,8 +190,8 @@ MPI_Comm mpi_communicator(const Communicator& communicator) {
   return mpi != nullptr ? mpi->handle() : MPI_COMM_NULL;
 }
 
-std::unique_ptr<Communicator> make_mpi_communicator(MPI_Comm source, Waiting waiting) {
-  return std::make_unique<MpiCommunicator>(source, waiting);
+std::unique_ptr<Communicator> make_mpi_communicator(MPI_Comm source) {
+  return std::make_unique<MpiCommunicator>(source, Waiting::spin);
 }
 
 void check_mpi(int status, const char* call) {

@@ -20,8 +20,7 @@ namespace stanley {
 MPI_Comm mpi_communicator(const Communicator& communicator);
 
 /// Collective over `source`. A duplicate of it; MPI must be started and must outlive the result.
-std::unique_ptr<Communicator> make_mpi_communicator(MPI_Comm source,
-                                                    Waiting waiting = Waiting::spin);
+std::unique_ptr<Communicator> make_mpi_communicator(MPI_Comm source);
 
 /// Throws Error(ExitCode::communication) with MPI's own text unless `status` is MPI_SUCCESS.
 void check_mpi(int status, const char* call);

@@ -11,8 +11,6 @@
 namespace stanley {
 namespace {
 
-enum class Algorithm { none, doubling, ring, halving, reduce_broadcast, tree };
-
 std::int64_t floor_power(std::int64_t ranks) {
   return static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(ranks)));
 }
@@ -45,60 +43,6 @@ CollectiveCost ring_step(const NetworkModel& model, std::int64_t ranks, double b
 
 CollectiveCost times(double count, const CollectiveCost& cost) {
   return {count * cost.latency, count * cost.bandwidth};
-}
-
-// Open MPI 4.1, coll_tuned_decision_fixed.c: from so many ranks on, up to so many bytes
-// (exclusive).
-struct Choice {
-  std::int64_t ranks_below;
-  double bytes_below;
-  Algorithm algorithm;
-};
-constexpr double any = 1e300;
-constexpr std::int64_t all = std::int64_t{1} << 62;
-using enum Algorithm;
-constexpr Choice all_reduce_choices[] = {{4, 8, ring},
-                                         {4, 4096, doubling},
-                                         {4, 8192, ring},
-                                         {4, 16384, doubling},
-                                         {4, 262144, ring},
-                                         {4, any, halving},
-                                         {8, 16, ring},
-                                         {8, 8192, doubling},
-                                         {8, any, halving},
-                                         {16, 8192, doubling},
-                                         {16, any, halving},
-                                         {32, 64, ring},
-                                         {32, 4096, doubling},
-                                         {32, any, halving},
-                                         {64, 128, ring},
-                                         {64, any, halving},
-                                         {128, 262144, doubling},
-                                         {128, any, halving},
-                                         {256, 131072, reduce_broadcast},
-                                         {256, 262144, doubling},
-                                         {256, any, halving},
-                                         {512, 4096, reduce_broadcast},
-                                         {512, any, halving},
-                                         {2048, 2048, reduce_broadcast},
-                                         {2048, 16384, doubling},
-                                         {2048, any, halving},
-                                         {4096, 2048, reduce_broadcast},
-                                         {4096, 4096, ring},
-                                         {4096, 16384, doubling},
-                                         {4096, any, halving},
-                                         {all, 2048, reduce_broadcast},
-                                         {all, 16384, ring},
-                                         {all, 32768, doubling},
-                                         {all, any, halving}};
-
-Algorithm open_mpi_choice(std::int64_t ranks, double bytes) {
-  const auto* choice =
-      std::find_if(std::begin(all_reduce_choices), std::end(all_reduce_choices),
-                   [&](const Choice& c) { return ranks < c.ranks_below && bytes < c.bytes_below; });
-  // A ring deals the elements (4 bytes at least) to the ranks; with fewer it is no ring.
-  const bool too_few = bytes < 4 * static_cast<double>(ranks);
-  return choice->algorithm == ring && too_few ? doubling : choice->algorithm;
 }
 
 CollectiveCost doubling_cost(const NetworkModel& model, std::int64_t ranks, double bytes) {
@@ -152,31 +96,6 @@ CollectiveCost tree_cost(const NetworkModel& model, std::int64_t ranks, double b
       nodes > 1 ? std::min(model.node.bandwidth, model.network.bandwidth) : model.node.bandwidth;
   cost.bandwidth = 2 * bytes / (inside > 1 ? slowest : model.network.bandwidth);
   return cost;
-}
-
-Algorithm choice(const NetworkModel& model, std::int64_t ranks, double bytes) {
-  if (ranks == 1) return none;
-  if (model.library == NetworkModel::Library::open_mpi) return open_mpi_choice(ranks, bytes);
-  return ring_cost(model, ranks, bytes).seconds() <= tree_cost(model, ranks, bytes).seconds()
-             ? ring
-             : tree;
-}
-
-/// Each rank has `bytes` for each other one: long messages pairwise, and short ones where Open MPI
-/// does it.
-CollectiveCost all_to_all_cost(const NetworkModel& model, std::int64_t ranks, double bytes) {
-  const double others = static_cast<double>(ranks - 1);
-  const double inside = static_cast<double>(std::min(ranks, model.ranks_per_node) - 1);
-  const double across = others - inside;
-  const double sharing = static_cast<double>(model.ranks_per_node);
-  const bool pairwise = model.library == NetworkModel::Library::open_mpi &&
-                        (bytes > static_cast<double>(pairwise_bytes) || ranks < 4 ||
-                         (ranks >= 64 && ranks < 128) || (ranks >= 256 && ranks < 1024));
-  CollectiveCost cost = times(inside, message(model, model.node, bytes));
-  cost += times(across, message(model, model.network, bytes, sharing));
-  if (pairwise) return cost;
-  const double farthest = message(model, across > 0 ? model.network : model.node, bytes).latency;
-  return {farthest + others * model.overhead, cost.bandwidth};
 }
 
 enum class Gathering { bruck, ring, neighbour, linear };
@@ -233,24 +152,97 @@ CollectiveCost all_gather_cost(const NetworkModel& model, std::int64_t ranks, do
   return times(size - 1, ring_step(model, ranks, bytes));
 }
 
+struct Algorithm {
+  const char* name;
+  CollectiveCost (*cost)(const NetworkModel& model, std::int64_t ranks, double bytes);
+};
+constexpr Algorithm doubling{"recursive doubling", doubling_cost};
+constexpr Algorithm ring{"ring", ring_cost};
+constexpr Algorithm halving{"Rabenseifner", halving_cost};
+constexpr Algorithm reduce_broadcast{"reduce and broadcast", reduce_broadcast_cost};
+constexpr Algorithm tree{"double binary tree", tree_cost};
+
+// Open MPI 4.1, coll_tuned_decision_fixed.c: from so many ranks on, up to so many bytes
+// (exclusive).
+struct Choice {
+  std::int64_t ranks_below;
+  double bytes_below;
+  Algorithm algorithm;
+};
+constexpr double any = 1e300;
+constexpr std::int64_t all = std::int64_t{1} << 62;
+constexpr Choice all_reduce_choices[] = {{4, 8, ring},
+                                         {4, 4096, doubling},
+                                         {4, 8192, ring},
+                                         {4, 16384, doubling},
+                                         {4, 262144, ring},
+                                         {4, any, halving},
+                                         {8, 16, ring},
+                                         {8, 8192, doubling},
+                                         {8, any, halving},
+                                         {16, 8192, doubling},
+                                         {16, any, halving},
+                                         {32, 64, ring},
+                                         {32, 4096, doubling},
+                                         {32, any, halving},
+                                         {64, 128, ring},
+                                         {64, any, halving},
+                                         {128, 262144, doubling},
+                                         {128, any, halving},
+                                         {256, 131072, reduce_broadcast},
+                                         {256, 262144, doubling},
+                                         {256, any, halving},
+                                         {512, 4096, reduce_broadcast},
+                                         {512, any, halving},
+                                         {2048, 2048, reduce_broadcast},
+                                         {2048, 16384, doubling},
+                                         {2048, any, halving},
+                                         {4096, 2048, reduce_broadcast},
+                                         {4096, 4096, ring},
+                                         {4096, 16384, doubling},
+                                         {4096, any, halving},
+                                         {all, 2048, reduce_broadcast},
+                                         {all, 16384, ring},
+                                         {all, 32768, doubling},
+                                         {all, any, halving}};
+
+Algorithm open_mpi_choice(std::int64_t ranks, double bytes) {
+  const Choice* choice =
+      std::find_if(std::begin(all_reduce_choices), std::end(all_reduce_choices),
+                   [&](const Choice& c) { return ranks < c.ranks_below && bytes < c.bytes_below; });
+  // A ring deals the elements (4 bytes at least) to the ranks; with fewer it is no ring.
+  const bool too_few = bytes < 4 * static_cast<double>(ranks);
+  return choice->algorithm.cost == ring_cost && too_few ? doubling : choice->algorithm;
+}
+
+Algorithm choice(const NetworkModel& model, std::int64_t ranks, double bytes) {
+  if (model.library == NetworkModel::Library::open_mpi) return open_mpi_choice(ranks, bytes);
+  return ring_cost(model, ranks, bytes).seconds() <= tree_cost(model, ranks, bytes).seconds()
+             ? ring
+             : tree;
+}
+
+/// Each rank has `bytes` for each other one: long messages pairwise, and short ones where Open MPI
+/// does it.
+CollectiveCost all_to_all_cost(const NetworkModel& model, std::int64_t ranks, double bytes) {
+  const double others = static_cast<double>(ranks - 1);
+  const double inside = static_cast<double>(std::min(ranks, model.ranks_per_node) - 1);
+  const double across = others - inside;
+  const double sharing = static_cast<double>(model.ranks_per_node);
+  const bool pairwise = model.library == NetworkModel::Library::open_mpi &&
+                        (bytes > static_cast<double>(pairwise_bytes) || ranks < 4 ||
+                         (ranks >= 64 && ranks < 128) || (ranks >= 256 && ranks < 1024));
+  CollectiveCost cost = times(inside, message(model, model.node, bytes));
+  cost += times(across, message(model, model.network, bytes, sharing));
+  if (pairwise) return cost;
+  const double farthest = message(model, across > 0 ? model.network : model.node, bytes).latency;
+  return {farthest + others * model.overhead, cost.bandwidth};
+}
+
 }  // namespace
 
 CollectiveCost all_reduce_cost(const NetworkModel& model, std::int64_t ranks, double bytes) {
-  switch (choice(model, ranks, bytes)) {
-    case none:
-      return {};
-    case doubling:
-      return doubling_cost(model, ranks, bytes);
-    case ring:
-      return ring_cost(model, ranks, bytes);
-    case halving:
-      return halving_cost(model, ranks, bytes);
-    case reduce_broadcast:
-      return reduce_broadcast_cost(model, ranks, bytes);
-    case tree:
-      break;
-  }
-  return tree_cost(model, ranks, bytes);
+  return ranks == 1 ? CollectiveCost{} : choice(model, ranks, bytes).cost(model, ranks, bytes);
 }
 
 CollectiveCost ordered_sum_cost(const NetworkModel& model, std::int64_t ranks, std::int64_t parts,
@@ -269,21 +261,7 @@ CollectiveCost ordered_sum_cost(const NetworkModel& model, std::int64_t ranks, s
 }
 
 std::string all_reduce_algorithm(const NetworkModel& model, std::int64_t ranks, double bytes) {
-  switch (choice(model, ranks, bytes)) {
-    case none:
-      return "none (one rank)";
-    case doubling:
-      return "recursive doubling";
-    case ring:
-      return "ring";
-    case halving:
-      return "Rabenseifner";
-    case reduce_broadcast:
-      return "reduce and broadcast";
-    case tree:
-      break;
-  }
-  return "double binary tree";
+  return ranks == 1 ? "none (one rank)" : choice(model, ranks, bytes).name;
 }
 
 }  // namespace stanley

@@ -46,4 +46,8 @@ std::unique_ptr<Reducer> make_reducer(Communicator& communicator, Transport tran
                                       Summation summation,
                                       std::chrono::seconds deadline = std::chrono::seconds(300));
 
+/// Collective. The same for the transports of device memory.
+std::unique_ptr<Reducer> make_device_reducer(Communicator& communicator, Transport transport,
+                                             Summation summation, std::chrono::seconds deadline);
+
 }  // namespace stanley

@@ -9,7 +9,7 @@
 
 #include "parallel/agree.hpp"
 #include "parallel/cuda_support.hpp"
-#include "parallel/reducer_parts.hpp"
+#include "parallel/reducer.hpp"
 #include "parallel/shard_exchange.hpp"
 
 namespace stanley {
@@ -205,7 +205,7 @@ class NcclReducer final : public Reducer {
 class StagedReducer final : public Reducer {
  public:
   StagedReducer(Communicator& communicator, Summation summation)
-      : host_(make_mpi_reducer(communicator, summation)) {
+      : host_(make_reducer(communicator, Transport::mpi, summation)) {
     check_cuda(cudaGetDevice(&device_), "cudaGetDevice");
   }
 
@@ -234,12 +234,11 @@ class StagedReducer final : public Reducer {
 
 }  // namespace
 
-std::unique_ptr<Reducer> make_nccl_reducer(Communicator& communicator, Summation summation,
-                                           std::chrono::seconds deadline) {
-  return std::make_unique<NcclReducer>(communicator, summation, deadline);
-}
-
-std::unique_ptr<Reducer> make_staged_reducer(Communicator& communicator, Summation summation) {
+std::unique_ptr<Reducer> make_device_reducer(Communicator& communicator, Transport transport,
+                                             Summation summation, std::chrono::seconds deadline) {
+  if (transport == Transport::nccl) {
+    return std::make_unique<NcclReducer>(communicator, summation, deadline);
+  }
   return std::make_unique<StagedReducer>(communicator, summation);
 }
 
@@ -247,24 +246,16 @@ std::unique_ptr<Reducer> make_staged_reducer(Communicator& communicator, Summati
 
 #else  // a build without CUDA
 
-#include "parallel/reducer_parts.hpp"
+#include "parallel/reducer.hpp"
 
 namespace stanley {
-namespace {
 
-[[noreturn]] void refuse() {
+std::unique_ptr<Reducer> make_device_reducer(Communicator&, Transport, Summation,
+                                             std::chrono::seconds) {
   throw Error(ExitCode::environment,
               "gradients on a GPU can't be reduced: this binary was built without CUDA; build the "
               "`cuda` preset, or set run.device: cpu");
 }
-
-}  // namespace
-
-std::unique_ptr<Reducer> make_nccl_reducer(Communicator&, Summation, std::chrono::seconds) {
-  refuse();
-}
-
-std::unique_ptr<Reducer> make_staged_reducer(Communicator&, Summation) { refuse(); }
 
 }  // namespace stanley
 

@@ -37,13 +37,12 @@ class Session {
   const std::vector<std::string>& hosts() const { return hosts_; }
   /// The ranks of this rank's host, which share its memory, in rank order; this one too.
   const std::vector<int>& neighbours() const { return neighbours_; }
-  const Launcher& launcher() const { return launcher_; }
 
   /// Whether MPI was started; if not, mpi_communicator(world()) is MPI_COMM_NULL.
   bool uses_mpi() const { return uses_mpi_; }
   /// Whether a second thread may use a communicator of its own (MPI_THREAD_MULTIPLE, or no MPI).
   bool threads_may_communicate() const { return threads_may_communicate_; }
-  /// For run.json: "MPI_THREAD_MULTIPLE", or "none (one rank, no MPI)".
+  /// "MPI_THREAD_SERIALIZED", ...; empty without MPI.
   const std::string& thread_level() const { return thread_level_; }
   /// For run.json: the MPI library's own words, one line. Empty without MPI.
   const std::string& library_version() const { return library_version_; }
@@ -76,8 +75,7 @@ class Session {
   int exceptions_at_start_;
   bool uses_mpi_ = false;
   bool threads_may_communicate_ = true;
-  std::string thread_level_{"none (one rank, no MPI)"};
-  std::string library_version_;
+  std::string thread_level_, library_version_;
 };
 
 }  // namespace stanley

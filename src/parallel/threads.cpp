@@ -1,5 +1,6 @@
 #include "parallel/threads.hpp"
 
+#include <fmt/ranges.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -9,6 +10,8 @@
 #include <map>
 #include <set>
 #include <sstream>
+
+#include "config/read_file.hpp"
 
 namespace stanley {
 namespace {
@@ -42,28 +45,16 @@ std::vector<int> allowed_cores() {
   return {cores.begin(), cores.end()};
 }
 
-std::string text_of(const std::vector<int>& numbers) {
-  std::string text;
-  for (const int number : numbers) text += std::to_string(number) + " ";
-  return text;
-}
-
 std::vector<int> numbers_of(const std::string& text) {
   std::istringstream stream(text);
   return {std::istream_iterator<int>(stream), std::istream_iterator<int>()};
 }
 
-std::string cpu_max() {
-  std::string line;
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::getline(file, line);
-  return line;
-}
-
 }  // namespace
 
 int threads_per_rank(const Session& session, std::optional<int> configured) {
-  const std::vector<std::string> masks = session.world().all_gather(text_of(allowed_cores()));
+  const std::vector<std::string> masks =
+      session.world().all_gather(fmt::format("{}", fmt::join(allowed_cores(), " ")));
   if (configured) return *configured;
   const Environment environment = process_environment();
   if (const auto wanted = positive_number(environment, "OMP_NUM_THREADS")) return *wanted;
@@ -75,7 +66,8 @@ int threads_per_rank(const Session& session, std::optional<int> configured) {
   int threads = core_share(cores, static_cast<std::size_t>(session.local_rank()));
   const int ranks = session.local_size();
   if (const auto cap = slurm_cores(environment, ranks)) threads = std::min(threads, *cap);
-  if (const auto quota = quota_cores(cpu_max())) threads = std::min(threads, *quota / ranks);
+  const std::string quotas = read_file("/sys/fs/cgroup/cpu.max").value_or("");
+  if (const auto quota = quota_cores(quotas)) threads = std::min(threads, *quota / ranks);
   return std::max(1, threads);
 }
 

@@ -181,6 +181,20 @@ double time_of_server(const std::string& directory) {
   return read_owner(file).value_or(Owner{}).heartbeat;
 }
 
+/// The owner, read again for some seconds where a file server fails: only another's token, or no
+/// file, means that the directory is lost.
+std::optional<Owner> read_patiently(const std::string& path) {
+  constexpr int attempts = 10;
+  std::optional<Owner> owner;
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    owner = read_owner(path);
+    if (owner && owner->error == 0) return owner;
+    if (!owner && attempt > 0) return owner;  // gone twice is gone
+  }
+  return owner;
+}
+
 }  // namespace
 
 Claim claim_of_job() {
@@ -227,24 +241,6 @@ bool RunDirectory::occupied() const {
   const double here = static_cast<double>(std::time(nullptr));
   return !gone(*owner, Claim{}, in_sight(*owner) ? here : time_of_server(path_));
 }
-
-namespace {
-
-/// The owner, read again for some seconds where a file server fails: only another's token, or no
-/// file, means that the directory is lost.
-std::optional<Owner> read_patiently(const std::string& path) {
-  constexpr int attempts = 10;
-  std::optional<Owner> owner;
-  for (int attempt = 0; attempt < attempts; ++attempt) {
-    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    owner = read_owner(path);
-    if (owner && owner->error == 0) return owner;
-    if (!owner && attempt > 0) return owner;  // gone twice is gone
-  }
-  return owner;
-}
-
-}  // namespace
 
 bool RunDirectory::owned() const {
   if (token_.empty()) return false;

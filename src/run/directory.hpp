@@ -62,7 +62,6 @@ class RunDirectory {
   std::string rejected(std::int64_t attempt) const {
     return path_ + "/rejected/" + std::to_string(attempt);
   }
-  std::string report() const { return path_ + "/report.html"; }
   std::string done() const { return path_ + "/DONE"; }
 
  private:

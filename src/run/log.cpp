@@ -20,8 +20,6 @@ Log::Log(bool speaks) : logger_(std::make_shared<spdlog::logger>("stanley")) {
   logger_->flush_on(spdlog::level::info);
 }
 
-Log::~Log() = default;
-
 void Log::add_file(const std::string& path) {
   if (!logger_->should_log(spdlog::level::info)) return;
   try {

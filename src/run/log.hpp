@@ -17,7 +17,6 @@ namespace stanley {
 class Log {
  public:
   explicit Log(bool speaks);
-  ~Log();
 
   /// From now on also to this file, appended. Errors: input_output.
   void add_file(const std::string& path);

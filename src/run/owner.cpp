@@ -13,7 +13,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <type_traits>
 
 #include "parallel/session.hpp"
 #include "run/slurm.hpp"
@@ -56,12 +55,18 @@ void describe_host(Owner& owner) {
   owner.process_namespace = process_namespace();
 }
 
-template <typename Value>
-Value value_of(const nlohmann::json& owner, const char* key) {
-  const auto found = owner.find(key);
-  constexpr bool text = std::is_same_v<Value, std::string>;
-  if (found == owner.end() || !(text ? found->is_string() : found->is_number_integer())) return {};
-  return found->get<Value>();
+/// Calls visit(key, value) for all that the file holds of an owner.
+template <typename AnyOwner, typename Visit>
+void for_each_entry(AnyOwner& owner, const Visit& visit) {
+  visit("token", owner.token);
+  visit("host", owner.host);
+  visit("boot", owner.boot);
+  visit("process_namespace", owner.process_namespace);
+  visit("process", owner.process);
+  visit("process_start", owner.process_start);
+  visit("job", owner.job);
+  visit("cluster", owner.cluster);
+  visit("restart_count", owner.restart_count);
 }
 
 void read_content(const Descriptor& file, Owner& owner) {
@@ -73,16 +78,12 @@ void read_content(const Descriptor& file, Owner& owner) {
   }
   if (count < 0) owner.error = errno;
   const auto content = nlohmann::json::parse(text, nullptr, false);
-  if (!content.is_object()) return;
-  owner.token = value_of<std::string>(content, "token");
-  owner.host = value_of<std::string>(content, "host");
-  owner.boot = value_of<std::string>(content, "boot");
-  owner.process_namespace = value_of<std::string>(content, "process_namespace");
-  owner.process = value_of<std::int64_t>(content, "process");
-  owner.process_start = value_of<std::string>(content, "process_start");
-  owner.job = value_of<std::string>(content, "job");
-  owner.cluster = value_of<std::string>(content, "cluster");
-  owner.restart_count = value_of<std::int64_t>(content, "restart_count");
+  for_each_entry(owner, [&](const char* key, auto& value) {
+    try {
+      value = content.value(key, value);
+    } catch (const nlohmann::json::exception&) {  // what is broken names nobody
+    }
+  });
 }
 
 bool process_lives(const Owner& owner) {
@@ -117,16 +118,9 @@ Owner this_process(const Claim& claim) {
 }
 
 std::string to_text(const Owner& owner) {
-  const nlohmann::ordered_json content{{"token", owner.token},
-                                       {"host", owner.host},
-                                       {"boot", owner.boot},
-                                       {"process_namespace", owner.process_namespace},
-                                       {"process", owner.process},
-                                       {"process_start", owner.process_start},
-                                       {"job", owner.job},
-                                       {"cluster", owner.cluster},
-                                       {"restart_count", owner.restart_count},
-                                       {"since", std::time(nullptr)}};
+  nlohmann::ordered_json content;
+  for_each_entry(owner, [&](const char* key, const auto& value) { content[key] = value; });
+  content["since"] = std::time(nullptr);
   return content.dump(2) + '\n';
 }
 

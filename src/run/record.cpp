@@ -15,10 +15,6 @@ namespace stanley {
 
 using OrderedJson = nlohmann::ordered_json;
 
-struct RunRecord::Document {
-  OrderedJson json;
-};
-
 namespace {
 
 bool is_record(const OrderedJson& json) {
@@ -38,15 +34,15 @@ bool is_record(const OrderedJson& json) {
 }  // namespace
 
 RunRecord::RunRecord(std::string path)
-    : path_(std::move(path)), document_(std::make_unique<Document>()) {
+    : path_(std::move(path)), json_(std::make_unique<OrderedJson>()) {
   std::error_code ignored;
   if (std::filesystem::exists(path_, ignored)) {
-    document_->json = OrderedJson::parse(read_text(path_), nullptr, false);
-    was_broken_ = !is_record(document_->json);
+    *json_ = OrderedJson::parse(read_text(path_), nullptr, false);
+    was_broken_ = !is_record(*json_);
     if (!was_broken_) return;
     std::filesystem::rename(path_, path_ + ".broken", ignored);
   }
-  document_->json = OrderedJson::object();
+  *json_ = OrderedJson::object();
 }
 
 RunRecord::~RunRecord() = default;
@@ -54,7 +50,7 @@ RunRecord::~RunRecord() = default;
 void RunRecord::describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
                          const std::vector<std::int64_t>& state_shape) {
   const std::lock_guard lock(mutex_);
-  auto& json = document_->json;
+  auto& json = *json_;
   json["name"] = name;
   json["version"] = build_version;
   json["commit"] = build_commit;
@@ -66,7 +62,7 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations, std::
 
 void RunRecord::start(const StartRecord& start) {
   const std::lock_guard lock(mutex_);
-  auto& json = document_->json;
+  auto& json = *json_;
   OrderedJson versions{{"stanley", build_version}, {"commit", build_commit}};
   for (const auto& [library, version] : start.libraries) versions[library] = version;
   json["verdict"] = "running";
@@ -88,7 +84,7 @@ void RunRecord::start(const StartRecord& start) {
 
 void RunRecord::waited(const std::vector<double>& by_rank, double seconds) {
   const std::lock_guard lock(mutex_);
-  auto& start = document_->json["starts"].back();
+  auto& start = (*json_)["starts"].back();
   start["seconds"] = seconds;
   start["seconds_waited"] = by_rank;
 }
@@ -97,7 +93,7 @@ void RunRecord::stop(const StopRecord& stop) {
   const std::lock_guard lock(mutex_);
   if (stopped_) return;
   stopped_ = true;
-  auto& json = document_->json;
+  auto& json = *json_;
   json["verdict"] = verdict(stop.code);
   json["exit_code"] = static_cast<int>(stop.code);
   json["iteration"] = stop.iteration;
@@ -114,32 +110,31 @@ void RunRecord::stop(const StopRecord& stop) {
 
 void RunRecord::roll_back(const RollBack& roll_back) {
   const std::lock_guard lock(mutex_);
-  document_->json["rollbacks"].push_back({{"time", utc_now()},
-                                          {"attempt", roll_back.attempt},
-                                          {"iteration", roll_back.iteration},
-                                          {"target", roll_back.target},
-                                          {"seen", roll_back.seen}});
+  (*json_)["rollbacks"].push_back({{"time", utc_now()},
+                                   {"attempt", roll_back.attempt},
+                                   {"iteration", roll_back.iteration},
+                                   {"target", roll_back.target},
+                                   {"seen", roll_back.seen}});
   save();
 }
 
 std::string RunRecord::origin() const {
   const std::lock_guard lock(mutex_);
-  const auto& json = document_->json;
+  const auto& json = *json_;
   if (!json.contains("starts") || json["starts"].empty()) return {};
   return json["starts"].front().value("resumed_from", "");
 }
 
 std::optional<RollBack> RunRecord::last_roll_back() const {
   const std::lock_guard lock(mutex_);
-  const auto& json = document_->json;
+  const auto& json = *json_;
   if (!json.contains("rollbacks") || json["rollbacks"].empty()) return std::nullopt;
   const auto& last = json["rollbacks"].back();
   return RollBack{last.at("attempt"), last.at("iteration"), last.at("target"), last.at("seen")};
 }
 
 void RunRecord::save() const {
-  replace_file(path_,
-               document_->json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + '\n');
+  replace_file(path_, json_->dump(2, ' ', false, OrderedJson::error_handler_t::replace) + '\n');
 }
 
 std::string verdict(ExitCode code) {

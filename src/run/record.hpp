@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -70,11 +71,10 @@ class RunRecord {
  private:
   void save() const;
 
-  struct Document;
   std::string path_;
   mutable std::mutex mutex_;  // of what stands below
   bool was_broken_ = false, stopped_ = false;
-  std::unique_ptr<Document> document_;
+  std::unique_ptr<nlohmann::ordered_json> json_;
 };
 
 /// "finished", "requeue", "diverged", ...: the verdict's word for an exit code.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
@@ -32,8 +31,7 @@ CommandResult run_command(const std::string& command) {
 }
 
 bool is_number(const std::string& text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(),
-                                      [](unsigned char c) { return std::isdigit(c) != 0; });
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
 }
 
 /// One field of a job, in squeue's letters, without the user's own filters, which would hide a job.

@@ -56,9 +56,7 @@ void install_hang_up(void (*handler)(int)) {
 
 void catch_signals(std::time_t (*clock)(std::time_t*)) {
   clock_of_requests = clock;
-  install(SIGUSR1, on_stop);
-  install(SIGTERM, on_stop);
-  install(SIGINT, on_stop);
+  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) install(signal, on_stop);
   install(SIGUSR2, on_checkpoint);
   install_hang_up(on_stop);
   // Of a log's reader that went away: writing fails then, and the training goes on without it.

@@ -5,6 +5,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 namespace stanley {
@@ -18,23 +19,18 @@ class Ticker {
       : every_(every),
         tick_(std::move(tick)),
         failed_(std::move(failed)),
-        thread_([this] { run(); }) {}
+        thread_([this](const std::stop_token& end) { run(end); }) {}
   Ticker(const Ticker&) = delete;
   Ticker& operator=(const Ticker&) = delete;
-  ~Ticker() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    thread_.join();
-  }
 
  private:
-  void run() {
-    std::unique_lock lock(mutex_);
-    while (!wake_.wait_for(lock, every_, [this] { return stopping_; })) {
-      lock.unlock();
+  void run(const std::stop_token& end) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any never;
+    for (;;) {
+      never.wait_for(lock, end, every_, [] { return false; });
+      if (end.stop_requested()) return;
       try {
         tick_();
       } catch (const std::exception& error) {
@@ -44,17 +40,13 @@ class Ticker {
         }
         return;
       }
-      lock.lock();
     }
   }
 
   std::chrono::milliseconds every_;
   std::function<void()> tick_;
   std::function<void(const std::exception&)> failed_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;
-  std::thread thread_;
+  std::jthread thread_;  // last: it uses what stands above
 };
 
 }  // namespace stanley

@@ -6,55 +6,26 @@ namespace stanley {
 
 Writer::Writer(const Communicator& communicator, bool beside)
     : beside_(beside),
-      communicator_(communicator.duplicate(beside ? Waiting::sleep : Waiting::spin)) {
-  if (beside_) thread_ = std::thread([this] { work(); });
-}
-
-Writer::~Writer() {
-  if (!beside_) return;
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
+      communicator_(communicator.duplicate(beside ? Waiting::sleep : Waiting::spin)) {}
 
 void Writer::submit(Job job) {
   wait();
   if (!beside_) return job(*communicator_);
-  {
-    const std::lock_guard lock(mutex_);
-    job_ = std::move(job);
-  }
-  changed_.notify_all();
+  in_flight_ = std::async(std::launch::async, [this, job = std::move(job)]() mutable {
+    try {
+      std::exchange(job, nullptr)(*communicator_);  // what it holds goes as soon as it ends
+    } catch (...) {
+      failed_ = true;
+      throw;
+    }
+  });
 }
 
 void Writer::wait() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return !job_; });
+  if (!in_flight_.valid()) return;
+  in_flight_.wait();
   failed_ = false;
-  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-}
-
-void Writer::work() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || job_; });
-    if (!job_) return;
-    lock.unlock();
-    std::exception_ptr failure;
-    try {
-      job_(*communicator_);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    lock.lock();
-    failure_ = failure;
-    failed_ = failure != nullptr;
-    job_ = nullptr;
-    changed_.notify_all();
-  }
+  in_flight_.get();
 }
 
 }  // namespace stanley

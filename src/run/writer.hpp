@@ -1,19 +1,17 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <exception>
 #include <functional>
+#include <future>
 #include <memory>
-#include <mutex>
-#include <thread>
 
 #include "parallel/communicator.hpp"
 
 namespace stanley {
 
-/// Writes files while the chains move on: one thread on each rank, with a communicator of its own,
-/// one job at a time. While it lives, only jobs call the file library, which is not thread-safe.
+/// Writes files while the chains move on: one job at a time on each rank, in a thread beside the
+/// others, with a communicator of its own. At its end it waits for the job in flight; what that
+/// threw is lost. While it lives, only jobs call the file library, which is not thread-safe.
 class Writer {
  public:
   /// Collective on the writer's communicator; what it reads must stay still until it is done.
@@ -21,8 +19,6 @@ class Writer {
 
   /// Collective. Where a second thread may not communicate (`beside` false), jobs run in submit().
   Writer(const Communicator& communicator, bool beside);
-  /// Waits for the job in flight; what it threw is lost.
-  ~Writer();
 
   /// Collective. Waits for the job before and hands over the next one. Errors: what the job before
   /// threw.
@@ -33,17 +29,10 @@ class Writer {
   bool failed() const { return failed_; }
 
  private:
-  void work();
-
   bool beside_;
   std::unique_ptr<Communicator> communicator_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Job job_;  // empty: idle
-  std::exception_ptr failure_;
   std::atomic<bool> failed_{false};
-  bool stopping_ = false;
-  std::thread thread_;
+  std::future<void> in_flight_;  // last: its end waits for the job, which uses what stands above
 };
 
 }  // namespace stanley

@@ -19,7 +19,7 @@
 #include "data/dataset.hpp"
 #include "engines/factory.hpp"
 #include "parallel/agree.hpp"
-#include "parallel/topology.hpp"
+#include "parallel/device.hpp"
 #include "run/stop.hpp"
 #include "run/unfinished.hpp"
 #include "sampler/pieces.hpp"

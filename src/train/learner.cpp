@@ -4,7 +4,7 @@
 
 #include "config/error.hpp"
 #include "parallel/agree.hpp"
-#include "parallel/topology.hpp"
+#include "parallel/device.hpp"
 #include "sampling/stored_config.hpp"
 #include "storage/library_version.hpp"
 #include "train/resume.hpp"

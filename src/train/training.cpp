@@ -8,7 +8,7 @@
 
 #include "config/error.hpp"
 #include "parallel/agree.hpp"
-#include "parallel/topology.hpp"
+#include "parallel/device.hpp"
 #include "run/activity.hpp"
 #include "run/directory.hpp"
 #include "run/rejection.hpp"

@@ -10,10 +10,9 @@
 #include "parallel/agree.hpp"
 #include "parallel/device.hpp"
 #include "parallel/mpi_handle.hpp"
-#include "parallel/reducer_parts.hpp"
+#include "parallel/reducer.hpp"
 #include "parallel/shard_exchange.hpp"
 #include "parallel/threads.hpp"
-#include "parallel/topology.hpp"
 #include "test_session.hpp"
 
 namespace stanley {

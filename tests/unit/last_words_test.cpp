@@ -1,5 +1,3 @@
-#include "parallel/last_words.hpp"
-
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -7,6 +5,8 @@
 #include <array>
 #include <string>
 #include <thread>
+
+#include "parallel/communicator.hpp"
 
 namespace stanley {
 namespace {

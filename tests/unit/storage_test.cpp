@@ -131,7 +131,6 @@ class Counting final : public Communicator {
   void sum(std::span<std::int64_t>) override { ++calls; }
   using Communicator::max;
   void max(std::span<double>) override { ++calls; }
-  double min(double value) override { return ++calls, value; }
   std::vector<std::string> all_gather(const std::string& text) override {
     return ++calls, std::vector{text};
   }
