@@ -174,21 +174,11 @@ std::optional<std::vector<double>> read_numbers(hid_t object, const std::string&
   return read_values<double>(object, name, H5T_NATIVE_DOUBLE);
 }
 
-namespace {
-
-bool is_of_kind(hid_t object, const std::string& name, H5T_class_t kind) {
+H5T_class_t attribute_class(hid_t object, const std::string& name) {
   const auto attribute = open_attribute(object, name);
-  if (!attribute) return false;
+  if (!attribute) return H5T_NO_CLASS;
   const Handle stored(H5Aget_type(attribute->id()), H5Tclose);
-  return H5Tget_class(stored.id()) == kind;
+  return H5Tget_class(stored.id());
 }
-
-}  // namespace
-
-bool is_integer(hid_t object, const std::string& name) {
-  return is_of_kind(object, name, H5T_INTEGER);
-}
-
-bool is_text(hid_t object, const std::string& name) { return is_of_kind(object, name, H5T_STRING); }
 
 }  // namespace stanley::hdf5

@@ -30,7 +30,7 @@ std::vector<std::int64_t> chunk_or_block_shape(const Dataset& dataset, std::size
   }
   std::vector<hsize_t> chunk(dataset.shape().size());
   check(H5Pget_chunk(creation.id(), static_cast<int>(chunk.size()), chunk.data()),
-        [&] { return "read the chunks of array '" + dataset.name() + "' of " + dataset.file(); });
+        [&] { return "read the chunks of " + dataset.described(); });
   return {chunk.begin(), chunk.end()};
 }
 
@@ -52,20 +52,25 @@ void for_each_block(const std::vector<std::int64_t>& shape, const std::vector<st
   }
 }
 
+Handle select_block(const Dataset& dataset, const Block& block) {
+  const auto describe = [&] { return "select a part of " + dataset.described(); };
+  Handle space(check(H5Dget_space(dataset.id()), describe), H5Sclose);
+  if (block.start.empty()) return space;
+  const std::vector<hsize_t> start(block.start.begin(), block.start.end());
+  const std::vector<hsize_t> count(block.count.begin(), block.count.end());
+  check(
+      H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
+      describe);
+  return space;
+}
+
 void read_block(const Dataset& dataset, const Block& block, void* data) {
   read_block(dataset, block, memory_type(dataset.type()), data);
 }
 
 void read_block(const Dataset& dataset, const Block& block, hid_t type, void* data) {
-  const auto describe = [&] { return "read array '" + dataset.name() + "' of " + dataset.file(); };
-  const Handle space(check(H5Dget_space(dataset.id()), describe), H5Sclose);
-  if (!block.start.empty()) {
-    const std::vector<hsize_t> start(block.start.begin(), block.start.end());
-    const std::vector<hsize_t> count(block.count.begin(), block.count.end());
-    check(H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(),
-                              nullptr),
-          describe);
-  }
+  const auto describe = [&] { return "read " + dataset.described(); };
+  const Handle space = select_block(dataset, block);
   const auto elements = static_cast<hsize_t>(block.elements());
   const Handle memory(check(H5Screate_simple(1, &elements, nullptr), describe), H5Sclose);
   check(H5Dread(dataset.id(), type, memory.id(), space.id(), H5P_DEFAULT, data), describe);

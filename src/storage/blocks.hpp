@@ -30,6 +30,9 @@ std::vector<std::int64_t> chunk_or_block_shape(const Dataset& dataset, std::size
 void for_each_block(const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& block,
                     const std::function<void(const Block&)>& step);
 
+/// A dataspace of the array with a block of it selected: all of it where it has no dimensions.
+Handle select_block(const Dataset& dataset, const Block& block);
+
 /// One rank alone: the elements of a block, in row-major order, in the array's own type or as
 /// `type` lies in memory.
 void read_block(const Dataset& dataset, const Block& block, void* data);

@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
 #include "config/error.hpp"
@@ -19,17 +18,22 @@
 namespace stanley {
 namespace {
 
-/// This rank's shards of a sharded array; all of a replicated one.
-hdf5::Rows own_rows(const ArrayView& view) {
-  if (view.shards == 0) return {0, row_count(view.shape)};
-  const std::int64_t rows = row_count(view.shape) / view.shards;
-  return {view.first_shard * rows, view.shard_count * rows};
+/// Rows of a shard of a sharded array; all of a replicated one.
+std::int64_t part_rows(const std::vector<std::int64_t>& shape, std::int64_t shards) {
+  return row_count(shape) / std::max<std::int64_t>(shards, 1);
 }
 
 /// Where this rank's digests stand among those of the array.
 hdf5::Rows own_digests(const ArrayView& view) {
   if (view.shards == 0) return {0, 1};
   return {view.first_shard, view.shard_count};
+}
+
+/// This rank's shards of a sharded array; all of a replicated one.
+hdf5::Rows own_rows(const ArrayView& view) {
+  const hdf5::Rows parts = own_digests(view);
+  const std::int64_t rows = part_rows(view.shape, view.shards);
+  return {parts.first * rows, parts.count * rows};
 }
 
 std::vector<std::uint64_t> digests_in_memory(const ArrayView& view) {
@@ -76,9 +80,9 @@ std::optional<std::string> verify_written(Communicator& communicator, const hdf5
   std::optional<std::string> wrong;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const ArrayView& view = arrays[i];
-    const std::int64_t part = row_count(view.shape) / std::max<std::int64_t>(view.shards, 1);
-    const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, view.name),
-                                         own_rows(view), part, {.progressed = progressed});
+    const auto found =
+        hdf5::digest_rows(communicator, hdf5::Dataset(file, view.name), own_rows(view),
+                          part_rows(view.shape, view.shards), {.progressed = progressed});
     const hdf5::Rows own = own_digests(view);
     std::vector<std::uint64_t> stored(static_cast<std::size_t>(own.count));
     hdf5::read_rows(communicator, hdf5::Dataset(file, digests_name(view.name)), own, stored.data());
@@ -156,11 +160,11 @@ std::vector<DamagedShard> damaged_shards(Communicator& communicator, const hdf5:
   for (std::size_t i = 0; i < header.arrays.size(); ++i) {
     const StoredArray& array = header.arrays[i];
     if ((array.shards == 0) != (kind == Kind::replicated)) continue;
-    const std::int64_t part_rows = row_count(array.shape) / std::max<std::int64_t>(array.shards, 1);
+    const std::int64_t rows = part_rows(array.shape, array.shards);
     const hdf5::Rows parts = checked_parts(array, i, rank, size);
     const auto found = hdf5::digest_rows(communicator, hdf5::Dataset(file, array.name),
-                                         {parts.first * part_rows, parts.count * part_rows},
-                                         part_rows, {.progressed = progressed});
+                                         {parts.first * rows, parts.count * rows}, rows,
+                                         {.progressed = progressed});
     for (std::size_t k = 0; k < found.size(); ++k) {
       const auto shard = static_cast<std::size_t>(parts.first) + k;
       if (found[k] != array.digests[shard]) {
@@ -199,23 +203,31 @@ std::string verify_replicated(const CheckpointHeader& header, const FileOptions&
   }
 }
 
+/// Collective; with a communicator of one rank, that rank alone. Fills arrays, each rank its own
+/// shards. Returns what is wrong with them.
+std::string fill(Communicator& communicator, const hdf5::File& file, const CheckpointHeader& header,
+                 const std::vector<ArrayView>& arrays, const FileOptions& options) {
+  std::string wrong;
+  for (const auto& view : arrays) {
+    const StoredArray& stored = *header.find(view.name);
+    hdf5::read_rows(communicator, hdf5::Dataset(file, view.name), own_rows(view), view.data,
+                    {.progressed = options.progressed});
+    if (view.shards != stored.shards) continue;
+    const hdf5::Rows own = own_digests(view);
+    const auto first = stored.digests.begin() + own.first;
+    const auto count = static_cast<std::size_t>(own.count);
+    const bool same = std::ranges::equal(digests_in_memory(view), std::span(first, count));
+    if (!same && wrong.empty()) wrong = header.path + ": " + damage_text(view.name);
+  }
+  return wrong;
+}
+
 /// Rank 0 alone. Fills replicated arrays.
 void read_replicated(const CheckpointHeader& header, const std::vector<ArrayView>& arrays,
                      const FileOptions& options) {
-  const auto alone = make_local_communicator();
   const auto file = hdf5::File::open(header.path, hdf5::Mode::read);
-  for (const auto& view : arrays) {
-    hdf5::read_rows(*alone, hdf5::Dataset(file, view.name), own_rows(view), view.data,
-                    {.progressed = options.progressed});
-    const StoredArray& stored = *header.find(view.name);
-    if (stored.shards == 0 && digests_in_memory(view) != stored.digests) {
-      throw FileError(header.path + ": " + damage_text(view.name));
-    }
-  }
-}
-
-void copy(void* to, const void* from, std::size_t bytes) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
+  const auto wrong = fill(*make_local_communicator(), file, header, arrays, options);
+  if (!wrong.empty()) throw FileError(wrong);
 }
 
 /// Collective. Rank 0's values to all: as many arrays in one message as a packet holds.
@@ -230,17 +242,17 @@ void share(Communicator& communicator, const std::vector<ArrayView>& arrays,
       bytes += local_bytes(arrays[end++]);
     } while (end < arrays.size() && bytes + local_bytes(arrays[end]) <= packet_bytes);
     packet.resize(bytes);
-    const auto for_each = [&](const auto& step) {
-      std::size_t place = 0;
+    const auto copy = [&](bool into_packet) {
+      std::byte* place = packet.data();
       for (std::size_t i = first; i < end; ++i) {
-        step(packet.data() + place, arrays[i].data, local_bytes(arrays[i]));
+        auto* data = static_cast<std::byte*>(arrays[i].data);
+        std::copy_n(into_packet ? data : place, local_bytes(arrays[i]), into_packet ? place : data);
         place += local_bytes(arrays[i]);
       }
     };
-    if (sends) for_each([](auto* place, void* data, std::size_t size) { copy(place, data, size); });
+    if (sends) copy(true);
     communicator.broadcast(packet, 0);
-    if (!sends)
-      for_each([](auto* place, void* data, std::size_t size) { copy(data, place, size); });
+    if (!sends) copy(false);
     if (options.progressed) options.progressed();
   }
 }
@@ -249,24 +261,14 @@ void share(Communicator& communicator, const std::vector<ArrayView>& arrays,
 void read_sharded(Communicator& communicator, const CheckpointHeader& header,
                   const std::vector<ArrayView>& arrays, const FileOptions& options) {
   if (arrays.empty()) return;
-  std::optional<std::string> wrong;
+  std::string wrong;
   in_collective(communicator, options, [&] {
     auto file = hdf5::File::open_shared(communicator, header.path, hdf5::Mode::read, options.hints);
-    for (const auto& view : arrays) {
-      const StoredArray& stored = *header.find(view.name);
-      hdf5::read_rows(communicator, hdf5::Dataset(file, view.name), own_rows(view), view.data,
-                      {.progressed = options.progressed});
-      if (view.shards != stored.shards) continue;
-      const auto first = stored.digests.begin() + view.first_shard;
-      const std::vector<std::uint64_t> expected(first, first + view.shard_count);
-      if (digests_in_memory(view) != expected && !wrong) {
-        wrong = damage_text(view.name);
-      }
-    }
+    wrong = fill(communicator, file, header, arrays, options);
     file.close();
   });
   agree(communicator, [&] {
-    if (wrong) throw FileError(header.path + ": " + *wrong);
+    if (!wrong.empty()) throw FileError(wrong);
   });
 }
 

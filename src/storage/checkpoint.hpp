@@ -64,6 +64,13 @@ inline constexpr const char* latest_link = "latest";
 CommitReport write_checkpoint(Communicator& communicator, const std::string& directory,
                               const CheckpointContents& contents, const FileOptions& options);
 
+/// Collective. Throws Error(environment) on all ranks, naming an array, the first rank that holds
+/// another one than rank 0, and both hosts, unless the replicated arrays are bitwise the same on
+/// all ranks: each rank updates its own copy, and a processor, a library or a memory that computes
+/// otherwise would go unnoticed. Costs one small exchange where all is well.
+void check_replicas(Communicator& communicator, const std::vector<std::string>& hosts,
+                    const std::vector<ArrayView>& arrays);
+
 /// Memory that write_checkpoint() takes on this rank beside the arrays, bytes.
 std::size_t writing_bytes(const std::vector<ArrayView>& arrays);
 

@@ -55,7 +55,7 @@ Progress read_progress(const hdf5::File& file) {
       throw FileError("attribute '" + name + "' of '/progress' of " + file.path() +
                       " holds no number");
     }
-    if (hdf5::is_integer(group.id(), name)) {
+    if (hdf5::attribute_class(group.id(), name) == H5T_INTEGER) {
       progress[name] = hdf5::read_integer(group.id(), name).value();
     } else {
       progress[name] = numbers->front();
@@ -141,7 +141,8 @@ CheckpointHeader read_checkpoint_header(const std::string& path) {
   CheckpointHeader header{.path = path, .schema_version = *version, .iteration = *iteration};
   header.world_size = hdf5::read_integer(root.id(), "world_size").value_or(0);
   for (const auto& name : hdf5::attribute_names(root.id())) {
-    if (name == "schema_version" || hdf5::is_integer(root.id(), name)) continue;
+    if (name == "schema_version") continue;
+    if (hdf5::attribute_class(root.id(), name) == H5T_INTEGER) continue;
     if (const auto text = hdf5::read_text(root.id(), name)) header.texts[name] = *text;
   }
   if (hdf5::read_unsigned(root.id(), "texts_digest") != digest_texts(header.texts)) {

@@ -13,7 +13,7 @@
 #include <cstring>
 #include <exception>
 
-#include "config/error.hpp"
+#include "storage/descriptor.hpp"
 
 namespace stanley {
 namespace {
@@ -23,22 +23,11 @@ namespace {
                                          what + ": " + std::strerror(errno));
 }
 
-void write_all(int pipe, const char* bytes, std::size_t count) {
-  while (count > 0) {
-    const ssize_t written = ::write(pipe, bytes, count);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) ::_exit(1);  // nobody listens any more
-    bytes += written;
-    count -= static_cast<std::size_t>(written);
-  }
-}
-
 /// Sends a mark ('r': a report, 'e': an error with its code), the text's length, the text.
 void send_marked(int pipe, char mark, const std::string& text) {
   const std::uint64_t length = text.size();
-  write_all(pipe, &mark, 1);
-  write_all(pipe, reinterpret_cast<const char*>(&length), sizeof(length));
-  write_all(pipe, text.data(), text.size());
+  const std::string beginning(reinterpret_cast<const char*>(&length), sizeof(length));
+  if (write_whole(pipe, mark + beginning + text) != 0) ::_exit(1);  // nobody listens any more
 }
 
 /// Leaves crashes without a trace of their own: MPI's handlers, core files, glibc's words.

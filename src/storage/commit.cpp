@@ -1,6 +1,7 @@
 #include "storage/commit.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -200,6 +201,12 @@ void move_link(const std::string& link, const std::string& path, const std::stri
   synchronise_folder(folder);
 }
 
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
+
 void in_collective(Communicator& communicator, const FileOptions& options,
                    const std::function<void()>& step) {
   try {
@@ -233,13 +240,11 @@ CommitReport commit(Communicator& communicator, const FileRequest& request,
     if (communicator.rank() == 0) ::unlink(part.c_str());
     throw;
   }
-  std::int64_t bytes = 0;
   on_first_rank(communicator, [&] {
-    bytes = static_cast<std::int64_t>(fs::file_size(request.path));
+    report.bytes = static_cast<std::int64_t>(fs::file_size(request.path));
     if (options.retention) options.retention();
   });
-  communicator.sum(std::span(&bytes, 1));
-  report.bytes = bytes;
+  communicator.sum(std::span(&report.bytes, 1));
   report.seconds = seconds();
   return report;
 }

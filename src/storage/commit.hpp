@@ -64,6 +64,9 @@ CommitReport commit(Communicator& communicator, const FileRequest& request,
 /// finds the old link or the new one. `job` ends the name that it has until then.
 void move_link(const std::string& link, const std::string& path, const std::string& job);
 
+/// Of the HDF5 that was loaded: "1.14.5".
+std::string hdf5_version();
+
 /// Runs `step`, in which all ranks call collective functions of files. An Error of one rank alone
 /// leaves the others waiting, so it ends them all (FileOptions::on_abort).
 void in_collective(Communicator& communicator, const FileOptions& options,

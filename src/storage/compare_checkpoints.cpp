@@ -6,8 +6,8 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
 
@@ -16,11 +16,10 @@
 #include "storage/blocks.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/hdf5.hpp"
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
-
-using Json = nlohmann::json;
 
 /// What was found in some elements of one array.
 struct Found {
@@ -36,6 +35,7 @@ struct Found {
     }
   }
 };
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Found, differing, largest, place)
 
 template <typename Value>
 double distance(Value a, Value b) {
@@ -52,46 +52,59 @@ double distance(Value a, Value b) {
   }
 }
 
+/// `place`: of the first of these elements.
 template <typename Value>
-Found compare_values(const std::byte* a, const std::byte* b, std::size_t count,
-                     std::int64_t first_place) {
+Found compare_values(const std::vector<Value>& a, const std::vector<Value>& b, std::int64_t place) {
   Found found;
-  for (std::size_t i = 0; i < count; ++i, a += sizeof(Value), b += sizeof(Value)) {
-    if (std::memcmp(a, b, sizeof(Value)) == 0) continue;
-    Value left;
-    Value right;
-    std::memcpy(&left, a, sizeof(Value));
-    std::memcpy(&right, b, sizeof(Value));
-    found.add({1, distance(left, right), first_place + static_cast<std::int64_t>(i)});
+  for (std::size_t i = 0; i < a.size(); ++i, ++place) {
+    if (std::memcmp(&a[i], &b[i], sizeof(Value)) == 0) continue;
+    found.add({1, distance(a[i], b[i]), place});
   }
   return found;
 }
 
-Found compare_bytes(ElementType type, const std::byte* a, const std::byte* b, std::size_t count,
-                    std::int64_t first_place) {
-  if (std::memcmp(a, b, count * element_bytes(type)) == 0) return {};
-  switch (type) {
-    case ElementType::float32:
-      return compare_values<float>(a, b, count, first_place);
-    case ElementType::float64:
-      return compare_values<double>(a, b, count, first_place);
-    case ElementType::int32:
-      return compare_values<std::int32_t>(a, b, count, first_place);
-    case ElementType::int64:
-      return compare_values<std::int64_t>(a, b, count, first_place);
-    case ElementType::uint8:
-      return compare_values<std::uint8_t>(a, b, count, first_place);
-    case ElementType::uint64:
-      return compare_values<std::uint64_t>(a, b, count, first_place);
-  }
-  throw Error(ExitCode::bug, "unknown element type");
+/// The blocks of one array that are dealt to this rank.
+template <typename Value>
+Found compare_blocks(const Communicator& communicator, const hdf5::Dataset& first,
+                     const hdf5::Dataset& second, std::size_t block_bytes) {
+  const auto block = hdf5::block_shape(first.shape(), sizeof(Value), block_bytes);
+  std::vector<Value> left, right;
+  Found found;
+  std::int64_t place = 0;
+  int turn = 0;
+  hdf5::for_each_block(first.shape(), block, [&](const hdf5::Block& part) {
+    const bool mine = turn == communicator.rank();
+    turn = (turn + 1) % communicator.size();
+    if (mine) {
+      left.resize(part.elements());
+      right.resize(part.elements());
+      hdf5::read_block(first, part, left.data());
+      hdf5::read_block(second, part, right.data());
+      const bool same = std::memcmp(left.data(), right.data(), left.size() * sizeof(Value)) == 0;
+      if (!same) found.add(compare_values(left, right, place));
+    }
+    place += static_cast<std::int64_t>(part.elements());
+  });
+  return found;
 }
 
-std::int64_t place_of(const std::vector<std::int64_t>& index,
-                      const std::vector<std::int64_t>& shape) {
-  std::int64_t place = 0;
-  for (std::size_t i = 0; i < shape.size(); ++i) place = place * shape[i] + index[i];
-  return place;
+Found compare_arrays(const Communicator& communicator, const hdf5::Dataset& first,
+                     const hdf5::Dataset& second, std::size_t block_bytes) {
+  switch (first.type()) {
+    case ElementType::float32:
+      return compare_blocks<float>(communicator, first, second, block_bytes);
+    case ElementType::float64:
+      return compare_blocks<double>(communicator, first, second, block_bytes);
+    case ElementType::int32:
+      return compare_blocks<std::int32_t>(communicator, first, second, block_bytes);
+    case ElementType::int64:
+      return compare_blocks<std::int64_t>(communicator, first, second, block_bytes);
+    case ElementType::uint8:
+      return compare_blocks<std::uint8_t>(communicator, first, second, block_bytes);
+    case ElementType::uint64:
+      return compare_blocks<std::uint64_t>(communicator, first, second, block_bytes);
+  }
+  throw Error(ExitCode::bug, "unknown element type");
 }
 
 std::vector<std::int64_t> index_of(std::int64_t place, const std::vector<std::int64_t>& shape) {
@@ -103,37 +116,14 @@ std::vector<std::int64_t> index_of(std::int64_t place, const std::vector<std::in
   return index;
 }
 
-/// The blocks of one array that are dealt to this rank.
-Found compare_blocks(const Communicator& communicator, const hdf5::Dataset& first,
-                     const hdf5::Dataset& second, std::size_t block_bytes) {
-  const ElementType type = first.type();
-  const auto block = hdf5::block_shape(first.shape(), element_bytes(type), block_bytes);
-  std::vector<std::byte> left;
-  std::vector<std::byte> right;
-  Found found;
-  int turn = 0;
-  hdf5::for_each_block(first.shape(), block, [&](const hdf5::Block& part) {
-    const bool mine = turn == communicator.rank();
-    turn = (turn + 1) % communicator.size();
-    if (!mine) return;
-    left.resize(part.elements() * element_bytes(type));
-    right.resize(left.size());
-    hdf5::read_block(first, part, left.data());
-    hdf5::read_block(second, part, right.data());
-    found.add(compare_bytes(type, left.data(), right.data(), part.elements(),
-                            place_of(part.start, first.shape())));
-  });
-  return found;
-}
-
 /// Why two arrays can't be compared; empty if they can.
 std::string mismatch_of(const CheckpointHeader& first, const StoredArray* a,
                         const CheckpointHeader& second, const StoredArray* b) {
   if (b == nullptr) return "only in " + first.path;
   if (a == nullptr) return "only in " + second.path;
   if (a->type == b->type && a->shape == b->shape) return "";
-  return std::string(to_string(a->type)) + " " + shape_text(a->shape) + " in " + first.path + ", " +
-         to_string(b->type) + " " + shape_text(b->shape) + " in " + second.path;
+  return fmt::format("{} {} in {}, {} {} in {}", to_string(a->type), shape_text(a->shape),
+                     first.path, to_string(b->type), shape_text(b->shape), second.path);
 }
 
 std::vector<ArrayDifference> list_arrays(const CheckpointHeader& first,
@@ -147,18 +137,16 @@ std::vector<ArrayDifference> list_arrays(const CheckpointHeader& first,
     const StoredArray* a = first.find(name);
     ArrayDifference array{.name = name,
                           .mismatch = mismatch_of(first, a, second, second.find(name))};
-    if (array.mismatch.empty()) {
-      const std::size_t bytes =
-          static_cast<std::size_t>(row_count(a->shape)) * row_bytes(a->type, a->shape);
-      array.elements = static_cast<std::int64_t>(bytes / element_bytes(a->type));
-    }
+    if (array.mismatch.empty()) array.elements = total_bytes(1, a->shape).value();
     arrays.push_back(array);
   }
   return arrays;
 }
 
-std::string number_text(const std::variant<std::int64_t, double>& value) {
-  return std::visit([](auto number) { return fmt::format("{}", number); }, value);
+std::string number_text(const Progress& progress, const std::string& name) {
+  const auto found = progress.find(name);
+  if (found == progress.end()) return "none";
+  return std::visit([](auto number) { return fmt::format("{}", number); }, found->second);
 }
 
 bool same_bits(const std::variant<std::int64_t, double>& a,
@@ -175,35 +163,28 @@ bool same_bits(const std::variant<std::int64_t, double>& a,
 /// Values of time are named so: "seconds_used".
 bool is_clock(const std::string& name) { return name.find("seconds") != std::string::npos; }
 
-/// Every name that is in one of two maps.
-template <typename Map>
-std::set<std::string> names_of(const Map& first, const Map& second) {
+/// Names of what is in one of two maps alone, or not the same in both.
+template <typename Map, typename Same>
+std::vector<std::string> differing_names(const Map& first, const Map& second, const Same& same) {
   std::set<std::string> names;
-  for (const auto* map : {&first, &second}) {
-    for (const auto& [name, value] : *map) names.insert(name);
-  }
-  return names;
+  const auto compare = [&](const Map& map, const Map& other) {
+    for (const auto& [name, value] : map) {
+      const auto found = other.find(name);
+      if (found == other.end() || !same(value, found->second)) names.insert(name);
+    }
+  };
+  compare(first, second);
+  compare(second, first);
+  return {names.begin(), names.end()};
 }
 
 std::vector<ProgressDifference> compare_progress(const Progress& first, const Progress& second) {
   std::vector<ProgressDifference> differences;
-  for (const auto& name : names_of(first, second)) {
-    const auto a = first.find(name), b = second.find(name);
-    if (a != first.end() && b != second.end() && same_bits(a->second, b->second)) continue;
-    differences.push_back({name, a == first.end() ? "none" : number_text(a->second),
-                           b == second.end() ? "none" : number_text(b->second), is_clock(name)});
+  for (const auto& name : differing_names(first, second, same_bits)) {
+    differences.push_back(
+        {name, number_text(first, name), number_text(second, name), is_clock(name)});
   }
   return differences;
-}
-
-std::vector<std::string> compare_texts(const std::map<std::string, std::string>& first,
-                                       const std::map<std::string, std::string>& second) {
-  std::vector<std::string> differing;
-  for (const std::string& name : names_of(first, second)) {
-    const auto a = first.find(name), b = second.find(name);
-    if (a == first.end() || b == second.end() || a->second != b->second) differing.push_back(name);
-  }
-  return differing;
 }
 
 CheckpointDifference compare_headers(const CheckpointHeader& first,
@@ -214,22 +195,15 @@ CheckpointDifference compare_headers(const CheckpointHeader& first,
           .second_world_size = second.world_size,
           .arrays = list_arrays(first, second),
           .progress = compare_progress(first.progress, second.progress),
-          .texts = compare_texts(first.texts, second.texts)};
+          .texts = differing_names(first.texts, second.texts, std::equal_to())};
 }
 
-/// Collective. What all ranks found, array by array. CBOR keeps every double, infinities too.
+/// Collective. What all ranks found, array by array.
 std::vector<Found> combine(Communicator& communicator, const std::vector<Found>& mine) {
-  Json packed = Json::array();
-  for (const auto& found : mine) {
-    packed.push_back({found.differing, found.largest, found.place});
-  }
-  const auto bytes = Json::to_cbor(packed);
   std::vector<Found> all(mine.size());
-  for (const auto& text : communicator.all_gather({bytes.begin(), bytes.end()})) {
-    const Json theirs = Json::from_cbor(text);
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      all[i].add({theirs[i][0], theirs[i][1], theirs[i][2]});
-    }
+  for (const auto& text : communicator.all_gather(to_bytes(mine))) {
+    const auto theirs = from_bytes<std::vector<Found>>(text);
+    for (std::size_t i = 0; i < all.size(); ++i) all[i].add(theirs[i]);
   }
   return all;
 }
@@ -237,13 +211,11 @@ std::vector<Found> combine(Communicator& communicator, const std::vector<Found>&
 }  // namespace
 
 std::int64_t CheckpointDifference::differing_arrays() const {
-  return std::count_if(arrays.begin(), arrays.end(),
-                       [](const ArrayDifference& array) { return !array.equal(); });
+  return std::ranges::count(arrays, false, &ArrayDifference::equal);
 }
 
 std::int64_t CheckpointDifference::differing_progress() const {
-  return std::count_if(progress.begin(), progress.end(),
-                       [](const ProgressDifference& value) { return !value.clock; });
+  return std::ranges::count(progress, false, &ProgressDifference::clock);
 }
 
 CheckpointDifference compare_checkpoints(Communicator& communicator, const std::string& first,
@@ -261,7 +233,7 @@ CheckpointDifference compare_checkpoints(Communicator& communicator, const std::
       const StoredArray* stored = header.find(array.name);
       shapes.push_back(stored == nullptr ? std::vector<std::int64_t>{} : stored->shape);
       mine.push_back(array.mismatch.empty()
-                         ? compare_blocks(communicator, hdf5::Dataset(left, array.name),
+                         ? compare_arrays(communicator, hdf5::Dataset(left, array.name),
                                           hdf5::Dataset(right, array.name), block_bytes)
                          : Found{});
     }

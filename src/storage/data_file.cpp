@@ -32,15 +32,17 @@ constexpr std::size_t read_at_once = std::size_t{4} << 20;
 std::string images_name(const std::string& split) { return split + "/images"; }
 std::string labels_name(const std::string& split) { return split + "/labels"; }
 
-/// Calls `step` with all values of an array, a few MiB at a time, and the place of the first. Read
-/// as `type`, block by block in the array's order, so that their digest is that of the whole.
+/// Calls `step` with all values of an array, a few MiB at a time, and the place of the first;
+/// `progressed` before each piece. Read as `type`, block by block in the array's order, so that
+/// their digest is that of the whole.
 template <typename Value>
-void for_each_piece(const hdf5::Dataset& dataset, hid_t type,
+void for_each_piece(const hdf5::Dataset& dataset, hid_t type, const Progressed& progressed,
                     const std::function<void(std::span<const Value>, std::size_t)>& step) {
   std::vector<Value> values;
   std::size_t place = 0;
   const auto block = hdf5::block_shape(dataset.shape(), sizeof(Value), read_at_once);
   hdf5::for_each_block(dataset.shape(), block, [&](const hdf5::Block& part) {
+    if (progressed) progressed();
     values.resize(part.elements());
     hdf5::read_block(dataset, part, type, values.data());
     step(values, place);
@@ -50,8 +52,6 @@ void for_each_piece(const hdf5::Dataset& dataset, hid_t type,
 
 /// Numbers of any floating-point type: HDF5 reads them as float32.
 bool holds_floats(const hdf5::Dataset& images) { return images.type_class() == H5T_FLOAT; }
-
-StoredKind as_stored(const hdf5::Dataset& array) { return {array.type_text(), array.shape()}; }
 
 /// (sample, height, width, channel): a picture of more than four channels that is at most four
 /// pixels wide is none.
@@ -64,20 +64,20 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
   const hdf5::Dataset images(file, images_name(split));
   const std::size_t rank = images.shape().size();
   images.require_values();
+  const std::string array = path + ": array '" + images_name(split) + "' ";
+  const std::string of_shape = "of shape " + shape_text(images.shape());
   for (std::size_t i = 1; i < rank; ++i) {
     if (images.shape()[i] > 0) continue;
-    refuse(path + ": array '" + images_name(split) + "' of shape " + shape_text(images.shape()) +
-           " holds samples without elements");
+    refuse(array + of_shape + " holds samples without elements");
   }
   if (rank == 4 && looks_channels_last(images.shape())) {
-    refuse(path + ": array '" + images_name(split) + "' of shape " + shape_text(images.shape()) +
+    refuse(array + of_shape +
            " has its channels last; expected (sample, channel, height, width): in NumPy "
            "images.transpose(0, 3, 1, 2)");
   }
   if (images.type_text() == "uint8" && rank == 4) return;
   if (holds_floats(images) && (rank == 4 || rank == 2)) return;
-  refuse(path + ": array '" + images_name(split) + "' is " + images.type_text() + " of shape " +
-         shape_text(images.shape()) +
+  refuse(array + "is " + images.type_text() + " " + of_shape +
          "; expected uint8 (sample, channel, height, width), as tools/convert_images.py makes it "
          "(from a .npy file, too), or floats of that shape or (sample, dimension)");
 }
@@ -103,7 +103,7 @@ void check_images(const std::string& path, const hdf5::File& file, const std::st
 
 /// The schema version, of those that we read.
 std::string check_schema(const std::string& path, hid_t root) {
-  const bool text = hdf5::is_text(root, "schema_version");
+  const bool text = hdf5::attribute_class(root, "schema_version") == H5T_STRING;
   const auto version = text ? hdf5::read_text(root, "schema_version") : std::nullopt;
   if (!version) {
     refuse(path +
@@ -152,7 +152,7 @@ DataFile DataFile::open_checked(const std::string& path) {
 
 DataFile::DataFile(const std::string& path)
     : path_(path), file_(expecting_hdf5([&] {
-        return std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read));
+        return std::make_shared<const hdf5::File>(hdf5::File::open(path, hdf5::Mode::read));
       })) {
   const auto root = hdf5::open_object(*file_, "/");
   schema_version_ = check_schema(path_, root.id());
@@ -170,18 +170,13 @@ DataFile::DataFile(const std::string& path)
     }
     return;
   }
-  const bool finite = std::all_of(range->begin(), range->end(),
-                                  [](double number) { return std::isfinite(number); });
+  const bool finite = std::ranges::all_of(*range, [](double x) { return std::isfinite(x); });
   if (range->size() != 2 || !finite || !((*range)[0] < (*range)[1])) {
     refuse(path_ + ": attribute value_range must be two finite, rising numbers");
   }
   lowest_ = (*range)[0];
   highest_ = (*range)[1];
 }
-
-DataFile::~DataFile() = default;
-DataFile::DataFile(DataFile&&) noexcept = default;
-DataFile& DataFile::operator=(DataFile&&) noexcept = default;
 
 void DataFile::check_split(const std::string& split) const {
   if (std::ranges::count(splits_, split) > 0) return;
@@ -199,12 +194,9 @@ ElementType DataFile::type(const std::string& split) const {
   return floats ? ElementType::float32 : ElementType::uint8;
 }
 
-StoredKind DataFile::images_as_stored(const std::string& split) const {
-  return as_stored(hdf5::Dataset(*file_, images_name(split)));
-}
-
-StoredKind DataFile::labels_as_stored(const std::string& split) const {
-  return as_stored(hdf5::Dataset(*file_, labels_name(split)));
+InspectedArray DataFile::stored(const std::string& array) const {
+  const hdf5::Dataset dataset(*file_, array);
+  return {.name = array, .type = dataset.type_text(), .shape = dataset.shape()};
 }
 
 bool DataFile::has_labels(const std::string& split) const {
@@ -212,27 +204,13 @@ bool DataFile::has_labels(const std::string& split) const {
   return hdf5::exists(*file_, labels_name(split));
 }
 
-void DataFile::read_images(const std::string& split, std::int64_t first, std::int64_t count,
-                           std::span<std::uint8_t> images, const Progressed& progressed) const {
-  check_split(split);
-  const hdf5::Dataset dataset(*file_, images_name(split));
-  const std::size_t bytes = row_bytes(ElementType::uint8, dataset.shape());
-  if (first < 0 || count < 0 || first + count > dataset.shape()[0] ||
-      images.size() != static_cast<std::size_t>(count) * bytes) {
-    throw Error(ExitCode::bug, "samples " + std::to_string(first) + " to " +
-                                   std::to_string(first + count) + " of split '" + split + "' of " +
-                                   path_ + " don't fit it or the buffer");
-  }
-  const auto alone = make_local_communicator();
-  hdf5::read_rows(*alone, dataset, {first, count}, images.data(), {.progressed = progressed});
-}
-
 std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split,
                                                     const Progressed& progressed) const {
   const auto extents = shape(split);
   std::vector<std::uint8_t> images(static_cast<std::size_t>(extents[0]) *
                                    row_bytes(ElementType::uint8, extents));
-  read_images(split, 0, extents[0], images, progressed);
+  hdf5::read_rows(*make_local_communicator(), hdf5::Dataset(*file_, images_name(split)),
+                  {0, extents[0]}, images.data(), {.progressed = progressed});
   check_checksum(split, XXH64(images.data(), images.size(), 0));
   check_range(split, images);
   return images;
@@ -251,11 +229,9 @@ std::vector<float> DataFile::read_all_floats(const std::string& split,
   const auto extents = shape(split);
   std::vector<float> values(static_cast<std::size_t>(extents[0]) *
                             row_bytes(ElementType::float32, extents) / sizeof(float));
-  for_each_piece<float>(hdf5::Dataset(*file_, images_name(split)), H5T_NATIVE_FLOAT,
+  for_each_piece<float>(hdf5::Dataset(*file_, images_name(split)), H5T_NATIVE_FLOAT, progressed,
                         [&](std::span<const float> piece, std::size_t place) {
-                          std::copy(piece.begin(), piece.end(),
-                                    values.begin() + static_cast<std::ptrdiff_t>(place));
-                          if (progressed) progressed();
+                          std::copy(piece.begin(), piece.end(), &values[place]);
                         });
   check_numbers(split, values, 0);
   return values;
@@ -289,7 +265,6 @@ void DataFile::check_checksum(const std::string& split, std::uint64_t digest) co
 }
 
 std::vector<std::int64_t> DataFile::read_labels(const std::string& split) const {
-  check_split(split);
   if (!has_labels(split)) refuse(path_ + " has no labels in split '" + split + "'");
   check_labels_fit(split);
   const hdf5::Dataset dataset(*file_, labels_name(split));
@@ -319,41 +294,29 @@ void DataFile::check_labels(const std::string& split, std::span<const std::int64
 }
 
 void DataFile::verify_images(const std::string& split, const Progressed& progressed) const {
-  check_split(split);
   if (shape(split)[0] == 0) refuse(path_ + ": the split '" + split + "' holds no images");
   const hdf5::Dataset images(*file_, images_name(split));
   if (type(split) == ElementType::float32) {
-    for_each_piece<float>(images, H5T_NATIVE_FLOAT,
-                          [&](std::span<const float> values, std::size_t place) {
-                            progressed();
-                            check_numbers(split, values, place);
-                          });
+    for_each_piece<float>(images, H5T_NATIVE_FLOAT, progressed,
+                          [&](auto values, auto place) { check_numbers(split, values, place); });
   } else {
     const std::unique_ptr<XXH64_state_t, XXH_errorcode (*)(XXH64_state_t*)> state(
         XXH64_createState(), XXH64_freeState);
     XXH64_reset(state.get(), 0);
-    for_each_piece<std::uint8_t>(images, H5T_NATIVE_UINT8,
-                                 [&](std::span<const std::uint8_t> pixels, std::size_t) {
-                                   progressed();
-                                   XXH64_update(state.get(), pixels.data(), pixels.size());
-                                 });
+    for_each_piece<std::uint8_t>(images, H5T_NATIVE_UINT8, progressed, [&](auto pixels, auto) {
+      XXH64_update(state.get(), pixels.data(), pixels.size());
+    });
     // Damage first: it is the reason of whatever else is wrong.
     check_checksum(split, XXH64_digest(state.get()));
-    for_each_piece<std::uint8_t>(images, H5T_NATIVE_UINT8,
-                                 [&](std::span<const std::uint8_t> pixels, std::size_t) {
-                                   progressed();
-                                   check_range(split, pixels);
-                                 });
+    for_each_piece<std::uint8_t>(images, H5T_NATIVE_UINT8, progressed,
+                                 [&](auto pixels, auto) { check_range(split, pixels); });
   }
 }
 
 void DataFile::verify_labels(const std::string& split, const Progressed& progressed) const {
   check_labels_fit(split);
   for_each_piece<std::int64_t>(hdf5::Dataset(*file_, labels_name(split)), H5T_NATIVE_INT64,
-                               [&](std::span<const std::int64_t> labels, std::size_t) {
-                                 progressed();
-                                 check_labels(split, labels);
-                               });
+                               progressed, [&](auto labels, auto) { check_labels(split, labels); });
 }
 
 }  // namespace stanley

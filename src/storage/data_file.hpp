@@ -9,18 +9,13 @@
 
 #include "storage/array.hpp"
 #include "storage/commit.hpp"
+#include "storage/inspection.hpp"
 
 namespace stanley {
 
 namespace hdf5 {
 class File;
 }
-
-/// Type ("float64") and shape of an array in a file.
-struct StoredKind {
-  std::string type;
-  std::vector<std::int64_t> shape;
-};
 
 /// A data file: images uint8 (sample, channel, height, width) in one group for each split, made by
 /// tools/convert_images.py; or floats of that shape or (sample, dimension), of any other source,
@@ -33,11 +28,7 @@ class DataFile {
   static DataFile open_checked(const std::string& path);
   /// The same without a look at the seal.
   explicit DataFile(const std::string& path);
-  ~DataFile();
-  DataFile(DataFile&&) noexcept;
-  DataFile& operator=(DataFile&&) noexcept;
 
-  const std::string& path() const { return path_; }
   /// "1.0"
   const std::string& schema_version() const { return schema_version_; }
   /// "train", "test", ...
@@ -55,13 +46,9 @@ class DataFile {
   /// uint8, or float32 for floats of any size, which are read as such.
   ElementType type(const std::string& split) const;
   bool has_labels(const std::string& split) const;
-  /// As they stand in the file, for a person to read.
-  StoredKind images_as_stored(const std::string& split) const;
-  StoredKind labels_as_stored(const std::string& split) const;
+  /// An array ("train/labels") as it stands in the file, for a person to read.
+  InspectedArray stored(const std::string& array) const;
 
-  /// Reads samples [first, first + count) of uint8 images into `images`.
-  void read_images(const std::string& split, std::int64_t first, std::int64_t count,
-                   std::span<std::uint8_t> images, const Progressed& progressed = {}) const;
   /// Reads all uint8 images of a split, and checks them against the checksum if the file has one.
   std::vector<std::uint8_t> read_all_images(const std::string& split,
                                             const Progressed& progressed = {}) const;
@@ -88,7 +75,7 @@ class DataFile {
   void check_labels(const std::string& split, std::span<const std::int64_t> labels) const;
 
   std::string path_;
-  std::unique_ptr<hdf5::File> file_;
+  std::shared_ptr<const hdf5::File> file_;
   std::string schema_version_;
   std::vector<std::string> splits_;
   std::vector<std::string> class_names_;

@@ -39,4 +39,10 @@ void PartDigester::feed(std::span<const std::byte> bytes) {
   }
 }
 
+std::vector<std::uint64_t> PartDigester::digests() const {
+  std::vector<std::uint64_t> all = digests_;
+  if (filled_ > 0) all.push_back(XXH3_64bits_digest(state_.get()));
+  return all;
+}
+
 }  // namespace stanley

@@ -22,8 +22,8 @@ class PartDigester {
   /// For parts of `part_bytes` each.
   explicit PartDigester(std::size_t part_bytes);
   void feed(std::span<const std::byte> bytes);
-  /// One digest for each part that was fed whole.
-  const std::vector<std::uint64_t>& digests() const { return digests_; }
+  /// One digest for each part; the last one may not be whole.
+  std::vector<std::uint64_t> digests() const;
 
  private:
   struct Free {

@@ -1,7 +1,6 @@
 #include "storage/draws.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <numeric>
 #include <span>
@@ -10,6 +9,7 @@
 #include "parallel/agree.hpp"
 #include "storage/digest.hpp"
 #include "storage/hdf5.hpp"
+#include "storage/json_values.hpp"
 #include "storage/scales.hpp"
 #include "storage/transfer.hpp"
 
@@ -103,15 +103,11 @@ std::uint64_t digest_in_memory(Communicator& communicator, const Part& part, con
   const auto bytes = local_bytes_of(part, draws);
   const std::size_t shard =
       static_cast<std::size_t>(draws.chains_per_shard) * row_bytes(part.type, part.shape);
-  std::vector<std::uint64_t> mine;
-  for (std::size_t at = 0; at < bytes.size(); at += shard) {
-    mine.push_back(digest(bytes.subspan(at, std::min(shard, bytes.size() - at))));
-  }
+  PartDigester digester(shard);
+  digester.feed(bytes);
   std::vector<std::uint64_t> all;
-  for (const auto& text : communicator.all_gather(
-           {reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(std::uint64_t)})) {
-    std::vector<std::uint64_t> theirs(text.size() / sizeof(std::uint64_t));
-    if (!text.empty()) std::memcpy(theirs.data(), text.data(), text.size());
+  for (const auto& text : communicator.all_gather(to_bytes(digester.digests()))) {
+    const auto theirs = from_bytes<std::vector<std::uint64_t>>(text);
     all.insert(all.end(), theirs.begin(), theirs.end());
   }
   return fold(all);
@@ -135,7 +131,6 @@ void write_observed(const hdf5::File& file, const DrawSet& draws, hdf5::Scales& 
                                        row_bytes(ElementType::float32, shape));
   std::vector<std::string> dimensions = state_dimensions(draws);
   dimensions.insert(dimensions.begin(), "sample");
-  hdf5::make_groups(file, "observed_data");
   hdf5::Dataset dataset =
       hdf5::make_dataset(file, "observed_data/x", ElementType::float32, shape, {});
   dataset.write_all(draws.observed.data());
@@ -153,9 +148,9 @@ void create_schema(const hdf5::File& file, const DrawSet& draws, const std::vect
   std::vector<std::int64_t> chain_ids(static_cast<std::size_t>(draws.chains));
   std::iota(chain_ids.begin(), chain_ids.end(), 0);
   // Each group has coordinates of its own: readers open one group at a time.
-  for (const char* group : {"posterior", "sample_stats"}) {
-    scales.add(group, "chain", chain_ids);
-    scales.add(group, "draw", draws.draw_numbers);
+  for (const std::string group : {"posterior", "sample_stats"}) {
+    scales.add(group + "/chain", chain_ids);
+    scales.add(group + "/draw", draws.draw_numbers);
   }
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Part& part = parts[i];
@@ -252,24 +247,16 @@ bool is_draw_file(const std::string& path) {
   }
 }
 
-bool has_digest(const hdf5::Dataset& array) {
-  return hdf5::read_unsigned(array.id(), digest_name).has_value();
-}
-
-bool agrees_with_digest(const hdf5::Dataset& array, const Progressed& progressed) {
+std::optional<bool> agrees_with_digest(const hdf5::Dataset& array, const Progressed& progressed) {
+  const auto expected = hdf5::read_unsigned(array.id(), digest_name);
+  if (!expected) return std::nullopt;
   const auto block = hdf5::read_integer(array.id(), digest_chains_name).value_or(0);
   if (array.shape().empty() || block < 1) return false;
-  const auto alone = make_local_communicator();
   const std::int64_t chains = array.shape()[0];
-  std::vector<std::uint64_t> digests;
-  for (std::int64_t first = 0; first < chains; first += block) {
-    const std::int64_t count = std::min(block, chains - first);
-    progressed();
-    const auto found =
-        hdf5::digest_rows(*alone, array, {first, count}, count, {.progressed = progressed});
-    digests.insert(digests.end(), found.begin(), found.end());
-  }
-  return fold(digests) == hdf5::read_unsigned(array.id(), digest_name);
+  progressed();
+  const auto digests = hdf5::digest_rows(*make_local_communicator(), array, {0, chains},
+                                         std::min(block, chains), {.progressed = progressed});
+  return fold(digests) == *expected;
 }
 
 }  // namespace stanley

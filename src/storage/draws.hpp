@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -55,10 +56,8 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
 /// One rank: whether a file is one of draws, as far as its groups tell.
 bool is_draw_file(const std::string& path);
 
-/// One rank: whether an array of a draw file has a digest (of schema 1.0 it has none).
-bool has_digest(const hdf5::Dataset& array);
-/// One rank: reads all of the array, which makes HDF5 check the chunks' checksums too; calls
-/// `progressed` before and after each piece.
-bool agrees_with_digest(const hdf5::Dataset& array, const Progressed& progressed);
+/// One rank: reads all of an array of a draw file, which makes HDF5 check the chunks' checksums
+/// too; calls `progressed` before and after each piece. None if it has no digest, as in schema 1.0.
+std::optional<bool> agrees_with_digest(const hdf5::Dataset& array, const Progressed& progressed);
 
 }  // namespace stanley

@@ -18,69 +18,55 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CheckpointHeader, path, schema_version, itera
 
 namespace {
 
-using Json = nlohmann::json;
-
-/// Rank 0: the header of a file whose progress is that of its iteration.
-CheckpointHeader read_sound_header(const std::string& path) {
-  CheckpointHeader header = read_checkpoint_header(path);
-  if (header.iteration < 0 || integer_of(header.progress, "iteration") != header.iteration) {
-    throw FileError("its progress is not that of its iteration");
-  }
-  return header;
-}
-
-/// Collective. The header of a file, or why there is none: rank 0 reads and tells.
+/// The header of a file, or why there is none.
 struct Outcome {
-  std::optional<CheckpointHeader> header;
-  std::string reason;
+  std::optional<CheckpointHeader> header{};
+  std::string reason{};
   bool refused{false};  ///< of a schema that we don't know
 };
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Outcome, header, reason, refused)
 
-Outcome share_header(Communicator& communicator, const std::string& path) {
-  std::string answer;
-  if (communicator.rank() == 0) {
-    try {
-      const auto header = Json::to_cbor(read_sound_header(path));
-      answer = "h" + std::string(header.begin(), header.end());
-    } catch (const UnknownSchema& error) {
-      answer = std::string("r") + error.what();
-    } catch (const std::exception& error) {
-      answer = std::string("x") + error.what();
-    }
-  }
-  answer = communicator.broadcast(answer, 0);
-  const std::string rest = answer.substr(1);
-  if (answer[0] == 'h') return {Json::from_cbor(rest).get<CheckpointHeader>(), "", false};
-  return {std::nullopt, rest, answer[0] == 'r'};
+/// Collective. What rank 0 makes, on all ranks.
+template <typename Make>
+auto from_first_rank(Communicator& communicator, const Make& make) {
+  const std::string made = communicator.rank() == 0 ? to_bytes(make()) : std::string();
+  return from_bytes<decltype(make())>(communicator.broadcast(made, 0));
 }
 
-/// Collective. What is wrong with the seal, which rank 0 looks at.
-std::string share_seal(Communicator& communicator, const CheckpointHeader& header) {
-  std::string problem;
-  if (communicator.rank() == 0) {
-    try {
-      problem = seal_problem(check_seal(header.path), header.schema_version);
-    } catch (const std::exception& error) {
-      problem = error.what();
+/// Rank 0: the header of a file whose progress is that of its iteration.
+Outcome read_header(const std::string& path) {
+  try {
+    CheckpointHeader header = read_checkpoint_header(path);
+    if (header.iteration >= 0 && integer_of(header.progress, "iteration") == header.iteration) {
+      return {.header = std::move(header)};
     }
+    return {.reason = "its progress is not that of its iteration"};
+  } catch (const UnknownSchema& error) {
+    return {.reason = error.what(), .refused = true};
+  } catch (const std::exception& error) {
+    return {.reason = error.what()};
   }
-  return communicator.broadcast(problem, 0);
+}
+
+/// Rank 0: what is wrong with the seal.
+std::string seal_reason(const CheckpointHeader& header) {
+  try {
+    return seal_problem(check_seal(header.path), header.schema_version);
+  } catch (const std::exception& error) {
+    return error.what();
+  }
 }
 
 Outcome examine(Communicator& communicator, const std::string& path, const FileOptions& options) {
-  Outcome outcome = share_header(communicator, path);
+  Outcome outcome = from_first_rank(communicator, [&] { return read_header(path); });
   if (!outcome.header) return outcome;
   outcome.reason = verify_arrays(communicator, *outcome.header, options);
   // After the arrays, whose reasons say more.
-  if (outcome.reason.empty()) outcome.reason = share_seal(communicator, *outcome.header);
+  if (outcome.reason.empty()) {
+    outcome.reason = from_first_rank(communicator, [&] { return seal_reason(*outcome.header); });
+  }
   if (!outcome.reason.empty()) outcome.header.reset();
   return outcome;
-}
-
-std::vector<std::int64_t> share_list(Communicator& communicator, const std::string& directory) {
-  Json found;
-  on_first_rank(communicator, [&] { found = list_checkpoints(directory); });
-  return Json::parse(communicator.broadcast(found.dump(), 0)).get<std::vector<std::int64_t>>();
 }
 
 }  // namespace
@@ -96,7 +82,9 @@ CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string
 FoundCheckpoint find_checkpoint(Communicator& communicator, const std::string& directory,
                                 const FileOptions& options) {
   FoundCheckpoint found;
-  for (const std::int64_t iteration : share_list(communicator, directory)) {
+  std::vector<std::int64_t> iterations;
+  on_first_rank(communicator, [&] { iterations = list_checkpoints(directory); });
+  for (const auto iteration : from_first_rank(communicator, [&] { return iterations; })) {
     const std::string path = checkpoint_path(directory, iteration);
     Outcome outcome = examine(communicator, path, options);
     if (outcome.refused) throw FileError(outcome.reason);

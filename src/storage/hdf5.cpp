@@ -179,27 +179,27 @@ Dataset::Dataset(Handle handle, const File& file, std::string name)
       file_(file.path()),
       shape_(shape_of(handle_.id())) {}
 
+std::string Dataset::described() const { return "array '" + name_ + "' of " + file_; }
+
 ElementType Dataset::type() const {
   const Handle type(H5Dget_type(id()), H5Tclose);
   for (const auto known : {ElementType::float32, ElementType::float64, ElementType::int32,
                            ElementType::int64, ElementType::uint8, ElementType::uint64}) {
     if (H5Tequal(type.id(), file_type(known)) > 0) return known;
   }
-  throw FileError("array '" + name_ + "' of " + file_ + " is of type " + type_text() +
-                  ", which this program doesn't read");
+  throw FileError(described() + " is of type " + type_text() + ", which this program doesn't read");
 }
 
 void Dataset::check_space() const {
   const auto held = static_cast<std::int64_t>(H5Dget_storage_size(id()));
   if (held == total_bytes(element_bytes(type()), shape_)) return;
-  throw FileError("array '" + name_ + "' of " + file_ + " is of shape " + shape_text(shape_) +
-                  " but holds " + std::to_string(held) + " bytes");
+  throw FileError(described() + " is of shape " + shape_text(shape_) + " but holds " +
+                  std::to_string(held) + " bytes");
 }
 
 void Dataset::require_values() const {
   const auto needed = total_bytes(sizeof(double), shape_);
-  const std::string array =
-      "array '" + name_ + "' of " + file_ + " is of shape " + shape_text(shape_);
+  const std::string array = described() + " is of shape " + shape_text(shape_);
   if (!needed) throw FileError(array + ", which no memory holds");
   if (*needed == 0 || H5Dget_storage_size(id()) > 0) return;
   throw FileError(array + " and was never written");
@@ -212,14 +212,14 @@ H5T_class_t Dataset::type_class() const {
 
 void Dataset::write_all(const void* data) {
   check(H5Dwrite(id(), memory_type(type()), H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
-        [&] { return "write array '" + name_ + "' of " + file_; });
+        [&] { return "write " + described(); });
 }
 
 void Dataset::read_all(void* data) const { read_all_as(memory_type(type()), data); }
 
 void Dataset::read_all_as(hid_t type, void* data) const {
   check(H5Dread(id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
-        [&] { return "read array '" + name_ + "' of " + file_; });
+        [&] { return "read " + described(); });
 }
 
 std::string Dataset::type_text() const {
@@ -301,35 +301,36 @@ struct Visit {
   H5O_type_t kind{};
 };
 
-herr_t visit(hid_t group, const char* name, const LinkInfo*, void* state) {
+herr_t visit(hid_t group, const char* name, const LinkInfo* link, void* state) {
   auto& found = *static_cast<Visit*>(state);
-  LinkInfo link;
-  if (link_info(group, name, &link) < 0) return -1;
   ObjectInfo info;
-  if (object_info(group, name, &info) < 0) {
-    return link.type == H5L_TYPE_HARD ? -1 : 0;  // a path may lead nowhere
+  if (get_object_info(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) {
+    return link->type == H5L_TYPE_HARD ? -1 : 0;  // a path may lead nowhere
   }
   if (info.type == found.kind) found.names.emplace_back(name);
   return 0;
 }
 
-template <typename Walk>
-std::vector<std::string> found_by(const Walk& walk, const File& file, const std::string& group,
-                                  H5O_type_t kind) {
-  Visit found{.kind = kind};
-  check(walk(file.id(), group.c_str(), visit, &found),
-        [&] { return "list group '" + group + "' of " + file.path(); });
-  return found.names;
+void check_listed(herr_t status, const File& file, const std::string& group) {
+  check(status, [&] { return "list group '" + group + "' of " + file.path(); });
 }
 
 }  // namespace
 
 std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind) {
-  return found_by(visit_links, file, group, kind);
+  Visit found{.kind = kind};
+  check_listed(iterate_links(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, nullptr, visit,
+                             &found, H5P_DEFAULT),
+               file, group);
+  return found.names;
 }
 
 std::vector<std::string> list_all_datasets(const File& file, const std::string& group) {
-  return found_by(visit_all_links, file, group, H5O_TYPE_DATASET);
+  Visit found{.kind = H5O_TYPE_DATASET};
+  check_listed(
+      visit_links(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, visit, &found, H5P_DEFAULT),
+      file, group);
+  return found.names;
 }
 
 }  // namespace stanley::hdf5

@@ -82,7 +82,7 @@ class Dataset {
 
   hid_t id() const { return handle_.id(); }
   const std::string& name() const { return name_; }
-  const std::string& file() const { return file_; }
+  std::string described() const;  ///< "array 'train/images' of FILE", for messages
   const std::vector<std::int64_t>& shape() const { return shape_; }
   /// Throws Error(input_output) if it isn't one of ours.
   ElementType type() const;
@@ -142,8 +142,7 @@ std::optional<std::int64_t> read_integer(hid_t object, const std::string& name);
 std::optional<std::uint64_t> read_unsigned(hid_t object, const std::string& name);
 /// The numbers of a numeric attribute; none if there is no such attribute.
 std::optional<std::vector<double>> read_numbers(hid_t object, const std::string& name);
-/// True for an attribute of integers, of texts; false if there is no such attribute.
-bool is_integer(hid_t object, const std::string& name);
-bool is_text(hid_t object, const std::string& name);
+/// H5T_INTEGER, H5T_STRING, ...; H5T_NO_CLASS if there is no such attribute.
+H5T_class_t attribute_class(hid_t object, const std::string& name);
 
 }  // namespace stanley::hdf5

@@ -1,16 +1,15 @@
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <utility>
 #include <variant>
 
 #include "storage/checkpoint.hpp"
 #include "storage/checkpoint_schema.hpp"
 #include "storage/inspect_kinds.hpp"
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
-
-using Json = nlohmann::json;
 
 void adopt(FileReport& report, const CheckpointHeader& header) {
   report.schema_version = header.schema_version;
@@ -25,36 +24,33 @@ void adopt(FileReport& report, const CheckpointHeader& header) {
 
 /// What every checkpoint of a run has.
 void note_missing_parts(FileReport& report, const CheckpointHeader& header) {
-  const auto has_group = [&](const std::string& group) {
-    return std::any_of(header.arrays.begin(), header.arrays.end(), [&](const StoredArray& array) {
-      return array.name.rfind(group + "/", 0) == 0;
-    });
+  const auto require = [&](bool there, const std::string& what) {
+    if (!there) report.problems.push_back("it is incomplete: it has no " + what);
+    return there;
   };
-  if (!has_group("parameters")) {
-    report.problems.emplace_back("it is incomplete: it has no array of /parameters");
+  const auto is_weight = [](const auto& array) { return array.name.starts_with("parameters/"); };
+  require(std::ranges::any_of(header.arrays, is_weight), "array of /parameters");
+  for (const std::string array : {"chains/state", "chains/age", "chains/restarts"}) {
+    require(header.find(array) != nullptr, "array /" + array);
   }
-  for (const char* array : {"chains/state", "chains/age", "chains/restarts"}) {
-    if (header.find(array) == nullptr) {
-      report.problems.push_back(std::string("it is incomplete: it has no array /") + array);
-    }
-  }
-  if (!header.texts.contains("config")) {
-    report.problems.emplace_back("it is incomplete: it has no configuration");
-  }
-  const auto progress = header.progress.find("iteration");
-  if (progress == header.progress.end()) {
-    report.problems.emplace_back("it is incomplete: it has no progress");
-  } else if (header.iteration < 0 || !std::holds_alternative<std::int64_t>(progress->second) ||
-             std::get<std::int64_t>(progress->second) != header.iteration) {
-    report.problems.emplace_back("its progress is not that of its iteration");
-  }
+  require(header.texts.contains("config"), "configuration");
+  if (!require(header.progress.contains("iteration"), "progress")) return;
+  const Progress::mapped_type iteration = header.iteration;
+  if (header.iteration >= 0 && header.progress.at("iteration") == iteration) return;
+  report.problems.emplace_back("its progress is not that of its iteration");
 }
 
-/// What this rank found in its part of the arrays: {"problems": [...], "damaged": [[array,
-/// shard]]}.
-Json check_own_shards(const Communicator& communicator, const std::string& path,
-                      const CheckpointHeader& header) {
-  Json found{{"problems", Json::array()}, {"damaged", Json::array()}};
+/// What a rank found: what is wrong in words, and damaged shards of arrays (by their places).
+struct Findings {
+  std::vector<std::string> problems{};
+  std::vector<std::pair<std::size_t, std::int64_t>> damaged{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Findings, problems, damaged)
+
+/// What this rank finds in its part of the arrays.
+Findings check_own_shards(const Communicator& communicator, const std::string& path,
+                          const CheckpointHeader& header) {
+  Findings found;
   // Each rank reads for itself: a file that goes away meanwhile leaves nobody in a collective call.
   const auto alone = make_local_communicator();
   try {
@@ -62,11 +58,11 @@ Json check_own_shards(const Communicator& communicator, const std::string& path,
     for (const Kind kind : {Kind::sharded, Kind::replicated}) {
       for (const auto& [array, shard] : damaged_shards(
                *alone, file, header, kind, communicator.rank(), communicator.size(), {})) {
-        found["damaged"].push_back({array, shard});
+        found.damaged.emplace_back(array, shard);
       }
     }
   } catch (const std::exception& exception) {
-    found["problems"].push_back(without_path(as_error(exception).what(), path));
+    found.problems.push_back(without_path(as_error(exception).what(), path));
   }
   return found;
 }
@@ -74,7 +70,7 @@ Json check_own_shards(const Communicator& communicator, const std::string& path,
 }  // namespace
 
 void inspect_checkpoint(Communicator& communicator, FileReport& report) {
-  Json mine{{"problems", Json::array()}, {"damaged", Json::array()}};
+  Findings mine;
   noting_problems(report, [&] {
     const CheckpointHeader header = read_checkpoint_header(report.path);
     adopt(report, header);
@@ -82,16 +78,14 @@ void inspect_checkpoint(Communicator& communicator, FileReport& report) {
     mine = check_own_shards(communicator, report.path, header);
   });
   // A rank that can't see what rank 0 sees says so too.
-  if (communicator.rank() > 0 && report.arrays.empty()) mine["problems"] = report.problems;
+  if (communicator.rank() > 0 && report.arrays.empty()) mine.problems = report.problems;
   std::map<std::size_t, std::vector<std::int64_t>> damaged;
-  for (const auto& text :
-       communicator.all_gather(mine.dump(-1, ' ', false, Json::error_handler_t::replace))) {
-    const Json theirs = Json::parse(text);
-    for (const auto& problem : theirs["problems"]) {
-      const std::string words = problem;
-      if (std::ranges::count(report.problems, words) == 0) report.problems.push_back(words);
+  for (const auto& text : communicator.all_gather(to_bytes(mine))) {
+    const auto theirs = from_bytes<Findings>(text);
+    for (const auto& problem : theirs.problems) {
+      if (std::ranges::count(report.problems, problem) == 0) report.problems.push_back(problem);
     }
-    for (const auto& pair : theirs["damaged"]) damaged[pair[0]].push_back(pair[1]);
+    for (const auto& [array, shard] : theirs.damaged) damaged[array].push_back(shard);
   }
   for (const auto& [array, shards] : damaged) {
     if (array >= report.arrays.size()) continue;

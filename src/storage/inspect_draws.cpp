@@ -27,9 +27,7 @@ void read_through(const hdf5::Dataset& dataset, const Progressed& progressed) {
 
 void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::string& name,
                         const Progressed& progressed) {
-  InspectedArray array{.name = name};
-  const std::size_t before = report.problems.size();
-  noting_problems(report, [&] {
+  inspect_array(report, {.name = name}, [&](InspectedArray& array) {
     const hdf5::Dataset dataset(file, name);
     array.shape = dataset.shape();
     array.type = dataset.type_text();
@@ -39,12 +37,10 @@ void inspect_draw_array(FileReport& report, const hdf5::File& file, const std::s
       return;
     }
     dataset.require_values();
-    if (!has_digest(dataset)) return read_through(dataset, progressed);
-    if (agrees_with_digest(dataset, progressed)) return;
-    report.problems.push_back(damage_text(name));
+    const auto agrees = agrees_with_digest(dataset, progressed);
+    if (!agrees) return read_through(dataset, progressed);
+    if (!*agrees) report.problems.push_back(damage_text(name));
   });
-  array.damaged = report.problems.size() > before;
-  report.arrays.push_back(array);
 }
 
 /// posterior/x (chain, draw, ...) and the rest of the same chains and draws.
@@ -56,7 +52,7 @@ void note_misfits(FileReport& report) {
     return;
   }
   for (const auto& array : report.arrays) {
-    if (array.name.rfind("sample_stats/", 0) != 0 || array.shape.size() < 2) continue;
+    if (!array.name.starts_with("sample_stats/") || array.shape.size() < 2) continue;
     if (std::equal(array.shape.begin(), array.shape.begin() + 2, states->shape.begin())) continue;
     report.problems.push_back("array '" + array.name + "' of shape " + shape_text(array.shape) +
                               " doesn't fit posterior/x of shape " + shape_text(states->shape));
@@ -66,17 +62,16 @@ void note_misfits(FileReport& report) {
 void read_attributes(FileReport& report, const hdf5::File& file) {
   const auto root = hdf5::open_object(file, "/");
   for (const auto& name : hdf5::attribute_names(root.id())) {
-    if (hdf5::is_text(root.id(), name)) {
+    const H5T_class_t kind = hdf5::attribute_class(root.id(), name);
+    if (kind == H5T_STRING) {
       report.texts[name] = hdf5::read_text(root.id(), name).value_or("");
-    } else if (hdf5::is_integer(root.id(), name)) {
+    } else if (kind == H5T_INTEGER) {
       report.numbers[name] = hdf5::read_integer(root.id(), name).value_or(0);
     } else if (const auto values = hdf5::read_numbers(root.id(), name); !values->empty()) {
       report.numbers[name] = values->front();
     }
   }
-  if (report.texts.contains("schema_version")) {
-    report.schema_version = report.texts["schema_version"];
-    report.texts.erase("schema_version");
+  if (report.texts.erase("schema_version") > 0) {
     check_schema_major(report.path, report.schema_version);
   }
   const auto iteration = report.numbers.find("iteration");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "config/error.hpp"
 #include "storage/commit.hpp"
@@ -22,6 +23,15 @@ void noting_problems(FileReport& report, const Step& step) {
   } catch (const std::exception& exception) {
     report.problems.push_back(without_path(as_error(exception).what(), report.path));
   }
+}
+
+/// Reports an array, as a damaged one if `step`, which may say more of it, finds a problem.
+template <typename Step>
+void inspect_array(FileReport& report, InspectedArray array, const Step& step) {
+  const std::size_t before = report.problems.size();
+  noting_problems(report, [&] { step(array); });
+  array.damaged = report.problems.size() > before;
+  report.arrays.push_back(std::move(array));
 }
 
 /// Collective. Every array of a checkpoint against its digests, the shards dealt over the ranks.

@@ -1,13 +1,20 @@
 #include "storage/inspection.hpp"
 
+#include <array>
 #include <filesystem>
 
 #include "storage/child.hpp"
 #include "storage/folder.hpp"
 #include "storage/inspect_kinds.hpp"
+#include "storage/json_values.hpp"
 #include "storage/seal.hpp"
 
 namespace stanley {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(InspectedArray, name, type, shape, shards, damaged)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FileReport, path, kind, bytes, schema_version, iteration,
+                                   world_size, numbers, texts, arrays, problems, notes, crashed)
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -24,7 +31,7 @@ FileKind kind_of(const hdf5::File& file) {
 /// Empty where the file has none that is a text.
 std::string schema_version_of(const hdf5::File& file) {
   const auto root = hdf5::open_object(file, "/");
-  if (!hdf5::is_text(root.id(), "schema_version")) return "";
+  if (hdf5::attribute_class(root.id(), "schema_version") != H5T_STRING) return "";
   return hdf5::read_text(root.id(), "schema_version").value_or("");
 }
 
@@ -56,19 +63,19 @@ void survey(FileReport& report, const Send& send) {
     const auto file = hdf5::File::open(report.path, hdf5::Mode::read);
     report.kind = kind_of(file);
     report.schema_version = schema_version_of(file);
-    send(pack(report));
+    send(to_bytes(report));
     if (report.kind == FileKind::draws) inspect_draws(report, file, piece);
   });
   if (report.kind == FileKind::data) {
     noting_problems(report, [&] { inspect_data(report, piece); });
   }
-  send(pack(report));
+  send(to_bytes(report));
 }
 
 /// Rank 0 alone. HDF5 may crash over a damaged file, and this process must not.
 void survey_in_child(FileReport& report) {
   const ChildReport child = in_child([&](const Send& send) { survey(report, send); });
-  if (!child.last.empty()) report = unpack(child.last);
+  if (!child.last.empty()) report = from_bytes<FileReport>(child.last);
   if (child.crash.empty()) return;
   report.crashed = true;
   report.problems.push_back(damage_of_crash(child));
@@ -85,10 +92,15 @@ std::string inspect_alone(FileReport& report) {
 
 }  // namespace
 
+const char* to_string(FileKind kind) {
+  constexpr std::array names{"checkpoint", "draws", "data", "unfinished", "unknown"};
+  return names.at(static_cast<std::size_t>(kind));
+}
+
 std::string without_path(std::string message, const std::string& path) {
   for (const char* joint : {": ", " "}) {
     const std::string beginning = path + joint;
-    if (message.rfind(beginning, 0) == 0) return message.substr(beginning.size());
+    if (message.starts_with(beginning)) return message.substr(beginning.size());
   }
   return message;
 }

@@ -3,10 +3,11 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <variant>
 
 // Values that JSON has no form for of its own: numbers of either kind, and what may be missing
-// (null). In CBOR infinities and NaN stay what they are.
+// (null).
 
 namespace nlohmann {
 
@@ -36,3 +37,21 @@ struct adl_serializer<std::optional<Value>> {
 };
 
 }  // namespace nlohmann
+
+namespace stanley {
+
+// A value as bytes, and back: it crosses from one rank or process to another. CBOR keeps
+// infinities, NaN and texts that aren't UTF-8.
+
+template <typename Value>
+std::string to_bytes(const Value& value) {
+  const auto bytes = nlohmann::json::to_cbor(value);
+  return {bytes.begin(), bytes.end()};
+}
+
+template <typename Value>
+Value from_bytes(const std::string& bytes) {
+  return nlohmann::json::from_cbor(bytes).get<Value>();
+}
+
+}  // namespace stanley

@@ -1,10 +1,10 @@
-#include "storage/replicas.hpp"
-
-#include <cstdint>
 #include <span>
 
 #include "config/error.hpp"
+#include "storage/checkpoint.hpp"
 #include "storage/digest.hpp"
+
+// Whether all ranks hold the same.
 
 namespace stanley {
 

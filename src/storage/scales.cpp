@@ -11,38 +11,33 @@ namespace stanley::hdf5 {
 namespace {
 
 void attach_one(const Dataset& dataset, const Dataset& scale, std::size_t index) {
-  check(H5DSattach_scale(dataset.id(), scale.id(), static_cast<unsigned>(index)), [&] {
-    return "attach dimension '" + scale.name() + "' to array '" + dataset.name() + "' of " +
-           dataset.file();
-  });
+  check(H5DSattach_scale(dataset.id(), scale.id(), static_cast<unsigned>(index)),
+        [&] { return "attach dimension '" + scale.name() + "' to " + dataset.described(); });
 }
 
 }  // namespace
 
-void Scales::add(const std::string& group, const std::string& name,
-                 const std::vector<std::int64_t>& values) {
-  const std::string path = group.empty() ? name : group + "/" + name;
+void Scales::add(const std::string& path, const std::vector<std::int64_t>& values) {
   Dataset scale =
       make_dataset(file_, path, ElementType::int64, {static_cast<std::int64_t>(values.size())});
   if (!values.empty()) scale.write_all(values.data());
+  const std::string name = path.substr(path.rfind('/') + 1);
   check(H5DSset_scale(scale.id(), name.c_str()), [&] { return "create dimension '" + path + "'"; });
   coordinates_.emplace(path, std::move(scale));
 }
 
 void Scales::attach(const Dataset& dataset, const std::vector<std::string>& names) {
   if (names.size() != dataset.shape().size()) {
-    throw Error(ExitCode::bug, "array '" + dataset.name() + "' has " +
-                                   std::to_string(dataset.shape().size()) + " dimensions and " +
-                                   std::to_string(names.size()) + " names for them");
+    throw Error(ExitCode::bug, fmt::format("array '{}' has {} dimensions and {} names for them",
+                                           dataset.name(), dataset.shape().size(), names.size()));
   }
-  const auto slash = dataset.name().rfind('/');
-  const std::string group = slash == std::string::npos ? "" : dataset.name().substr(0, slash);
+  const std::string group = dataset.name().substr(0, dataset.name().rfind('/') + 1);
   for (std::size_t i = 0; i < names.size(); ++i) {
-    const std::string path = group.empty() ? names[i] : group + "/" + names[i];
+    const std::string path = group + names[i];
     if (!coordinates_.contains(path)) {
       std::vector<std::int64_t> values(static_cast<std::size_t>(dataset.shape()[i]));
       std::iota(values.begin(), values.end(), 0);
-      add(group, names[i], values);
+      add(path, values);
     }
     attach_one(dataset, coordinates_.at(path), i);
   }

@@ -18,9 +18,8 @@ class Scales {
   /// Names the dimensions of an array after coordinates in its own group, which are made, int64 and
   /// counting from 0, where they aren't there yet.
   void attach(const Dataset& dataset, const std::vector<std::string>& names);
-  /// Makes a coordinate with these values; attach() then finds it.
-  void add(const std::string& group, const std::string& name,
-           const std::vector<std::int64_t>& values);
+  /// Makes a coordinate ("posterior/draw") with these values; attach() then finds it.
+  void add(const std::string& path, const std::vector<std::int64_t>& values);
   /// Names the dimensions of an array by their sizes ("size_16"), in the root group, where every
   /// array of the file can share them.
   void attach_sizes(const Dataset& dataset);

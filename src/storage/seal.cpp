@@ -110,8 +110,7 @@ std::vector<Extent> digested_extents(const std::string& path) {
     if (checkpoint || H5Aexists(array.id(), "digest") > 0) add_extents(extents, array);
   }
   std::erase_if(extents, [](const Extent& extent) { return extent.bytes == 0; });
-  std::sort(extents.begin(), extents.end(),
-            [](const Extent& a, const Extent& b) { return a.first < b.first; });
+  std::ranges::sort(extents, {}, &Extent::first);
   return extents;
 }
 

@@ -41,7 +41,7 @@ void read_rows(Communicator& communicator, const Dataset& dataset, Rows mine, vo
                const Slicing& slicing = {});
 
 /// Collective, as above: reads each rank's rows through a buffer of bounded size and returns one
-/// digest for each `part_rows` of them; none if the array has no elements.
+/// digest for each `part_rows` of them, fewer at the end; none if the array has no elements.
 std::vector<std::uint64_t> digest_rows(Communicator& communicator, const Dataset& dataset,
                                        Rows mine, std::int64_t part_rows,
                                        const Slicing& slicing = {});

@@ -6,7 +6,7 @@
 #include "parallel/agree.hpp"
 #include "parallel/device.hpp"
 #include "sampling/stored_config.hpp"
-#include "storage/library_version.hpp"
+#include "storage/commit.hpp"
 #include "train/resume.hpp"
 
 namespace stanley {

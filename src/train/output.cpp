@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "config/error.hpp"
-#include "storage/replicas.hpp"
 #include "train/bank_draws.hpp"
 
 namespace stanley {

@@ -13,7 +13,6 @@
 #include "storage/digest.hpp"
 #include "storage/draws.hpp"
 #include "storage/hdf5.hpp"
-#include "storage/replicas.hpp"
 #include "storage/transfer.hpp"
 #include "test_session.hpp"
 

@@ -326,9 +326,6 @@ TEST_F(StorageData, IsRead) {
   EXPECT_EQ(data.provenance(), "made here");
   EXPECT_EQ(data.read_all_images("train").back(), 23);
   EXPECT_EQ(data.read_labels("train").back(), 5);
-  std::vector<std::uint8_t> two(8);
-  data.read_images("train", 3, 2, two);
-  EXPECT_EQ(two.front(), 12);
 }
 
 TEST_F(StorageData, WhatIsWrongIsNamed) {

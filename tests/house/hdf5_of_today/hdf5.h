@@ -16,7 +16,6 @@ typedef struct { H5O_type_t type; } H5O_info2_t;
 typedef herr_t (*H5L_iterate2_t)(hid_t, const char*, const H5L_info2_t*, void*);
 #define H5P_DEFAULT ((hid_t)0)
 #define H5O_INFO_BASIC 0x0001U
-herr_t H5Lget_info2(hid_t, const char*, H5L_info2_t*, hid_t);
 herr_t H5Oget_info_by_name3(hid_t, const char*, H5O_info2_t*, unsigned, hid_t);
 herr_t H5Literate_by_name2(hid_t, const char*, H5_index_t, H5_iter_order_t, hsize_t*, H5L_iterate2_t, void*, hid_t);
 herr_t H5Lvisit_by_name2(hid_t, const char*, H5_index_t, H5_iter_order_t, H5L_iterate2_t, void*, hid_t);
