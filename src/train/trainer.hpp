@@ -58,6 +58,7 @@ class Trainer {
   /// Takes over arrays() that were filled in place, and the progress beside them.
   void restore(const Progress& progress);
 
+  const Network& network() const { return *network_; }
   std::int64_t parameter_count() const { return optimizer_.size(); }
   const GradientEngine& engine() const { return *engine_; }
   WorkingThreads working_threads() const;
