@@ -38,14 +38,8 @@ Bank::Bank(const ChainsConfig& config, const std::vector<std::int64_t>& state_sh
       seed_(seed),
       attempt_(attempt),
       memory_(std::move(memory)) {
-  const at::TensorOptions floats = at::TensorOptions(at::kFloat).device(device),
-                          integers = floats.dtype(at::kLong);
-  const std::vector<std::int64_t> numbers{local_count()};
-  std::vector<std::int64_t> shape = numbers;
-  shape.insert(shape.end(), state_shape.begin(), state_shape.end());
-  chains_ = {at::zeros(shape, floats),
-             at::arange(first_id(), first_id() + local_count(), integers)};
-  if (conditional) chains_.condition = at::zeros(numbers, integers);
+  chains_ = zero_chains(first_id(), local_count(), state_shape, device);
+  if (conditional) chains_.condition = at::zeros_like(chains_.ids);
   chains_.memory = start_memory(memory_, chains_.state);
   ages_.assign(static_cast<std::size_t>(local_count()), 0);
   restarts_ = ages_;
@@ -113,27 +107,19 @@ void Bank::put_back(const ChainBatch& batch, std::int64_t steps) {
 }
 
 std::vector<ArrayView> Bank::arrays() {
-  const auto named = [this](const std::string& name, at::IntArrayRef shape) {
-    ArrayView view{.name = "chains/" + name,
-                   .type = ElementType::int64,
-                   .shape = shape.vec(),
-                   .shards = shards_.total,
-                   .first_shard = shards_.first,
-                   .shard_count = shards_.count};
-    view.shape[0] = per_shard_ * shards_.total;
-    return view;
+  std::vector<ArrayView> views;
+  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+    views.push_back(showing(tensor, {.name = "chains/" + name,
+                                     .shards = shards_.total,
+                                     .first_shard = shards_.first,
+                                     .shard_count = shards_.count}));
+    views.back().shape[0] = per_shard_ * shards_.total;
   };
-  const auto of = [&named](const std::string& name, const at::Tensor& tensor) {
-    return showing(tensor, named(name, tensor.sizes()));
-  };
-  std::vector<ArrayView> views{of("state", chains_.state), named("age", {local_count()}),
-                               named("restarts", {local_count()})};
-  views[1].data = ages_.data();
-  views[2].data = restarts_.data();
-  if (chains_.condition.defined()) views.push_back(of("condition", chains_.condition));
-  for (std::size_t i = 0; i < memory_.size(); ++i) {
-    views.push_back(of(memory_[i].name, chains_.memory[i]));
-  }
+  add("state", chains_.state);
+  add("age", at::from_blob(ages_.data(), {local_count()}, at::kLong));
+  add("restarts", at::from_blob(restarts_.data(), {local_count()}, at::kLong));
+  if (chains_.condition.defined()) add("condition", chains_.condition);
+  for (std::size_t i = 0; i < memory_.size(); ++i) add(memory_[i].name, chains_.memory[i]);
   return views;
 }
 

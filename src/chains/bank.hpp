@@ -50,7 +50,6 @@ class Bank {
   std::int64_t local_count() const { return shards_.count * per_shard_; }
   std::int64_t chains_per_shard() const { return per_shard_; }
   std::int64_t active_per_shard() const { return active_per_shard_; }
-  const Shards& shards() const { return shards_; }
   /// Global id of this rank's first chain.
   std::int64_t first_id() const { return shards_.first * per_shard_; }
 

@@ -3,13 +3,12 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include <utility>
-
 namespace stanley {
 
 ArrayView showing(const at::Tensor& tensor, ArrayView view) {
   const at::ScalarType type = tensor.scalar_type();
   view.type = type == at::kLong ? ElementType::int64 : ElementType::float32;
+  if (view.shape.empty()) view.shape = tensor.sizes().vec();
   if (tensor.is_cpu()) {
     view.data = tensor.mutable_data_ptr();
     return view;

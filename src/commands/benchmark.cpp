@@ -35,6 +35,11 @@ struct Findings {
   BenchmarkResult parts;
   std::optional<TrainingMeasure> training;
   std::optional<ScalingInputs> model;
+
+  /// What the model says of the reduction that was measured.
+  double modelled_reduction() const {
+    return reduction_cost(*model, parts.ranks, model->parts_per_rank * parts.ranks).seconds();
+  }
 };
 
 nlohmann::ordered_json operations_json(const BenchmarkResult& r) {
@@ -95,7 +100,7 @@ std::string as_json(const Findings& found, const BenchmarkOptions& options) {
   if (found.training) json["training"] = as_json(*found.training);
   if (found.model) {
     json["model"] = model_json(*found.model, options.model.ranks);
-    json["model"]["reduction_seconds"] = predicted_reduction(*found.model, found.parts.ranks);
+    json["model"]["reduction_seconds"] = found.modelled_reduction();
   }
   return json.dump();
 }
@@ -152,7 +157,7 @@ std::string as_text(const Findings& found, const BenchmarkOptions& options) {
   if (found.parts.ranks > 1) {
     text += fmt::format("\nreduction            {:.2f} ms for {:.3g} MB; the model says {:.2f} ms",
                         1e3 * found.parts.reduction_seconds, found.parts.reduction_bytes / 1e6,
-                        1e3 * predicted_reduction(*found.model, found.parts.ranks));
+                        1e3 * found.modelled_reduction());
   }
   return text + "\n\n" + model_text(*found.model, options.model.ranks);
 }

@@ -9,21 +9,15 @@
 namespace stanley {
 namespace {
 
-std::vector<IterationPrediction> weak(const ScalingInputs& inputs,
-                                      const std::vector<std::int64_t>& ranks) {
-  std::vector<IterationPrediction> predictions;
-  for (const std::int64_t count : ranks) predictions.push_back(predict_weak(inputs, count));
-  return predictions;
-}
-
-std::vector<IterationPrediction> strong(const ScalingInputs& inputs,
-                                        const std::vector<std::int64_t>& ranks) {
-  std::vector<IterationPrediction> predictions;
-  for (const std::int64_t count : ranks) {
-    if (count <= inputs.finest_shards) predictions.push_back(predict_strong(inputs, count));
+struct Predictions {
+  Predictions(const ScalingInputs& inputs, const std::vector<std::int64_t>& ranks) {
+    for (const std::int64_t count : ranks) {
+      weak.push_back(predict_weak(inputs, count));
+      if (count <= inputs.finest_shards) strong.push_back(predict_strong(inputs, count));
+    }
   }
-  return predictions;
-}
+  std::vector<IterationPrediction> weak, strong;
+};
 
 std::string table(const std::vector<IterationPrediction>& predictions) {
   std::string text =
@@ -145,14 +139,8 @@ ScalingInputs scaling_inputs(const ModelOptions& options, const Config& config,
   return inputs;
 }
 
-double predicted_reduction(const ScalingInputs& inputs, int ranks) {
-  return (inputs.ordered ? ordered_sum_cost(inputs.network, ranks, inputs.parts_per_rank * ranks,
-                                            inputs.message_bytes)
-                         : all_reduce_cost(inputs.network, ranks, inputs.message_bytes))
-      .seconds();
-}
-
 std::string model_text(const ScalingInputs& in, const std::vector<std::int64_t>& ranks) {
+  const Predictions predictions(in, ranks);
   const std::string sum =
       in.ordered
           ? "summed in shard order"
@@ -168,11 +156,12 @@ std::string model_text(const ScalingInputs& in, const std::vector<std::int64_t>&
       in.message_bytes / 1e6, sum, name_of(in.network.library), in.network.ranks_per_node,
       1e6 * in.network.node.latency, in.network.node.bandwidth / 1e9,
       1e6 * in.network.network.latency, in.network.network.bandwidth / 1e9, in.file_bandwidth / 1e9,
-      100 * in.jitter, table(weak(in, ranks)), in.active_chains, table(strong(in, ranks)),
+      100 * in.jitter, table(predictions.weak), in.active_chains, table(predictions.strong),
       strong_end(in, ranks));
 }
 
 nlohmann::ordered_json model_json(const ScalingInputs& in, const std::vector<std::int64_t>& ranks) {
+  const Predictions predictions(in, ranks);
   const StrongLimit limit = find_strong_limit(in);
   return {{"library", name_of(in.network.library)},
           {"ranks_per_node", in.network.ranks_per_node},
@@ -183,8 +172,8 @@ nlohmann::ordered_json model_json(const ScalingInputs& in, const std::vector<std
           {"file_bandwidth", in.file_bandwidth},
           {"jitter", in.jitter},
           {"message_bytes", in.message_bytes},
-          {"weak", as_json(weak(in, ranks))},
-          {"strong", as_json(strong(in, ranks))},
+          {"weak", as_json(predictions.weak)},
+          {"strong", as_json(predictions.strong)},
           {"strong_fastest_ranks", limit.fastest},
           {"strong_efficient_ranks", limit.efficient}};
 }

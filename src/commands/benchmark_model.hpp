@@ -36,9 +36,6 @@ ScalingInputs scaling_inputs(const ModelOptions& options, const Config& config,
                              const BenchmarkResult& parts, const TrainingMeasure& training,
                              std::vector<WorkPoint> work, std::int64_t dimension, int ranks);
 
-/// What the model says of the reduction that was measured on `ranks` ranks.
-double predicted_reduction(const ScalingInputs& inputs, int ranks);
-
 std::string model_text(const ScalingInputs& inputs, const std::vector<std::int64_t>& ranks);
 nlohmann::ordered_json model_json(const ScalingInputs& inputs,
                                   const std::vector<std::int64_t>& ranks);

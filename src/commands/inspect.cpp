@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -47,9 +48,12 @@ bool is_directory_for_all(Communicator& communicator, const std::string& path) {
 
 ExitCode inspect(const InspectOptions& options, Session& session) {
   std::vector<Inspected> all;
+  std::size_t files = options.paths.size();
   for (const auto& path : options.paths) {
     if (is_directory_for_all(session.world(), path)) {
       all.emplace_back(inspect_run(session.world(), path));
+      const auto& run = std::get<RunReport>(all.back());
+      files += run.checkpoints.size() + run.draws.size();
     } else {
       all.emplace_back(inspect_file(session.world(), path));
     }
@@ -57,7 +61,7 @@ ExitCode inspect(const InspectOptions& options, Session& session) {
   on_first_rank(session.world(), [&] {
     std::cout << (options.json ? as_json(all) : as_text(all, options.configuration)) << std::endl;
     const auto bad = untrusted(all);
-    if (!bad.empty()) refuse(bad, count_files(all));
+    if (!bad.empty()) refuse(bad, files);
   });
   return ExitCode::finished;
 }
@@ -105,36 +109,21 @@ ExitCode compare(const InspectOptions& options, Session& session) {
   throw FileError(fmt::format("{} and {} differ in {}", first, second, differences(difference)));
 }
 
-void add(std::vector<Untrusted>& bad, const FileReport& file) {
-  if (!file.verified()) bad.push_back({file.path, file.problems.front()});
-}
-
 }  // namespace
 
 std::vector<Untrusted> untrusted(const std::vector<Inspected>& all) {
   std::vector<Untrusted> bad;
+  const auto add = [&](const auto& report) {
+    if (!report.problems.empty()) bad.push_back({report.path, report.problems.front()});
+  };
   for (const auto& one : all) {
-    if (const auto* file = std::get_if<FileReport>(&one)) {
-      add(bad, *file);
-      continue;
+    std::visit(add, one);
+    if (const auto* run = std::get_if<RunReport>(&one)) {
+      std::ranges::for_each(run->checkpoints, add);
+      std::ranges::for_each(run->draws, add);
     }
-    const auto& run = std::get<RunReport>(one);
-    if (!run.problems.empty()) bad.push_back({run.path, run.problems.front()});
-    for (const auto& file : run.checkpoints) add(bad, file);
-    for (const auto& file : run.draws) add(bad, file);
   }
   return bad;
-}
-
-std::size_t count_files(const std::vector<Inspected>& all) {
-  std::size_t count = 0;
-  for (const auto& one : all) {
-    ++count;
-    if (const auto* run = std::get_if<RunReport>(&one)) {
-      count += run->checkpoints.size() + run->draws.size();
-    }
-  }
-  return count;
 }
 
 void add_inspect_command(CLI::App& app, Command& chosen) {

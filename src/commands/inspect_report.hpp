@@ -21,9 +21,6 @@ struct Untrusted {
 
 std::vector<Untrusted> untrusted(const std::vector<Inspected>& all);
 
-/// How many files the reports cover.
-std::size_t count_files(const std::vector<Inspected>& all);
-
 // Text for a terminal, without a last line feed. `configuration`: with the configuration's text.
 std::string as_text(const std::vector<Inspected>& all, bool configuration);
 std::string as_text(const CheckpointDifference& difference, const std::string& first,

@@ -2,7 +2,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <iterator>
 #include <sstream>
 
 #include "commands/inspect_report.hpp"

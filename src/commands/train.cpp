@@ -11,20 +11,16 @@ namespace {
 
 struct TrainOptions {
   ConfigArguments config;
-  std::string directory;
-  std::string resume{"auto"};
+  TrainingRequest request{};  ///< its directory as typed, its configuration not read yet
   bool dry_run = false;
-  bool take_over = false;
 };
 
 ExitCode train(const TrainOptions& options, Session& session, Log& log) {
-  TrainingRequest request;
+  TrainingRequest request = options.request;
   request.config = load_config_on_all(options.config, session.world());
   check_for_training(request.config);
   common_instruction_set(request.config.run.reproducible, session.world());  // before any file
-  request.directory = run_directory(request.config, options.directory);
-  request.resume = options.resume;
-  request.take_over = options.take_over;
+  request.directory = run_directory(request.config, request.directory);
   return options.dry_run ? dry_run(request, session, log) : run_training(request, session, log);
 }
 
@@ -35,15 +31,15 @@ void add_train_command(CLI::App& app, Command& chosen) {
       "train", "Train an energy-based model; the same command again resumes the run");
   auto options = std::make_shared<TrainOptions>();
   add_config_arguments(*command, options->config)->required();
-  add_run_directory(*command, options->directory);
+  add_run_directory(*command, options->request.directory);
   command
-      ->add_option("--resume", options->resume,
+      ->add_option("--resume", options->request.resume,
                    "auto: from the newest checkpoint that verifies; never: refuse if there is "
                    "one; or a checkpoint to branch from")
       ->capture_default_str();
   command->add_flag("--dry-run", options->dry_run,
                     "Check everything, say what the run will need, and exit");
-  command->add_flag("--take-over", options->take_over,
+  command->add_flag("--take-over", options->request.take_over,
                     "Take the run directory from a run that is surely dead but seems to live; if "
                     "it lives, it stops before it writes its next file");
   command->callback([options, &chosen] {

@@ -5,7 +5,6 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <functional>
 #include <numeric>
@@ -15,6 +14,7 @@
 #include "kernels/loop_threads.hpp"
 #include "parallel/device.hpp"
 #include "parallel/shards.hpp"
+#include "run/stopwatch.hpp"
 #include "sampler/device_update.hpp"
 #include "sampling/setup.hpp"
 #include "train/objective.hpp"
@@ -22,31 +22,6 @@
 
 namespace stanley {
 namespace {
-
-/// Collective. Median seconds of a call that all ranks make together, after one call to warm up.
-double median_seconds(Communicator& world, at::Device device, double budget,
-                      const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
-  const auto call = [&] {
-    work();
-    wait_for(device);
-  };
-  call();
-  std::vector<double> seconds;
-  const auto began = Clock::now();
-  for (;;) {
-    world.barrier();
-    const auto start = Clock::now();
-    call();
-    seconds.push_back(world.max(std::chrono::duration<double>(Clock::now() - start).count()));
-    const double passed = world.max(std::chrono::duration<double>(Clock::now() - began).count());
-    if (passed >= budget && seconds.size() >= 3) break;
-  }
-  std::nth_element(seconds.begin(),
-                   seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2),
-                   seconds.end());
-  return seconds[seconds.size() / 2];
-}
 
 /// One thread for LibTorch and for our own loops while it lives.
 class OneThread {
@@ -81,10 +56,16 @@ class Parts {
     load_weights();
   }
 
-  const ComputeSetup& setup() const { return setup_; }
-  const GradientEngine& engine() const { return *engine_; }
-  const Reducer& reducer() const { return *reducer_; }
-  double message_bytes() const { return static_cast<double>(gradient_.nbytes()); }
+  /// How they are computed.
+  BenchmarkResult describe() const {
+    return {.ranks = world_.size(),
+            .threads = setup_.threads,
+            .device = to_string(setup_.device),
+            .precision = to_string(setup_.precision),
+            .engine = engine_->description(),
+            .reducer = reducer_->description(),
+            .reduction_bytes = static_cast<double>(gradient_.nbytes())};
+  }
   std::optional<double> forward_flops() const { return network_->forward_flops(); }
 
   /// Collective, as all that follows. The energy's gradient at `count` states.
@@ -92,16 +73,14 @@ class Parts {
     const ChainBatch chains = states(count, 0);
     at::Tensor energy = at::empty({count}, floats().dtype(at::kDouble)),
                drift = at::empty_like(chains.state);
-    return median_seconds(world_, setup_.torch_device, budget,
-                          [&] { engine_->evaluate(chains.points(), energy, &drift); });
+    return median_seconds(budget, [&] { engine_->evaluate(chains.points(), energy, &drift); });
   }
 
   /// All K steps of `count` chains.
   double chain_seconds(std::int64_t count, double budget) {
     ChainBatch chains = states(count, 0);
-    return median_seconds(world_, setup_.torch_device, budget, [&] {
-      transition_->advance(*engine_, chains, 0, config_.sampler.steps);
-    });
+    return median_seconds(
+        budget, [&] { transition_->advance(*engine_, chains, 0, config_.sampler.steps); });
   }
 
   /// The weights' gradient from so many chains and samples, in as many parts as a training makes of
@@ -111,7 +90,7 @@ class Parts {
     const std::int64_t shards =
         config_.run.reproducible ? std::gcd(shards_, std::gcd(count, batch)) : 1;
     at::Tensor parts = at::zeros({shards, optimizer_.size()}, floats());
-    return median_seconds(world_, setup_.torch_device, budget, [&] {
+    return median_seconds(budget, [&] {
       objective_.load();
       objective_.add_up(data.state, chains.state, parts);
       optimizer_.update(gradient_, iteration_++, 1e-6);
@@ -126,8 +105,7 @@ class Parts {
                                  static_cast<std::size_t>(gradient_.numel())};
     const std::span<const float> mine{sent.const_data_ptr<float>(),
                                       static_cast<std::size_t>(sent.numel())};
-    return median_seconds(world_, setup_.torch_device, budget,
-                          [&] { reducer_->reduce(mine, total); });
+    return median_seconds(budget, [&] { reducer_->reduce(mine, total); });
   }
 
   /// A chain step's time by operation, and what the GPU, or one thread of this machine, can do.
@@ -145,6 +123,27 @@ class Parts {
   }
 
  private:
+  /// Collective. Median seconds of a call that all ranks make together, after one call to warm up.
+  double median_seconds(double budget, const std::function<void()>& work) const {
+    const auto call = [&] {
+      work();
+      wait_for(setup_.torch_device);
+    };
+    call();
+    std::vector<double> seconds;
+    Stopwatch total;
+    for (double passed = 0; passed < budget || seconds.size() < 3;
+         passed += world_.max(total.lap())) {
+      world_.barrier();
+      Stopwatch watch;
+      call();
+      seconds.push_back(world_.max(watch.lap()));
+    }
+    const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
+    std::nth_element(seconds.begin(), middle, seconds.end());
+    return *middle;
+  }
+
   void time_host_operations(std::int64_t count, double budget, BenchmarkResult& result) {
     ChainBatch chains = states(count, 0);
     std::int64_t steps = 0;
@@ -153,8 +152,8 @@ class Parts {
       steps += config_.sampler.steps;
     };
     const OperationTimes times;
-    const double step = median_seconds(world_, setup_.torch_device, budget, advance) /
-                        static_cast<double>(config_.sampler.steps);
+    const double step =
+        median_seconds(budget, advance) / static_cast<double>(config_.sampler.steps);
     report(times, steps, step, result);
   }
 
@@ -200,13 +199,10 @@ class Parts {
     const at::Tensor matrix = at::rand({side, side}, floats()).to(type);
     const at::Tensor large = at::rand({32 << 20}, floats());
     at::Tensor product = at::empty_like(matrix), copy = at::empty_like(large);
-    const auto seconds = [&](const std::function<void()>& work) {
-      return median_seconds(world_, setup_.torch_device, budget / 4, work);
-    };
     result.peak_gflops = 2e-9 * std::pow(static_cast<double>(side), 3) /
-                         seconds([&] { at::mm_out(product, matrix, matrix); });
-    result.copy_gbytes =
-        2e-9 * static_cast<double>(large.nbytes()) / seconds([&] { copy.copy_(large); });
+                         median_seconds(budget / 4, [&] { at::mm_out(product, matrix, matrix); });
+    result.copy_gbytes = 2e-9 * static_cast<double>(large.nbytes()) /
+                         median_seconds(budget / 4, [&] { copy.copy_(large); });
   }
 
   at::TensorOptions floats() const {
@@ -214,10 +210,7 @@ class Parts {
   }
 
   ChainBatch states(std::int64_t count, std::uint64_t step) const {
-    std::vector<std::int64_t> sizes{count};
-    sizes.insert(sizes.end(), shape_.begin(), shape_.end());
-    ChainBatch batch{at::zeros(sizes, floats()),
-                     at::arange(count, at::TensorOptions(at::kLong).device(setup_.torch_device))};
+    ChainBatch batch = zero_chains(0, count, shape_, setup_.torch_device);
     fill_uniform({config_.run.seed}, step, -1, 1, batch);
     batch.memory = start_memory(transition_->memory(), batch.state);
     return batch;
@@ -258,13 +251,7 @@ BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, dou
       parts.reduction_seconds(config.run.reproducible ? shards.count : 1, seconds / 4);
   const double step = chain_time / static_cast<double>(config.sampler.steps);
 
-  BenchmarkResult result;
-  result.ranks = session.size();
-  result.threads = parts.setup().threads;
-  result.device = to_string(parts.setup().device);
-  result.precision = to_string(parts.setup().precision);
-  result.engine = parts.engine().description();
-  result.reducer = parts.reducer().description();
+  BenchmarkResult result = parts.describe();
   result.chain_steps_per_second = static_cast<double>(config.chains.active) / step;
   result.chain_steps_per_second_per_rank = static_cast<double>(count) / step;
   result.milliseconds_per_step = 1e3 * step;
@@ -278,7 +265,6 @@ BenchmarkResult run_benchmark(const Config& config, const StateShape& shape, dou
   result.gradient_share = weights / result.iteration_seconds;
   result.reduction_share = reduction / result.iteration_seconds;
   result.reduction_seconds = reduction;
-  result.reduction_bytes = parts.message_bytes();
   parts.time_operations(count, seconds / 8, result);
   return result;
 }

@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-
 #include "parallel/device.hpp"
 #include "run/usage.hpp"
 #include "sampler/device_update.hpp"

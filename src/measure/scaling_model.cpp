@@ -28,8 +28,7 @@ WorkPoint work_of(const std::vector<WorkPoint>& work, std::int64_t chains) {
 
 /// All that the ranks say to each other in one iteration of a training.
 CollectiveCost communication(const ScalingInputs& in, std::int64_t ranks, std::int64_t parts) {
-  CollectiveCost cost = in.ordered ? ordered_sum_cost(in.network, ranks, parts, in.message_bytes)
-                                   : all_reduce_cost(in.network, ranks, in.message_bytes);
+  CollectiveCost cost = reduction_cost(in, ranks, parts);
   NetworkModel small = in.network;
   small.library = NetworkModel::Library::open_mpi;
   const auto spread = 16 * static_cast<double>(in.dimension);
@@ -68,6 +67,11 @@ IterationPrediction predict(const ScalingInputs& in, std::int64_t ranks, std::in
 }
 
 }  // namespace
+
+CollectiveCost reduction_cost(const ScalingInputs& in, std::int64_t ranks, std::int64_t parts) {
+  return in.ordered ? ordered_sum_cost(in.network, ranks, parts, in.message_bytes)
+                    : all_reduce_cost(in.network, ranks, in.message_bytes);
+}
 
 std::string IterationPrediction::bound() const {
   const std::array<std::pair<double, const char*>, 6> terms{

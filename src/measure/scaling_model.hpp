@@ -62,6 +62,9 @@ IterationPrediction predict_weak(const ScalingInputs& inputs, std::int64_t ranks
 /// rank's time over `ranks` times this.
 IterationPrediction predict_strong(const ScalingInputs& inputs, std::int64_t ranks);
 
+/// Of the weight gradient over `ranks` ranks that hold so many parts of it in all.
+CollectiveCost reduction_cost(const ScalingInputs& inputs, std::int64_t ranks, std::int64_t parts);
+
 /// Where strong scaling ends.
 struct StrongLimit {
   std::int64_t fastest = 1;    ///< ranks with the shortest iteration

@@ -116,9 +116,7 @@ TrainingMeasure measure_training(const Config& config, const Dataset& dataset, s
   const ComputeSetup setup = set_up(config, session);
   const auto reducer = reducer_for(config, setup, session);
   Activity activity;
-  Trainer trainer(config, dataset,
-                  {session.world(), *reducer, setup.torch_device, setup.precision, activity,
-                   setup.energy_file.bytes});
+  Trainer trainer(config, dataset, {session.world(), *reducer, setup, activity});
   trainer.begin();
   for (std::int64_t i = 0; i < warmup; ++i) trainer.iterate();
   TrainingMeasure result{.warmup = warmup, .iterations = iterations};

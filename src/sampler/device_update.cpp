@@ -8,9 +8,12 @@
 #include <c10/cuda/CUDAStream.h>
 #endif
 
+#include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "config/error.hpp"
+#include "kernels/order_statistic.hpp"
 
 namespace stanley {
 namespace {
@@ -27,14 +30,14 @@ std::int64_t dimension(const ChainBatch& batch) {
   return batch.state.numel() / batch.state.size(0);
 }
 
-/// Calls `on_host`, or `on_device` with the current stream of the batch's device.
+/// Calls `on_host`, or `on_device` with the current stream of the device where `rows` are.
 template <typename Host, typename Device>
-void dispatch(const ChainBatch& batch, const Host& on_host,
+void dispatch(const at::Tensor& rows, const Host& on_host,
               [[maybe_unused]] const Device& on_device) {
-  if (batch.ids.numel() == 0) return;
-  if (batch.state.is_cpu()) return on_host();
+  if (rows.size(0) == 0) return;
+  if (rows.is_cpu()) return on_host();
 #ifdef STANLEY_CUDA
-  const c10::cuda::CUDAGuard guard(batch.state.device());
+  const c10::cuda::CUDAGuard guard(rows.device());
   on_device(c10::cuda::getCurrentCUDAStream().stream());
 #else
   throw Error(ExitCode::bug, "a state is on a GPU, but this binary was built without CUDA");
@@ -47,7 +50,7 @@ void update_states(const Update& update, const ChainBatch& batch, const at::Tens
                    const at::Tensor& gain, const at::Tensor& threshold) {
   auto* state = batch.state.mutable_data_ptr<float>();
   dispatch(
-      batch,
+      batch.state,
       [&] {
         update_cpu(update, host_ids(batch), dimension(batch), pointer(gradient), pointer(gain),
                    pointer(threshold), state);
@@ -57,6 +60,23 @@ void update_states(const Update& update, const ChainBatch& batch, const at::Tens
                     dimension(batch), pointer(gradient), pointer(gain), pointer(threshold), state,
                     stream);
       });
+}
+
+at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k) {
+  const std::int64_t n = values.size(0), d = values.size(1);
+  at::Tensor result = at::empty({n}, values.options());
+  const auto* in = values.const_data_ptr<float>();
+  auto* out = result.mutable_data_ptr<float>();
+  dispatch(
+      values, [&] { order_statistic_cpu(in, n, d, k, out); },
+      [&](auto* stream) { order_statistic_cuda(in, n, d, k, out, stream); });
+  return result;
+}
+
+std::int64_t quantile_rank(double q, std::int64_t d) {
+  // 0.07 · 100 is a little more than 7 in floating point: not the eighth.
+  const double rank = std::ceil(q * static_cast<double>(d) * (1 - 1e-12));
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(rank), 1, d);
 }
 
 void wait_for(at::Device device) {
@@ -79,7 +99,8 @@ std::optional<double> peak_memory(at::Device device) {
 void fill_normal(random::Key key, std::uint64_t step, float scale, const ChainBatch& batch) {
   auto* state = batch.state.mutable_data_ptr<float>();
   dispatch(
-      batch, [&] { fill_normal_cpu(key, host_ids(batch), step, dimension(batch), scale, state); },
+      batch.state,
+      [&] { fill_normal_cpu(key, host_ids(batch), step, dimension(batch), scale, state); },
       [&](auto* stream) {
         fill_normal_cuda(key, batch.ids.const_data_ptr<std::int64_t>(), batch.ids.numel(), step,
                          dimension(batch), scale, state, stream);
@@ -90,7 +111,7 @@ void fill_uniform(random::Key key, std::uint64_t step, float low, float high,
                   const ChainBatch& batch) {
   auto* state = batch.state.mutable_data_ptr<float>();
   dispatch(
-      batch,
+      batch.state,
       [&] { fill_uniform_cpu(key, host_ids(batch), step, dimension(batch), low, high, state); },
       [&](auto* stream) {
         fill_uniform_cuda(key, batch.ids.const_data_ptr<std::int64_t>(), batch.ids.numel(), step,

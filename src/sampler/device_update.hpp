@@ -9,10 +9,19 @@
 
 namespace stanley {
 
-/// kernels/chain_update.hpp on tensors, on the device where they are. `gradient` and `gain` [n, d],
-/// `threshold` [n]; undefined tensors stand for null.
+// kernels/chain_update.hpp and kernels/order_statistic.hpp on tensors, on the device where they
+// are.
+
+/// `gradient` and `gain` [n, d], `threshold` [n]; undefined tensors stand for null.
 void update_states(const Update& update, const ChainBatch& batch, const at::Tensor& gradient,
                    const at::Tensor& gain, const at::Tensor& threshold);
+
+/// The k-th smallest (k = 1 … d) of each row's absolute values: values [n, d] float32 -> [n],
+/// exact, on the device of `values`. A NaN counts as larger than every number.
+at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k);
+
+/// ⌈q·d⌉, at least 1: the rank that stands for the quantile q of d values (design, "threshold").
+std::int64_t quantile_rank(double q, std::int64_t d);
 
 /// Returns when all work queued on the device is done: before a clock is read.
 void wait_for(at::Device device);

@@ -1,36 +1,20 @@
-#include "sampler/langevin.hpp"
-
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include <limits>
 #include <utility>
 
 #include "energy/operation_times.hpp"
 #include "sampler/device_update.hpp"
-#include "sampler/order_statistic.hpp"
 #include "sampler/replay.hpp"
+#include "sampler/transition.hpp"
 
 namespace stanley {
 namespace {
 
-constexpr double recorded_quantiles[3] = {0.1, 0.5, 0.9};
-
-/// What describe() tells. |∇E| and γ are those at the chains' states before they move.
-const std::vector<Column>& described() {
-  static const std::vector<Column> columns{{"state_gradient_q10"},
-                                           {"state_gradient_q50"},
-                                           {"state_gradient_q90"},
-                                           {"gain_q10"},
-                                           {"gain_q50"},
-                                           {"gain_q90"},
-                                           {"gain_below_one"},
-                                           {"gain_weighted_drift", 8},  // ‖γ∘∇E‖₁ ...
-                                           {""},                        // ... of ‖∇E‖₁
-                                           {"acceptance_rate"}};
-  return columns;
-}
-
+/// z ← box(z − (α/2)·γ∘∇E(z) + σ·√γ∘ξ): STANLEY (Karimi, Xie, Li, arXiv 2310.12667, algorithm 1),
+/// Langevin dynamics (γ = 1) and gradient descent (γ = 1, σ = 0).
+/// γ = th/max(th, |∇E|), where th is a number or each chain's order statistic of |∇E|, taken at
+/// every state or held for all the steps of a call (`refresh`).
 class LangevinTransition : public Transition {
  public:
   LangevinTransition(const SamplerConfig& config, random::Key key, std::function<void()> stepped)
@@ -44,7 +28,20 @@ class LangevinTransition : public Transition {
     }
   }
 
-  const std::vector<Column>& columns() const override { return described(); }
+  /// What describe() tells. |∇E| and γ are those at the chains' states before they move.
+  const std::vector<Column>& columns() const override {
+    static const std::vector<Column> columns{{"state_gradient_q10"},
+                                             {"state_gradient_q50"},
+                                             {"state_gradient_q90"},
+                                             {"gain_q10"},
+                                             {"gain_q50"},
+                                             {"gain_q90"},
+                                             {"gain_below_one"},
+                                             {"gain_weighted_drift", 8},  // ‖γ∘∇E‖₁ ...
+                                             {""},                        // ... of ‖∇E‖₁
+                                             {"acceptance_rate"}};
+    return columns;
+  }
 
   at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                      std::int64_t steps) override {
@@ -124,18 +121,14 @@ class LangevinTransition : public Transition {
   /// [columns, n]
   at::Tensor describe(const at::Tensor& rows) const {
     const at::Tensor magnitude = rows.abs(), size = magnitude.sum(1), one = at::ones_like(size);
-    at::Tensor quantiles[3];
-    for (std::size_t i = 0; i < 3; ++i) {
-      quantiles[i] =
-          absolute_order_statistic(rows, quantile_rank(recorded_quantiles[i], rows.size(1)));
+    std::vector<at::Tensor> told;
+    for (const double q : {0.1, 0.5, 0.9}) {
+      told.push_back(absolute_order_statistic(rows, quantile_rank(q, rows.size(1))));
     }
-    std::vector<at::Tensor> told{quantiles[0], quantiles[1], quantiles[2]};
     if (anisotropic()) {
       const at::Tensor current = gain(rows);
       // γ falls as |∇E| rises: its quantiles are the gains of the mirrored quantiles of |∇E|.
-      for (std::size_t i = 3; i-- > 0;) {
-        told.push_back(gain(quantiles[i].unsqueeze(1)).squeeze(1));
-      }
+      for (std::size_t i = 3; i-- > 0;) told.push_back(gain(told[i].unsqueeze(1)).squeeze(1));
       told.insert(told.end(),
                   {(current < 1).to(at::kFloat).mean(1), (current * magnitude).sum(1), size});
     } else {

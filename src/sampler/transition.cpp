@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "config/error.hpp"
-#include "sampler/langevin.hpp"
 
 namespace stanley {
 
@@ -43,6 +42,14 @@ ChainBatch ChainBatch::select(const at::Tensor& rows) const {
 void ChainBatch::put(const at::Tensor& rows, const ChainBatch& other) const {
   const std::vector<at::Tensor> to = arrays_of(*this), from = arrays_of(other);
   for (std::size_t i = 0; i < to.size(); ++i) to[i].index_copy_(0, rows, from[i]);
+}
+
+ChainBatch zero_chains(std::int64_t first, std::int64_t count, const StateShape& state_shape,
+                       at::Device device) {
+  StateShape shape{count};
+  shape.insert(shape.end(), state_shape.begin(), state_shape.end());
+  return {at::zeros(shape, at::TensorOptions(at::kFloat).device(device)),
+          at::arange(first, first + count, at::TensorOptions(at::kLong).device(device))};
 }
 
 std::vector<at::Tensor> start_memory(const std::vector<Memory>& kept, const at::Tensor& state) {

@@ -32,6 +32,10 @@ struct ChainBatch {
   void put(const at::Tensor& rows, const ChainBatch& other) const;
 };
 
+/// Chains without condition and memory, whose ids begin at `first`: their states are zeros.
+ChainBatch zero_chains(std::int64_t first, std::int64_t count, const StateShape& state_shape,
+                       at::Device device);
+
 /// What a transition keeps of each chain between calls: a number, or as many as a state has. The
 /// bank holds it, a restart sets it to `start`, and checkpoints store it as "chains/NAME".
 struct Memory {
@@ -80,6 +84,10 @@ std::vector<double> sums_of(const at::Tensor& statistics);
 /// is told of each chain step.
 std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,
                                             std::function<void()> stepped = {});
+
+/// STANLEY, Langevin dynamics and gradient descent.
+std::unique_ptr<Transition> make_langevin_transition(const SamplerConfig& config, random::Key key,
+                                                     std::function<void()> stepped);
 
 /// σ: the standard deviation of one step's noise.
 float noise_scale(const SamplerConfig& config);

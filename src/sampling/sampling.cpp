@@ -7,13 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <numeric>
 
 #include "chains/start_states.hpp"
+#include "chains/tensor_view.hpp"
 #include "config/document.hpp"
 #include "config/error.hpp"
 #include "data/dataset.hpp"
@@ -21,9 +20,10 @@
 #include "parallel/agree.hpp"
 #include "parallel/device.hpp"
 #include "run/stop.hpp"
+#include "run/stopwatch.hpp"
 #include "run/unfinished.hpp"
 #include "sampler/pieces.hpp"
-#include "sampling/draw_attributes.hpp"
+#include "sampling/describe_draws.hpp"
 #include "sampling/setup.hpp"
 #include "sampling/stored_config.hpp"
 #include "storage/checkpoint.hpp"
@@ -69,8 +69,8 @@ class Sampling {
     shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
     per_shard_ = config_.chains.total / config_.chains.shards;
     read_network(header, setup);
-    choose_pieces(header, setup);
     make_chains(header, setup);
+    choose_pieces(header, setup);
     log_.info(topology_table(session_, setup.device, setup.threads));
     log_.info(fmt::format("{} chains from {}, {} steps by {}, weights: {}", config_.chains.total,
                           to_string(config_.chains.start), config_.sampler.steps,
@@ -115,18 +115,14 @@ class Sampling {
                                    setup.energy_file.bytes, world_);
     const c10::NoGradGuard no_gradient;
     std::vector<ArrayView> arrays;
-    const auto add = [&](const std::string& name, const at::Tensor& tensor) {
-      arrays.push_back({.name = name,
-                        .type = ElementType::float32,
-                        .shape = tensor.sizes().vec(),
-                        .data = tensor.mutable_data_ptr()});
-    };
     for (NamedTensor& parameter : network_->parameters()) {
       parameter.value = parameter.value.detach().clone();
-      add((request_.average ? "average/" : "parameters/") + parameter.name, parameter.value);
+      arrays.push_back(
+          showing(parameter.value,
+                  {.name = (request_.average ? "average/" : "parameters/") + parameter.name}));
     }
     for (const NamedTensor& buffer : network_->buffers()) {
-      add("buffers/" + buffer.name, buffer.value);
+      arrays.push_back(showing(buffer.value, {.name = "buffers/" + buffer.name}));
     }
     check_arrays(header, arrays, Sharding::any);
     read_checkpoint(world_, header, arrays, Sharding::any, {});
@@ -136,21 +132,16 @@ class Sampling {
 
   /// What moved at a time in the training has room here too.
   void choose_pieces(const CheckpointHeader& header, const ComputeSetup& setup) {
-    std::int64_t dimension = 1;
-    for (const std::int64_t extent : network_->state_shape()) dimension *= extent;
     const std::int64_t active =
         stored_config(header, {}).chains.active / std::max<std::int64_t>(header.world_size, 1);
     pieces_.most =
-        std::min(states_at_once(active, dimension, setup.torch_device), engine_->largest_batch());
+        std::min(states_at_once(active, chains_.state.numel() / count(), setup.torch_device),
+                 engine_->largest_batch());
     if (config_.run.reproducible && !engine_->batch_invariant()) pieces_.group = per_shard_;
   }
 
   void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
-    std::vector<std::int64_t> shape = network_->state_shape();
-    shape.insert(shape.begin(), count());
-    chains_.state = at::empty(shape, at::TensorOptions(at::kFloat).device(setup.torch_device));
-    chains_.ids = at::arange(first(), first() + count(),
-                             at::TensorOptions(at::kLong).device(setup.torch_device));
+    chains_ = zero_chains(first(), count(), network_->state_shape(), setup.torch_device);
     if (config_.chains.start == StartType::bank) return start_from_bank(header);
     const bool needs_data =
         config_.chains.start == StartType::data || config_.chains.start == StartType::data_gaussian;
@@ -160,7 +151,7 @@ class Sampling {
 
   /// The chains of the same ids in the checkpoint, whatever the sharding there.
   void start_from_bank(const CheckpointHeader& header) {
-    std::vector<std::int64_t> shape = header.find("chains/state")->shape;
+    const std::vector<std::int64_t>& shape = header.find("chains/state")->shape;
     if (config_.chains.total > shape[0]) {
       throw Error(
           ExitCode::configuration,
@@ -170,13 +161,7 @@ class Sampling {
     }
     at::Tensor bank = at::empty(shape, at::kFloat);
     read_checkpoint(world_, header,
-                    {{.name = "chains/state",
-                      .type = ElementType::float32,
-                      .shape = shape,
-                      .data = bank.mutable_data_ptr(),
-                      .shards = 1,
-                      .first_shard = 0,
-                      .shard_count = 1}},
+                    {showing(bank, {.name = "chains/state", .shards = 1, .shard_count = 1})},
                     Sharding::any, {});
     chains_.state.copy_(bank.narrow(0, first(), count()));
   }
@@ -188,7 +173,8 @@ class Sampling {
     });
     chains_.memory = start_memory(transition->memory(), chains_.state);
     const auto accepted = static_cast<std::int64_t>(column_number(*transition, "acceptance_rate"));
-    const auto began = std::chrono::steady_clock::now();
+    Stopwatch watch;
+    double seconds = 0;
     for (std::int64_t done = 0; done < config_.sampler.steps;) {
       const std::int64_t steps =
           std::min(config_.sampler.write_every, config_.sampler.steps - done);
@@ -202,8 +188,8 @@ class Sampling {
         log_.warn("stopped by a signal; nothing was written");
         return false;
       }
-      const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began;
-      const double rate = static_cast<double>(done) / passed.count();
+      seconds += watch.lap();
+      const double rate = static_cast<double>(done) / seconds;
       log_.info(fmt::format(
           "step {}/{} | mean E {:.4f} | {:.0f} chain steps/s | {} left", done,
           config_.sampler.steps, mean_energy(), rate * static_cast<double>(config_.chains.total),
@@ -238,7 +224,6 @@ class Sampling {
     DrawColumns columns;
     columns.energies = by_chain(energies_);
     columns.acceptance = by_chain(acceptance_);
-    columns.lp = log_density(columns.energies, config_);
     for (std::int64_t i = 0; i < count(); ++i) {
       columns.ages.insert(columns.ages.end(), steps_.begin(), steps_.end());
     }
@@ -251,8 +236,7 @@ class Sampling {
     draws.chain_count = count();
     draws.draw_numbers = steps_;
     draws.states = states.const_data_ptr<float>();
-    draws.statistics = columns.statistics();
-    draws.attributes = draw_attributes(config_);
+    describe(draws, columns, config_);
     draws.attributes["checkpoint"] = header.path;
     draws.attributes["iteration"] = header.iteration;
     draws.attributes["weights"] = std::string(request_.average ? "average" : "last");

@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "config/config.hpp"
 #include "parallel/session.hpp"
 #include "run/log.hpp"
 

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <optional>
 #include <span>
 #include <utility>
 
@@ -25,20 +24,20 @@
 namespace stanley {
 namespace {
 
-std::string read_module(const std::string& path) {
-  std::optional<std::string> bytes = read_file(path);
-  if (bytes) return *std::move(bytes);
-  throw Error(ExitCode::input_output,
-              fmt::format("energy.path: {} can't be read ({}): expected a TorchScript file, "
-                          "which torch.jit.script(module).save() makes",
-                          path, std::strerror(errno)));
-}
-
 /// Collective.
 EnergyFile read_energy_file(const EnergyConfig& config, Communicator& communicator) {
   if (config.type != EnergyType::torchscript) return {};
   EnergyFile file;
-  on_first_rank(communicator, [&] { file.bytes = read_module(config.path); });
+  on_first_rank(communicator, [&] {
+    auto bytes = read_file(config.path);
+    if (!bytes) {
+      throw FileError(
+          fmt::format("energy.path: {} can't be read ({}): expected a TorchScript "
+                      "file, which torch.jit.script(module).save() makes",
+                      config.path, std::strerror(errno)));
+    }
+    file.bytes = *std::move(bytes);
+  });
   file.bytes = communicator.broadcast(std::move(file.bytes), 0);
   file.digest = fmt::format("{:016x}", digest(std::as_bytes(std::span(file.bytes))));
   return file;

@@ -7,30 +7,16 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "sampler/device_update.hpp"
-#include "train/noise_probe.hpp"
 
 namespace stanley {
 namespace {
 
-struct PhaseColumn {
-  const char* name;
-  double IterationRecord::*seconds;
-};
-
-/// In the order of Phase.
-constexpr std::array<PhaseColumn, 4> columns{
-    {{"chains", &IterationRecord::seconds_chains},
-     {"weight gradient", &IterationRecord::seconds_gradient},
-     {"reduction", &IterationRecord::seconds_reduction},
-     {"weight update", &IterationRecord::seconds_gradient}}};
-
 /// Means over the active chains.
 constexpr std::array means{&IterationRecord::chain_age_mean, &IterationRecord::distance_moved,
                            &IterationRecord::saturation};
-
-const PhaseColumn& column_of(Phase phase) { return columns.at(static_cast<std::size_t>(phase)); }
 
 /// Σ over the chains of one number each, in double precision.
 double sum_of(const at::Tensor& per_chain) {
@@ -72,17 +58,16 @@ void sum_over_ranks(Communicator& communicator, const std::vector<double*>& valu
 
 void Account::enter(Phase phase) {
   end_phase();
-  phase_ = phase;
-  activity_.enter(column_of(phase).name);
+  seconds_ = phase.seconds;
+  activity_.enter(phase.name);
 }
 
 void Account::end_phase() {
-  if (!phase_) return;
-  if (*phase_ == Phase::chains) {
-    told_ = sums_of(statistics_);
+  if (statistics_.defined()) {
+    told_ = sums_of(std::exchange(statistics_, {}));
     wait_for(device_);
   }
-  record_.*column_of(*phase_).seconds += watch_.lap();
+  if (seconds_ != nullptr) record_.*seconds_ += watch_.lap();
 }
 
 /// Puts what the transition told, summed over the ranks, where its names say.
@@ -137,11 +122,6 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
   const double mean = element_mean / active;
   record_.chain_scale = root(element_square / active - mean * mean);
   name_statistics();
-}
-
-void Account::update(double gradient_norm, double parameter_norm) {
-  record_.gradient_norm = gradient_norm;
-  record_.parameter_norm = parameter_norm;
 }
 
 IterationRecord Account::close(std::int64_t finished) {

@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -17,7 +16,20 @@
 
 namespace stanley {
 
-enum class Phase { chains, weight_gradient, reduction, weight_update };
+/// Probes of the energy of plain noise, uniform in the box, for each shard: enough for a curve, too
+/// few to cost.
+constexpr std::int64_t noise_probes_per_shard = 4;
+
+/// A phase of an iteration: what the watchdog calls it, and the column that its seconds add to.
+struct Phase {
+  const char* name;
+  double IterationRecord::*seconds;
+  static const Phase chains, weight_gradient, reduction, weight_update;
+};
+inline constexpr Phase Phase::chains{"chains", &IterationRecord::seconds_chains},
+    Phase::weight_gradient{"weight gradient", &IterationRecord::seconds_gradient},
+    Phase::reduction{"reduction", &IterationRecord::seconds_reduction},
+    Phase::weight_update{"weight update", &IterationRecord::seconds_gradient};
 
 /// Keeps the account of one iteration beside its steps: tells the watchdog which phase this rank is
 /// in, times the phases, and fills the iteration's record.
@@ -42,8 +54,6 @@ class Account {
   /// of them restarted.
   void summarize(const at::Tensor& after, const std::vector<std::int64_t>& ages,
                  std::int64_t restarts, Communicator& communicator);
-  /// Norms of the mean gradient before clipping, and of the parameters.
-  void update(double gradient_norm, double parameter_norm);
 
   /// The record of the iteration that is the `finished`-th, but for what the trainer alone knows.
   IterationRecord close(std::int64_t finished);
@@ -57,7 +67,7 @@ class Account {
   Activity& activity_;
   at::Device device_;
   Stopwatch total_, watch_;
-  std::optional<Phase> phase_;
+  double IterationRecord::*seconds_ = nullptr;  // where those of the present phase go
   at::Tensor before_;
   at::Tensor statistics_;
   std::vector<double> told_;  // sums of them, by column

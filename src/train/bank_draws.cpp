@@ -40,7 +40,6 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   const at::Tensor energy = trainer.chain_energies(count);
   columns_.energies.assign(energy.const_data_ptr<double>(),
                            energy.const_data_ptr<double>() + count);
-  columns_.lp = log_density(columns_.energies, config);
   columns_.acceptance.assign(size, 1.0);
   columns_.ages.assign(bank.ages().begin(), bank.ages().begin() + count);
   columns_.restarts.assign(bank.restarts().begin(), bank.restarts().begin() + count);
@@ -52,9 +51,8 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   set_.chain_count = count;
   set_.draw_numbers = {trainer.iteration()};
   set_.states = states_.const_data_ptr<float>();
-  set_.statistics = columns_.statistics();
   set_.observed = observed(dataset);
-  set_.attributes = draw_attributes(config);
+  describe(set_, columns_, config);
   set_.attributes["iteration"] = trainer.iteration();
 }
 

@@ -3,11 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
-#include <vector>
 
 #include "config/config.hpp"
 #include "data/dataset.hpp"
-#include "sampling/draw_attributes.hpp"
+#include "sampling/describe_draws.hpp"
 #include "storage/draws.hpp"
 #include "train/trainer.hpp"
 

@@ -8,8 +8,6 @@
 namespace stanley {
 namespace {
 
-/// Weight of the newest value in running means.
-constexpr double weight = 0.02;
 /// Least deviations: of the logarithm of a norm, and of a gap for each unit of energy.
 constexpr double gradient_floor = 0.05, gap_floor = 1e-3;
 /// Chains are all alike below this share of the data's spread, ...
@@ -23,18 +21,6 @@ constexpr double small_lag = 0.25;
 constexpr double most_lag = 0.6;
 
 }  // namespace
-
-double Band::deviations(double value, double floor) const {
-  return std::abs(value - mean) / std::max(std::sqrt(variance), floor);
-}
-
-void Band::add(double value) {
-  if (count == 0) mean = value;
-  const double distance = value - mean;
-  variance += weight * (distance * distance - variance);
-  mean += weight * distance;
-  count += 1;
-}
 
 std::optional<Divergence> Guard::observe(const IterationRecord& record) {
   const bool finite = std::isfinite(record.loss) && std::isfinite(record.gradient_norm) &&

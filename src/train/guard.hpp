@@ -7,6 +7,7 @@
 #include "config/config.hpp"
 #include "run/metrics.hpp"
 #include "storage/checkpoint.hpp"
+#include "train/band.hpp"
 #include "train/chain_motion.hpp"
 
 namespace stanley {
@@ -15,16 +16,6 @@ namespace stanley {
 struct Divergence {
   std::string seen;    ///< with numbers: "the gap is 812, 40 running deviations from ..."
   std::string advice;  ///< what to change in the configuration
-};
-
-/// Running mean and variance over about 50 iterations.
-class Band {
- public:
-  /// How many deviations `value` is away; a deviation counts as `floor` at least.
-  double deviations(double value, double floor) const;
-  void add(double value);
-
-  double mean = 0, variance = 0, count = 0;
 };
 
 /// Watches a training for divergence (design, "Diverge"): numbers that are not finite, at once; a

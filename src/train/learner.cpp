@@ -50,20 +50,12 @@ std::string Learner::take_up(const CheckpointHeader* header, Sharding sharding,
   activity_.enter("starting the chains");
   trainer_.reset();  // two banks may not have room
   trainer_ = std::make_unique<Trainer>(
-      config_, dataset_,
-      TrainerContext{session_.world(), *reducer_, setup_.torch_device, setup_.precision, activity_,
-                     setup_.energy_file.bytes},
-      attempt);
+      config_, dataset_, TrainerContext{session_.world(), *reducer_, setup_, activity_}, attempt);
   guard_.emplace(config_.guard, scale_);
   if (header != nullptr) return restore(*header, sharding, options);
-  begin();
-  return "";
-}
-
-/// Starts the chains, and computes an energy before any file is written.
-void Learner::begin() {
   trainer_->begin();
-  agree(session_.world(), [&] { trainer_->chain_energies(1); });
+  agree(session_.world(), [&] { trainer_->chain_energies(1); });  // before any file is written
+  return "";
 }
 
 std::string Learner::restore(const CheckpointHeader& header, Sharding sharding,
@@ -85,14 +77,6 @@ std::string Learner::restore(const CheckpointHeader& header, Sharding sharding,
   // A branch with other data, another objective or optimiser has bands of its own.
   if (learns_alike(header, config_)) guard_->restore(header.progress);
   return moved_end_note(config_, progress);
-}
-
-std::int64_t Learner::parameter_count() const {
-  std::int64_t count = 0;
-  for (const NamedTensor& parameter : trainer_->network().parameters()) {
-    count += parameter.value.numel();
-  }
-  return count;
 }
 
 StartRecord Learner::describe(const std::string& resumed_from) const {

@@ -40,13 +40,11 @@ class Learner {
   Trainer& trainer() { return *trainer_; }
   Guard& guard() { return *guard_; }
   std::int64_t iteration() const { return trainer_->iteration(); }
-  std::int64_t parameter_count() const;
   const ChainScale& chain_scale() const { return scale_; }
   /// What run.json says of this start.
   StartRecord describe(const std::string& resumed_from) const;
 
  private:
-  void begin();
   std::string restore(const CheckpointHeader& header, Sharding sharding,
                       const FileOptions& options);
 

@@ -30,9 +30,8 @@ Optimizer::Optimizer(const OptimizerConfig& config, Network& network, at::Device
   first_moment_ = at::zeros_like(values_);
   second_moment_ = at::zeros_like(values_);
   steps_ = at::zeros({}, values_.options());
-  const std::vector<at::Tensor> views = unflatten(values_, slices_);
-  for (std::size_t i = 0; i < views.size(); ++i) {
-    network.parameters()[i].value = views[i].detach().set_requires_grad(true);
+  for (std::size_t i = 0; i < slices_.size(); ++i) {
+    network.parameters()[i].value = slices_[i].of(values_).detach().set_requires_grad(true);
   }
   for (NamedTensor& buffer : network.buffers()) buffer.value = buffer.value.to(device);
 }
@@ -63,14 +62,5 @@ void Optimizer::step(const at::Tensor& gradient, std::int64_t iteration, double 
 }
 
 double Optimizer::parameter_norm() const { return norm_of(values_); }
-
-std::vector<at::Tensor> unflatten(const at::Tensor& flat,
-                                  const std::vector<ParameterSlice>& slices) {
-  std::vector<at::Tensor> tensors;
-  for (const ParameterSlice& slice : slices) {
-    tensors.push_back(flat.narrow(0, slice.offset, slice.count).view(slice.shape));
-  }
-  return tensors;
-}
 
 }  // namespace stanley

@@ -16,6 +16,8 @@ struct ParameterSlice {
   std::string name;
   std::vector<std::int64_t> shape;
   std::int64_t offset, count;
+
+  at::Tensor of(const at::Tensor& flat) const { return flat.narrow(0, offset, count).view(shape); }
 };
 
 /// Holds all parameters in one flat vector, so that a gradient is reduced in one message and an
@@ -49,9 +51,5 @@ class Optimizer {
   std::vector<ParameterSlice> slices_;
   at::Tensor values_, average_, first_moment_, second_moment_, steps_;
 };
-
-/// The tensors of `flat` [P] under the parameters' shapes: views.
-std::vector<at::Tensor> unflatten(const at::Tensor& flat,
-                                  const std::vector<ParameterSlice>& slices);
 
 }  // namespace stanley

@@ -11,8 +11,6 @@
 #include "engines/factory.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/pieces.hpp"
-#include "sampling/setup.hpp"
-#include "train/noise_probe.hpp"
 
 namespace stanley {
 namespace {
@@ -31,14 +29,15 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       schedule_end_(config.run.iterations),
       shards_(deal_shards(config.chains.shards, context.communicator.rank(),
                           context.communicator.size())),
-      network_(
-          make_network_on_all(config, dataset.shape(), context.energy_file, context.communicator)),
-      optimizer_(config.optimizer, *network_, context.device),
-      objective_(config, *network_, context.precision, context.device),
+      network_(make_network_on_all(config, dataset.shape(), context.setup.energy_file.bytes,
+                                   context.communicator)),
+      optimizer_(config.optimizer, *network_, context.setup.torch_device),
+      objective_(config, *network_, context.setup.precision, context.setup.torch_device),
       batches_(dataset, config, attempt),
       start_(make_start_state(config, dataset, attempt,
                               [&activity = context.activity] { activity.advance(); })),
-      engine_(make_gradient_engine(*network_, config.energy, context.precision, context.device)),
+      engine_(make_gradient_engine(*network_, config.energy, context.setup.precision,
+                                   context.setup.torch_device)),
       transition_(make_piecewise_transition(
           {.most = engine_->largest_batch(),
            .group = fixed_batches() ? config.chains.active / config.chains.shards : 0},
@@ -47,8 +46,8 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
                                    {config.run.seed, random::Stream::chain_noise, attempt},
                                    [&activity = context.activity] { activity.advance(); });
           })),
-      bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt, context.device,
-            transition_->memory(), network_->conditional()),
+      bank_(config.chains, dataset.shape(), shards_, config.run.seed, attempt,
+            context.setup.torch_device, transition_->memory(), network_->conditional()),
       parts_(at::zeros({gradient_parts(), optimizer_.size()}, optimizer_.values().options())),
       gradient_(at::zeros_like(optimizer_.values())) {
   load_weights();
@@ -60,7 +59,7 @@ IterationRecord Trainer::iterate() {
   const std::int64_t steps = config_.sampler.steps;  // K
   const double restart_probability =
       config_.chains.restart_probability.at(iteration_, schedule_end_);
-  Account account(config_, transition_->columns(), context_.activity, context_.device);
+  Account account(config_, transition_->columns(), context_.activity, context_.setup.torch_device);
 
   account.enter(Phase::chains);
   ChainBatch z = bank_.visit(iteration_, restart_probability, start_);  // z₀: the active chains
@@ -84,15 +83,13 @@ IterationRecord Trainer::iterate() {
 
   account.enter(Phase::weight_update);
   const double gradient_norm = optimizer_.update(gradient_, iteration_, rate_factor());
-  account.update(gradient_norm, optimizer_.parameter_norm());
+  const double parameter_norm = optimizer_.parameter_norm();
   network_->update_buffers();
   load_weights();
 
-  return finish_iteration(account, restart_probability);
-}
-
-IterationRecord Trainer::finish_iteration(Account& account, double restart_probability) {
   IterationRecord record = account.close(iteration_ + 1);
+  record.gradient_norm = gradient_norm;
+  record.parameter_norm = parameter_norm;
   record.restart_probability = restart_probability;
   record.learning_rate = config_.optimizer.learning_rate * rate_factor();
   record.gap_autocorrelation = gap_.add(record.gap);
@@ -108,8 +105,23 @@ double Trainer::rate_factor() const {
 }
 
 double Trainer::energy_of_noise() const {
-  return noise_energy(config_, *network_, shards_, gradient_parts(), attempt_, iteration_,
-                      context_.device);
+  const c10::NoGradGuard no_gradient;
+  const auto weights = network_->weights(network_->parameter_values());
+  const auto range = config_.sampler.box.value_or(config_.data.range);
+  // With reproducible numbers every batch has the same shape whatever the number of ranks.
+  const std::int64_t parts = gradient_parts();
+  const std::int64_t count = noise_probes_per_shard * shards_.count / parts;
+  double sum = 0;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    const ChainBatch probes =
+        zero_chains(noise_probes_per_shard * shards_.first + part * count, count,
+                    network_->state_shape(), context_.setup.torch_device);
+    fill_uniform({config_.run.seed, random::Stream::noise_probe, attempt_},
+                 static_cast<std::uint64_t>(iteration_), static_cast<float>(range[0]),
+                 static_cast<float>(range[1]), probes);
+    sum += network_->forward(probes.state, weights).to(at::kCPU, at::kDouble).sum().item<double>();
+  }
+  return sum;
 }
 
 bool Trainer::fixed_batches() const {
@@ -135,7 +147,7 @@ at::Tensor Trainer::data_batch() const {
   at::Tensor data = at::empty(shape, at::kFloat);
   batches_.fill(iteration_, samples_seen_, per_shard * shards_.first, count,
                 data.mutable_data_ptr<float>());
-  return data.to(context_.device);
+  return data.to(context_.setup.torch_device);
 }
 
 std::vector<std::string> Trainer::more_columns() const {
@@ -153,8 +165,8 @@ void Trainer::load_weights() {
 
 at::Tensor Trainer::chain_energies(std::int64_t count) {
   const std::int64_t active = bank_.active_per_shard() * shards_.count;
-  const std::int64_t room =
-      states_at_once(active, bank_.state().numel() / bank_.local_count(), context_.device);
+  const std::int64_t room = states_at_once(active, bank_.state().numel() / bank_.local_count(),
+                                           context_.setup.torch_device);
   return energies_of(*engine_, bank_.points(count),
                      {.most = std::min(room, engine_->largest_batch()),
                       .group = fixed_batches() ? bank_.chains_per_shard() : 0})

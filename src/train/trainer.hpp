@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "chains/bank.hpp"
@@ -15,10 +14,11 @@
 #include "parallel/reducer.hpp"
 #include "run/activity.hpp"
 #include "run/metrics.hpp"
+#include "sampling/setup.hpp"
 #include "storage/array.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/account.hpp"
-#include "train/gap_statistics.hpp"
+#include "train/band.hpp"
 #include "train/idle_threads.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
@@ -29,10 +29,8 @@ namespace stanley {
 struct TrainerContext {
   Communicator& communicator;
   Reducer& reducer;
-  at::Device device;
-  Precision precision;             ///< of the chains' network, resolved
-  Activity& activity;              ///< told which phase this rank is in
-  std::string_view energy_file{};  ///< bytes of the file of energy.type torchscript
+  const ComputeSetup& setup;
+  Activity& activity;  ///< told which phase this rank is in
 };
 
 /// The algorithm (design §3): persistent chains, data, one network, one optimiser. It knows nothing
@@ -61,6 +59,7 @@ class Trainer {
   void restore(const Progress& progress);
 
   const Network& network() const { return *network_; }
+  std::int64_t parameter_count() const { return optimizer_.size(); }
   const GradientEngine& engine() const { return *engine_; }
   WorkingThreads working_threads() const;
   Bank& bank() { return bank_; }
@@ -72,10 +71,10 @@ class Trainer {
 
  private:
   at::Tensor data_batch() const;
+  /// Σ E over this rank's probes of plain noise.
   double energy_of_noise() const;
   double rate_factor() const;
   void load_weights();
-  IterationRecord finish_iteration(Account& account, double restart_probability);
   std::int64_t gradient_parts() const;
   /// Whether numbers depend on a batch that must then not depend on the number of ranks.
   bool fixed_batches() const;

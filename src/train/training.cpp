@@ -38,9 +38,8 @@ constexpr std::chrono::seconds heartbeat_every{5};
 class Training {
  public:
   Training(const TrainingRequest& request, Session& session, Log& log)
-      : config_(request.config),
-        resume_(request.resume),
-        take_over_(request.take_over),
+      : request_(request),
+        config_(request.config),
         session_(session),
         world_(session.world()),
         log_(log),
@@ -51,7 +50,7 @@ class Training {
   ExitCode run() {
     require_shards(config_, session_);
     on_first_rank(world_, [&] { refuse_past_end(config_.run, began_); });
-    if (already_finished(config_, resume_, directory_, session_, log_)) {
+    if (already_finished(config_, request_.resume, directory_, session_, log_)) {
       tidy_up();
       return ExitCode::finished;
     }
@@ -81,7 +80,7 @@ class Training {
 
   Claim claim() const {
     Claim claim = claim_of_job();
-    claim.take_over = take_over_;
+    claim.take_over = request_.take_over;
     return claim;
   }
 
@@ -117,12 +116,10 @@ class Training {
   }
 
   Watchdog::Options watchdog_options() {
-    Watchdog::Options options{
-        .limit = static_cast<std::int64_t>(std::clamp(config_.watchdog.seconds, 1.0, 1e9)),
-        .hosts = session_.hosts()};
-    options.write_verdict = [this](const Error& error) { verdict_.abort(error); };
-    options.write_log = [this](const Error& error) { log_.error(session_.describe(error)); };
-    return options;
+    return {.limit = static_cast<std::int64_t>(std::clamp(config_.watchdog.seconds, 1.0, 1e9)),
+            .hosts = session_.hosts(),
+            .write_verdict = [this](const Error& error) { verdict_.abort(error); },
+            .write_log = [this](const Error& error) { log_.error(session_.describe(error)); }};
   }
 
   /// Rank 0, before a file gets its final name.
@@ -140,8 +137,8 @@ class Training {
           fmt::format("data.path {} is not read: data.type is {}; set it to file to train on it",
                       config_.data.path, to_string(config_.data.type)));
     }
-    const Start start = find_start(config_, resume_, directory_, verdict_, file_options_, session_,
-                                   log_, activity_);
+    const Start start = find_start(config_, request_.resume, directory_, verdict_, file_options_,
+                                   session_, log_, activity_);
     attempt_ = start.attempt;
     activity_.enter("set-up");
     learner_.emplace(config_, start, session_, activity_);
@@ -184,12 +181,12 @@ class Training {
       iteration_log_.open(directory_.metrics(), iteration(), targets_.base,
                           learner_->trainer().more_columns());
       verdict_.record().describe(config_.run.name, config_.run.iterations,
-                                 learner_->parameter_count(), learner_->dataset().shape());
+                                 trainer().parameter_count(), learner_->dataset().shape());
       verdict_.record().start(learner_->describe(resumed_from));
     });
     log_.info(topology);
     log_.info(fmt::format("{} parameters, chains' gradient by {}, sums by {}, T = {:.3g}",
-                          learner_->parameter_count(), trainer().engine().description(),
+                          trainer().parameter_count(), trainer().engine().description(),
                           learner_->reducer().description(), config_.sampler.temperature_value()));
     const std::string idle = idle_threads(config_, setup, trainer().working_threads());
     if (!idle.empty()) log_.warn(idle);
@@ -317,9 +314,8 @@ class Training {
   }
 
   Clock::time_point began_ = Clock::now();  // run.until counts from here
+  const TrainingRequest& request_;
   Config config_;
-  std::string resume_;
-  bool take_over_;
   Session& session_;
   Communicator& world_;
   Log& log_;

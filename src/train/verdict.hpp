@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "parallel/session.hpp"
 #include "run/directory.hpp"

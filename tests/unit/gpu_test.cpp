@@ -11,7 +11,6 @@
 #include "engines/gpu_arithmetic.hpp"
 #include "engines/torch_layer.hpp"
 #include "sampler/device_update.hpp"
-#include "sampler/order_statistic.hpp"
 #include "sampler/transition.hpp"
 
 /// Kernels and recorded graphs where there is a GPU, against the same work on the host.

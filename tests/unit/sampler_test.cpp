@@ -12,7 +12,7 @@
 #include "kernels/chain_update.hpp"
 #include "kernels/loop_threads.hpp"
 #include "random/normal.hpp"
-#include "sampler/order_statistic.hpp"
+#include "sampler/device_update.hpp"
 #include "sampler/transition.hpp"
 #include "unit/instruction_sets.hpp"
 

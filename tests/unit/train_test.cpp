@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "train/account.hpp"
-#include "train/gap_statistics.hpp"
+#include "train/band.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
 

@@ -33,8 +33,7 @@ struct Training {
       : communicator(make_local_communicator()),
         reducer(make_reducer(*communicator, Transport::mpi, Summation::plain)),
         dataset(Dataset::load(config.data, config.run.seed, *communicator)),
-        trainer(config, dataset,
-                {*communicator, *reducer, at::kCPU, Precision::float32, activity}) {
+        trainer(config, dataset, {*communicator, *reducer, setup, activity}) {
     if (begins) trainer.begin();
   }
 
@@ -52,6 +51,7 @@ struct Training {
   std::unique_ptr<Communicator> communicator;
   std::unique_ptr<Reducer> reducer;
   Dataset dataset;
+  ComputeSetup setup{{}, at::kCPU, Precision::float32, 1, {}, {}};
   Activity activity;
   Trainer trainer;
 };
