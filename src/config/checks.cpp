@@ -1,11 +1,11 @@
-#include "config/checks.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+
+#include "config/reader.hpp"
 
 namespace stanley {
 namespace {
@@ -16,20 +16,18 @@ class Checker {
 
   /// `paths` are the keys that the relation joins; `message` follows the path of the one reported.
   void require(bool holds, std::initializer_list<std::string> paths, const std::string& message) {
-    const bool trusted = std::all_of(paths.begin(), paths.end(), [this](const std::string& path) {
-      return problems_.trusts(path);
-    });
+    const bool trusted = std::ranges::all_of(
+        paths, [this](const std::string& path) { return problems_.trusts(path); });
     if (holds || !trusted) {
       return;
     }
-    const auto given = std::find_if(paths.begin(), paths.end(), [this](const std::string& path) {
-      return document_.descendant(path) != nullptr;
-    });
+    const auto given = std::ranges::find_if(
+        paths, [this](const std::string& path) { return document_.descendant(path) != nullptr; });
     if (given == paths.end()) {
       problems_.add_relation({}, *paths.begin(), message);
-      return;
+    } else {
+      problems_.add_relation(document_.descendant(*given)->place, *given, message);
     }
-    problems_.add_relation(document_.descendant(*given)->place, *given, message);
   }
 
   /// "chains.total 2048", or "chains.total 2048 (the default)" where the document is silent.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace stanley {
 double RestartSchedule::at(std::int64_t iteration, std::int64_t iterations) const {
@@ -11,6 +12,29 @@ double RestartSchedule::at(std::int64_t iteration, std::int64_t iterations) cons
   const double share =
       static_cast<double>(std::max<std::int64_t>(iteration, 0)) / static_cast<double>(iterations);
   return from + (to - from) * share;
+}
+
+double Schedule::factor(std::int64_t iteration, std::int64_t iterations) const {
+  const bool warms_up = type == ScheduleType::linear_warmup || type == ScheduleType::cosine;
+  if (warms_up && iteration < warmup) {
+    return static_cast<double>(iteration + 1) / static_cast<double>(warmup);
+  }
+  switch (type) {
+    case ScheduleType::constant:
+    case ScheduleType::linear_warmup:
+      return 1.0;
+    case ScheduleType::exponential:
+      return std::pow(decay, static_cast<double>(iteration));
+    case ScheduleType::cosine:
+      break;
+  }
+  const std::int64_t last = end.value_or(iterations);
+  if (iteration >= last) {
+    return final_factor;
+  }
+  const double share = static_cast<double>(iteration - warmup) / static_cast<double>(last - warmup);
+  const double wave = 0.5 * (1.0 + std::cos(std::numbers::pi * share));
+  return final_factor + (1.0 - final_factor) * wave;
 }
 
 double SamplerConfig::sigma() const {

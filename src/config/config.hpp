@@ -157,13 +157,23 @@ struct ObjectiveConfig {
   bool operator==(const ObjectiveConfig&) const = default;
 };
 
-/// How the learning rate changes: see config/schedule.hpp for the formulas.
+/// How the learning rate changes.
 struct Schedule {
   ScheduleType type{ScheduleType::constant};
   std::int64_t warmup{0};
   double decay{0.999};
   double final_factor{0.0};  ///< key `final`
   std::optional<std::int64_t> end;
+
+  /// The factor on optimizer.learning_rate for the weight update that follows `iteration` finished
+  /// updates, of `iterations` in the whole run (the end of the schedule unless it names its own).
+  /// With t = iteration, w = warmup, e = end, and a linear rise (t + 1)/w while t < w in the
+  /// schedules that have a warm-up:
+  ///   constant       1
+  ///   linear_warmup  1 after the rise
+  ///   exponential    decay^t
+  ///   cosine         final + (1 − final)·(1 + cos(π·(t − w)/(e − w)))/2, then `final` from e on
+  double factor(std::int64_t iteration, std::int64_t iterations) const;
 
   bool operator==(const Schedule&) const = default;
 };

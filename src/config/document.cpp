@@ -20,10 +20,6 @@ constexpr int most_values = 100'000;
 
 constexpr const char* text_tag = "tag:yaml.org,2002:str";  // !!str: what quotes say, too
 
-std::string join(const std::string& path, const std::string& key) {
-  return path.empty() ? key : path + "." + key;
-}
-
 std::string shortened(const std::string& text) {
   constexpr std::size_t longest = 60;
   std::string result = text.substr(0, longest);
@@ -239,7 +235,7 @@ std::optional<Value> parse_yaml(const std::string& text, const std::string& path
 
 /// {a: {b: value}} for the path a.b; none if a part of the path is empty.
 std::optional<Value> wrap(const std::string& path, Value value, const Place& place) {
-  const std::vector<std::string> names = names_of_path(path);
+  const std::vector<std::string> names = split(path, '.');
   for (auto name = names.rbegin(); name != names.rend(); ++name) {
     if (name->empty()) return std::nullopt;
     value.key = *name;
@@ -300,16 +296,20 @@ std::optional<Value> Value::take(const std::string& path) {
   return taken;
 }
 
-std::vector<std::string> names_of_path(const std::string& path) {
-  std::vector<std::string> names(1);
-  for (const char c : path) {
-    if (c == '.') {
-      names.emplace_back();
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == separator) {
+      parts.emplace_back();
     } else {
-      names.back() += c;
+      parts.back() += c;
     }
   }
-  return names;
+  return parts;
+}
+
+std::string join(const std::string& path, const std::string& name) {
+  return path.empty() ? name : path + "." + name;
 }
 
 std::string found(const Value& value) { return shortened(flow_text(value)); }

@@ -25,13 +25,28 @@ struct Value {
   bool quoted{false};             ///< then a scalar is text, never a number or true/false
   std::vector<Value> children{};  ///< of a list or mapping, in file order
 
+  bool plain() const { return kind == Kind::scalar && !quoted; }
   const Value* child(const std::string& name) const;       ///< none: nullptr
   std::optional<Value> take(const std::string& path);      ///< the same, taken out
   const Value* descendant(const std::string& path) const;  ///< by a dotted path
 };
 
-/// The names that the dots of a path join: {"a", "b"} of "a.b".
-std::vector<std::string> names_of_path(const std::string& path);
+// What a plain YAML scalar is. Stricter than YAML 1.1: yes, on, 0x10, 1_000 and 017 are no numbers
+// or truth values here, so that nothing is read as something that its author didn't mean.
+
+/// A number: std::int64_t (none if it is too large, too) or double (finite; an integer is one too).
+template <typename Number>
+std::optional<Number> as(const std::string& text);
+std::optional<bool> as_bool(const std::string& text);  ///< true or false
+
+/// Whether a plain scalar is text, not a number, a truth value or null.
+bool reads_as_text(const std::string& text);
+
+/// The parts between separators: {"a", "b"} of "a.b".
+std::vector<std::string> split(const std::string& text, char separator);
+
+/// "a.b", or "b" alone if the path is empty.
+std::string join(const std::string& path, const std::string& name);
 
 /// The value in YAML's flow style on one line, cut to a length that fits a message.
 std::string found(const Value& value);

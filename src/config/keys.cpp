@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <iterator>
+#include <algorithm>
+#include <cctype>
 #include <type_traits>
-#include <utility>
+
+#include "config/time_limit.hpp"
 
 namespace stanley {
 namespace {
@@ -21,6 +23,31 @@ Limits count() { return between(1, largest_count); }
 /// Ids of chains and samples are 32-bit words of the random counter.
 Limits id_count() { return between(1, 4294967295.0); }
 
+Limits increasing() { return {.increasing = true}; }
+
+bool is_name(const std::string& text) {
+  const auto allowed = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+  };
+  return text.size() <= 200 && std::ranges::all_of(text, allowed) &&
+         text.find_first_not_of('.') != std::string::npos;
+}
+
+bool is_folder(const std::string& text) { return !text.empty(); }
+bool is_time_limit(const std::string& text) { return end_time(text, {}).has_value(); }
+
+constexpr TextForm name_form{
+    "a name of letters, digits and . _ - (no other characters, not all dots)",
+    "^(?=.*[^.])[A-Za-z0-9._-]{1,200}$", is_name};
+constexpr TextForm folder_form{"the path of a folder (. is the one that the program starts in)",
+                               ".", is_folder};
+constexpr TextForm time_limit_form{
+    "a local time YYYY-MM-DDTHH:MM:SS or a duration such as 3h30m",
+    "^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d|(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?)$",
+    is_time_limit};
+
+Limits of(const TextForm& form) { return {.form = &form}; }
+
 template <typename Enum>
 Choice choice(Enum& member) {
   constexpr auto names = names_of(Enum{});
@@ -31,18 +58,11 @@ Choice choice(Enum& member) {
 
 std::vector<Key> keys_of(RunConfig& run) {
   return {
-      {"run.name",
-       "name of the run: its directory is directory/name",
-       &run.name,
-       {},
-       TextForm::name},
+      {"run.name", "name of the run: its directory is directory/name", &run.name, of(name_form)},
       {"run.seed", "every random number is a function of it", &run.seed, between(0, 4294967295.0)},
       {"run.iterations", "weight updates", &run.iterations, count()},
-      {"run.directory",
-       "folder that run directories are made in; ~ and $NAME are written out",
-       &run.directory,
-       {},
-       TextForm::folder},
+      {"run.directory", "folder that run directories are made in; ~ and $NAME are written out",
+       &run.directory, of(folder_form)},
       {"run.device", "what chains and network run on; auto takes the GPU where there is one",
        choice(run.device)},
       {"run.precision",
@@ -54,9 +74,7 @@ std::vector<Key> keys_of(RunConfig& run) {
        &run.reproducible},
       {"run.until",
        "end of the wall time: checkpoint and stop before it, or before the end of the Slurm job",
-       &run.until,
-       {},
-       TextForm::time_limit},
+       &run.until, of(time_limit_form)},
       {"run.threads", "threads of each rank; null: its share of the node's cores", &run.threads,
        between(1, 65536)},
   };
@@ -90,17 +108,13 @@ std::vector<Key> keys_of(DataConfig& data) {
       {"data.path",
        "the HDF5 file that tools/convert_images.py makes (type file); ~ and $NAME are written out",
        &data.path},
-      {"data.split", "its group of images", &data.split, {}, TextForm::name},
+      {"data.split", "its group of images", &data.split, of(name_form)},
       {"data.batch", "samples in an iteration, of all ranks together", &data.batch, id_count()},
       {"data.noise", "standard deviation of the noise added at each use, in units of the states",
        &data.noise, at_least(0)},
       {"data.flip", "mirror images left to right with probability 1/2 (type file)", &data.flip},
-      {"data.range",
-       "the states that the smallest and largest value of the data become",
-       &data.range,
-       {},
-       TextForm::any,
-       true},
+      {"data.range", "the states that the smallest and largest value of the data become",
+       &data.range, increasing()},
       {"data.samples", "size of the data set (every type but file)", &data.samples, id_count()},
   };
 }
@@ -131,12 +145,8 @@ std::vector<Key> keys_of(SamplerConfig& sampler) {
        &sampler.threshold, at_least(0)},
       {"sampler.refresh", "when the gain is computed anew: once an iteration or at every step",
        choice(sampler.refresh)},
-      {"sampler.box",
-       "the interval that states are projected into; null: none",
-       &sampler.box,
-       {},
-       TextForm::any,
-       true},
+      {"sampler.box", "the interval that states are projected into; null: none", &sampler.box,
+       increasing()},
       {"sampler.metropolis", "accept or reject each step; this release has false alone",
        &sampler.metropolis},
       {"sampler.write_every", "chain steps from draw to draw in `stanley sample`",
@@ -233,45 +243,6 @@ std::vector<Key> keys_of_the_safety(Config& config) {
   };
 }
 
-}  // namespace
-
-bool Limits::hold(double value) const {
-  return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
-}
-
-std::string Limits::text() const {
-  const bool bounded_above = high < largest_count;
-  if (bounded_above) {
-    return fmt::format(" in {}{}, {}{}", low_open ? "(" : "[", low, high, high_open ? ")" : "]");
-  }
-  if (low > -std::numeric_limits<double>::infinity()) {
-    return fmt::format(" {} {}", low_open ? "above" : "of at least", low);
-  }
-  return "";
-}
-
-std::vector<Key> describe(Config& config) {
-  std::vector<Key> keys;
-  const auto add = [&keys](std::vector<Key> more) {
-    keys.insert(keys.end(), std::make_move_iterator(more.begin()),
-                std::make_move_iterator(more.end()));
-  };
-  add(keys_of(config.run));
-  add(keys_of(config.energy));
-  add(keys_of(config.data));
-  add(keys_of(config.chains));
-  add(keys_of(config.sampler));
-  add(keys_of(config.objective));
-  add(keys_of(config.optimizer));
-  add(keys_of(config.optimizer.schedule));
-  add(keys_of_the_record(config));
-  add(keys_of(config.checkpoint));
-  add(keys_of_the_safety(config));
-  return keys;
-}
-
-namespace {
-
 struct Words {
   const Key& key;
 
@@ -282,21 +253,11 @@ struct Words {
   std::string operator()(const double*) const { return "a number" + key.limits.text(); }
   std::string operator()(const bool*) const { return "true or false"; }
   std::string operator()(const std::string*) const {
-    switch (key.form) {
-      case TextForm::any:
-        return "text";
-      case TextForm::name:
-        return "a name of letters, digits and . _ - (no other characters, not all dots)";
-      case TextForm::folder:
-        return "the path of a folder (. is the one that the program starts in)";
-      case TextForm::time_limit:
-        return "a local time YYYY-MM-DDTHH:MM:SS or a duration such as 3h30m";
-    }
-    return "";
+    return key.limits.form ? key.limits.form->words : "text";
   }
   std::string operator()(const std::array<double, 2>*) const {
-    return key.increasing ? "two numbers [low, high] with low < high"
-                          : "a list of two numbers" + key.limits.text();
+    return key.limits.increasing ? "two numbers [low, high] with low < high"
+                                 : "a list of two numbers" + key.limits.text();
   }
   std::string operator()(const std::vector<std::int64_t>*) const {
     return "a list of integers" + key.limits.text();
@@ -321,6 +282,33 @@ struct Words {
 };
 
 }  // namespace
+
+bool Limits::hold(double value) const {
+  return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
+}
+
+std::string Limits::text() const {
+  const bool bounded_above = high < largest_count;
+  if (bounded_above) {
+    return fmt::format(" in {}{}, {}{}", low_open ? "(" : "[", low, high, high_open ? ")" : "]");
+  }
+  if (low > -std::numeric_limits<double>::infinity()) {
+    return fmt::format(" {} {}", low_open ? "above" : "of at least", low);
+  }
+  return "";
+}
+
+std::vector<Key> describe(Config& config) {
+  std::vector<Key> keys;
+  for (const std::vector<Key>& more :
+       {keys_of(config.run), keys_of(config.energy), keys_of(config.data), keys_of(config.chains),
+        keys_of(config.sampler), keys_of(config.objective), keys_of(config.optimizer),
+        keys_of(config.optimizer.schedule), keys_of_the_record(config), keys_of(config.checkpoint),
+        keys_of_the_safety(config)}) {
+    keys.insert(keys.end(), more.begin(), more.end());
+  }
+  return keys;
+}
 
 std::string expected(const Key& key) { return std::visit(Words{key}, key.member); }
 

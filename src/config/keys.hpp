@@ -16,12 +16,21 @@
 
 namespace stanley {
 
-/// The numbers that a key takes.
+/// The form of a text, beyond being text.
+struct TextForm {
+  const char* words;    ///< "a name of letters"
+  const char* pattern;  ///< a regular expression for editors, which may let more through
+  bool (*holds)(const std::string& text);
+};
+
+/// What a key takes of the values of its type.
 struct Limits {
   double low{-std::numeric_limits<double>::infinity()};
   double high{std::numeric_limits<double>::infinity()};
   bool low_open{false};
   bool high_open{false};
+  bool increasing{false};         ///< a pair [low, high] with low < high
+  const TextForm* form{nullptr};  ///< null: any text
 
   bool hold(double value) const;
   std::string text() const;  ///< " of at least 1", " in (0, 1]"; empty without limits
@@ -33,9 +42,6 @@ struct Choice {
   std::function<std::size_t()> read;
   std::function<void(std::size_t)> write;
 };
-
-/// The form of a text, beyond being text.
-enum class TextForm { any, name, folder, time_limit };
 
 /// Where a key's value lives in a Config: the type decides how it is read and written.
 using Member =
@@ -50,8 +56,6 @@ struct Key {
   std::string meaning;  ///< one line with the unit, without the range
   Member member;
   Limits limits{};
-  TextForm form{TextForm::any};
-  bool increasing{false};  ///< a pair [low, high] with low < high
 };
 
 /// Every key of the configuration, bound to `config`, in the order of the printed file: the one
@@ -64,5 +68,10 @@ std::string expected(const Key& key);
 
 /// Names of the mappings below a key that takes a number or a mapping (threshold: quantile).
 std::vector<std::string> keys_inside(const Key& key);
+
+/// The one of `known` (dotted paths, at least one) that `path` was most likely meant to be, by the
+/// edit distance of the whole paths or of their last names, one of which may be short for the
+/// other.
+std::string nearest_path(const std::string& path, const std::vector<std::string>& known);
 
 }  // namespace stanley

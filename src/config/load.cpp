@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "config/checks.hpp"
 #include "config/config.hpp"
 #include "config/document.hpp"
 #include "config/error.hpp"
@@ -18,7 +17,6 @@
 #include "config/problems.hpp"
 #include "config/read_file.hpp"
 #include "config/reader.hpp"
-#include "config/scalars.hpp"
 
 namespace stanley {
 
@@ -145,7 +143,9 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   }
   Problems problems(path, overrides);
   Config config = read_config(Inheritance(problems).read(*text, 0), overrides, problems);
-  expand_paths(config);
+  config.run.directory = expand_path(config.run.directory, "run.directory");
+  config.energy.path = expand_path(config.energy.path, "energy.path");
+  config.data.path = expand_path(config.data.path, "data.path");
   return config;
 }
 

@@ -1,9 +1,14 @@
-#include "config/nearest.hpp"
-
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
+#include <ranges>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include "config/document.hpp"
+#include "config/keys.hpp"
 
 namespace stanley {
 namespace {
@@ -24,24 +29,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// The words between underscores.
-std::vector<std::string_view> words_of(std::string_view name) {
-  std::vector<std::string_view> words;
-  for (;;) {
-    const std::size_t end = name.find('_');
-    words.push_back(name.substr(0, end));
-    if (end == std::string_view::npos) return words;
-    name.remove_prefix(end + 1);
-  }
-}
-
 /// Is one short for the other: "lr" or "rate" for "learning_rate"?
 bool abbreviates(std::string_view brief, std::string_view name) {
-  const std::vector<std::string_view> words = words_of(name);
+  const std::vector<std::string> words = split(std::string(name), '_');
   if (words.size() == 1) return false;
   std::string initials;
-  for (const std::string_view word : words) initials += word.substr(0, 1);
-  return brief == initials || std::find(words.begin(), words.end(), brief) != words.end();
+  for (const std::string& word : words) initials += word.substr(0, 1);
+  return brief == initials || std::ranges::find(words, brief) != words.end();
 }
 
 // In halves of an edit.
@@ -60,37 +54,25 @@ std::size_t name_distance(std::string_view a, std::string_view b) {
   return std::min(misspelling(a, b), brief ? per_abbreviation : nothing_alike);
 }
 
-std::string_view section_of(std::string_view path) {
-  const std::size_t dot = path.rfind('.');
-  return dot == std::string_view::npos ? std::string_view() : path.substr(0, dot);
-}
+/// With the dot behind it.
+std::string_view section_of(std::string_view path) { return path.substr(0, path.rfind('.') + 1); }
 
-std::string_view last_name(std::string_view path) {
-  const std::size_t dot = path.rfind('.');
-  return dot == std::string_view::npos ? path : path.substr(dot + 1);
-}
+std::string_view last_name(std::string_view path) { return path.substr(path.rfind('.') + 1); }
 
 }  // namespace
 
 std::string nearest_path(const std::string& path, const std::vector<std::string>& known) {
   // Nobody's key is longer than this; a pasted file must not cost seconds.
   const std::string_view start = std::string_view(path).substr(0, 200);
-  const auto distance = [start](const std::string& other) {
+  const auto ranked = [start](const std::string& other) {
     // A right name in a wrong section costs one: a misspelt name in the right section wins a tie.
-    return std::min(misspelling(start, other),
-                    name_distance(last_name(start), last_name(other)) +
-                        (section_of(start) == section_of(other) ? 0 : per_wrong_section));
+    const std::size_t distance =
+        std::min(misspelling(start, other),
+                 name_distance(last_name(start), last_name(other)) +
+                     (section_of(start) == section_of(other) ? 0 : per_wrong_section));
+    return std::pair(distance, &other);
   };
-  std::size_t best = 0;
-  std::size_t least = distance(known.at(0));
-  for (std::size_t i = 1; i < known.size(); ++i) {
-    const std::size_t candidate = distance(known[i]);
-    if (candidate < least) {
-      best = i;
-      least = candidate;
-    }
-  }
-  return known[best];
+  return *std::ranges::min(known | std::views::transform(ranked)).second;
 }
 
 }  // namespace stanley

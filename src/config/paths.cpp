@@ -53,10 +53,4 @@ std::string expand_path(const std::string& path, const std::string& key) {
   return expanded;
 }
 
-void expand_paths(Config& config) {
-  config.run.directory = expand_path(config.run.directory, "run.directory");
-  config.energy.path = expand_path(config.energy.path, "energy.path");
-  config.data.path = expand_path(config.data.path, "data.path");
-}
-
 }  // namespace stanley

@@ -1,6 +1,7 @@
 #include "config/problems.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -54,7 +55,7 @@ void Problems::add_relation(const Place& place, const std::string& path,
 void Problems::distrust(const std::string& path) { distrusted_.push_back(path); }
 
 bool Problems::trusts(const std::string& path) const {
-  return std::none_of(distrusted_.begin(), distrusted_.end(), [&path](const std::string& other) {
+  return std::ranges::none_of(distrusted_, [&path](const std::string& other) {
     return holds(other, path) || holds(path, other);
   });
 }
@@ -79,14 +80,9 @@ void Problems::throw_if_any() const {
   }
   std::vector<Problem> sorted = problems_;
   std::ranges::stable_sort(sorted, {}, [](const Problem& one) { return order_of(one.place); });
-  std::string message;
-  for (const Problem& problem : sorted) {
-    if (!message.empty()) {
-      message += '\n';
-    }
-    message += line_of(problem);
-  }
-  throw Error(ExitCode::configuration, message);
+  std::vector<std::string> lines;
+  for (const Problem& problem : sorted) lines.push_back(line_of(problem));
+  throw Error(ExitCode::configuration, fmt::format("{}", fmt::join(lines, "\n")));
 }
 
 }  // namespace stanley

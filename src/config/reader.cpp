@@ -4,19 +4,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <variant>
-
-#include "config/nearest.hpp"
-#include "config/scalars.hpp"
-#include "config/time_limit.hpp"
 
 namespace stanley {
 namespace {
@@ -27,31 +22,31 @@ class ValueReader {
  public:
   ValueReader(const Key& key, const Value& value) : key_(key), value_(value) {}
 
-  template <typename Integer>
-  requires std::is_integral_v<Integer>
-  bool operator()(Integer* member) const { return integer(value_, *member); }
-  bool operator()(double* member) const { return number(value_, key_.limits, *member); }
+  template <typename Number>
+  requires std::is_arithmetic_v<Number>
+  bool operator()(Number* member) const { return number(value_, key_.limits, *member); }
   bool operator()(bool* member) const {
-    const std::optional<bool> flag = plain() ? as_bool(value_.text) : std::nullopt;
+    const std::optional<bool> flag = value_.plain() ? as_bool(value_.text) : std::nullopt;
     *member = flag.value_or(*member);
     return flag.has_value();
   }
   bool operator()(std::string* member) const {
     *member = value_.text;
     return value_.kind == Value::Kind::scalar && (value_.quoted || reads_as_text(value_.text)) &&
-           value_.text.find('\0') == std::string::npos && has_form(value_.text);
+           value_.text.find('\0') == std::string::npos &&
+           (key_.limits.form == nullptr || key_.limits.form->holds(value_.text));
   }
   bool operator()(std::array<double, 2>* member) const {
     return value_.kind == Value::Kind::list && value_.children.size() == 2 &&
            number(value_.children[0], key_.limits, (*member)[0]) &&
            number(value_.children[1], key_.limits, (*member)[1]) &&
-           !(key_.increasing && (*member)[0] >= (*member)[1]);
+           !(key_.limits.increasing && (*member)[0] >= (*member)[1]);
   }
   bool operator()(std::vector<std::int64_t>* member) const {
     member->assign(value_.children.size(), 0);
     bool good = value_.kind == Value::Kind::list && !member->empty();
     for (std::size_t i = 0; good && i < member->size(); ++i) {
-      good = integer(value_.children[i], (*member)[i]);
+      good = number(value_.children[i], key_.limits, (*member)[i]);
     }
     return good;
   }
@@ -111,53 +106,15 @@ class ValueReader {
   }
 
  private:
-  bool plain() const { return value_.kind == Value::Kind::scalar && !value_.quoted; }
-
-  template <typename T>
-  bool integer(const Value& value, T& member) const {
-    if (value.kind != Value::Kind::scalar || value.quoted) {
+  template <typename Number>
+  static bool number(const Value& value, const Limits& limits, Number& member) {
+    using Read = std::conditional_t<std::is_integral_v<Number>, std::int64_t, double>;
+    const std::optional<Read> read = value.plain() ? as<Read>(value.text) : std::nullopt;
+    if (!read || !limits.hold(static_cast<double>(*read))) {
       return false;
     }
-    const std::optional<std::int64_t> read = as_integer(value.text);
-    if (!read || !key_.limits.hold(static_cast<double>(*read))) {
-      return false;
-    }
-    member = static_cast<T>(*read);
+    member = static_cast<Number>(*read);
     return true;
-  }
-
-  static bool number(const Value& value, const Limits& limits, double& member) {
-    if (value.kind != Value::Kind::scalar || value.quoted) {
-      return false;
-    }
-    const std::optional<double> read = as_number(value.text);
-    if (!read || !limits.hold(*read)) {
-      return false;
-    }
-    member = *read;
-    return true;
-  }
-
-  static bool is_name(const std::string& text) {
-    const auto allowed = [](char c) {
-      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
-    };
-    return text.size() <= 200 && std::all_of(text.begin(), text.end(), allowed) &&
-           text.find_first_not_of('.') != std::string::npos;
-  }
-
-  bool has_form(const std::string& text) const {
-    switch (key_.form) {
-      case TextForm::any:
-        return true;
-      case TextForm::name:
-        return is_name(text);
-      case TextForm::folder:
-        return !text.empty();
-      case TextForm::time_limit:
-        return end_time(text, std::chrono::system_clock::time_point{}).has_value();
-    }
-    return false;
   }
 
   const Key& key_;
@@ -186,10 +143,12 @@ class DocumentReader {
 
   void read_section(const Value& section, const std::string& path) {
     for (const Value& entry : section.children) {
-      const std::string full = full_path(path, entry);
-      if (const Key* key = key_of(entry, full)) {
+      const std::string full = join(path, entry.key);
+      const bool nested = entry.key.find('.') == std::string::npos;
+      const auto key = std::ranges::find(keys_, full, &Key::path);
+      if (nested && key != keys_.end()) {
         read_key(*key, entry);
-      } else if (!is_section(entry, full)) {
+      } else if (!nested || !sections_.contains(full)) {
         report_unknown(entry, full);
       } else if (entry.kind != Value::Kind::mapping) {
         problems_.add(entry.place, full, "expected a mapping of keys, found " + found(entry));
@@ -203,26 +162,10 @@ class DocumentReader {
   const std::vector<std::string>& unknown() const { return unknown_; }
 
  private:
-  static std::string full_path(const std::string& path, const Value& entry) {
-    return path.empty() ? entry.key : path + "." + entry.key;
-  }
-
-  /// Nothing if no key has this path.
-  const Key* key_of(const Value& entry, const std::string& full) const {
-    const auto key = std::ranges::find(keys_, full, &Key::path);
-    const bool nested = entry.key.find('.') == std::string::npos;
-    return key != keys_.end() && nested ? &*key : nullptr;
-  }
-
-  bool is_section(const Value& entry, const std::string& full) const {
-    return sections_.contains(full) && entry.key.find('.') == std::string::npos;
-  }
-
   static std::string described(const Key& key, const Value& value) {
     const bool takes_text = std::holds_alternative<std::string*>(key.member) ||
                             std::holds_alternative<std::optional<std::string>*>(key.member);
-    const bool needs_quotes = takes_text && value.kind == Value::Kind::scalar && !value.quoted &&
-                              !reads_as_text(value.text);
+    const bool needs_quotes = takes_text && value.plain() && !reads_as_text(value.text);
     const bool has_zero = takes_text && value.text.find('\0') != std::string::npos;
     return found(value) + (needs_quotes ? " (to make it text, put it in quotes)"
                            : has_zero   ? " with a zero character, which no path has"

@@ -18,4 +18,8 @@ void read_keys(const Value& document, const std::vector<Key>& keys, Problems& pr
 /// keys are bound to is of no use then.
 std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys);
 
+/// What must hold between keys. Each mistake is placed at the first of its keys that the document
+/// gives, and names all of them; a check whose keys already have a mistake of their own is silent.
+void check_relations(const Config& config, const Value& document, Problems& problems);
+
 }  // namespace stanley

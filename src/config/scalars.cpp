@@ -1,8 +1,9 @@
-#include "config/scalars.hpp"
-
 #include <charconv>
+#include <cstdint>
 #include <string_view>
 #include <system_error>
+
+#include "config/document.hpp"
 
 namespace stanley {
 namespace {
@@ -20,26 +21,23 @@ bool starts_as_decimal(std::string_view text) {
   return text[0] != '0' || text.size() == 1 || !is_digit(text[1]);
 }
 
-/// std::from_chars of the whole text; it knows no plus sign.
-template <typename T>
-std::optional<T> parse(const std::string& text) {
+}  // namespace
+
+// std::from_chars of the whole text; it knows no plus sign.
+template <typename Number>
+std::optional<Number> as(const std::string& text) {
   if (!starts_as_decimal(text)) {
     return std::nullopt;
   }
   const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
   const char* end = text.data() + text.size();
-  T value{};
+  Number value{};
   const auto [stop, error] = std::from_chars(begin, end, value);
-  return error == std::errc{} && stop == end ? std::optional<T>(value) : std::nullopt;
+  return error == std::errc{} && stop == end ? std::optional(value) : std::nullopt;
 }
 
-}  // namespace
-
-std::optional<std::int64_t> as_integer(const std::string& text) {
-  return parse<std::int64_t>(text);
-}
-
-std::optional<double> as_number(const std::string& text) { return parse<double>(text); }
+template std::optional<std::int64_t> as(const std::string&);
+template std::optional<double> as(const std::string&);
 
 std::optional<bool> as_bool(const std::string& text) {
   if (text == "true" || text == "false") {
@@ -50,7 +48,7 @@ std::optional<bool> as_bool(const std::string& text) {
 
 bool reads_as_text(const std::string& text) {
   return !text.empty() && text != "~" && text != "null" && text != "Null" && text != "NULL" &&
-         !as_bool(text) && !as_number(text);
+         !as_bool(text) && !as<double>(text);
 }
 
 }  // namespace stanley

@@ -42,14 +42,6 @@ Json mapping(const Json& properties) {
   return schema;
 }
 
-/// What a text must match, by its form.
-const std::map<TextForm, const char*> patterns{
-    {TextForm::any, ""},
-    {TextForm::name, "^(?=.*[^.])[A-Za-z0-9._-]{1,200}$"},
-    {TextForm::folder, "."},
-    {TextForm::time_limit,
-     "^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d|(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?)$"}};
-
 /// The schema of a key's value, with the default.
 struct Shape {
   const Key& key;
@@ -64,7 +56,7 @@ struct Shape {
   }
   Json operator()(const std::string* value) const {
     Json schema{{"type", "string"}, {"default", *value}};
-    if (key.form != TextForm::any) schema["pattern"] = patterns.at(key.form);
+    if (key.limits.form) schema["pattern"] = key.limits.form->pattern;
     return schema;
   }
   Json operator()(const std::array<double, 2>* value) const {
@@ -123,7 +115,7 @@ std::string configuration_schema() {
   Config defaults;
   for (const Key& key : describe(defaults)) {
     Json* place = &root;
-    for (const std::string& name : names_of_path(key.path)) {
+    for (const std::string& name : split(key.path, '.')) {
       if (place->is_null()) *place = section;
       place = &(*place)["properties"][name];
     }

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
+#include <iterator>
 #include <string_view>
+#include <system_error>
 
 namespace stanley {
 namespace {
@@ -17,17 +20,12 @@ using Clock = std::chrono::system_clock;
 constexpr std::chrono::seconds farthest{9'000'000'000};
 
 /// The digits that `text` starts with, taken off it; none without digits or with more than six.
-std::optional<int> take_number(std::string_view& text) {
-  int number = 0;
-  std::size_t digits = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') {
-    if (digits == 6) {
-      return std::nullopt;
-    }
-    number = 10 * number + (text[digits++] - '0');
-  }
+std::optional<std::int64_t> take_number(std::string_view& text) {
+  std::uint32_t number = 0;  // without a sign
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const auto digits = static_cast<std::size_t>(end - text.data());
   text.remove_prefix(digits);
-  return digits == 0 ? std::nullopt : std::optional<int>(number);
+  return error == std::errc{} && digits <= 6 ? std::optional<std::int64_t>(number) : std::nullopt;
 }
 
 std::optional<std::chrono::seconds> duration(std::string_view text) {
@@ -35,7 +33,7 @@ std::optional<std::chrono::seconds> duration(std::string_view text) {
   constexpr std::array<std::int64_t, 4> seconds_per_unit{86400, 3600, 60, 1};
   std::int64_t seconds = 0;
   for (std::size_t next = 0; !text.empty(); ++next) {
-    const std::optional<int> number = take_number(text);
+    const std::optional<std::int64_t> number = take_number(text);
     if (!number || text.empty()) {
       return std::nullopt;
     }
@@ -49,38 +47,19 @@ std::optional<std::chrono::seconds> duration(std::string_view text) {
   return seconds == 0 ? std::nullopt : std::optional(std::chrono::seconds(seconds));
 }
 
-std::optional<Clock::time_point> local_time(std::string_view text) {
-  constexpr std::string_view form = "0000-00-00T00:00:00";
-  if (text.size() != form.size()) {
-    return std::nullopt;
-  }
-  std::array<int, 6> fields{};
-  std::size_t field = 0;
-  for (std::size_t i = 0; i < form.size(); ++i) {
-    const bool digit = text[i] >= '0' && text[i] <= '9';
-    if (form[i] == '0' ? !digit : text[i] != form[i]) {
-      return std::nullopt;
-    }
-    if (digit) {
-      fields[field] = 10 * fields[field] + (text[i] - '0');
-    } else {
-      ++field;
-    }
-  }
-  const auto [year, month, day, hour, minute, second] = fields;
-  const std::chrono::year_month_day date{std::chrono::year{year},
-                                         std::chrono::month{static_cast<unsigned>(month)},
-                                         std::chrono::day{static_cast<unsigned>(day)}};
-  if (!date.ok() || hour > 23 || minute > 59 || second > 59) {
-    return std::nullopt;
-  }
+std::optional<Clock::time_point> local_time(const std::string& text) {
+  constexpr std::ptrdiff_t length = std::string_view("0000-00-00T00:00:00").size();
   std::tm parts{};
-  parts.tm_year = year - 1900;
-  parts.tm_mon = month - 1;
-  parts.tm_mday = day;
-  parts.tm_hour = hour;
-  parts.tm_min = minute;
-  parts.tm_sec = second;
+  const char* end = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  // It also takes shorter numbers, spaces before them, each month's 31st, and leap seconds.
+  const bool whole = end != nullptr && end - text.data() == length && std::ssize(text) == length;
+  const std::chrono::year_month_day date{
+      std::chrono::year{parts.tm_year + 1900},
+      std::chrono::month(static_cast<unsigned>(parts.tm_mon + 1)),
+      std::chrono::day(static_cast<unsigned>(parts.tm_mday))};
+  if (!whole || text.find(' ') != std::string::npos || !date.ok() || parts.tm_sec > 59) {
+    return std::nullopt;
+  }
   parts.tm_isdst = -1;  // mktime decides whether summer time holds on that day
   return Clock::time_point(std::min(std::chrono::seconds(std::mktime(&parts)), farthest));
 }

@@ -2,12 +2,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -18,34 +17,25 @@
 #include "config/document.hpp"
 #include "config/error.hpp"
 #include "config/keys.hpp"
-#include "config/nearest.hpp"
 #include "config/printable.hpp"
-#include "config/scalars.hpp"
 
 namespace stanley {
 namespace {
 
 std::string quoted(const std::string& text) {
-  std::string result = "\"";
+  std::string escaped;
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      result += '\\';
-      result += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      result += fmt::format("\\x{:02x}", byte);
-    } else {
-      result += c;
-    }
+    if (c == '"' || c == '\\') escaped += '\\';
+    escaped += c;
   }
-  return result + "\"";
+  return '"' + printable(escaped) + '"';
 }
 
 std::string text_value(const std::string& text) {
   const auto plain = [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '/';
   };
-  return std::all_of(text.begin(), text.end(), plain) && reads_as_text(text) ? text : quoted(text);
+  return std::ranges::all_of(text, plain) && reads_as_text(text) ? text : quoted(text);
 }
 
 /// The value of a key in YAML's flow style. fmt's "{}" is the shortest text that reads back as the
@@ -60,10 +50,8 @@ struct ValueWriter {
   std::string operator()(const std::string* value) const {
     return plain ? *value : text_value(*value);
   }
-  std::string operator()(const std::array<double, 2>* value) const {
-    return fmt::format("[{}]", fmt::join(*value, ", "));
-  }
-  std::string operator()(const std::vector<std::int64_t>* value) const {
+  template <std::ranges::range Numbers>
+  std::string operator()(const Numbers* value) const {
     return fmt::format("[{}]", fmt::join(*value, ", "));
   }
   std::string operator()(const std::map<std::string, std::string>* value) const {
@@ -107,17 +95,15 @@ std::string to_yaml(const Config& config) {
   std::string text;
   std::vector<std::string> open;  // the sections around the last line
   for (const Key& key : describe(copy)) {
-    const std::vector<std::string> names = names_of_path(key.path);
-    const std::size_t depth = names.size() - 1;
-    std::size_t common = 0;
-    while (common < depth && common < open.size() && open[common] == names[common]) {
-      ++common;
+    std::vector<std::string> sections = split(key.path, '.');
+    const std::string name = sections.back();
+    sections.pop_back();
+    const auto opened = std::ranges::mismatch(sections, open).in1 - sections.begin();
+    for (auto level = static_cast<std::size_t>(opened); level < sections.size(); ++level) {
+      text += std::string(2 * level, ' ') + sections[level] + ":\n";
     }
-    open.assign(names.begin(), names.end() - 1);
-    for (std::size_t level = common; level < depth; ++level) {
-      text += std::string(2 * level, ' ') + names[level] + ":\n";
-    }
-    text += std::string(2 * depth, ' ') + names.back() + ": " + written(key) + "\n";
+    text += std::string(2 * sections.size(), ' ') + name + ": " + written(key) + "\n";
+    open = sections;
   }
   return text;
 }

@@ -1,10 +1,8 @@
 #include "data/batches.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 
-#include "kernels/chain_update.hpp"
 #include "random/permutation.hpp"
 
 namespace stanley {
@@ -25,11 +23,11 @@ Batches::Batches(const Dataset& dataset, const Config& config, std::uint32_t att
       config_(config.data),
       seed_(config.run.seed),
       attempt_(attempt),
-      low_(-std::numeric_limits<float>::infinity()),
-      high_(std::numeric_limits<float>::infinity()) {
-  if (config.sampler.box) {
-    low_ = static_cast<float>((*config.sampler.box)[0]);
-    high_ = static_cast<float>((*config.sampler.box)[1]);
+      noise_{.sigma = static_cast<float>(config.data.noise),
+             .key = {config.run.seed, random::Stream::data_noise, attempt}} {
+  if (const auto& box = config.sampler.box) {
+    noise_.low = static_cast<float>((*box)[0]);
+    noise_.high = static_cast<float>((*box)[1]);
   }
 }
 
@@ -54,13 +52,8 @@ void Batches::fill(std::int64_t iteration, std::int64_t seen, std::int64_t first
   }
   std::vector<std::int64_t> ids(static_cast<std::size_t>(count));
   std::iota(ids.begin(), ids.end(), first);
-  // A chain step without drift is just what is needed: noise, then the projection into the box.
-  const Update noise{.half_step = 0,
-                     .sigma = static_cast<float>(config_.noise),
-                     .low = low_,
-                     .high = high_,
-                     .key = {seed_, random::Stream::data_noise, attempt_},
-                     .step = step};
+  Update noise = noise_;
+  noise.step = step;
   update_cpu(noise, ids, dimension, nullptr, nullptr, nullptr, out);
 }
 

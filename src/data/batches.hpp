@@ -4,7 +4,7 @@
 
 #include "config/config.hpp"
 #include "data/dataset.hpp"
-#include "random/random.hpp"
+#include "kernels/chain_update.hpp"
 
 namespace stanley {
 
@@ -29,7 +29,8 @@ class Batches {
   const Dataset& dataset_;
   DataConfig config_;
   std::uint32_t seed_, attempt_;
-  float low_, high_;
+  /// A chain step without drift is just what is needed: noise, then the projection into the box.
+  Update noise_;
 };
 
 }  // namespace stanley

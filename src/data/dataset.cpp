@@ -15,6 +15,9 @@
 namespace stanley {
 namespace {
 
+/// Samples that are looked at where all would take too long.
+constexpr std::int64_t looked_at = 4096;
+
 template <typename Value>
 std::span<std::byte> bytes_of(std::vector<Value>& values) {
   return std::as_writable_bytes(std::span<Value>(values));
@@ -65,7 +68,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
   std::vector<float> floats;
   std::vector<std::int64_t> extents;
   std::vector<double> value_range(2);
-  std::string names, digest;
+  std::string digest;
   on_first_rank(communicator, [&] {
     const DataFile file = DataFile::open_checked(config.path);
     extents = file.shape(config.split);
@@ -76,7 +79,6 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
       floats = file.read_all_floats(config.split, progressed);
     }
     if (file.has_labels(config.split)) data.labels_ = file.read_labels(config.split);
-    for (const std::string& name : file.class_names()) names += name + '\0';
     if (extents[0] == 0) {
       throw FileError(config.path + ": the split '" + config.split +
                       "' holds no images; convert the data again");
@@ -90,10 +92,6 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
   broadcast_vector(images, communicator);
   broadcast_vector(floats, communicator);
   broadcast_vector(data.labels_, communicator);
-  names = communicator.broadcast(names, 0);
-  for (std::size_t end; (end = names.find('\0')) != std::string::npos; names.erase(0, end + 1)) {
-    data.class_names_.push_back(names.substr(0, end));
-  }
   data.set_shape(extents);
   if (floats.empty()) {
     data.values_ = std::move(images);
@@ -129,13 +127,6 @@ void Dataset::copy_sample(std::int64_t index, float* out) const {
       },
       values_);
 }
-
-namespace {
-
-/// Samples that are looked at where all would take too long.
-constexpr std::int64_t looked_at = 4096;
-
-}  // namespace
 
 double Dataset::share_outside(const std::array<double, 2>& box) const {
   const std::int64_t count = std::min(size_, looked_at);

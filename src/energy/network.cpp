@@ -5,9 +5,6 @@
 
 #include <cmath>
 
-#include "config/error.hpp"
-#include "energy/networks.hpp"
-#include "energy/torchscript.hpp"
 #include "random/random.hpp"
 
 namespace stanley {
@@ -52,17 +49,20 @@ void Network::update_buffers() {
   }
 }
 
-void Network::add_parameter(const std::string& name, at::IntArrayRef shape, std::int64_t fan_in,
-                            std::uint32_t seed) {
-  at::Tensor value = at::empty(shape, at::kFloat);
+void Network::add_layer(const std::string& name, const std::vector<std::int64_t>& weight,
+                        std::int64_t positions, std::uint32_t seed) {
+  const std::int64_t count = element_count(weight), fan_in = count / weight[0];
   const float bound = 1.0F / std::sqrt(static_cast<float>(fan_in));
-  const random::Key key{seed, random::Stream::initial_parameters, 0};
-  const auto id = static_cast<std::uint32_t>(parameters_.size());
-  auto* data = value.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < value.numel(); ++i) {
-    data[i] = bound * (2.0F * random::uniform(key, id, 0, static_cast<std::uint32_t>(i)) - 1.0F);
-  }
-  parameters_.push_back({name, value.set_requires_grad(true)});
+  const auto add = [&](const std::string& parameter, at::IntArrayRef shape) {
+    const random::Key key{seed, random::Stream::initial_parameters, 0};
+    const auto id = static_cast<std::uint32_t>(parameters_.size());
+    const at::Tensor value = bound * (2 * uniform(key, id, shape) - 1);
+    parameters_.push_back({name + parameter, value.set_requires_grad(true)});
+  };
+  add(".weight", weight);
+  add(".bias", {weight[0]});
+  forward_flops_ = forward_flops_.value_or(0) +
+                   2.0 * static_cast<double>(count) * static_cast<double>(positions);
 }
 
 void Network::normalize_spectrally(std::uint32_t seed) {
@@ -71,11 +71,7 @@ void Network::normalize_spectrally(std::uint32_t seed) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const at::Tensor& weight = parameters_[i].value;
     if (weight.dim() < 2) continue;
-    at::Tensor u = at::empty({weight.size(0)}, at::kFloat);
-    for (std::int64_t row = 0; row < u.numel(); ++row) {
-      u.mutable_data_ptr<float>()[row] =
-          random::uniform(key, static_cast<std::uint32_t>(i), 0, static_cast<std::uint32_t>(row));
-    }
+    const at::Tensor u = uniform(key, static_cast<std::uint32_t>(i), {weight.size(0)});
     normalized_[i] = static_cast<std::int64_t>(buffers_.size());
     buffers_.push_back({parameters_[i].name + "_u", unit(u)});
   }
@@ -83,28 +79,13 @@ void Network::normalize_spectrally(std::uint32_t seed) {
   for (int iteration = 0; iteration < 20; ++iteration) update_buffers();
 }
 
-std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
-                                      std::uint32_t seed, std::string_view file,
-                                      const StateRange& range) {
-  const bool image = shape.size() == 3;
-  const bool only_images = config.type == EnergyType::convnet || config.type == EnergyType::resnet;
-  if (only_images && !image) {
-    throw Error(ExitCode::configuration,
-                "energy.type: " + std::string(to_string(config.type)) +
-                    " needs images (channel, height, width), and the data has " +
-                    std::to_string(shape.size()) + " dimension(s); use energy.type: mlp");
+at::Tensor Network::uniform(const random::Key& key, std::uint32_t id, at::IntArrayRef shape) {
+  at::Tensor values = at::empty(shape, at::kFloat);
+  auto* data = values.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    data[i] = random::uniform(key, id, 0, static_cast<std::uint32_t>(i));
   }
-  switch (config.type) {
-    case EnergyType::convnet:
-      return make_planned(config, convnet_plan(config, shape), seed);
-    case EnergyType::resnet:
-      return make_planned(config, resnet_plan(config, shape), seed);
-    case EnergyType::torchscript:
-      return make_torchscript(config, shape, seed, file, range);
-    case EnergyType::mlp:
-      return make_mlp(config, shape, seed);
-  }
-  throw Error(ExitCode::bug, "a network of unknown type was asked for");
+  return values;
 }
 
 }  // namespace stanley

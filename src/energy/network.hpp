@@ -16,6 +16,10 @@
 
 namespace stanley {
 
+namespace random {
+struct Key;
+}
+
 /// A tensor under the name that a PyTorch module of the same network gives it in its state dict.
 struct NamedTensor {
   std::string name;
@@ -89,19 +93,17 @@ class Network {
  protected:
   explicit Network(StateShape shape) : state_shape_(std::move(shape)) {}
 
-  /// Counts the layer of this weight, applied at so many positions of the image.
-  void count_flops(std::int64_t weights, std::int64_t positions) {
-    forward_flops_ = forward_flops_.value_or(0) +
-                     2.0 * static_cast<double>(weights) * static_cast<double>(positions);
-  }
-
-  /// Appends a parameter drawn from U(−1/√fan_in, 1/√fan_in), PyTorch's default for linear and
+  /// Appends a layer, which is applied at so many positions of the image: its weight of this shape
+  /// and its bias, drawn from U(−1/√fan_in, 1/√fan_in), PyTorch's default for linear and
   /// convolution layers, by counter-based random numbers of `seed`.
-  void add_parameter(const std::string& name, at::IntArrayRef shape, std::int64_t fan_in,
-                     std::uint32_t seed);
+  void add_layer(const std::string& name, const std::vector<std::int64_t>& weight,
+                 std::int64_t positions, std::uint32_t seed);
 
   /// Puts every parameter of more than one dimension under spectral normalisation.
   void normalize_spectrally(std::uint32_t seed);
+
+  /// Numbers in (0, 1), in float32.
+  static at::Tensor uniform(const random::Key& key, std::uint32_t id, at::IntArrayRef shape);
 
  private:
   StateShape state_shape_;

@@ -1,8 +1,10 @@
-#include "energy/networks.hpp"
-
 #include <ATen/ATen.h>
 
 #include <utility>
+
+#include "config/error.hpp"
+#include "energy/network.hpp"
+#include "energy/torchscript.hpp"
 
 namespace stanley {
 namespace {
@@ -13,6 +15,7 @@ at::Tensor activate(const EnergyConfig& config, const at::Tensor& input) {
                                                : at::leaky_relu(input, config.slope);
 }
 
+/// A multilayer perceptron over the flattened state: hidden layers of `energy.hidden` widths.
 class Mlp : public Network {
  public:
   Mlp(const EnergyConfig& config, const StateShape& shape, std::uint32_t seed)
@@ -21,10 +24,7 @@ class Mlp : public Network {
     std::vector<std::int64_t> widths = config.hidden;
     widths.push_back(1);
     for (std::size_t layer = 0; layer < widths.size(); ++layer) {
-      const std::string name = "layers." + std::to_string(layer);
-      add_parameter(name + ".weight", {widths[layer], in}, in, seed);
-      add_parameter(name + ".bias", {widths[layer]}, in, seed);
-      count_flops(widths[layer] * in, 1);
+      add_layer("layers." + std::to_string(layer), {widths[layer], in}, 1, seed);
       in = widths[layer];
     }
     if (config.spectral_normalization) normalize_spectrally(seed);
@@ -47,28 +47,19 @@ class PlannedNetwork : public Network {
  public:
   PlannedNetwork(const EnergyConfig& config, Plan plan, std::uint32_t seed)
       : Network(plan.state_shape()), config_(config), plan_(std::move(plan)) {
-    const auto add = [&](const std::string& name, const std::vector<std::int64_t>& weight,
-                         std::int64_t positions) {
-      std::int64_t fan_in = 1;
-      for (std::size_t i = 1; i < weight.size(); ++i) fan_in *= weight[i];
-      add_parameter(name + ".weight", weight, fan_in, seed);
-      add_parameter(name + ".bias", {weight[0]}, fan_in, seed);
-      count_flops(weight[0] * fan_in, positions);
-    };
     for (const Layer& layer : plan_.layers) {
       const std::int64_t pixels = layer.convolved(layer.height) * layer.convolved(layer.width);
-      add(layer.name, {layer.filters, layer.channels, layer.kernel, layer.kernel}, pixels);
+      add_layer(layer.name, {layer.filters, layer.channels, layer.kernel, layer.kernel}, pixels,
+                seed);
       if (layer.skip && layer.skip->convolves()) {
         const std::int64_t channels = plan_.layers[layer.skip->from].filters;
-        add(layer.skip->name, {layer.filters, channels, 1, 1}, pixels);
+        add_layer(layer.skip->name, {layer.filters, channels, 1, 1}, pixels, seed);
       }
     }
     const Layer& top = plan_.layers.back();
-    if (plan_.sums) {
-      add(plan_.last_name, {1, top.filters}, 1);
-    } else {
-      add(plan_.last_name, {1, top.filters, top.output_height(), top.output_width()}, 1);
-    }
+    std::vector<std::int64_t> last{1, top.filters};
+    if (!plan_.sums) last.insert(last.end(), {top.output_height(), top.output_width()});
+    add_layer(plan_.last_name, last, 1, seed);
     if (config.spectral_normalization) normalize_spectrally(seed);
   }
 
@@ -106,14 +97,28 @@ class PlannedNetwork : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_mlp(const EnergyConfig& config, const StateShape& shape,
-                                  std::uint32_t seed) {
-  return std::make_unique<Mlp>(config, shape, seed);
-}
-
-std::unique_ptr<Network> make_planned(const EnergyConfig& config, const Plan& plan,
-                                      std::uint32_t seed) {
-  return std::make_unique<PlannedNetwork>(config, plan, seed);
+std::unique_ptr<Network> make_network(const EnergyConfig& config, const StateShape& shape,
+                                      std::uint32_t seed, std::string_view file,
+                                      const StateRange& range) {
+  const bool image = shape.size() == 3;
+  const bool only_images = config.type == EnergyType::convnet || config.type == EnergyType::resnet;
+  if (only_images && !image) {
+    throw Error(ExitCode::configuration,
+                "energy.type: " + std::string(to_string(config.type)) +
+                    " needs images (channel, height, width), and the data has " +
+                    std::to_string(shape.size()) + " dimension(s); use energy.type: mlp");
+  }
+  switch (config.type) {
+    case EnergyType::convnet:
+      return std::make_unique<PlannedNetwork>(config, convnet_plan(config, shape), seed);
+    case EnergyType::resnet:
+      return std::make_unique<PlannedNetwork>(config, resnet_plan(config, shape), seed);
+    case EnergyType::torchscript:
+      return make_torchscript(config, shape, seed, file, range);
+    case EnergyType::mlp:
+      return std::make_unique<Mlp>(config, shape, seed);
+  }
+  throw Error(ExitCode::bug, "a network of unknown type was asked for");
 }
 
 }  // namespace stanley

@@ -47,30 +47,6 @@ double seconds_between(CUevent_st*, CUevent_st*) { return 0; }
 
 }  // namespace
 
-std::string name_of(Operation operation) {
-  switch (operation) {
-    case Operation::input_convolution:
-      return "input convolution";
-    case Operation::products:
-      return "matrix products";
-    case Operation::transformations:
-      return "Winograd transforms";
-    case Operation::activations:
-      return "activations";
-    case Operation::multiplications:
-      return "multiplications";
-    case Operation::output:
-      return "output layer";
-    case Operation::autograd:
-      return "gradient by autograd";
-    case Operation::gain:
-      return "gain";
-    case Operation::update:
-      return "noise and update";
-  }
-  return {};
-}
-
 OperationTimes::OperationTimes(bool on_gpu) : on_gpu_(on_gpu) { current = this; }
 OperationTimes::~OperationTimes() { current = nullptr; }
 

@@ -3,7 +3,6 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
-#include <string>
 #include <vector>
 
 struct CUevent_st;  // cudaEvent_t is a pointer to it
@@ -22,10 +21,14 @@ enum class Operation {
   gain,               ///< its threshold, from the gradient's quantiles
   update,             ///< noise, gain, drift and box, in one pass
 };
-constexpr std::size_t operation_count = 9;
 
 /// In words, for a table.
-std::string name_of(Operation operation);
+constexpr auto names_of(Operation) {
+  return std::array{"input convolution", "matrix products", "Winograd transforms",  "activations",
+                    "multiplications",   "output layer",    "gradient by autograd", "gain",
+                    "noise and update"};
+}
+constexpr std::size_t operation_count = names_of(Operation{}).size();
 
 /// Seconds and arithmetic by operation, of what Timed sees in this thread while this object lives.
 /// There is one at a time for each thread.

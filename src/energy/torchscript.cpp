@@ -277,7 +277,8 @@ class TorchScriptNetwork : public Network {
   }
 
   [[noreturn]] void refuse_states(const at::Tensor& state, const std::string& reason) const {
-    refuse_in_place(reason);
+    // LibTorch's words for `x *= 2` of a tensor whose gradient is wanted.
+    if (reason.find("in-place operation") != std::string::npos) fail_in_place();
     refuse_device(state, reason);
     const bool plain = state.scalar_type() == at::kFloat;
     throw Error(ExitCode::configuration,
@@ -287,12 +288,6 @@ class TorchScriptNetwork : public Network {
                     shape_text(state_shape()).substr(1) +
                     (plain ? ": change the module or the data"
                            : ": change the module, or set run.precision to float32"));
-  }
-
-  /// LibTorch's words for `x *= 2` of a tensor whose gradient is wanted.
-  void refuse_in_place(const std::string& reason) const {
-    if (reason.find("in-place operation") == std::string::npos) return;
-    fail_in_place();
   }
 
   [[noreturn]] void fail_in_place() const {
@@ -338,8 +333,9 @@ class TorchScriptNetwork : public Network {
   /// Tries the module on some states of the range, and on two that are small where there are such:
   /// far out an energy may be flat.
   void check(std::uint32_t seed, const StateRange& range) {
-    const at::Tensor numbers =
-        uniform({seed, random::Stream::initial_parameters, 2}, 0, batch_sizes(16));
+    std::vector<std::int64_t> sizes = state_shape();
+    sizes.insert(sizes.begin(), 16);
+    const at::Tensor numbers = uniform({seed, random::Stream::initial_parameters, 2}, 0, sizes);
     const double low = std::max(range[0], 0.0), high = std::min(range[1], 1.0);
     const at::Tensor states =
         spread(numbers.narrow(0, 0, 2), low < high ? StateRange{low, high} : range);
@@ -362,13 +358,7 @@ class TorchScriptNetwork : public Network {
     try_channels_last(states, weights(parameter_values()));
   }
 
-  std::vector<std::int64_t> batch_sizes(std::int64_t count) const {
-    std::vector<std::int64_t> sizes{count};
-    sizes.insert(sizes.end(), state_shape().begin(), state_shape().end());
-    return sizes;
-  }
-
-  /// Numbers in [0, 1) as numbers in the range.
+  /// Numbers in (0, 1) as numbers in the range.
   static at::Tensor spread(const at::Tensor& numbers, const StateRange& range) {
     return numbers * (range[1] - range[0]) + range[0];
   }
@@ -402,16 +392,6 @@ class TorchScriptNetwork : public Network {
       }
     }
     return found;
-  }
-
-  /// Numbers in [0, 1).
-  static at::Tensor uniform(const random::Key& key, std::uint32_t id, at::IntArrayRef sizes) {
-    at::Tensor values = at::empty(sizes, at::kFloat);
-    auto* data = values.mutable_data_ptr<float>();
-    for (std::int64_t i = 0; i < values.numel(); ++i) {
-      data[i] = random::uniform(key, id, 0, static_cast<std::uint32_t>(i));
-    }
-    return values;
   }
 
   void check_finite(const at::Tensor& probes, const std::vector<at::Tensor>& values,

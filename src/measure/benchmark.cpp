@@ -184,7 +184,7 @@ class Parts {
       const double seconds = times.seconds(operation) / static_cast<double>(steps);
       if (seconds == 0) continue;
       known += seconds;
-      result.operations.push_back({name_of(operation), 1e3 * seconds,
+      result.operations.push_back({to_string(operation), 1e3 * seconds,
                                    times.flops(operation) / times.seconds(operation) / 1e9});
     }
     result.operations.push_back({"rest", 1e3 * std::max(0.0, step - known)});

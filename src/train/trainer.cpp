@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "chains/start_states.hpp"
-#include "config/schedule.hpp"
 #include "engines/factory.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/pieces.hpp"
@@ -100,7 +99,7 @@ IterationRecord Trainer::iterate() {
 }
 
 double Trainer::rate_factor() const {
-  return std::ldexp(learning_rate_factor(config_.optimizer.schedule, iteration_, schedule_end_),
+  return std::ldexp(config_.optimizer.schedule.factor(iteration_, schedule_end_),
                     -static_cast<int>(attempt_));
 }
 

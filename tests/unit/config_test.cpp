@@ -16,7 +16,6 @@
 
 #include "config/error.hpp"
 #include "config/paths.hpp"
-#include "config/schedule.hpp"
 #include "config/time_limit.hpp"
 
 namespace stanley {
@@ -624,33 +623,33 @@ TEST(RestartSchedule, IsLinearOverTheRun) {
 
 TEST(Schedule, Factors) {
   Schedule schedule;
-  EXPECT_EQ(learning_rate_factor(schedule, 0, 100), 1.0);
-  EXPECT_EQ(learning_rate_factor(schedule, 99, 100), 1.0);
+  EXPECT_EQ(schedule.factor(0, 100), 1.0);
+  EXPECT_EQ(schedule.factor(99, 100), 1.0);
 
   schedule.type = ScheduleType::linear_warmup;
   schedule.warmup = 4;
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 0, 100), 0.25);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 3, 100), 1.0);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 50, 100), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.factor(0, 100), 0.25);
+  EXPECT_DOUBLE_EQ(schedule.factor(3, 100), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.factor(50, 100), 1.0);
 
   schedule.type = ScheduleType::exponential;
   schedule.decay = 0.5;
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 0, 100), 1.0);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 3, 100), 0.125);
+  EXPECT_DOUBLE_EQ(schedule.factor(0, 100), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.factor(3, 100), 0.125);
 
   schedule.type = ScheduleType::cosine;
   schedule.warmup = 10;
   schedule.final_factor = 0.2;
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 4, 110), 0.5);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 10, 110), 1.0);
-  EXPECT_NEAR(learning_rate_factor(schedule, 60, 110), 0.6, 1e-12);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 110, 110), 0.2);
+  EXPECT_DOUBLE_EQ(schedule.factor(4, 110), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.factor(10, 110), 1.0);
+  EXPECT_NEAR(schedule.factor(60, 110), 0.6, 1e-12);
+  EXPECT_DOUBLE_EQ(schedule.factor(110, 110), 0.2);
   schedule.end = 60;
-  EXPECT_NEAR(learning_rate_factor(schedule, 35, 110), 0.6, 1e-12);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 60, 110), 0.2);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 100, 110), 0.2);
+  EXPECT_NEAR(schedule.factor(35, 110), 0.6, 1e-12);
+  EXPECT_DOUBLE_EQ(schedule.factor(60, 110), 0.2);
+  EXPECT_DOUBLE_EQ(schedule.factor(100, 110), 0.2);
   schedule.end.reset();  // a warm-up longer than the run
-  EXPECT_DOUBLE_EQ(learning_rate_factor(schedule, 4, 5), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.factor(4, 5), 0.5);
 }
 
 TEST(TimeLimit, DurationsAndTimes) {

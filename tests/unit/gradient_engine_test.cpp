@@ -10,7 +10,7 @@
 
 #include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
-#include "energy/networks.hpp"
+#include "energy/network.hpp"
 #include "engines/factory.hpp"
 #include "engines/gpu_arithmetic.hpp"
 #include "engines/torch_layer.hpp"
