@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #ifdef STANLEY_CUDA
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -9,6 +11,9 @@
 
 #include "config/error.hpp"
 #include "energy/operation_times.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/fused_elementwise.hpp"
+#include "kernels/loop_threads.hpp"
 
 namespace stanley {
 namespace {
@@ -18,11 +23,10 @@ Element* pointer(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<Element*>(tensor.mutable_data_ptr()) : nullptr;
 }
 
-/// Runs the pass that make(Element{}) returns for the tensors' type, on their device.
+/// Runs the pass that make(Element{}) returns for the tensors' type, on their GPU.
 template <typename Make>
 void run_pass(const at::Tensor& like, const Make& make) {
-  const auto run = [&](const auto& pass) {
-    if (like.is_cpu()) return run_fused_cpu(pass);
+  const auto run = [&]([[maybe_unused]] const auto& pass) {
 #ifdef STANLEY_CUDA
     const c10::cuda::CUDAGuard guard(like.device());
     run_fused_cuda(pass, c10::cuda::getCurrentCUDAStream().stream());
@@ -35,6 +39,60 @@ void run_pass(const at::Tensor& like, const Make& make) {
   } else {
     run(make(float{}));
   }
+}
+
+/// Calls work(first, count) for blocks of whole rows, which stay in the innermost cache, on several
+/// threads where that pays.
+template <typename Work>
+void for_each_block(std::int64_t elements, std::int64_t row, const Work& work) {
+  constexpr std::int64_t size = 4096, worth_threads = 16384;
+  const std::int64_t block = std::max<std::int64_t>(1, size / row) * row;
+#pragma omp parallel for num_threads(loop_threads()) schedule(static) if (elements > worth_threads)
+  for (std::int64_t first = 0; first < elements; first += block) {
+    work(first, std::min(block, elements - first));
+  }
+}
+
+/// In float32, and rounded to the tensors' type where they are stored.
+void add_and_activate_on_cpu(const EnergyConfig& config, const at::Tensor& bias,
+                             const at::Tensor& skip, const at::Tensor& z, const at::Tensor& value,
+                             const at::Tensor& derivative) {
+  const at::Tensor sum = z.to(at::kFloat);
+  const std::int64_t channels = z.size(1);
+  for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
+    auto* const row = sum.mutable_data_ptr<float>() + first;
+    for (std::int64_t i = 0; i < count; i += channels) {
+      add(channels, bias.const_data_ptr<float>(), row + i);
+    }
+  });
+  if (skip.defined()) sum.add_(skip);
+  z.copy_(sum);
+  const at::Tensor& out = value.defined() ? value.copy_(z) : z;
+  const at::Tensor f = out.to(at::kFloat), slope = derivative.to(at::kFloat);
+  for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
+    activate_floats(config.activation, static_cast<float>(config.slope), count,
+                    f.mutable_data_ptr<float>() + first, slope.mutable_data_ptr<float>() + first);
+  });
+  out.copy_(f);
+  derivative.copy_(slope);
+}
+
+void multiply_and_add_on_cpu(const at::Tensor& gradient, const at::Tensor& derivative,
+                             const at::Tensor& skip, Skip kind) {
+  if (kind == Skip::none) {
+    gradient.mul_(derivative);
+    return;
+  }
+  const at::Tensor product = gradient.to(at::kFloat) * derivative;
+  if (kind == Skip::same) {
+    product.add_(skip);
+  } else {  // the last row and the last column of an odd size are in no square
+    const std::int64_t height = 2 * skip.size(2), width = 2 * skip.size(3);
+    product.narrow(2, 0, height)
+        .narrow(3, 0, width)
+        .add_(at::upsample_nearest2d(skip.to(at::kFloat), {height, width}), 0.25);
+  }
+  gradient.copy_(product);
 }
 
 struct Extents {
@@ -95,6 +153,7 @@ at::Tensor TorchLayer::backward(const at::Tensor& gradient, const at::Tensor& li
 void add_and_activate(const EnergyConfig& config, const at::Tensor& bias, const at::Tensor& skip,
                       const at::Tensor& z, const at::Tensor& value, const at::Tensor& derivative) {
   const Timed timed(Operation::activations);
+  if (z.is_cpu()) return add_and_activate_on_cpu(config, bias, skip, z, value, derivative);
   const Extents extents = extents_of(z);
   run_pass(z, [&](auto element) {
     using Element = decltype(element);
@@ -121,6 +180,7 @@ void multiply_and_add(const at::Tensor& gradient, const at::Tensor& derivative,
   const Skip kind = !skip.defined()                    ? Skip::none
                     : skip.sizes() == gradient.sizes() ? Skip::same
                                                        : Skip::halved;
+  if (gradient.is_cpu()) return multiply_and_add_on_cpu(gradient, derivative, skip, kind);
   run_pass(gradient, [&](auto element) {
     using Element = decltype(element);
     return FusedDerivative<Element>{
