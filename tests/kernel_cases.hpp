@@ -92,6 +92,9 @@ inline void add_elementwise(List& list) {
   const Floats o[7] = {same(n), same(n), same(n), same(n), same(n), same(n), same(n)};
   list.add(
       "multiply_floats", 0, [=] { multiply_floats(n, a->data(), b->data(), o[0]->data()); }, o[0]);
+  const Floats biased = numbers(n, 3);
+  list.add(
+      "add_bias", 0, [=] { add_bias(pixels, channels, b->data(), biased->data()); }, biased);
   list.add(
       "add", 0, [=] { add(n, a->data(), o[1]->data()); }, o[1]);
   list.add(

@@ -53,34 +53,43 @@ void for_each_block(std::int64_t elements, std::int64_t row, const Work& work) {
   }
 }
 
-/// In float32, and rounded to the tensors' type where they are stored.
 void add_and_activate_on_cpu(const EnergyConfig& config, const at::Tensor& bias,
                              const at::Tensor& skip, const at::Tensor& z, const at::Tensor& value,
                              const at::Tensor& derivative) {
-  const at::Tensor sum = z.to(at::kFloat);
+  if (z.scalar_type() != at::kFloat) {
+    const at::Tensor sum = z.to(at::kFloat), slope = at::empty_like(sum),
+                     f = value.defined() ? at::empty_like(sum) : at::Tensor();
+    add_and_activate_on_cpu(config, bias, skip.defined() ? skip.to(at::kFloat) : skip, sum, f,
+                            slope);
+    z.copy_(sum);
+    if (value.defined()) value.copy_(f);
+    derivative.copy_(slope);
+    return;
+  }
   const std::int64_t channels = z.size(1);
+  const auto *const of_bias = pointer<float>(bias), *const of_skip = pointer<float>(skip);
+  auto *const of_z = pointer<float>(z), *const of_value = pointer<float>(value),
+              *const slopes = pointer<float>(derivative);
   for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
-    auto* const row = sum.mutable_data_ptr<float>() + first;
-    for (std::int64_t i = 0; i < count; i += channels) {
-      add(channels, bias.const_data_ptr<float>(), row + i);
-    }
+    float* f = of_z + first;
+    add_bias(count / channels, channels, of_bias, f);
+    if (of_skip != nullptr) add(count, of_skip + first, f);
+    if (of_value != nullptr) f = std::copy_n(f, count, of_value + first) - count;
+    activate_floats(config.activation, static_cast<float>(config.slope), count, f, slopes + first);
   });
-  if (skip.defined()) sum.add_(skip);
-  z.copy_(sum);
-  const at::Tensor& out = value.defined() ? value.copy_(z) : z;
-  const at::Tensor f = out.to(at::kFloat), slope = derivative.to(at::kFloat);
-  for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
-    activate_floats(config.activation, static_cast<float>(config.slope), count,
-                    f.mutable_data_ptr<float>() + first, slope.mutable_data_ptr<float>() + first);
-  });
-  out.copy_(f);
-  derivative.copy_(slope);
 }
 
 void multiply_and_add_on_cpu(const at::Tensor& gradient, const at::Tensor& derivative,
                              const at::Tensor& skip, Skip kind) {
   if (kind == Skip::none) {
-    gradient.mul_(derivative);
+    if (gradient.scalar_type() != at::kFloat) {
+      gradient.mul_(derivative);
+      return;
+    }
+    auto *const out = pointer<float>(gradient), *const factor = pointer<float>(derivative);
+    for_each_block(gradient.numel(), 1, [&](std::int64_t first, std::int64_t count) {
+      multiply_floats(count, out + first, factor + first, out + first);
+    });
     return;
   }
   const at::Tensor product = gradient.to(at::kFloat) * derivative;

@@ -17,6 +17,9 @@ void activate_floats(Activation activation, float slope, std::int64_t count, flo
 /// out <- a · b, elementwise.
 void multiply_floats(std::int64_t count, const float* a, const float* b, float* out);
 
+/// out <- out + bias [channels], of [pixels, channels].
+void add_bias(std::int64_t pixels, std::int64_t channels, const float* bias, float* out);
+
 /// out <- out + a, elementwise.
 void add(std::int64_t count, const float* a, float* out);
 
@@ -41,6 +44,7 @@ float dot(std::int64_t count, const float* a, const float* b);
 
 STANLEY_KERNEL(activate_floats)
 STANLEY_KERNEL(multiply_floats)
+STANLEY_KERNEL(add_bias)
 STANLEY_KERNEL(add)
 STANLEY_KERNEL(add_scaled)
 STANLEY_KERNEL(scale)

@@ -54,6 +54,13 @@ void multiply_floats(std::int64_t count, const float* a, const float* b, float* 
   for (std::int64_t i = 0; i < count; ++i) out[i] = a[i] * b[i];
 }
 
+void add_bias(std::int64_t pixels, std::int64_t channels, const float* bias, float* out) {
+  for (std::int64_t pixel = 0; pixel < pixels; ++pixel, out += channels) {
+    STANLEY_INDEPENDENT
+    for (std::int64_t i = 0; i < channels; ++i) out[i] += bias[i];
+  }
+}
+
 void add(std::int64_t count, const float* a, float* out) {
   STANLEY_INDEPENDENT
   for (std::int64_t i = 0; i < count; ++i) out[i] += a[i];
