@@ -13,7 +13,7 @@
 #include "kernels/chain_update.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/first_convolution.hpp"
-#include "kernels/lanes.hpp"
+#include "kernels/image_layout.hpp"
 #include "kernels/matrix_product.hpp"
 #include "kernels/order_statistic.hpp"
 #include "kernels/winograd.hpp"
@@ -61,8 +61,7 @@ inline std::vector<float> to_floats(const Halves& values) {
 inline WinogradTiles tiles() {
   constexpr std::int64_t side = 16, channels = 32;
   WinogradTiles made = winograd_tiles(1, side, side, channels * channels);
-  const std::int64_t in = winograd_input_extent(1, made.side, made.height),
-                     out = winograd_output_extent(made.side, made.height);
+  const std::int64_t in = made.input_rows(), out = made.output_rows();
   made.input = {side, side, channels, 1, std::max(side + 2, in), std::max(side + 2, in)};
   made.output = {side, side, channels, 1, std::max(side + 2, out), std::max(side + 2, out)};
   return made;
@@ -86,51 +85,31 @@ constexpr double rounding = 2e-6, rough = 0x1p-7;
 
 inline void add_elementwise(List& list) {
   constexpr std::int64_t n = 4096 + 5, pixels = 64, channels = 64;
-  const Floats a = numbers(n, 1), b = numbers(n, 2), c = numbers(n, 3), f = numbers(n, 4),
-               d = same(n);
-  const Halves x = halves(n, 1), y = halves(n, 2), z = halves(n, 3), h = halves(n, 4);
+  const Floats a = numbers(n, 1), b = numbers(n, 2), f = numbers(n, 4), d = same(n);
   const auto silu = Activation::silu;
   list.add(
       "activate_floats", rounding, [=] { activate_floats(silu, 0, n, f->data(), d->data()); }, d);
-  list.add(
-      "activate_bfloat16", rough, [=] { activate_bfloat16(silu, 0, n, h->data(), z->data()); }, h);
-  const Floats o[9] = {same(n), same(n), same(n), same(n), same(n),
-                       same(n), same(n), same(n), same(n)};
-  const Halves p[3] = {halves(n, 0), halves(n, 0), halves(n, 0)};
+  const Floats o[7] = {same(n), same(n), same(n), same(n), same(n), same(n), same(n)};
   list.add(
       "multiply_floats", 0, [=] { multiply_floats(n, a->data(), b->data(), o[0]->data()); }, o[0]);
+  const Floats biased = numbers(n, 3);
   list.add(
-      "multiply_bfloat16", 0, [=] { multiply_bfloat16(n, x->data(), y->data(), p[0]->data()); },
-      p[0]);
+      "add_bias", 0, [=] { add_bias(pixels, channels, b->data(), biased->data()); }, biased);
   list.add(
-      "multiply_add_floats", rounding,
-      [=] { multiply_add_floats(n, a->data(), b->data(), 0.5F, c->data(), o[1]->data()); }, o[1]);
+      "add", 0, [=] { add(n, a->data(), o[1]->data()); }, o[1]);
   list.add(
-      "multiply_add_bfloat16", rough,
-      [=] { multiply_add_bfloat16(n, x->data(), y->data(), 0.5F, x->data(), p[1]->data()); }, p[1]);
-  list.add(
-      "add_bias_floats", rounding,
-      [=] { add_bias_floats(pixels, channels, a->data(), b->data(), c->data(), o[2]->data()); },
-      o[2]);
-  list.add(
-      "add_bias_bfloat16", rough,
-      [=] { add_bias_bfloat16(pixels, channels, x->data(), b->data(), y->data(), p[2]->data()); },
-      p[2]);
-  list.add(
-      "add", 0, [=] { add(n, a->data(), o[3]->data()); }, o[3]);
-  list.add(
-      "add_scaled", rounding, [=] { add_scaled(n, 0.3F, a->data(), o[4]->data()); }, o[4]);
+      "add_scaled", rounding, [=] { add_scaled(n, 0.3F, a->data(), o[2]->data()); }, o[2]);
   const Floats scaled = numbers(n, 5);
   list.add(
       "scale", 0, [=] { scale(n, 0.999F, scaled->data()); }, scaled);
   list.add(
-      "add_pixels", rounding, [=] { add_pixels(pixels, channels, a->data(), o[5]->data()); }, o[5]);
+      "add_pixels", rounding, [=] { add_pixels(pixels, channels, a->data(), o[3]->data()); }, o[3]);
   list.add(
       "mean_of_squares", rounding,
-      [=] { mean_of_squares(16, channels, a->data(), b->data(), o[6]->data()); }, o[6]);
+      [=] { mean_of_squares(16, channels, a->data(), b->data(), o[4]->data()); }, o[4]);
   list.add(
       "add_to_squares", rounding,
-      [=] { add_to_squares(16, channels, a->data(), o[7]->data(), o[8]->data()); }, o[7]);
+      [=] { add_to_squares(16, channels, a->data(), o[5]->data(), o[6]->data()); }, o[5]);
   const Floats sum = same(1);
   list.add(
       "dot", 1e-4, [=] { (*sum)[0] = dot(n, a->data(), b->data()); }, sum);

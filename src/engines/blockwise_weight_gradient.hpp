@@ -11,7 +11,6 @@
 #include "energy/weight_gradient.hpp"
 #include "engines/state_blocks.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/lanes.hpp"
 #include "kernels/memory.hpp"
 
 namespace stanley {

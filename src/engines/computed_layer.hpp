@@ -27,4 +27,10 @@ at::Tensor computed_bias(const Layer& layer, const std::vector<at::Tensor>& weig
 /// From a gradient with respect to the computed weight to that of the network's.
 at::Tensor gradient_as_network(const Layer& layer, const at::Tensor& gradient);
 
+/// The weights of a convolution's adjoint, of filters [filters, channels, kernel, kernel]:
+/// [stride, stride, channels, kernel / stride, kernel / stride, filters]. For input pixels whose y
+/// and x leave these remainders, the weights of the outputs that they reach, in the order of
+/// ConvolutionShape::first_tap().
+at::Tensor adjoint_weight(const at::Tensor& filters, std::int64_t stride);
+
 }  // namespace stanley

@@ -8,7 +8,6 @@
 #include <algorithm>
 
 #include "energy/operation_times.hpp"
-#include "engines/adjoint_weight.hpp"
 #include "engines/computed_layer.hpp"
 #include "engines/factory.hpp"
 #include "engines/torch_layer.hpp"

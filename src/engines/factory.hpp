@@ -22,7 +22,7 @@ std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      Precision precision, at::Device device);
 
 /// Any built-in network on any device, layer by layer without autograd: LibTorch's products and
-/// convolutions, channels last, and one fused pass over memory between them.
+/// convolutions, channels last, and on a GPU one fused pass over memory between them.
 std::unique_ptr<GradientEngine> make_layerwise_engine(const EnergyConfig& config,
                                                       const Network& network, Precision precision,
                                                       at::Device device);

@@ -35,32 +35,31 @@ class LayerwiseEngine : public GradientEngine {
       : config_(config),
         shape_(shape),
         options_(at::TensorOptions(device).dtype(precision == Precision::bfloat16 ? at::kBFloat16
-                                                                                  : at::kFloat)) {
-    if (plan) plan_ = *plan;
-    if (!plan_) layers_.resize(config.hidden.size(), {TorchLayer::linear()});
-    for (std::size_t i = 0; plan_ && i < plan_->layers.size(); ++i) {
-      const ConvolutionShape shape_of = computed_shape(plan_->layers[i]);
+                                                                                  : at::kFloat)),
+        images_(plan != nullptr),
+        plan_(plan ? *plan : Plan{}) {
+    for (const Layer& layer : plan_.layers) {
+      const ConvolutionShape shape_of = computed_shape(layer);
       layers_.push_back({TorchLayer::convolution(shape_of.stride, shape_of.padding)});
     }
+    if (images_) return;
+    layers_.resize(config.hidden.size(), {TorchLayer::linear()});
+    plan_.layers.resize(layers_.size());
+    for (std::size_t i = 0; i < layers_.size(); ++i) plan_.layers[i].weight = 2 * i;
   }
 
   void load(const std::vector<at::Tensor>& weights) override {
     const c10::NoGradGuard no_gradient;
     const at::TensorOptions floats = options_.dtype(at::kFloat);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      if (!plan_) {
-        layers_[i].product.load(weights[2 * i], options_);
-        copy_to(layers_[i].bias, weights[2 * i + 1], floats);
-        continue;
-      }
-      const Layer& layer = plan_->layers[i];
+      const Layer& layer = plan_.layers[i];
       const at::Tensor weight = computed_weight(layer, weights);
-      layers_[i].product.load(i == 0 ? widened(weight) : weight, options_);
+      layers_[i].product.load(i == 0 && images_ ? widened(weight) : weight, options_);
       copy_to(layers_[i].bias, computed_bias(layer, weights), floats);
       if (convolves(i)) layers_[i].skip.load(weights[layer.skip->weight], options_);
     }
     const at::Tensor& last = weights[weights.size() - 2];
-    load_last(plan_ && plan_->sums ? last.unsqueeze(2).unsqueeze(3) : last, weights.back());
+    load_last(plan_.sums ? last.unsqueeze(2).unsqueeze(3) : last, weights.back());
   }
 
   void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
@@ -72,7 +71,7 @@ class LayerwiseEngine : public GradientEngine {
     evaluate_last(value, energy);
     if (gradient == nullptr) return;
     const at::Tensor of_input = backward(input, kept);
-    gradient->copy_(plan_ ? of_input.narrow(1, 0, shape_[0]) : of_input.view(gradient->sizes()));
+    gradient->copy_(images_ ? of_input.narrow(1, 0, shape_[0]) : of_input.view(gradient->sizes()));
   }
 
   double energy_error() const override {
@@ -103,14 +102,14 @@ class LayerwiseEngine : public GradientEngine {
   at::Tensor forward(std::size_t i, const at::Tensor& input, std::vector<Kept>& kept) const {
     const at::Tensor z = layers_[i].product.forward(input);
     at::Tensor skip, value;
-    if (plan_ && plan_->layers[i].skip) {
-      skip = kept[plan_->layers[i].skip->from].z;
+    if (plan_.layers[i].skip) {
+      skip = kept[plan_.layers[i].skip->from].z;
       if (convolves(i)) {
         kept[i].mean = at::avg_pool2d(skip, 2).contiguous(layout_of(skip));
         skip = layers_[i].skip.forward(kept[i].mean);
       }
     }
-    if (plan_ && plan_->skip_reader(i)) {
+    if (plan_.skip_reader(i)) {
       kept[i].z = z;
       value = at::empty_like(z);
     }
@@ -121,7 +120,7 @@ class LayerwiseEngine : public GradientEngine {
 
   /// What comes to a layer's z through a skip connection; undefined where there is none.
   at::Tensor skip_gradient(std::size_t layer, std::vector<Kept>& kept) const {
-    const auto reader = plan_ ? plan_->skip_reader(layer) : std::nullopt;
+    const auto reader = plan_.skip_reader(layer);
     if (!reader) return {};
     const at::Tensor gradient = std::exchange(kept[*reader].gradient, {});
     return convolves(*reader) ? layers_[*reader].skip.backward(gradient, kept[*reader].mean)
@@ -129,7 +128,7 @@ class LayerwiseEngine : public GradientEngine {
   }
 
   bool convolves(std::size_t layer) const {
-    return plan_ && plan_->layers[layer].skip && plan_->layers[layer].skip->convolves();
+    return plan_.layers[layer].skip && plan_.layers[layer].skip->convolves();
   }
 
   /// The first layer's weight, for an input with the channels that input_of() adds.
@@ -160,7 +159,7 @@ class LayerwiseEngine : public GradientEngine {
 
   /// The states in the engine's type and layout.
   at::Tensor input_of(const at::Tensor& state) const {
-    if (!plan_) return state.flatten(1).to(options_);
+    if (!images_) return state.flatten(1).to(options_);
     if (input_channels() == shape_[0]) {
       return state.to(options_).contiguous(at::MemoryFormat::ChannelsLast);
     }
@@ -172,8 +171,9 @@ class LayerwiseEngine : public GradientEngine {
 
   EnergyConfig config_;
   StateShape shape_;
-  std::optional<Plan> plan_;  // none: the mlp
   at::TensorOptions options_;
+  bool images_;                                      // else the mlp
+  Plan plan_;                                        // of the mlp, where its weights are
   std::vector<ComputedLayer> layers_;                // all but the last
   at::Tensor last_weight_, last_slope_, last_bias_;  // the weight in float32, and in the type
 };

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #ifdef STANLEY_CUDA
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -9,6 +11,9 @@
 
 #include "config/error.hpp"
 #include "energy/operation_times.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/fused_elementwise.hpp"
+#include "kernels/loop_threads.hpp"
 
 namespace stanley {
 namespace {
@@ -18,11 +23,10 @@ Element* pointer(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<Element*>(tensor.mutable_data_ptr()) : nullptr;
 }
 
-/// Runs the pass that make(Element{}) returns for the tensors' type, on their device.
+/// Runs the pass that make(Element{}) returns for the tensors' type, on their GPU.
 template <typename Make>
 void run_pass(const at::Tensor& like, const Make& make) {
-  const auto run = [&](const auto& pass) {
-    if (like.is_cpu()) return run_fused_cpu(pass);
+  const auto run = [&]([[maybe_unused]] const auto& pass) {
 #ifdef STANLEY_CUDA
     const c10::cuda::CUDAGuard guard(like.device());
     run_fused_cuda(pass, c10::cuda::getCurrentCUDAStream().stream());
@@ -35,6 +39,69 @@ void run_pass(const at::Tensor& like, const Make& make) {
   } else {
     run(make(float{}));
   }
+}
+
+/// Calls work(first, count) for blocks of whole rows, which stay in the innermost cache, on several
+/// threads where that pays.
+template <typename Work>
+void for_each_block(std::int64_t elements, std::int64_t row, const Work& work) {
+  constexpr std::int64_t size = 4096, worth_threads = 16384;
+  const std::int64_t block = std::max<std::int64_t>(1, size / row) * row;
+#pragma omp parallel for num_threads(loop_threads()) schedule(static) if (elements > worth_threads)
+  for (std::int64_t first = 0; first < elements; first += block) {
+    work(first, std::min(block, elements - first));
+  }
+}
+
+void add_and_activate_on_cpu(const EnergyConfig& config, const at::Tensor& bias,
+                             const at::Tensor& skip, const at::Tensor& z, const at::Tensor& value,
+                             const at::Tensor& derivative) {
+  if (z.scalar_type() != at::kFloat) {
+    const at::Tensor sum = z.to(at::kFloat), slope = at::empty_like(sum),
+                     f = value.defined() ? at::empty_like(sum) : at::Tensor();
+    add_and_activate_on_cpu(config, bias, skip.defined() ? skip.to(at::kFloat) : skip, sum, f,
+                            slope);
+    z.copy_(sum);
+    if (value.defined()) value.copy_(f);
+    derivative.copy_(slope);
+    return;
+  }
+  const std::int64_t channels = z.size(1);
+  const auto *const of_bias = pointer<float>(bias), *const of_skip = pointer<float>(skip);
+  auto *const of_z = pointer<float>(z), *const of_value = pointer<float>(value),
+              *const slopes = pointer<float>(derivative);
+  for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
+    float* f = of_z + first;
+    add_bias(count / channels, channels, of_bias, f);
+    if (of_skip != nullptr) add(count, of_skip + first, f);
+    if (of_value != nullptr) f = std::copy_n(f, count, of_value + first) - count;
+    activate_floats(config.activation, static_cast<float>(config.slope), count, f, slopes + first);
+  });
+}
+
+void multiply_and_add_on_cpu(const at::Tensor& gradient, const at::Tensor& derivative,
+                             const at::Tensor& skip, Skip kind) {
+  if (kind == Skip::none) {
+    if (gradient.scalar_type() != at::kFloat) {
+      gradient.mul_(derivative);
+      return;
+    }
+    auto *const out = pointer<float>(gradient), *const factor = pointer<float>(derivative);
+    for_each_block(gradient.numel(), 1, [&](std::int64_t first, std::int64_t count) {
+      multiply_floats(count, out + first, factor + first, out + first);
+    });
+    return;
+  }
+  const at::Tensor product = gradient.to(at::kFloat) * derivative;
+  if (kind == Skip::same) {
+    product.add_(skip);
+  } else {  // the last row and the last column of an odd size are in no square
+    const std::int64_t height = 2 * skip.size(2), width = 2 * skip.size(3);
+    product.narrow(2, 0, height)
+        .narrow(3, 0, width)
+        .add_(at::upsample_nearest2d(skip.to(at::kFloat), {height, width}), 0.25);
+  }
+  gradient.copy_(product);
 }
 
 struct Extents {
@@ -95,6 +162,7 @@ at::Tensor TorchLayer::backward(const at::Tensor& gradient, const at::Tensor& li
 void add_and_activate(const EnergyConfig& config, const at::Tensor& bias, const at::Tensor& skip,
                       const at::Tensor& z, const at::Tensor& value, const at::Tensor& derivative) {
   const Timed timed(Operation::activations);
+  if (z.is_cpu()) return add_and_activate_on_cpu(config, bias, skip, z, value, derivative);
   const Extents extents = extents_of(z);
   run_pass(z, [&](auto element) {
     using Element = decltype(element);
@@ -121,6 +189,7 @@ void multiply_and_add(const at::Tensor& gradient, const at::Tensor& derivative,
   const Skip kind = !skip.defined()                    ? Skip::none
                     : skip.sizes() == gradient.sizes() ? Skip::same
                                                        : Skip::halved;
+  if (gradient.is_cpu()) return multiply_and_add_on_cpu(gradient, derivative, skip, kind);
   run_pass(gradient, [&](auto element) {
     using Element = decltype(element);
     return FusedDerivative<Element>{

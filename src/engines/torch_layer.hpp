@@ -4,7 +4,6 @@
 #include <ATen/core/TensorBody.h>
 
 #include "config/config.hpp"
-#include "kernels/fused_elementwise.hpp"
 
 namespace stanley {
 
@@ -45,9 +44,9 @@ at::MemoryFormat layout_of(const at::Tensor& batch);
 /// which a recorded CUDA graph reads.
 void copy_to(at::Tensor& target, const at::Tensor& source, const at::TensorOptions& options);
 
-/// kernels/fused_elementwise.hpp on tensors, on the device where they are; undefined ones stand for
-/// null. Replaces z by f(z + bias + skip), or by z + bias + skip where `value` is defined and takes
-/// f(...).
+/// What stands between layers, on the device where the tensors are; on a GPU as
+/// kernels/fused_elementwise.hpp has it. An undefined `skip` is none. Replaces z by f(z + bias +
+/// skip), or by z + bias + skip where `value` is defined and takes f(...).
 void add_and_activate(const EnergyConfig& config, const at::Tensor& bias, const at::Tensor& skip,
                       const at::Tensor& z, const at::Tensor& value, const at::Tensor& derivative);
 

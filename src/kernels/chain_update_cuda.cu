@@ -1,12 +1,9 @@
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <string>
 
-#include "config/error.hpp"
 #include "kernels/chain_rules.hpp"
 #include "kernels/chain_update.hpp"
+#include "kernels/launch.cuh"
 #include "random/normal.hpp"
 #include "random/random.hpp"
 
@@ -132,12 +129,7 @@ void launch(const char* what, const Rule& rule, const Update& update, const Chai
   const dim3 grid(static_cast<unsigned>(blocks),
                   static_cast<unsigned>(std::min(chains.n, most_rows)));
   pass_kernel<<<grid, threads_per_block, 0, stream>>>(rule, update, chains, threshold);
-  const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) {
-    throw Error(ExitCode::environment, std::string("the GPU refused to start ") + what + ": " +
-                                           cudaGetErrorString(status) +
-                                           "; check the driver and that the device is free");
-  }
+  check_launch(what);
 }
 
 }  // namespace

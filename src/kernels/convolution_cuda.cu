@@ -1,8 +1,5 @@
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <string>
 
 #include "config/error.hpp"
 #include "kernels/activation.cuh"
@@ -248,7 +245,7 @@ void load_states_cuda(const float* state, std::int64_t images, std::int64_t chan
   const std::int64_t count = images * pixels;
   load_states<<<static_cast<unsigned>((count + 255) / 256), 256, 0, stream>>>(
       state, count, of(channels), of(pixels), reinterpret_cast<Piece*>(out));
-  check(cudaGetLastError(), "the states' conversion");
+  check_launch("the states' conversion");
 }
 
 void evaluate_top_cuda(const Bfloat16* value, const float* weight, const float* bias,
@@ -256,7 +253,7 @@ void evaluate_top_cuda(const Bfloat16* value, const float* weight, const float* 
                        CUstream_st* stream) {
   evaluate_top<<<static_cast<unsigned>(images), top_threads, 0, stream>>>(
       value, weight, bias, of(size / piece), derivative, energy);
-  check(cudaGetLastError(), "the network's last layer");
+  check_launch("the network's last layer");
 }
 
 }  // namespace stanley

@@ -3,7 +3,6 @@
 #include <cstdint>
 
 #include "config/activation.hpp"
-#include "kernels/bfloat16.hpp"
 #include "kernels/kernel.hpp"
 
 namespace stanley {
@@ -14,24 +13,12 @@ namespace plain {
 /// SiLU z·s(z) with s the logistic function, or the leaky ReLU of the given slope.
 void activate_floats(Activation activation, float slope, std::int64_t count, float* value,
                      float* derivative);
-void activate_bfloat16(Activation activation, float slope, std::int64_t count, Bfloat16* value,
-                       Bfloat16* derivative);
 
 /// out <- a · b, elementwise.
 void multiply_floats(std::int64_t count, const float* a, const float* b, float* out);
-void multiply_bfloat16(std::int64_t count, const Bfloat16* a, const Bfloat16* b, Bfloat16* out);
 
-/// out <- a · b + factor · c, elementwise.
-void multiply_add_floats(std::int64_t count, const float* a, const float* b, float factor,
-                         const float* c, float* out);
-void multiply_add_bfloat16(std::int64_t count, const Bfloat16* a, const Bfloat16* b, float factor,
-                           const Bfloat16* c, Bfloat16* out);
-
-/// out <- z + bias [channels] + skip, of [pixels, channels]; a skip of null is none.
-void add_bias_floats(std::int64_t pixels, std::int64_t channels, const float* z, const float* bias,
-                     const float* skip, float* out);
-void add_bias_bfloat16(std::int64_t pixels, std::int64_t channels, const Bfloat16* z,
-                       const float* bias, const Bfloat16* skip, Bfloat16* out);
+/// out <- out + bias [channels], of [pixels, channels].
+void add_bias(std::int64_t pixels, std::int64_t channels, const float* bias, float* out);
 
 /// out <- out + a, elementwise.
 void add(std::int64_t count, const float* a, float* out);
@@ -56,13 +43,8 @@ float dot(std::int64_t count, const float* a, const float* b);
 }  // namespace plain
 
 STANLEY_KERNEL(activate_floats)
-STANLEY_KERNEL(activate_bfloat16)
 STANLEY_KERNEL(multiply_floats)
-STANLEY_KERNEL(multiply_bfloat16)
-STANLEY_KERNEL(multiply_add_floats)
-STANLEY_KERNEL(multiply_add_bfloat16)
-STANLEY_KERNEL(add_bias_floats)
-STANLEY_KERNEL(add_bias_bfloat16)
+STANLEY_KERNEL(add_bias)
 STANLEY_KERNEL(add)
 STANLEY_KERNEL(add_scaled)
 STANLEY_KERNEL(scale)

@@ -9,7 +9,9 @@ struct CUstream_st;  // cudaStream_t is a pointer to it
 
 /// What stands between a network's linear layers, in one pass over memory each. Arrays are batches
 /// of images with their channels last, [image, y, x, channel]; a batch of vectors is one of images
-/// of one pixel. Element is float or Bfloat16; sums and activations are computed in float32.
+/// of one pixel. Element is float or Bfloat16; sums and activations are computed in float32. All
+/// pointers are memory of a CUDA device that starts at a multiple of 16 bytes; the work is queued
+/// on `stream`. Throws Error(environment) if the launch fails. Only in a build with STANLEY_CUDA.
 namespace stanley {
 
 /// hidden ← z + bias + skip, value ← f(hidden), derivative ← f′(hidden).
@@ -44,14 +46,6 @@ struct FusedDerivative {
   Element* out;         ///< may be gradient
 };
 
-void run_fused_cpu(const FusedActivation<float>& pass);
-void run_fused_cpu(const FusedActivation<Bfloat16>& pass);
-void run_fused_cpu(const FusedDerivative<float>& pass);
-void run_fused_cpu(const FusedDerivative<Bfloat16>& pass);
-
-// On a CUDA device: all pointers are device memory that starts at a multiple of 16 bytes; the work
-// is queued on `stream`. Throws Error(environment) if the launch fails. Only in a build with
-// STANLEY_CUDA.
 void run_fused_cuda(const FusedActivation<float>& pass, CUstream_st* stream);
 void run_fused_cuda(const FusedActivation<Bfloat16>& pass, CUstream_st* stream);
 void run_fused_cuda(const FusedDerivative<float>& pass, CUstream_st* stream);

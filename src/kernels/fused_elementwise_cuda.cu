@@ -1,12 +1,10 @@
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <string>
 
 #include "config/error.hpp"
 #include "kernels/activation.cuh"
 #include "kernels/fused_elementwise.hpp"
+#include "kernels/launch.cuh"
 
 namespace stanley {
 namespace {
@@ -109,12 +107,7 @@ void launch(const Pass& pass, std::int64_t count, void (*wide)(Pass, std::uint32
       std::min<std::int64_t>(most_blocks, (packs + threads_per_block - 1) / threads_per_block));
   (whole ? wide : single)<<<blocks, threads_per_block, 0, stream>>>(
       pass, static_cast<std::uint32_t>(packs));
-  const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) {
-    throw Error(ExitCode::environment,
-                std::string("the GPU refused to start a pass of the network: ") +
-                    cudaGetErrorString(status) + "; check the driver and that the device is free");
-  }
+  check_launch("a pass of the network");
 }
 
 template <typename Element>

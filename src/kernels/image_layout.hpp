@@ -4,6 +4,14 @@
 
 namespace stanley {
 
+/// What an image's channels are filled up to a multiple of: whole vectors of any length.
+constexpr std::int64_t lanes = 16;
+
+/// `count` rounded up to whole vectors.
+constexpr std::int64_t whole_lanes(std::int64_t count) {
+  return (count + lanes - 1) / lanes * lanes;
+}
+
 /// Where the pixels of an image stand in memory: [rows, columns, channels], of which the image has
 /// height x width, from (border, border) on. What surrounds it is zero and stays so, which spares
 /// convolutions their boundary cases.

@@ -1,13 +1,10 @@
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <string>
 
-#include "config/error.hpp"
 #include "kernels/bfloat16.hpp"
+#include "kernels/launch.cuh"
 
 /// Convolutions as products of matrices that are never written out ("implicit GEMM"), on the tensor
 /// cores: bfloat16 factors, float32 sums, and a function that gets the sums of eight channels of a
@@ -362,13 +359,6 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks)
   finish_tile<Tile>(product, phase, first_row, first_column, tile, finish);
 }
 
-inline void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  throw Error(ExitCode::environment, std::string("the GPU refused to start ") + what + ": " +
-                                         cudaGetErrorString(status) +
-                                         "; check the driver and that the device is free");
-}
-
 template <typename Tile, typename Finish>
 void launch(const Product& product, const Finish& finish, cudaStream_t stream) {
   int pixels = 0;
@@ -378,11 +368,11 @@ void launch(const Product& product, const Finish& finish, cudaStream_t stream) {
   };
   const dim3 grid(blocks(pixels, Tile::rows), blocks(product.columns, Tile::columns),
                   static_cast<unsigned>(product.phases));
-  check(cudaFuncSetAttribute(convolve<Tile, Finish>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             Tile::bytes),
-        "a convolution");
+  check_launch("a convolution",
+               cudaFuncSetAttribute(convolve<Tile, Finish>,
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::bytes));
   convolve<Tile, Finish><<<grid, Tile::threads, Tile::bytes, stream>>>(product, finish);
-  check(cudaGetLastError(), "a convolution");
+  check_launch("a convolution");
 }
 
 }  // namespace stanley::implicit_gemm

@@ -56,9 +56,10 @@ InstructionSet find_widest() {
 
 InstructionSet from_environment() {
   const char* const wanted = std::getenv("STANLEY_ISA");
-  if (wanted == nullptr || *wanted == '\0') return widest_instruction_set();
+  const auto sets = processor_instruction_sets();
+  if (wanted == nullptr || *wanted == '\0') return sets.back();
   std::string there;
-  for (const InstructionSet set : processor_instruction_sets()) {
+  for (const InstructionSet set : sets) {
     if (std::string_view(wanted) == name_of(set)) return set;
     there += (there.empty() ? "" : ", ") + std::string(name_of(set));
   }
@@ -77,14 +78,10 @@ InstructionSet& chosen() {
 
 const char* name_of(InstructionSet set) { return names.at(static_cast<std::size_t>(set)); }
 
-InstructionSet widest_instruction_set() {
-  static const InstructionSet widest = find_widest();
-  return widest;
-}
-
 std::vector<InstructionSet> processor_instruction_sets() {
+  static const InstructionSet widest = find_widest();
   std::vector<InstructionSet> sets;
-  for (int set = 0; set <= static_cast<int>(widest_instruction_set()); ++set) {
+  for (int set = 0; set <= static_cast<int>(widest); ++set) {
     sets.push_back(static_cast<InstructionSet>(set));
   }
   return sets;

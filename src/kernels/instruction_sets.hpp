@@ -13,10 +13,7 @@ constexpr int instruction_set_count = 5;
 /// Its name: "v4_bfloat16".
 const char* name_of(InstructionSet set);
 
-/// The widest that this processor has, and the system lets this process use.
-InstructionSet widest_instruction_set();
-
-/// All that it has, from the plain one up.
+/// All that this processor has, and the system lets this process use, from the plain one up.
 std::vector<InstructionSet> processor_instruction_sets();
 
 /// What kernels take: the widest, or what the environment variable STANLEY_ISA names. Throws

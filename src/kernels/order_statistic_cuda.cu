@@ -1,9 +1,6 @@
-#include <cuda_runtime.h>
-
 #include <cstdint>
-#include <string>
 
-#include "config/error.hpp"
+#include "kernels/launch.cuh"
 #include "kernels/order_statistic.hpp"
 
 namespace stanley {
@@ -59,12 +56,7 @@ void order_statistic_cuda(const float* values, std::int64_t n, std::int64_t d, s
                       : d <= 16 * threads_per_row ? order_statistic<16>
                                                   : order_statistic<0>;
   kernel<<<static_cast<unsigned>(n), threads_per_row, 0, stream>>>(values, d, k, out);
-  const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) {
-    throw Error(ExitCode::environment,
-                std::string("the GPU refused to start the gradient's quantiles: ") +
-                    cudaGetErrorString(status) + "; check the driver and that the device is free");
-  }
+  check_launch("the gradient's quantiles");
 }
 
 }  // namespace stanley

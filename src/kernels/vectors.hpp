@@ -3,8 +3,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "kernels/lanes.hpp"
-
 // What the sources of kernels/vectors/ share. Each of them is compiled once for each instruction
 // set, with STANLEY_SET its name, and defines all in that namespace: a function that the linker
 // could take for another set's would bring instructions to processors that lack them.

@@ -1,9 +1,5 @@
 #include "kernels/winograd.hpp"
 
-#include <algorithm>
-
-#include "kernels/lanes.hpp"
-
 namespace stanley {
 
 WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width,
@@ -30,13 +26,6 @@ WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::
     if (cost(tiles) < cost(best)) best = tiles;
   }
   return best;
-}
-
-std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles) {
-  return stride * side * tiles + 2;
-}
-std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles) {
-  return 1 + side * tiles;
 }
 
 std::int64_t winograd_stride(std::int64_t rows, std::int64_t columns) {

@@ -28,6 +28,11 @@ struct WinogradTiles {
   /// Rows of a point's matrix of filters, and all its elements.
   std::int64_t depth() const { return phases() * input.channels; }
   std::int64_t filter_size() const { return depth() * output.channels; }
+  /// Of an input's layout, what whole tiles reach, and of an output's.
+  std::int64_t input_rows() const { return stride * side * height + 2; }
+  std::int64_t input_columns() const { return stride * side * width + 2; }
+  std::int64_t output_rows() const { return 1 + side * height; }
+  std::int64_t output_columns() const { return 1 + side * width; }
 };
 
 /// The tiles for an output of this size, of the side that takes the least time: the fewest
@@ -35,10 +40,6 @@ struct WinogradTiles {
 /// `filters`: input channels times output channels.
 WinogradTiles winograd_tiles(std::int64_t stride, std::int64_t out_height, std::int64_t out_width,
                              std::int64_t filters);
-
-/// Rows and columns of an input's layout that whole tiles reach, and of an output's.
-std::int64_t winograd_input_extent(std::int64_t stride, std::int64_t side, std::int64_t tiles);
-std::int64_t winograd_output_extent(std::int64_t side, std::int64_t tiles);
 
 /// Elements between the matrices [rows, columns] of two points. The odd line keeps a tile's lines
 /// of different points in different sets of the cache.

@@ -1,8 +1,7 @@
-#include "engines/adjoint_weight.hpp"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "engines/computed_layer.hpp"
 #include "kernels/convolution_shape.hpp"
 
 namespace stanley {

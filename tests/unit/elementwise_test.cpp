@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "engines/winograd/input_convolution.hpp"
+#include "kernels/bfloat16.hpp"
 #include "kernels/first_convolution.hpp"
 #include "unit/instruction_sets.hpp"
 
@@ -99,28 +100,6 @@ TEST_P(Elementwise, Bfloat16RoundsToNearestEven) {
     if (std::isnan(value)) continue;
     const at::BFloat16 expected(value);
     ASSERT_EQ(from_float<Bfloat16>(value).bits, expected.x) << value;
-  }
-}
-
-TEST_P(Elementwise, Bfloat16IsTheRoundedFloatResult) {
-  for (const Activation activation : {Activation::silu, Activation::leaky_relu}) {
-    std::vector<Bfloat16> value(65536), derivative(65536);
-    std::vector<float> wide(65536), wide_derivative(65536);
-    for (std::size_t i = 0; i < 65536; ++i) {
-      value[i].bits = static_cast<std::uint16_t>(i);
-      wide[i] = to_float(value[i]);
-    }
-    activate_bfloat16(activation, 0.2F, 65536, value.data(), derivative.data());
-    activate_floats(activation, 0.2F, 65536, wide.data(), wide_derivative.data());
-    for (std::size_t i = 0; i < 65536; ++i) {
-      if (std::isnan(wide[i])) {
-        ASSERT_TRUE(std::isnan(to_float(value[i])));
-        continue;
-      }
-      ASSERT_EQ(value[i].bits, from_float<Bfloat16>(wide[i]).bits);
-      if (std::isnan(wide_derivative[i])) continue;
-      ASSERT_EQ(derivative[i].bits, from_float<Bfloat16>(wide_derivative[i]).bits);
-    }
   }
 }
 

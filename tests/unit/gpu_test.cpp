@@ -10,6 +10,7 @@
 #include "engines/factory.hpp"
 #include "engines/gpu_arithmetic.hpp"
 #include "engines/torch_layer.hpp"
+#include "kernels/fused_elementwise.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/transition.hpp"
 

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "kernels/instruction_sets.hpp"
-#include "kernels/lanes.hpp"
 #include "kernels/matrix_product.hpp"
 #include "kernels/memory.hpp"
 
@@ -41,12 +40,10 @@ WinogradTiles tiles_of(const ConvolutionCase& one) {
                        std::max(rows + 2, row_reach),
                        std::max(columns + 2, column_reach)};
   };
-  tiles.input = layout(in_channels, one.height, one.width,
-                       winograd_input_extent(one.stride, tiles.side, tiles.height),
-                       winograd_input_extent(one.stride, tiles.side, tiles.width));
-  tiles.output = layout(out_channels, one.out_height(), one.out_width(),
-                        winograd_output_extent(tiles.side, tiles.height),
-                        winograd_output_extent(tiles.side, tiles.width));
+  tiles.input =
+      layout(in_channels, one.height, one.width, tiles.input_rows(), tiles.input_columns());
+  tiles.output = layout(out_channels, one.out_height(), one.out_width(), tiles.output_rows(),
+                        tiles.output_columns());
   return tiles;
 }
 

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "engines/adjoint_weight.hpp"
+#include "engines/computed_layer.hpp"
 
 namespace stanley {
 

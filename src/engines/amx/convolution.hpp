@@ -9,7 +9,6 @@
 #include "energy/operation_times.hpp"
 #include "kernels/amx_product.hpp"
 #include "kernels/convolution_shape.hpp"
-#include "kernels/lanes.hpp"
 #include "kernels/memory.hpp"
 
 namespace stanley {

@@ -6,8 +6,8 @@
 
 #include "energy/network.hpp"
 #include "engines/amx/convolution.hpp"
+#include "engines/state_blocks.hpp"
 #include "kernels/amx_elementwise.hpp"
-#include "kernels/share.hpp"
 
 namespace stanley {
 

@@ -11,7 +11,6 @@
 #include "energy/plan.hpp"
 #include "engines/amx/convolution.hpp"
 #include "engines/amx/input.hpp"
-#include "kernels/share.hpp"
 
 namespace stanley {
 

@@ -3,10 +3,7 @@
 #include <algorithm>
 
 #include "energy/operation_times.hpp"
-#include "kernels/lanes.hpp"
 #include "kernels/matrix_product.hpp"
-#include "kernels/memory.hpp"
-#include "kernels/winograd.hpp"
 
 namespace stanley {
 namespace {
@@ -23,112 +20,16 @@ std::int64_t group_of(const WinogradTiles& tiles, std::int64_t below, std::int64
   return group;
 }
 
-class WinogradConvolution : public Convolution {
- public:
-  WinogradConvolution(const ConvolutionShape& layer, const WinogradTiles& tiles, std::int64_t group)
-      : layer_(layer),
-        tiles_(tiles),
-        group_(group),
-        depth_(tiles.depth()),
-        columns_(tiles.output.channels),
-        forward_(tiles.points() * tiles.filter_size()),
-        backward_(tiles.points() * tiles.filter_size()),
-        bias_(columns_) {}
-
-  void load(const float* weight, const float* bias) override {
-    winograd_filter(tiles_, layer_.filters, layer_.channels, weight, forward_.data());
-    for (std::int64_t point = 0; point < tiles_.points(); ++point) {
-      const std::int64_t first = point * tiles_.filter_size();
-      transpose_panels(depth_, columns_, forward_.data() + first, backward_.data() + first);
-    }
-    std::copy_n(bias, layer_.filters, bias_.data());
-  }
-
-  void forward(std::int64_t images, const float* input, float* output,
-               std::byte* scratch) const override {
-    const Parts part = parts(scratch);
-    for_each_image(images, [&](std::int64_t i) {
-      winograd_input(tiles_, input + i * tiles_.input.size(), input_stride(),
-                     part.input + i * tiles_.count() * depth_);
-    });
-    multiply_points(images, depth_, columns_, part.input, forward_, part.output);
-    for_each_image(images, [&](std::int64_t i) {
-      winograd_output(tiles_, part.output + i * tiles_.count() * columns_, output_stride(),
-                      bias_.data(), output + i * tiles_.output.size());
-    });
-  }
-
-  void backward(std::int64_t images, const float* output, const float* derivative, float* input,
-                std::byte* scratch) const override {
-    const Parts part = parts(scratch);
-    for_each_image(images, [&](std::int64_t i) {
-      winograd_output_adjoint(tiles_, output + i * tiles_.output.size(), output_stride(),
-                              part.output + i * tiles_.count() * columns_);
-    });
-    multiply_points(images, columns_, depth_, part.output, backward_, part.input);
-    for_each_image(images, [&](std::int64_t i) {
-      winograd_input_adjoint(tiles_, part.input + i * tiles_.count() * depth_, input_stride(),
-                             derivative + i * tiles_.input.size(), input + i * tiles_.input.size());
-    });
-  }
-
-  std::int64_t group() const override { return group_; }
-  std::size_t scratch_size() const override {
-    return static_cast<std::size_t>(tiles_.points() * (input_stride() + output_stride())) *
-           sizeof(float);
-  }
-
- private:
-  struct Parts {
-    float *input, *output;
-  };
-
-  template <typename Transform>
-  void for_each_image(std::int64_t images, Transform transform) const {
-    const Timed timed(Operation::transformations);
-    for (std::int64_t i = 0; i < images; ++i) transform(i);
-  }
-
-  /// One product for each point: [the images' rows, depth] × [depth, columns].
-  void multiply_points(std::int64_t images, std::int64_t depth, std::int64_t columns,
-                       const float* left, const AlignedBuffer<float>& panels, float* result) const {
-    const std::int64_t rows = images * tiles_.count();
-    const Timed timed(Operation::products,
-                      2.0 * static_cast<double>(tiles_.points() * rows * depth * columns));
-    for (std::int64_t point = 0; point < tiles_.points(); ++point) {
-      multiply_matrices({.rows = rows,
-                         .depth = depth,
-                         .columns = columns,
-                         .left = left + point * winograd_stride(group_rows(), depth),
-                         .right = panels.data() + point * tiles_.filter_size(),
-                         .right_panel = depth * panel_columns,
-                         .right_term = panel_columns,
-                         .result = result + point * winograd_stride(group_rows(), columns)});
-    }
-  }
-
-  std::int64_t group_rows() const { return group_ * tiles_.count(); }
-  std::int64_t input_stride() const { return winograd_stride(group_rows(), depth_); }
-  std::int64_t output_stride() const { return winograd_stride(group_rows(), columns_); }
-
-  Parts parts(std::byte* scratch) const {
-    auto* input = reinterpret_cast<float*>(scratch);
-    return {input, input + tiles_.points() * input_stride()};
-  }
-
-  ConvolutionShape layer_;
-  WinogradTiles tiles_;
-  std::int64_t group_, depth_, columns_;
-  AlignedBuffer<float> forward_, backward_;  // filters, and each point's transposed ones
-  AlignedBuffer<float> bias_;
-};
-
-WinogradTiles tiles_of(const ConvolutionShape& layer) {
-  return winograd_tiles(layer.stride, layer.output_height(), layer.output_width(),
-                        layer.channels * layer.filters);
-}
-
 }  // namespace
+
+WinogradTiles winograd_tiles(const ConvolutionShape& layer, const ImageLayout& input,
+                             const ImageLayout& output) {
+  WinogradTiles tiles = winograd_tiles(layer.stride, layer.output_height(), layer.output_width(),
+                                       layer.channels * layer.filters);
+  tiles.input = input;
+  tiles.output = output;
+  return tiles;
+}
 
 ImageLayout winograd_layout(const ConvolutionShape* writer, const ConvolutionShape* reader) {
   ImageLayout layout{reader ? reader->height : writer->output_height(),
@@ -141,28 +42,98 @@ ImageLayout winograd_layout(const ConvolutionShape* writer, const ConvolutionSha
     layout.columns = std::max(layout.columns, columns);
   };
   if (reader) {
-    const WinogradTiles tiles = tiles_of(*reader);
-    reach(winograd_input_extent(tiles.stride, tiles.side, tiles.height),
-          winograd_input_extent(tiles.stride, tiles.side, tiles.width));
+    const WinogradTiles tiles = winograd_tiles(*reader);
+    reach(tiles.input_rows(), tiles.input_columns());
   }
   if (writer) {
-    const WinogradTiles tiles = tiles_of(*writer);
-    reach(winograd_output_extent(tiles.side, tiles.height),
-          winograd_output_extent(tiles.side, tiles.width));
+    const WinogradTiles tiles = winograd_tiles(*writer);
+    reach(tiles.output_rows(), tiles.output_columns());
   }
   return layout;
 }
 
-std::unique_ptr<Convolution> make_winograd_convolution(const ConvolutionShape& layer,
-                                                       const ImageLayout& input,
-                                                       const ImageLayout& output,
-                                                       std::int64_t below, std::int64_t block,
-                                                       std::int64_t least_rows) {
-  WinogradTiles tiles = tiles_of(layer);
-  tiles.input = input;
-  tiles.output = output;
-  return std::make_unique<WinogradConvolution>(layer, tiles,
-                                               group_of(tiles, below, block, least_rows));
+void WinogradGroup::transform_input(std::int64_t i, const float* from, float* inputs) const {
+  winograd_input(tiles, from + i * tiles.input.size(), input_stride(),
+                 inputs + i * tiles.count() * tiles.depth());
+}
+
+void WinogradGroup::transform_gradient(std::int64_t i, const float* from, float* outputs) const {
+  winograd_output_adjoint(tiles, from + i * tiles.output.size(), output_stride(),
+                          outputs + i * tiles.count() * columns());
+}
+
+WinogradConvolution::WinogradConvolution(const ConvolutionShape& layer, const ImageLayout& input,
+                                         const ImageLayout& output, std::int64_t below,
+                                         std::int64_t block, std::int64_t least_rows)
+    : layer_(layer), group_{winograd_tiles(layer, input, output), 0}, bias_(output.channels) {
+  const WinogradTiles& tiles = group_.tiles;
+  group_.images = group_of(tiles, below, block, least_rows);
+  forward_ = AlignedBuffer<float>(tiles.points() * tiles.filter_size());
+  backward_ = forward_;
+}
+
+void WinogradConvolution::load(const float* weight, const float* bias) {
+  const WinogradTiles& tiles = group_.tiles;
+  winograd_filter(tiles, layer_.filters, layer_.channels, weight, forward_.data());
+  for (std::int64_t point = 0; point < tiles.points(); ++point) {
+    const std::int64_t first = point * tiles.filter_size();
+    transpose_panels(tiles.depth(), group_.columns(), forward_.data() + first,
+                     backward_.data() + first);
+  }
+  std::copy_n(bias, layer_.filters, bias_.data());
+}
+
+void WinogradConvolution::forward(std::int64_t images, const float* input, float* output,
+                                  std::byte* scratch) const {
+  const WinogradTiles& tiles = group_.tiles;
+  auto *const inputs = reinterpret_cast<float*>(scratch), *const outputs = group_.outputs(inputs);
+  {
+    const Timed timed(Operation::transformations);
+    for (std::int64_t i = 0; i < images; ++i) group_.transform_input(i, input, inputs);
+  }
+  multiply_points(images, tiles.depth(), group_.columns(), inputs, forward_, outputs);
+  const Timed timed(Operation::transformations);
+  for (std::int64_t i = 0; i < images; ++i) {
+    winograd_output(tiles, outputs + i * tiles.count() * group_.columns(), group_.output_stride(),
+                    bias_.data(), output + i * tiles.output.size());
+  }
+}
+
+void WinogradConvolution::backward(std::int64_t images, const float* output,
+                                   const float* derivative, float* input,
+                                   std::byte* scratch) const {
+  const WinogradTiles& tiles = group_.tiles;
+  auto *const inputs = reinterpret_cast<float*>(scratch), *const outputs = group_.outputs(inputs);
+  {
+    const Timed timed(Operation::transformations);
+    for (std::int64_t i = 0; i < images; ++i) group_.transform_gradient(i, output, outputs);
+  }
+  multiply_points(images, group_.columns(), tiles.depth(), outputs, backward_, inputs);
+  const Timed timed(Operation::transformations);
+  for (std::int64_t i = 0; i < images; ++i) {
+    winograd_input_adjoint(tiles, inputs + i * tiles.count() * tiles.depth(), group_.input_stride(),
+                           derivative + i * tiles.input.size(), input + i * tiles.input.size());
+  }
+}
+
+/// One product for each point: [the images' rows, depth] × [depth, columns].
+void WinogradConvolution::multiply_points(std::int64_t images, std::int64_t depth,
+                                          std::int64_t columns, const float* left,
+                                          const AlignedBuffer<float>& panels, float* result) const {
+  const WinogradTiles& tiles = group_.tiles;
+  const std::int64_t rows = images * tiles.count();
+  const Timed timed(Operation::products,
+                    2.0 * static_cast<double>(tiles.points() * rows * depth * columns));
+  for (std::int64_t point = 0; point < tiles.points(); ++point) {
+    multiply_matrices({.rows = rows,
+                       .depth = depth,
+                       .columns = columns,
+                       .left = left + point * winograd_stride(group_.rows(), depth),
+                       .right = panels.data() + point * tiles.filter_size(),
+                       .right_panel = depth * panel_columns,
+                       .right_term = panel_columns,
+                       .result = result + point * winograd_stride(group_.rows(), columns)});
+  }
 }
 
 }  // namespace stanley

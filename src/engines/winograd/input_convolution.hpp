@@ -7,7 +7,6 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/first_convolution.hpp"
 #include "kernels/image_layout.hpp"
-#include "kernels/lanes.hpp"
 #include "kernels/memory.hpp"
 
 namespace stanley {

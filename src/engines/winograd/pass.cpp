@@ -46,9 +46,9 @@ std::vector<WinogradPass::Level> WinogradPass::make_levels(const Plan& plan, boo
     level.skip_reader = plan.skip_reader(i);
     if (i > 0) {
       Level& below = levels.back();
-      level.convolution = make_winograd_convolution(
-          shapes[i], below.layout, level.layout, plan.has_skips() ? 1 : below.group(),
-          winograd_block, for_weights ? rows_for_weights : rows_for_states);
+      level.convolution.emplace(shapes[i], below.layout, level.layout,
+                                plan.has_skips() ? 1 : below.group(), winograd_block,
+                                for_weights ? rows_for_weights : rows_for_states);
       if (!for_weights && !plan.has_skips()) below.kept = level.group();
     }
     if (const auto& skip = plan.layers[i].skip) {

@@ -83,10 +83,10 @@ class WinogradPass {
  private:
   struct Level {
     ImageLayout layout;
-    std::unique_ptr<Convolution> convolution{};  // from the level below; null: the input's
-    std::optional<WinogradSkip> skip{};          // to here
-    std::optional<std::size_t> skip_reader{};    // the level whose skip connection reads z
-    std::int64_t kept = winograd_block;          // images in memory, in turn
+    std::optional<WinogradConvolution> convolution{};  // from the level below; none: the input's
+    std::optional<WinogradSkip> skip{};                // to here
+    std::optional<std::size_t> skip_reader{};          // the level whose skip connection reads z
+    std::int64_t kept = winograd_block;                // images in memory, in turn
 
     std::int64_t group() const { return convolution ? convolution->group() : 1; }
     float* value(Images& images, std::int64_t i) const {

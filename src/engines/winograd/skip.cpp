@@ -45,9 +45,7 @@ void WinogradSkip::forward(const float* image, float* mean, float* skip) const {
                        .left = mean,
                        .right = weight_.data(),
                        .result = skip});
-    for (std::int64_t x = 0; x < output_.width; ++x) {
-      stanley::add(output_.channels, bias_.data(), skip + x * output_.channels);
-    }
+    add_bias(output_.width, output_.channels, bias_.data(), skip);
     mean += row_size();
   }
 }

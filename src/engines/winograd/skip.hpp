@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include "kernels/image_layout.hpp"
-#include "kernels/lanes.hpp"
 #include "kernels/memory.hpp"
 
 namespace stanley {

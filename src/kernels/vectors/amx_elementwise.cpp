@@ -76,9 +76,11 @@ STANLEY_INLINE void scatter_columns(std::int64_t columns, const float* in, std::
   }
 }
 
-STANLEY_INLINE void pair_pass(std::int64_t entries, const float* rows, Bfloat16* out) {
-  for (std::int64_t i = 0; i < entries; ++i) {
-    const float* row = rows + i * tile_images;
+/// `count` pairs of rows [image] side by side, whose first rows are `step` rows apart.
+STANLEY_INLINE void pack_rows(std::int64_t count, std::int64_t step, const float* rows,
+                              Bfloat16* out) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float* row = rows + i * step * tile_images;
     for (int v = 0; v < vectors; ++v) {
       const Lanes first = *at(row, v), second = *at(row + tile_images, v);
       pack(first, second, out + i * pair_size, v);
@@ -131,13 +133,7 @@ void multiply_pixel(const PixelDerivative& pass) {
 }
 
 void store_pixel(std::int64_t channels, const float* sums, Bfloat16* out) {
-  for (std::int64_t pair = 0; pair < channels / 2; ++pair) {
-    for (int v = 0; v < vectors; ++v) {
-      const float* row = sums + pair * pair_size;
-      const Lanes first = *at(row, v), second = *at(row + tile_images, v);
-      pack(first, second, out + pair * pair_size, v);
-    }
-  }
+  pack_rows(channels / 2, 2, sums, out);
 }
 
 void add_energies(std::int64_t channels, const float* weight, const Bfloat16* value,
@@ -231,7 +227,7 @@ void load_state_row(std::int64_t count, std::int64_t channels, std::int64_t heig
                    channels * tile_images);
     for (const float*& image : from) image += plane;
   }
-  pair_pass((width + 2) * channels, scratch, out);
+  pack_rows((width + 2) * channels, 1, scratch, out);
 }
 
 void add_taps(std::int64_t channels, std::int64_t first, std::int64_t end, const float* taps,
