@@ -155,18 +155,34 @@ STANLEY_INLINE void combine_rows(const Factor& factor, const FilterRows<terms>& 
   }
 }
 
-/// Calls visit(tap, filter, offset) for one phase's taps of `count` filters for one channel, and
-/// where they stand from the first filter's on.
-template <int r, typename Visit>
-STANLEY_INLINE void for_each_tap(std::int64_t filter_size, std::int64_t phase, std::int64_t count,
-                                 const Visit& visit) {
-  constexpr int step = r == 2 ? 2 : 1, kernel = r * step;
-  for (std::int64_t tap = 0; tap < r * r; ++tap) {
-    const std::int64_t place =
-        (phase / step + step * (tap / r)) * kernel + phase % step + step * (tap % r);
-    for (std::int64_t o = 0; o < count; ++o) visit(tap, o, place + o * filter_size);
+/// The taps of one phase of `count` filters for one channel, [tap, filter], from where the first
+/// filter has them.
+template <int m, int r>
+struct FilterTaps {
+  static constexpr int step = r == 2 ? 2 : 1, kernel = r * step;
+
+  static std::int64_t place(std::int64_t phase, std::int64_t tap) {
+    return (phase / step + step * (tap / r)) * kernel + phase % step + step * (tap % r);
   }
-}
+  static STANLEY_INLINE void load(const float* weight, std::int64_t filter_size, std::int64_t phase,
+                                  std::int64_t count, FilterRows<r * r>& taps) {
+    for (std::int64_t tap = 0; tap < r * r; ++tap) {
+      const float* from = weight + place(phase, tap);
+      for (std::int64_t o = 0; o < count; ++o) {
+        taps[tap][o] = static_cast<double>(from[o * filter_size]);
+      }
+    }
+  }
+  static STANLEY_INLINE void store(const FilterRows<r * r>& taps, std::int64_t filter_size,
+                                   std::int64_t phase, std::int64_t count, float* weight) {
+    for (std::int64_t tap = 0; tap < r * r; ++tap) {
+      float* to = weight + place(phase, tap);
+      for (std::int64_t o = 0; o < count; ++o) {
+        to[o * filter_size] = static_cast<float>(taps[tap][o]);
+      }
+    }
+  }
+};
 
 /// Calls visit(offset of the weights, phase, offset of the transformed ones, number of filters) for
 /// some filters of one channel and phase at a time.
@@ -206,10 +222,7 @@ STANLEY_INLINE void filter_pass(const WinogradTiles& tiles, std::int64_t out, st
         FilterRows<r* r> taps = {};
         FilterRows<n * r> half;  // G g
         FilterRows<n * n> whole;
-        for_each_tap<r>(in * r * r * tiles.phases(), phase, count,
-                        [&](std::int64_t tap, std::int64_t o, std::int64_t place) {
-                          taps[tap][o] = static_cast<double>(weight[from + place]);
-                        });
+        FilterTaps<m, r>::load(weight + from, in * r * r * tiles.phases(), phase, count, taps);
         combine_rows<n * r, r * r>(
             [&](int i, int k) { return i % r == k % r ? g[i / r][k / r] : 0; }, taps, half);
         combine_rows<n * n, n * r>(
@@ -244,10 +257,7 @@ STANLEY_INLINE void filter_adjoint_pass(const WinogradTiles& tiles, std::int64_t
             [&](int i, int k) { return i / r == k / n ? g[k % n][i % r] : 0; }, whole, half);
         combine_rows<r * r, n * r>(
             [&](int i, int k) { return i % r == k % r ? g[k / r][i / r] : 0; }, half, taps);
-        for_each_tap<r>(in * r * r * tiles.phases(), phase, count,
-                        [&](std::int64_t tap, std::int64_t o, std::int64_t place) {
-                          weight[to + place] = static_cast<float>(taps[tap][o]);
-                        });
+        FilterTaps<m, r>::store(taps, in * r * r * tiles.phases(), phase, count, weight + to);
       });
 }
 
