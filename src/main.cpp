@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "commands/command.hpp"
-#include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
+#include "engines/gpu_arithmetic.hpp"
 #include "parallel/launcher.hpp"
 #include "parallel/session.hpp"
 #include "run/log.hpp"

@@ -2,7 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "config/paths.hpp"
+#include "config/files.hpp"
 #include "parallel/agree.hpp"
 
 namespace stanley {

@@ -9,7 +9,7 @@
 
 #include "commands/command.hpp"
 #include "commands/inspect_report.hpp"
-#include "config/printable.hpp"
+#include "config/error.hpp"
 #include "parallel/agree.hpp"
 #include "run/stop.hpp"
 

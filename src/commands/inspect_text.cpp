@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "commands/inspect_report.hpp"
-#include "config/printable.hpp"
+#include "config/error.hpp"
 #include "storage/array.hpp"
 
 // The reports of `stanley inspect` as a person reads them.

@@ -3,6 +3,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace stanley {
 
@@ -44,5 +45,9 @@ Error unpacked(const std::string& text);
 /// was asked for, what to reduce) and a GPU's faults as errors of the environment; all else as a
 /// bug of ours, by the first line of what it says.
 Error as_error(const std::exception& exception);
+
+/// A text from a file as one line that any terminal shows: control characters as "\x1b", so that
+/// nothing that a file says can look like more than its own words.
+std::string printable(std::string_view text);
 
 }  // namespace stanley

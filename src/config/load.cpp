@@ -12,10 +12,9 @@
 #include "config/config.hpp"
 #include "config/document.hpp"
 #include "config/error.hpp"
+#include "config/files.hpp"
 #include "config/keys.hpp"
-#include "config/paths.hpp"
 #include "config/problems.hpp"
-#include "config/read_file.hpp"
 #include "config/reader.hpp"
 
 namespace stanley {
@@ -128,9 +127,11 @@ StoredConfig parse_stored_config(const std::string& text, const std::string& nam
                                  const std::vector<std::string>& overrides) {
   Problems problems(name, overrides);
   std::optional<Value> document = read_document(text, problems);
-  Config names;
+  Config unused;
+  Problems untold(name, {});
   StoredConfig stored;
-  if (document) stored.unknown = remove_unknown_keys(*document, describe(names));
+  if (document) stored.unknown = read_keys(*document, describe(unused), untold);
+  for (const std::string& path : stored.unknown) document->take(path);
   stored.config = read_config(std::move(document), overrides, problems);
   return stored;
 }

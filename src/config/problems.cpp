@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "config/error.hpp"
-#include "config/printable.hpp"
 
 namespace stanley {
 namespace {

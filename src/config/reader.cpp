@@ -223,15 +223,10 @@ class DocumentReader {
 
 }  // namespace
 
-void read_keys(const Value& document, const std::vector<Key>& keys, Problems& problems) {
-  DocumentReader(keys, problems).read_section(document, "");
-}
-
-std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys) {
-  Problems none("", {});
-  DocumentReader reader(keys, none);
+std::vector<std::string> read_keys(const Value& document, const std::vector<Key>& keys,
+                                   Problems& problems) {
+  DocumentReader reader(keys, problems);
   reader.read_section(document, "");
-  for (const std::string& path : reader.unknown()) document.take(path);
   return reader.unknown();
 }
 

@@ -12,11 +12,9 @@ namespace stanley {
 
 /// Writes what the document gives into the members that the keys are bound to, each checked alone
 /// (name, type, range). Each mistake goes to `problems`, and its member then holds nothing of use.
-void read_keys(const Value& document, const std::vector<Key>& keys, Problems& problems);
-
-/// Takes the entries out of the document that no key is named by, and returns their paths. What the
-/// keys are bound to is of no use then.
-std::vector<std::string> remove_unknown_keys(Value& document, const std::vector<Key>& keys);
+/// Returns the paths of the entries that no key is named by, which are mistakes too.
+std::vector<std::string> read_keys(const Value& document, const std::vector<Key>& keys,
+                                   Problems& problems);
 
 /// What must hold between keys. Each mistake is placed at the first of its keys that the document
 /// gives, and names all of them; a check whose keys already have a mistake of their own is silent.

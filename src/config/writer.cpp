@@ -17,7 +17,6 @@
 #include "config/document.hpp"
 #include "config/error.hpp"
 #include "config/keys.hpp"
-#include "config/printable.hpp"
 
 namespace stanley {
 namespace {

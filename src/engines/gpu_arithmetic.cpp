@@ -6,7 +6,6 @@
 #include <string>
 #include <string_view>
 
-#include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
 
 namespace stanley {
@@ -24,6 +23,8 @@ void check_cublas_workspace() {
 }
 
 }  // namespace
+
+void choose_cublas_workspace() { ::setenv(cublas_workspace, ":4096:8", 0); }
 
 void choose_gpu_arithmetic() {
   check_cublas_workspace();

@@ -8,7 +8,6 @@
 #include <string_view>
 
 #include "config/error.hpp"
-#include "config/printable.hpp"
 
 namespace stanley {
 namespace {

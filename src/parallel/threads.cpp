@@ -11,7 +11,7 @@
 #include <set>
 #include <sstream>
 
-#include "config/read_file.hpp"
+#include "config/files.hpp"
 
 namespace stanley {
 namespace {

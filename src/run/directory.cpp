@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "config/error.hpp"
-#include "config/read_file.hpp"
+#include "config/files.hpp"
 #include "parallel/launcher.hpp"
 #include "run/owner.hpp"
 #include "run/unfinished.hpp"

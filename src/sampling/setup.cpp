@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "config/error.hpp"
-#include "config/read_file.hpp"
+#include "config/files.hpp"
 #include "energy/gradient_engine.hpp"
 #include "engines/factory.hpp"
 #include "engines/gpu_arithmetic.hpp"

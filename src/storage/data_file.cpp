@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "config/error.hpp"
-#include "config/printable.hpp"
 #include "parallel/communicator.hpp"
 #include "storage/blocks.hpp"
 #include "storage/child.hpp"

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "config/error.hpp"
-#include "config/paths.hpp"
+#include "config/files.hpp"
 #include "config/time_limit.hpp"
 
 namespace stanley {

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "config/cublas_workspace.hpp"
 #include "config/error.hpp"
 #include "energy/network.hpp"
 #include "engines/factory.hpp"
