@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "energy/operation_times.hpp"
 #include "engines/factory.hpp"
@@ -100,13 +101,15 @@ class AutogradWeightGradient : public WeightGradient {
     // What autograd keeps for the way back grows with the states that go together.
     const std::int64_t count = state.size(0),
                        parts = (state.numel() + most_elements - 1) / most_elements,
-                       size = parts == 0 ? count : (count + parts - 1) / parts;
-    std::vector<at::Tensor> sums =
-        evaluate_part(state, constant, slope, energy, 0, std::min(size, count));
-    for (std::int64_t first = size; first < count; first += size) {
-      const std::vector<at::Tensor> part =
-          evaluate_part(state, constant, slope, energy, first, std::min(size, count - first));
-      for (std::size_t i = 0; i < sums.size(); ++i) sums[i].add_(part[i]);
+                       size = (count + parts - 1) / parts;
+    std::vector<at::Tensor> sums;
+    for (std::int64_t first = 0; first < count; first += size) {
+      const auto part = [&](const at::Tensor& whole) {
+        return whole.narrow(0, first, std::min(size, count - first));
+      };
+      auto gradients = evaluate_part(part(state), part(constant), part(slope), part(energy));
+      for (std::size_t i = 0; i < sums.size(); ++i) sums[i].add_(gradients[i]);
+      if (first == 0) sums = std::move(gradients);
     }
     return sums;
   }
@@ -115,21 +118,17 @@ class AutogradWeightGradient : public WeightGradient {
   /// Elements of the states that go together: 85 of 3×32×32.
   static constexpr std::int64_t most_elements = 1 << 18;
 
-  std::vector<at::Tensor> evaluate_part(const at::Tensor& states, const at::Tensor& constants,
-                                        const at::Tensor& slopes, at::Tensor& energies,
-                                        std::int64_t first, std::int64_t count) const {
-    const auto part = [&](const at::Tensor& whole) { return whole.narrow(0, first, count); };
+  std::vector<at::Tensor> evaluate_part(const at::Tensor& state, const at::Tensor& constant,
+                                        const at::Tensor& slope, const at::Tensor& energy) const {
     const c10::AutoGradMode with_gradient(true);
     std::vector<at::Tensor> weights;
     for (const at::Tensor& weight : weights_) weights.push_back(weight.to(type_));
-    const at::Tensor state = part(states);
     const at::Tensor values =
         network_.forward(state.to(type_).contiguous(network_.layout(state.dim())), weights);
-    part(energies).copy_(values.detach());
+    energy.copy_(values.detach());
     if (weights_.empty()) return {};
-    auto gradients =
-        torch::autograd::grad({(values * (part(constants) + part(slopes) / 2 * values)).sum()},
-                              weights_, {}, std::nullopt, false, true);
+    auto gradients = torch::autograd::grad({(values * (constant + slope / 2 * values)).sum()},
+                                           weights_, {}, std::nullopt, false, true);
     const c10::NoGradGuard no_gradient;
     // A user's network may have weights that it does not use.
     for (std::size_t i = 0; i < gradients.size(); ++i) {

@@ -45,39 +45,28 @@ struct WholeBlocks {
             constant.const_data_ptr<float>() + first, slope.const_data_ptr<float>() + first,
             energy.mutable_data_ptr<float>() + first};
   }
-
-  /// To energy [n].
-  void store_energies(at::Tensor& to) const { to.copy_(energy.narrow(0, 0, to.size(0))); }
 };
 
-/// What a gradient of weights is added up in: parts of any form, and the last bias's.
-class GradientSums {
- public:
-  /// Zeros, for parts of so many elements.
-  explicit GradientSums(const std::vector<std::int64_t>& sizes) : parts_(sizes.size()) {
-    for (std::size_t i = 0; i < sizes.size(); ++i) parts_[i] = AlignedBuffer<float>(sizes[i]);
-  }
+/// What a gradient of weights is added up in: parts of any form, the last one of the last weight,
+/// and the last bias's.
+struct GradientSums {
+  std::vector<AlignedBuffer<float>> parts;
+  double last_bias = 0;
 
-  float* part(std::size_t i) { return parts_[i].data(); }
-  const float* part(std::size_t i) const { return parts_[i].data(); }
-  float* last() { return parts_.back().data(); }
-  const float* last() const { return parts_.back().data(); }
+  /// Zeros, for parts of so many elements.
+  explicit GradientSums(const std::vector<std::int64_t>& sizes)
+      : parts(sizes.begin(), sizes.end()) {}
 
   void clear() {
-    for (AlignedBuffer<float>& part : parts_) part.clear();
+    for (AlignedBuffer<float>& part : parts) part.clear();
     last_bias = 0;
   }
   void add(const GradientSums& from) {
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-      stanley::add(parts_[i].size(), from.part(i), part(i));
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      stanley::add(parts[i].size(), from.parts[i].data(), parts[i].data());
     }
     last_bias += from.last_bias;
   }
-
-  double last_bias = 0;
-
- private:
-  std::vector<AlignedBuffer<float>> parts_;
 };
 
 /// A gradient of weights that adds up over blocks of states, with a workspace for each thread.
@@ -117,8 +106,7 @@ class BlockwiseWeightGradient : public WeightGradient {
       for (std::size_t i = 0; i < together.size(); ++i) gradients[i] = finish(sums_[i]);
       for (std::size_t i = 0; i < together.size(); ++i) {
         const auto part = first + static_cast<std::int64_t>(i);
-        at::Tensor energies = energy.narrow(0, part * size, size);
-        together[i].store_energies(energies);
+        energy.narrow(0, part * size, size).copy_(together[i].energy.narrow(0, 0, size));
         take(part, gradients[i]);
       }
     }

@@ -26,19 +26,16 @@ struct StateBatch {
   double* energies;
   float* gradients;  ///< null: none are wanted
 
-  /// Calls evaluate(count, state, energy, gradient) for the states from `first` to before `end`.
-  template <typename Evaluate>
-  void visit(std::int64_t first, std::int64_t end, const Evaluate& evaluate) const {
-    evaluate(end - first, states + first * elements, energies + first,
-             gradients == nullptr ? nullptr : gradients + first * elements);
+  /// The states from `first` to before `end`.
+  StateBatch part(std::int64_t first, std::int64_t end) const {
+    StateBatch some = *this;
+    some.count = end - first;
+    some.states += first * elements;
+    some.energies += first;
+    if (gradients != nullptr) some.gradients += first * elements;
+    return some;
   }
 };
-
-/// Blocks of at most `most` states over so many threads, of about the same size and as many for
-/// each thread: a few states give work to several threads.
-inline std::int64_t even_blocks(std::int64_t count, std::int64_t most, std::int64_t threads) {
-  return std::min(count, (count + most * threads - 1) / (most * threads) * threads);
-}
 
 /// Fills up to so many; those that it lacks come from make().
 template <typename Element, typename Make>
@@ -46,24 +43,22 @@ void fill_up(std::vector<Element>& elements, std::int64_t count, const Make& mak
   while (elements.size() < static_cast<std::size_t>(count)) elements.push_back(make());
 }
 
-/// Works on the batch in blocks of at most `most` states over our loops' threads: calls
-/// evaluate(workspace, count, state, energy, gradient) with the addresses of a block's first state;
-/// a null gradient: none is wanted.
-/// `workspaces` has one for each thread; those that it lacks come from make_workspace().
+/// Works on the batch in blocks of at most `most` states over our loops' threads, of about the same
+/// size and as many for each thread: a few states give work to several. Calls evaluate(workspace,
+/// block). `workspaces` has one for each thread; those that it lacks come from
+/// make_workspace().
 template <typename Workspace, typename MakeWorkspace, typename Evaluate>
 void evaluate_in_blocks(std::int64_t most, const StateBatch& batch,
                         std::vector<Workspace>& workspaces, const MakeWorkspace& make_workspace,
                         const Evaluate& evaluate) {
   const int threads = loop_threads();
-  const std::int64_t blocks = even_blocks(batch.count, most, threads);
+  const std::int64_t round = most * threads;
+  const std::int64_t blocks = std::min(batch.count, (batch.count + round - 1) / round * threads);
   fill_up(workspaces, std::min<std::int64_t>(threads, blocks), make_workspace);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t i = 0; i < blocks; ++i) {
-    Workspace& workspace = workspaces[static_cast<std::size_t>(omp_get_thread_num())];
-    batch.visit(i * batch.count / blocks, (i + 1) * batch.count / blocks,
-                [&](std::int64_t count, const float* state, double* energy, float* gradient) {
-                  evaluate(workspace, count, state, energy, gradient);
-                });
+    evaluate(workspaces[static_cast<std::size_t>(omp_get_thread_num())],
+             batch.part(i * batch.count / blocks, (i + 1) * batch.count / blocks));
   }
 }
 

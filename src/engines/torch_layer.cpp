@@ -104,15 +104,6 @@ void multiply_and_add_on_cpu(const at::Tensor& gradient, const at::Tensor& deriv
   gradient.copy_(product);
 }
 
-struct Extents {
-  std::int64_t images, height, width, channels;
-};
-
-Extents extents_of(const at::Tensor& batch) {
-  if (batch.dim() == 2) return {batch.size(0), 1, 1, batch.size(1)};
-  return {batch.size(0), batch.size(2), batch.size(3), batch.size(1)};
-}
-
 }  // namespace
 
 at::MemoryFormat layout_of(const at::Tensor& batch) {
@@ -163,15 +154,14 @@ void add_and_activate(const EnergyConfig& config, const at::Tensor& bias, const 
                       const at::Tensor& z, const at::Tensor& value, const at::Tensor& derivative) {
   const Timed timed(Operation::activations);
   if (z.is_cpu()) return add_and_activate_on_cpu(config, bias, skip, z, value, derivative);
-  const Extents extents = extents_of(z);
   run_pass(z, [&](auto element) {
     using Element = decltype(element);
     const bool keeps = value.defined();
     return FusedActivation<Element>{
         .activation = config.activation,
         .slope = static_cast<float>(config.slope),
-        .pixels = extents.images * extents.height * extents.width,
-        .channels = extents.channels,
+        .pixels = z.numel() / z.size(1),
+        .channels = z.size(1),
         .z = pointer<Element>(z),
         .bias = bias.const_data_ptr<float>(),
         .skip = pointer<Element>(skip),
@@ -185,18 +175,18 @@ void add_and_activate(const EnergyConfig& config, const at::Tensor& bias, const 
 void multiply_and_add(const at::Tensor& gradient, const at::Tensor& derivative,
                       const at::Tensor& skip) {
   const Timed timed(Operation::multiplications);
-  const Extents extents = extents_of(gradient);
   const Skip kind = !skip.defined()                    ? Skip::none
                     : skip.sizes() == gradient.sizes() ? Skip::same
                                                        : Skip::halved;
   if (gradient.is_cpu()) return multiply_and_add_on_cpu(gradient, derivative, skip, kind);
+  const bool are_images = gradient.dim() == 4;
   run_pass(gradient, [&](auto element) {
     using Element = decltype(element);
     return FusedDerivative<Element>{
-        .images = extents.images,
-        .height = extents.height,
-        .width = extents.width,
-        .channels = extents.channels,
+        .images = gradient.size(0),
+        .height = are_images ? gradient.size(2) : 1,
+        .width = are_images ? gradient.size(3) : 1,
+        .channels = gradient.size(1),
         .gradient = pointer<Element>(gradient),
         .derivative = pointer<Element>(derivative),
         .kind = kind,

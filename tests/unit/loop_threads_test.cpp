@@ -26,11 +26,11 @@ std::set<int> workers(std::int64_t count) {
   std::vector<int> workspaces, by_block(static_cast<std::size_t>(count), -1);
   evaluate_in_blocks(
       16, {state, energy, &gradient}, workspaces, [] { return 0; },
-      [&](int&, std::int64_t here, const float* of_block, double*, float*) {
-        const auto first = (of_block - state.const_data_ptr<float>()) / 3;
-        EXPECT_GE(here, 1);
-        EXPECT_LE(here, 16);
-        for (std::int64_t i = first; i < first + here; ++i) {
+      [&](int&, const StateBatch& block) {
+        const auto first = (block.states - state.const_data_ptr<float>()) / 3;
+        EXPECT_GE(block.count, 1);
+        EXPECT_LE(block.count, 16);
+        for (std::int64_t i = first; i < first + block.count; ++i) {
           EXPECT_EQ(by_block[static_cast<std::size_t>(i)], -1);
           by_block[static_cast<std::size_t>(i)] = omp_get_thread_num();
         }

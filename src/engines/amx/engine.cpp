@@ -65,14 +65,12 @@ class AmxEngine : public GradientEngine {
   void evaluate_block(const StateBatch& batch, std::int64_t block, const Share& share,
                       Scratch& scratch, Workspace& workspace) const {
     const std::int64_t first = block * tile_images;
-    batch.visit(first, std::min(first + tile_images, batch.count),
-                [&](std::int64_t count, const float* states, double* energies, float* gradients) {
-                  const AmxTiles tiles;
-                  pass_.forward(tiles, share, scratch, workspace, count, states);
-                  if (share.rank == 0) std::copy_n(workspace.energies.begin(), count, energies);
-                  if (gradients == nullptr) return;
-                  pass_.backward(tiles, share, scratch, workspace, gradients);
-                });
+    const StateBatch part = batch.part(first, std::min(first + tile_images, batch.count));
+    const AmxTiles tiles;
+    const AmxPass::Task task{tiles, share, scratch, workspace};
+    pass_.forward(task, part.count, part.states);
+    if (share.rank == 0) std::copy_n(workspace.energies.begin(), part.count, part.energies);
+    if (part.gradients != nullptr) pass_.backward(task, part.gradients);
   }
 
   std::int64_t height_;

@@ -40,11 +40,9 @@ void AmxPass::load(const std::vector<at::Tensor>& weights) {
   }
   // Further channels of an image have no weights.
   const std::int64_t channels = plan_.layers.back().filters;
-  const at::Tensor by_channel = weights[plan_.last].detach().reshape({channels, -1}),
-                   whole =
-                       at::constant_pad_nd(by_channel, {0, 0, 0, whole_tiles(channels) - channels})
-                           .t()
-                           .contiguous();
+  const at::Tensor by_channel = weights[plan_.last].detach().reshape({channels, -1});
+  const std::int64_t lacking = levels_.back().channels - channels;
+  const at::Tensor whole = at::constant_pad_nd(by_channel, {0, 0, 0, lacking}).t().contiguous();
   last_weight_ = AlignedBuffer<float>(whole.numel());
   std::copy_n(whole.const_data_ptr<float>(), whole.numel(), last_weight_.data());
   last_bias_ = weights[plan_.last + 1].item<float>();
@@ -76,92 +74,88 @@ AmxPass::Workspace AmxPass::make_workspace(bool shared) const {
   return workspace;
 }
 
-void AmxPass::forward(const AmxTiles& tiles, const Share& share, Scratch& scratch,
-                      Workspace& workspace, std::int64_t count, const float* state) const {
-  input_.start(scratch.input, share, count, state);
-  if (level_by_level(share)) {
+void AmxPass::forward(const Task& task, std::int64_t count, const float* state) const {
+  input_.start(task.scratch.input, task.share, count, state);
+  if (level_by_level(task.share)) {
     for (std::size_t i = 0; i < levels_.size(); ++i) {
       const std::int64_t height = levels_[i].height;
-      make_value_rows(tiles, scratch, workspace, i, share.first(height), share.end(height));
-      share.meet();
+      make_value_rows(task, i, task.share.first(height), task.share.end(height));
+      task.share.meet();
     }
   } else {
-    for (Images& images : workspace.images) images.values_made = images.gradients_made = 0;
+    for (Images& images : task.workspace.images) images.values_made = images.gradients_made = 0;
   }
-  if (share.rank == 0) {
-    workspace.energies.fill(last_bias_);
+  if (task.share.rank == 0) {
+    task.workspace.energies.fill(last_bias_);
     for (std::int64_t y = 0; y < levels_.back().height; ++y) {
-      if (!level_by_level(share)) make_values(tiles, scratch, workspace, top(), y + 1);
-      add_energies_of_row(workspace, y);
+      if (!level_by_level(task.share)) make_values(task, top(), y + 1);
+      add_energies_of_row(task, y);
     }
   }
-  share.meet();
+  task.share.meet();
 }
 
-void AmxPass::backward(const AmxTiles& tiles, const Share& share, Scratch& scratch,
-                       Workspace& workspace, float* gradient) const {
-  const float* const factor = unit_factors.data();
-  for (std::size_t i = levels_.size(); level_by_level(share) && i-- > 0;) {
-    make_level_gradients(tiles, share, scratch, workspace, factor, i);
+void AmxPass::backward(const Task& task, float* gradient) const {
+  for (std::size_t i = levels_.size(); level_by_level(task.share) && i-- > 0;) {
+    make_level_gradients(task, i);
   }
-  const auto [first, end] = input_.backward_rows(scratch.input);
+  const auto [first, end] = input_.backward_rows(task.scratch.input);
   for (std::int64_t y = first; y < end; ++y) {
-    if (!level_by_level(share)) make_gradients(tiles, scratch, workspace, factor, 0, y + 1);
-    input_.backward(tiles, scratch.input, y, gradients(workspace, 0), scratch.sums.data(),
+    if (!level_by_level(task.share)) make_gradients(task, 0, y + 1);
+    input_.backward(task.tiles, task.scratch.input, y, gradients(task, 0), task.scratch.sums.data(),
                     gradient);
   }
 }
 
-void AmxPass::backward_to_weights(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                                  const float* factor, float* last,
+void AmxPass::backward_to_weights(const Task& task, float* last,
                                   const VisitTileLayer& visit) const {
   const Level& level = levels_.back();
   for_each_top_pixel(0, level.height, [&](std::int64_t y, std::int64_t x, std::int64_t weight) {
-    add_products(level.channels, factor, workspace.images.back().values.at(y, x),
+    add_products(level.channels, task.factor, task.workspace.images.back().values.at(y, x),
                  last + weight * tile_images);
   });
-  if (!has_skips_) make_gradients(tiles, scratch, workspace, factor, 0, levels_[0].height);
+  if (!has_skips_) make_gradients(task, 0, levels_[0].height);
   for (std::size_t i = levels_.size(); i-- > 0;) {
-    if (has_skips_) make_level_gradients(tiles, {}, scratch, workspace, factor, i);
-    const PixelRows& gradient = gradients(workspace, i);
-    visit(levels_[i].layer, i == 0 ? scratch.input.taps : workspace.images[i - 1].values, gradient);
-    if (levels_[i].skip) visit(levels_[i].layer + 1, workspace.images[i].mean, gradient);
+    if (has_skips_) make_level_gradients(task, i);
+    const PixelRows& gradient = gradients(task, i);
+    visit(levels_[i].layer, i == 0 ? task.scratch.input.taps : task.workspace.images[i - 1].values,
+          gradient);
+    if (levels_[i].skip) visit(levels_[i].layer + 1, task.workspace.images[i].mean, gradient);
   }
 }
 
-PixelRows& AmxPass::gradients(Workspace& workspace, std::size_t level) const {
-  Images& images = workspace.images[level];
+PixelRows& AmxPass::gradients(const Task& task, std::size_t level) const {
+  Images& images = task.workspace.images[level];
   if (!has_skips_) return images.gradients;
   return levels_[level].skip_reader ? images.hidden : images.values;
 }
 
 /// What is added to z, or null.
-PixelRows* AmxPass::skip_to(Workspace& workspace, std::size_t level) const {
+PixelRows* AmxPass::skip_to(const Task& task, std::size_t level) const {
   if (!plan_.layers[level].skip) return nullptr;
-  if (levels_[level].skip) return &workspace.images[level].skip;
-  return &workspace.images[plan_.layers[level].skip->from].hidden;
+  if (levels_[level].skip) return &task.workspace.images[level].skip;
+  return &task.workspace.images[plan_.layers[level].skip->from].hidden;
 }
 
 /// Rows of a level until there are `end`, or all.
-void AmxPass::make_values(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                          std::size_t level, std::int64_t end) const {
+void AmxPass::make_values(const Task& task, std::size_t level, std::int64_t end) const {
   const Level& at = levels_[level];
-  Images& images = workspace.images[level];
+  Images& images = task.workspace.images[level];
   while (images.values_made < std::min(end, at.height)) {
     const std::int64_t y = images.values_made;
     images.values_made = std::min(at.height, y + at.rows_up());
-    if (level > 0) make_values(tiles, scratch, workspace, level - 1, 2 * images.values_made + 1);
-    make_value_rows(tiles, scratch, workspace, level, y, images.values_made);
+    if (level > 0) make_values(task, level - 1, 2 * images.values_made + 1);
+    make_value_rows(task, level, y, images.values_made);
   }
 }
 
 /// Rows of a level from those of the levels below, which are there.
-void AmxPass::make_value_rows(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                              std::size_t level, std::int64_t first, std::int64_t end) const {
+void AmxPass::make_value_rows(const Task& task, std::size_t level, std::int64_t first,
+                              std::int64_t end) const {
   const Level& at = levels_[level];
-  Images& images = workspace.images[level];
-  if (at.skip) make_skip_rows(tiles, scratch, workspace, level, first, end);
-  PixelRows* const skip = skip_to(workspace, level);
+  Images& images = task.workspace.images[level];
+  if (at.skip) make_skip_rows(task, level, first, end);
+  PixelRows* const skip = skip_to(task, level);
   const auto finish = [&](std::int64_t row, std::int64_t x, std::int64_t filter,
                           std::int64_t filters, const float* z) {
     activate_pixel({.activation = plan_.activation,
@@ -174,11 +168,11 @@ void AmxPass::make_value_rows(const AmxTiles& tiles, Scratch& scratch, Workspace
                     .derivative = images.derivatives.at(row, x, filter)});
   };
   if (at.convolution) {
-    return at.convolution->forward(tiles, first, end, workspace.images[level - 1].values,
-                                   scratch.sums.data(), finish);
+    return at.convolution->forward(task.tiles, first, end, task.workspace.images[level - 1].values,
+                                   task.scratch.sums.data(), finish);
   }
   for (std::int64_t row = first; row < end; ++row) {
-    input_.forward(tiles, scratch.input, row, scratch.sums.data(),
+    input_.forward(task.tiles, task.scratch.input, row, task.scratch.sums.data(),
                    [&](std::int64_t x, std::int64_t filter, std::int64_t filters, const float* z) {
                      finish(row, x, filter, filters, z);
                    });
@@ -186,11 +180,11 @@ void AmxPass::make_value_rows(const AmxTiles& tiles, Scratch& scratch, Workspace
 }
 
 /// Rows of what a skip connection with a convolution adds to a level.
-void AmxPass::make_skip_rows(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                             std::size_t level, std::int64_t first, std::int64_t end) const {
+void AmxPass::make_skip_rows(const Task& task, std::size_t level, std::int64_t first,
+                             std::int64_t end) const {
   const Level& at = levels_[level];
-  Images& images = workspace.images[level];
-  PixelRows& from = workspace.images[plan_.layers[level].skip->from].hidden;
+  Images& images = task.workspace.images[level];
+  PixelRows& from = task.workspace.images[plan_.layers[level].skip->from].hidden;
   for (std::int64_t y = first; y < end; ++y) {
     const Timed timed(Operation::activations);
     for (std::int64_t x = 0; x < at.width; ++x) {
@@ -199,73 +193,67 @@ void AmxPass::make_skip_rows(const AmxTiles& tiles, Scratch& scratch, Workspace&
       mean_of_pixels(at.skip->shape().channels, pixels, images.mean.at(y, x));
     }
   }
-  at.skip->forward(tiles, first, end, images.mean, scratch.sums.data(),
+  at.skip->forward(task.tiles, first, end, images.mean, task.scratch.sums.data(),
                    [&](std::int64_t y, std::int64_t x, std::int64_t filter, std::int64_t filters,
                        const float* z) { store_pixel(filters, z, images.skip.at(y, x, filter)); });
 }
 
-void AmxPass::add_energies_of_row(Workspace& workspace, std::int64_t y) const {
+void AmxPass::add_energies_of_row(const Task& task, std::int64_t y) const {
   const Timed timed(Operation::output);
   for_each_top_pixel(y, y + 1, [&](std::int64_t, std::int64_t x, std::int64_t weight) {
     add_energies(levels_.back().channels, last_weight_.data() + weight,
-                 workspace.images.back().values.at(y, x), workspace.energies.data());
+                 task.workspace.images.back().values.at(y, x), task.workspace.energies.data());
   });
 }
 
 /// Rows of the gradients of a level's convolution until there are `end`, or all.
-void AmxPass::make_gradients(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                             const float* factor, std::size_t level, std::int64_t end) const {
+void AmxPass::make_gradients(const Task& task, std::size_t level, std::int64_t end) const {
   const Level& at = levels_[level];
-  Images& images = workspace.images[level];
+  Images& images = task.workspace.images[level];
   while (images.gradients_made < std::min(end, at.height)) {
     const std::int64_t y = images.gradients_made;
     images.gradients_made = std::min(at.height, y + at.rows_down());
     if (level < top()) {
-      make_gradients(tiles, scratch, workspace, factor, level + 1,
-                     (images.gradients_made - 1) / 2 + 2);
+      make_gradients(task, level + 1, (images.gradients_made - 1) / 2 + 2);
     }
-    make_gradient_rows(tiles, scratch, workspace, factor, level, y, images.gradients_made);
+    make_gradient_rows(task, level, y, images.gradients_made);
   }
 }
 
 /// This share of a level's gradients, and of those of the means that the level above has of a lower
 /// one.
-void AmxPass::make_level_gradients(const AmxTiles& tiles, const Share& share, Scratch& scratch,
-                                   Workspace& workspace, const float* factor,
-                                   std::size_t level) const {
+void AmxPass::make_level_gradients(const Task& task, std::size_t level) const {
   const std::int64_t height = levels_[level].height;
-  make_gradient_rows(tiles, scratch, workspace, factor, level, share.first(height),
-                     share.end(height));
+  make_gradient_rows(task, level, task.share.first(height), task.share.end(height));
   if (level < top() && levels_[level + 1].skip) {
     const Level& above = levels_[level + 1];
-    PixelRows& mean = workspace.images[level + 1].mean;
+    PixelRows& mean = task.workspace.images[level + 1].mean;
     above.skip->backward(
-        tiles, share.first(above.height), share.end(above.height), gradients(workspace, level + 1),
-        scratch.sums.data(),
+        task.tiles, task.share.first(above.height), task.share.end(above.height),
+        gradients(task, level + 1), task.scratch.sums.data(),
         [&](std::int64_t y, std::int64_t x, std::int64_t channel, std::int64_t channels,
             const float* gradient) { store_pixel(channels, gradient, mean.at(y, x, channel)); });
   }
-  share.meet();
+  task.share.meet();
 }
 
 /// Rows of a level from those of the levels above, which are there.
-void AmxPass::make_gradient_rows(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                                 const float* factor, std::size_t level, std::int64_t first,
+void AmxPass::make_gradient_rows(const Task& task, std::size_t level, std::int64_t first,
                                  std::int64_t end) const {
-  if (level == top()) return start_gradients(workspace, factor, first, end);
+  if (level == top()) return start_gradients(task, first, end);
   const std::optional<std::size_t>& reader = levels_[level].skip_reader;
   const bool halves = reader && levels_[*reader].skip;
   const auto skip = [&](std::int64_t y, std::int64_t x, std::int64_t channel) -> const Bfloat16* {
     if (!reader) return nullptr;
-    if (!halves) return gradients(workspace, *reader).at(y, x, channel);
+    if (!halves) return gradients(task, *reader).at(y, x, channel);
     // The last row and the last column of an odd size are in no square.
     const bool inside = y / 2 < levels_[*reader].height && x / 2 < levels_[*reader].width;
-    return inside ? workspace.images[*reader].mean.at(y / 2, x / 2, channel) : nullptr;
+    return inside ? task.workspace.images[*reader].mean.at(y / 2, x / 2, channel) : nullptr;
   };
-  PixelRows& derivatives = workspace.images[level].derivatives;
-  PixelRows& out = gradients(workspace, level);
+  PixelRows& derivatives = task.workspace.images[level].derivatives;
+  PixelRows& out = gradients(task, level);
   levels_[level + 1].convolution->backward(
-      tiles, first, end, gradients(workspace, level + 1), scratch.sums.data(),
+      task.tiles, first, end, gradients(task, level + 1), task.scratch.sums.data(),
       [&](std::int64_t y, std::int64_t x, std::int64_t channel, std::int64_t channels,
           const float* gradient) {
         multiply_pixel({.channels = channels,
@@ -277,13 +265,12 @@ void AmxPass::make_gradient_rows(const AmxTiles& tiles, Scratch& scratch, Worksp
       });
 }
 
-void AmxPass::start_gradients(Workspace& workspace, const float* factor, std::int64_t first,
-                              std::int64_t end) const {
+void AmxPass::start_gradients(const Task& task, std::int64_t first, std::int64_t end) const {
   const Timed timed(Operation::output);
-  PixelRows& out = gradients(workspace, top());
+  PixelRows& out = gradients(task, top());
   for_each_top_pixel(first, end, [&](std::int64_t y, std::int64_t x, std::int64_t weight) {
-    start_gradient(levels_.back().channels, last_weight_.data() + weight, factor,
-                   workspace.images.back().derivatives.at(y, x), out.at(y, x));
+    start_gradient(levels_.back().channels, last_weight_.data() + weight, task.factor,
+                   task.workspace.images.back().derivatives.at(y, x), out.at(y, x));
   });
 }
 
@@ -300,20 +287,16 @@ void AmxPass::for_each_top_pixel(std::int64_t first, std::int64_t end, const Vis
 
 std::vector<ConvolutionShape> AmxPass::layers() const {
   std::vector<ConvolutionShape> result{input_.as_convolution()};
-  for (std::size_t i = 1; i < plan_.layers.size(); ++i) {
-    const Layer& layer = plan_.layers[i];
-    result.push_back(whole_tiles(computed_shape(layer)));
-    if (layer.skip && layer.skip->convolves()) {
-      result.push_back(whole_tiles(computed_skip_shape(plan_, i)));
-    }
+  for (const Level& level : levels_) {
+    if (level.convolution) result.push_back(level.convolution->shape());
+    if (level.skip) result.push_back(level.skip->shape());
   }
   return result;
 }
 
 std::int64_t AmxPass::last_size() const {
-  const ConvolutionShape top = computed_shape(plan_.layers.back());
-  const std::int64_t pixels = plan_.sums ? 1 : top.output_height() * top.output_width();
-  return pixels * whole_tiles(top.filters);
+  const Level& level = levels_.back();
+  return (plan_.sums ? 1 : level.height * level.width) * level.channels;
 }
 
 std::vector<at::Tensor> AmxPass::as_network(const std::vector<AmxLayerWeights>& layers,
@@ -326,17 +309,16 @@ std::vector<at::Tensor> AmxPass::as_network(const std::vector<AmxLayerWeights>& 
     const auto& [weight, bias] = *next++;
     result[layer.weight] = i == 0 ? input_.as_network(weight) : gradient_as_network(layer, weight);
     result[layer.weight + 1] = bias;
-    if (layer.skip && layer.skip->convolves()) {
+    if (levels_[i].skip) {
       result[layer.skip->weight] = (next++)->weight;
       result[layer.skip->weight + 1] = bias;
     }
   }
-  const ConvolutionShape top = computed_shape(plan_.layers.back());
-  const std::int64_t channels = whole_tiles(top.filters);
-  const at::Tensor by_channel = last.view({-1, channels}).t();
-  result[plan_.last] =
-      plan_.sums ? by_channel.reshape({1, channels})
-                 : by_channel.reshape({1, channels, top.output_height(), top.output_width()});
+  const Level& level = levels_.back();
+  const at::Tensor by_channel = last.view({-1, level.channels}).t();
+  result[plan_.last] = plan_.sums
+                           ? by_channel.reshape({1, level.channels})
+                           : by_channel.reshape({1, level.channels, level.height, level.width});
   result[plan_.last + 1] = last_bias;
   return result;
 }

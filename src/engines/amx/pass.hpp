@@ -53,6 +53,15 @@ class AmxPass {
     std::array<float, tile_images> energies;
   };
 
+  /// This thread's share of the work on one block.
+  struct Task {
+    const AmxTiles& tiles;
+    Share share;
+    Scratch& scratch;
+    Workspace& workspace;
+    const float* factor = unit_factors.data();  ///< [image]: of each energy, on the way back
+  };
+
   /// `keeps_images`: whole ones, for gradients of weights.
   AmxPass(const Plan& plan, bool keeps_images);
 
@@ -63,20 +72,17 @@ class AmxPass {
   /// `shared`: for threads that work together.
   Workspace make_workspace(bool shared) const;
 
-  /// Energies of the first `count` states at `state` to the workspace: this share of the work. The
-  /// thread of rank 0 finds the energies there.
-  void forward(const AmxTiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
-               std::int64_t count, const float* state) const;
+  /// Energies of the first `count` states at `state` to the workspace. The thread of rank 0 finds
+  /// the energies there.
+  void forward(const Task& task, std::int64_t count, const float* state) const;
 
   /// Their gradients, after forward().
-  void backward(const AmxTiles& tiles, const Share& share, Scratch& scratch, Workspace& workspace,
-                float* gradient) const;
+  void backward(const Task& task, float* gradient) const;
 
-  /// After forward() of all the work: adds each energy's `factor` [image] times its gradient with
-  /// respect to the last weight to `last` [last_size(), image], and calls visit(layer, input,
-  /// gradient) for each of layers(), with the gradients of its outputs times that factor.
-  void backward_to_weights(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                           const float* factor, float* last, const VisitTileLayer& visit) const;
+  /// After forward() of all the work: adds each energy's factor times its gradient with respect to
+  /// the last weight to `last` [last_size(), image], and calls visit(layer, input, gradient) for
+  /// each of layers(), with the gradients of its outputs times that factor.
+  void backward_to_weights(const Task& task, float* last, const VisitTileLayer& visit) const;
 
   /// Of all but the last layer, each with its skip connection's convolution behind it, if it has
   /// one; the first one is of the input's taps.
@@ -104,26 +110,21 @@ class AmxPass {
 
   std::size_t top() const { return levels_.size() - 1; }
   bool level_by_level(const Share& share) const { return share.together || has_skips_; }
-  PixelRows& gradients(Workspace& workspace, std::size_t level) const;
-  PixelRows* skip_to(Workspace& workspace, std::size_t level) const;
+  PixelRows& gradients(const Task& task, std::size_t level) const;
+  PixelRows* skip_to(const Task& task, std::size_t level) const;
 
-  void make_values(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace, std::size_t level,
-                   std::int64_t end) const;
-  void make_value_rows(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                       std::size_t level, std::int64_t first, std::int64_t end) const;
-  void make_skip_rows(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                      std::size_t level, std::int64_t first, std::int64_t end) const;
-  void add_energies_of_row(Workspace& workspace, std::int64_t y) const;
-
-  void make_gradients(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                      const float* factor, std::size_t level, std::int64_t end) const;
-  void make_level_gradients(const AmxTiles& tiles, const Share& share, Scratch& scratch,
-                            Workspace& workspace, const float* factor, std::size_t level) const;
-  void make_gradient_rows(const AmxTiles& tiles, Scratch& scratch, Workspace& workspace,
-                          const float* factor, std::size_t level, std::int64_t first,
-                          std::int64_t end) const;
-  void start_gradients(Workspace& workspace, const float* factor, std::int64_t first,
+  void make_values(const Task& task, std::size_t level, std::int64_t end) const;
+  void make_value_rows(const Task& task, std::size_t level, std::int64_t first,
                        std::int64_t end) const;
+  void make_skip_rows(const Task& task, std::size_t level, std::int64_t first,
+                      std::int64_t end) const;
+  void add_energies_of_row(const Task& task, std::int64_t y) const;
+
+  void make_gradients(const Task& task, std::size_t level, std::int64_t end) const;
+  void make_level_gradients(const Task& task, std::size_t level) const;
+  void make_gradient_rows(const Task& task, std::size_t level, std::int64_t first,
+                          std::int64_t end) const;
+  void start_gradients(const Task& task, std::int64_t first, std::int64_t end) const;
   template <typename Visit>
   void for_each_top_pixel(std::int64_t first, std::int64_t end, const Visit& visit) const;
 

@@ -45,27 +45,30 @@ class AmxWeightGradient : public BlockwiseWeightGradient<Workspace> {
   void add_block(Workspace& workspace, const WholeBlocks::Block& block,
                  GradientSums& sums) const override {
     const AmxTiles tiles;
-    pass_.forward(tiles, {}, workspace.scratch, workspace.pass, tile_images, block.state);
     std::array<float, tile_images> factor;
+    const AmxPass::Task task{tiles, {}, workspace.scratch, workspace.pass, factor.data()};
+    pass_.forward(task, tile_images, block.state);
     for (std::size_t i = 0; i < factor.size(); ++i) {
       block.energy[i] = workspace.pass.energies[i];
       factor[i] = block.constant[i] + block.slope[i] * block.energy[i];
       sums.last_bias += static_cast<double>(factor[i]);
     }
     pass_.backward_to_weights(
-        tiles, workspace.scratch, workspace.pass, factor.data(), sums.last(),
+        task, sums.parts.back().data(),
         [&](std::size_t layer, const PixelRows& input, const PixelRows& gradient) {
-          layers_[layer].add(tiles, input, gradient, workspace.layers[layer], sums.part(layer));
+          layers_[layer].add(tiles, input, gradient, workspace.layers[layer],
+                             sums.parts[layer].data());
         });
   }
 
   std::vector<at::Tensor> finish(const GradientSums& sums) const override {
     std::vector<AmxLayerWeights> layers;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      layers.push_back({layers_[i].weight(sums.part(i)), layers_[i].bias(sums.part(i))});
+      const float* const sum = sums.parts[i].data();
+      layers.push_back({layers_[i].weight(sum), layers_[i].bias(sum)});
     }
     std::vector<at::Tensor> result =
-        pass_.as_network(layers, sum_of_images(sums.last(), pass_.last_size()),
+        pass_.as_network(layers, sum_of_images(sums.parts.back().data(), pass_.last_size()),
                          at::full({1}, sums.last_bias, at::kFloat));
     for (std::size_t i = 0; i < result.size(); ++i) {
       for (std::int64_t k = 0; k < weights_[i].dim(); ++k) {

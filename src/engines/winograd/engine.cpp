@@ -9,8 +9,7 @@ namespace {
 
 class WinogradEngine : public GradientEngine {
  public:
-  explicit WinogradEngine(const Plan& plan)
-      : elements_(element_count(plan.state_shape())), pass_(plan, false) {}
+  explicit WinogradEngine(const Plan& plan) : pass_(plan, false) {}
 
   void load(const std::vector<at::Tensor>& weights) override { pass_.load(weights); }
 
@@ -18,8 +17,7 @@ class WinogradEngine : public GradientEngine {
     evaluate_in_blocks(
         winograd_block, {points.state, energy, gradient}, workspaces_,
         [&] { return pass_.make_workspace(); },
-        [&](Workspace& workspace, std::int64_t count, const float* states, double* energies,
-            float* gradients) { evaluate_block(workspace, count, states, energies, gradients); });
+        [&](Workspace& workspace, const StateBatch& block) { evaluate_block(workspace, block); });
   }
 
   double energy_error() const override { return float32_energy_error; }
@@ -35,20 +33,19 @@ class WinogradEngine : public GradientEngine {
  private:
   using Workspace = WinogradPass::Workspace;
 
-  void evaluate_block(Workspace& workspace, std::int64_t count, const float* state, double* energy,
-                      float* gradient) const {
-    pass_.forward(workspace, count, state);
-    for (std::int64_t i = 0; i < count; ++i) {
-      energy[i] = static_cast<double>(pass_.energy(workspace, i));
-      if (gradient != nullptr) pass_.start_backward(workspace, i);
+  void evaluate_block(Workspace& workspace, const StateBatch& block) const {
+    pass_.forward(workspace, block.count, block.states);
+    for (std::int64_t i = 0; i < block.count; ++i) {
+      block.energies[i] = static_cast<double>(pass_.energy(workspace, i));
+      if (block.gradients != nullptr) pass_.start_backward(workspace, i);
     }
-    if (gradient == nullptr) return;
-    pass_.backward(workspace, count, {.state = [&](std::int64_t i, const float* image) {
-                     pass_.input().backward(workspace.input, image, gradient + i * elements_);
+    if (block.gradients == nullptr) return;
+    pass_.backward(workspace, block.count, {.state = [&](std::int64_t i, const float* image) {
+                     pass_.input().backward(workspace.input, image,
+                                            block.gradients + i * block.elements);
                    }});
   }
 
-  std::int64_t elements_;
   WinogradPass pass_;
   std::vector<Workspace> workspaces_;  // one for each thread
 };

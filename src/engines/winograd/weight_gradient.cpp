@@ -58,7 +58,7 @@ class WinogradWeightGradient : public BlockwiseWeightGradient<Workspace> {
     for (std::int64_t i = 0; i < winograd_block; ++i) {
       block.energy[i] = pass_.energy(workspace.pass, i);
       const float factor = block.constant[i] + block.slope[i] * block.energy[i];
-      pass_.start_backward(workspace.pass, i, factor, sums.last());
+      pass_.start_backward(workspace.pass, i, factor, sums.parts.back().data());
       sums.last_bias += static_cast<double>(factor);
     }
     pass_.backward(workspace.pass, winograd_block,
@@ -66,18 +66,18 @@ class WinogradWeightGradient : public BlockwiseWeightGradient<Workspace> {
                         [&](std::int64_t i, const float* image) {
                           pass_.input().add_weights(workspace.pass.input,
                                                     block.state + i * elements_, image,
-                                                    sums.part(0), sums.part(1));
+                                                    sums.parts[0].data(), sums.parts[1].data());
                         },
                     .group =
                         [&](std::size_t layer, const float* input, const float* output) {
-                          filters_[layer - 1]->add(input, output, sums.part(part_of(layer)),
+                          filters_[layer - 1]->add(input, output, sums.parts[part_of(layer)].data(),
                                                    workspace.scratch.data());
                         },
                     .skip =
                         [&](std::size_t layer, const float* mean, const float* output) {
                           const WinogradSkip& skip = *pass_.skip(layer);
                           if (skip.sum_size() > 0)
-                            skip.add_weight(mean, output, sums.part(part_of_skip(layer)));
+                            skip.add_weight(mean, output, sums.parts[part_of_skip(layer)].data());
                         }});
   }
 
@@ -85,22 +85,22 @@ class WinogradWeightGradient : public BlockwiseWeightGradient<Workspace> {
     std::vector<at::Tensor> result;
     for (const at::Tensor& weight : weights_) result.push_back(at::empty(weight.sizes()));
     const auto data = [&](std::size_t i) { return result[i].mutable_data_ptr<float>(); };
-    pass_.input().store_weights(sums.part(0), sums.part(1), data(0), data(1));
+    pass_.input().store_weights(sums.parts[0].data(), sums.parts[1].data(), data(0), data(1));
     const Plan& plan = pass_.plan();
     for (std::size_t i = 1; i < plan.layers.size(); ++i) {
       const Layer& layer = plan.layers[i];
       const ConvolutionShape shape = computed_shape(layer);
       const at::Tensor weight =
           at::empty({shape.filters, shape.channels, shape.kernel, shape.kernel});
-      filters_[i - 1]->finish(sums.part(part_of(i)), weight.mutable_data_ptr<float>(),
+      filters_[i - 1]->finish(sums.parts[part_of(i)].data(), weight.mutable_data_ptr<float>(),
                               data(layer.weight + 1));
       result[layer.weight] = gradient_as_network(layer, weight);
       if (layer.skip && layer.skip->convolves()) {
-        pass_.skip(i)->finish(sums.part(part_of_skip(i)), result[layer.skip->weight]);
+        pass_.skip(i)->finish(sums.parts[part_of_skip(i)].data(), result[layer.skip->weight]);
         result[layer.skip->weight + 1].copy_(result[layer.weight + 1]);
       }
     }
-    pass_.store_last(sums.last(), result[plan.last]);
+    pass_.store_last(sums.parts.back().data(), result[plan.last]);
     *data(plan.last + 1) = static_cast<float>(sums.last_bias);
     return result;
   }
