@@ -34,28 +34,25 @@ void measure_iterations(Trainer& trainer, Session& session, TrainingMeasure& res
   Communicator& world = session.world();
   NodeEnergy energy;
   std::vector<double> work;
-  double sums[5] = {};
   world.barrier();
   Stopwatch total;
   for (std::int64_t i = 0; i < result.iterations; ++i) {
     const IterationRecord record = trainer.iterate();
-    sums[0] += record.seconds_chains;
-    sums[1] += record.seconds_gradient;
-    sums[2] += record.seconds_reduction;
-    sums[3] += record.seconds_waiting;
+    result.chains += record.seconds_chains;
+    result.gradient += record.seconds_gradient;
+    result.reduction += record.seconds_reduction;
+    result.waiting += record.seconds_waiting;
     work.push_back(record.seconds_chains + record.seconds_gradient);
   }
   world.barrier();
   const auto count = static_cast<double>(result.iterations);
   result.seconds = world.max(total.lap()) / count;
-  sums[4] = relative_deviation(work) * count;
-  world.sum(std::span<double>(sums));
-  for (double& sum : sums) sum /= count * static_cast<double>(world.size());
-  result.chains = sums[0];
-  result.gradient = sums[1];
-  result.reduction = sums[2];
-  result.waiting = sums[3];
-  result.jitter = sums[4];
+  result.jitter = relative_deviation(work) * count;
+  for (double* sum :
+       {&result.chains, &result.gradient, &result.reduction, &result.waiting, &result.jitter}) {
+    world.sum(std::span<double>(sum, 1));
+    *sum /= count * static_cast<double>(world.size());
+  }
   // One rank of each node reads its counters; a node without them spoils the sum.
   const bool reads = session.local_rank() == 0;
   const std::optional<double> joules = reads ? energy.joules() : std::nullopt;

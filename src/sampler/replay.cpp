@@ -42,21 +42,14 @@ void Replay::run(c10::Device device, const std::function<void()>& work) {
     return work();
   }
   const c10::cuda::CUDAGuard guard(device);
-  if (!recording_) recording_ = std::make_unique<Recording>(device, work);
+  if (!recording_) recording_ = std::make_shared<Recording>(device, work);
   recording_->graph.replay();
 }
 
 #else
 
-struct Replay::Recording {};
-
 void Replay::run(c10::Device, const std::function<void()>& work) { work(); }
 
 #endif
-
-Replay::Replay() = default;
-Replay::~Replay() = default;
-Replay::Replay(Replay&&) noexcept = default;
-Replay& Replay::operator=(Replay&&) noexcept = default;
 
 }  // namespace stanley

@@ -11,11 +11,6 @@ namespace stanley {
 /// so that its many small kernels start without the host; elsewhere it is simply called.
 class Replay {
  public:
-  Replay();
-  ~Replay();
-  Replay(Replay&&) noexcept;
-  Replay& operator=(Replay&&) noexcept;
-
   /// Queues what work() queues, which must be the same each time: the same kernels at the same
   /// addresses, nothing waited for. The first time work() is called, so that libraries set
   /// themselves up; the second time it is recorded; from then on only the record is played.
@@ -23,8 +18,8 @@ class Replay {
 
  private:
   struct Recording;
-  std::unique_ptr<Recording> recording_;
-  [[maybe_unused]] bool warm_ = false;  // in a build without GPUs
+  std::shared_ptr<Recording> recording_;  // shared, since only replay.cpp knows the type
+  [[maybe_unused]] bool warm_ = false;    // in a build without GPUs
 };
 
 }  // namespace stanley

@@ -42,7 +42,7 @@ Config sampling_config(const CheckpointHeader& header, const std::vector<std::st
   apply_overrides(asked, overrides, untold);
   // All chains move and no batch is drawn: what only training needs is one for each shard, of those
   // that are asked for.
-  std::int64_t shards = stored_config(header, {}).chains.shards;
+  std::int64_t shards = stored_config(header).config.chains.shards;
   if (const Value* const value = asked.descendant("chains.shards")) {
     shards = std::strtoll(value->text.c_str(), nullptr, 10);
   }
@@ -51,7 +51,7 @@ Config sampling_config(const CheckpointHeader& header, const std::vector<std::st
       all.push_back(fmt::format("{}={}", key, shards));
     }
   }
-  return stored_config(header, all);
+  return stored_config(header, all).config;
 }
 
 /// One sampling, from the checkpoint to the draw file.
@@ -133,7 +133,7 @@ class Sampling {
   /// What moved at a time in the training has room here too.
   void choose_pieces(const CheckpointHeader& header, const ComputeSetup& setup) {
     const std::int64_t active =
-        stored_config(header, {}).chains.active / std::max<std::int64_t>(header.world_size, 1);
+        stored_config(header).config.chains.active / std::max<std::int64_t>(header.world_size, 1);
     pieces_.most =
         std::min(states_at_once(active, chains_.state.numel() / count(), setup.torch_device),
                  engine_->largest_batch());

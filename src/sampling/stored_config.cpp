@@ -16,8 +16,10 @@ bool can_be_read(const CheckpointHeader& header, const std::string& text) {
   }
 }
 
-StoredConfig read_stored(const CheckpointHeader& header,
-                         const std::vector<std::string>& overrides) {
+}  // namespace
+
+StoredConfig stored_config(const CheckpointHeader& header,
+                           const std::vector<std::string>& overrides) {
   const auto text = header.text("config");
   if (!text) {
     throw Error(ExitCode::input_output,
@@ -34,16 +36,6 @@ StoredConfig read_stored(const CheckpointHeader& header,
                             "wrote it ({})",
                             what, header.text("versions").value_or("unknown")));
   }
-}
-
-}  // namespace
-
-Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
-  return read_stored(header, overrides).config;
-}
-
-std::vector<std::string> unknown_keys(const CheckpointHeader& header) {
-  return read_stored(header, {}).unknown;
 }
 
 void check_energy_file(const CheckpointHeader& header, const Config& config,

@@ -11,10 +11,8 @@ namespace stanley {
 /// The configuration that a checkpoint was written under, with overrides ("key.path=value"); keys
 /// of another release that this one doesn't know are left out. Errors: input_output where it holds
 /// none, or one that only another release can read; configuration where the overrides don't fit.
-Config stored_config(const CheckpointHeader& header, const std::vector<std::string>& overrides);
-
-/// The keys that stored_config() leaves out, by their paths.
-std::vector<std::string> unknown_keys(const CheckpointHeader& header);
+StoredConfig stored_config(const CheckpointHeader& header,
+                           const std::vector<std::string>& overrides = {});
 
 /// The text of a checkpoint that holds the digest of the energy's file; only where there is one.
 inline constexpr const char* energy_digest = "energy_digest";

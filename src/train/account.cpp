@@ -56,10 +56,10 @@ void sum_over_ranks(Communicator& communicator, const std::vector<double*>& valu
 
 }  // namespace
 
-void Account::enter(Phase phase) {
+void Account::enter(const char* phase, double IterationRecord::*seconds) {
   end_phase();
-  seconds_ = phase.seconds;
-  activity_.enter(phase.name);
+  seconds_ = seconds;
+  activity_.enter(phase);
 }
 
 void Account::end_phase() {

@@ -20,17 +20,6 @@ namespace stanley {
 /// few to cost.
 constexpr std::int64_t noise_probes_per_shard = 4;
 
-/// A phase of an iteration: what the watchdog calls it, and the column that its seconds add to.
-struct Phase {
-  const char* name;
-  double IterationRecord::*seconds;
-  static const Phase chains, weight_gradient, reduction, weight_update;
-};
-inline constexpr Phase Phase::chains{"chains", &IterationRecord::seconds_chains},
-    Phase::weight_gradient{"weight gradient", &IterationRecord::seconds_gradient},
-    Phase::reduction{"reduction", &IterationRecord::seconds_reduction},
-    Phase::weight_update{"weight update", &IterationRecord::seconds_gradient};
-
 /// Keeps the account of one iteration beside its steps: tells the watchdog which phase this rank is
 /// in, times the phases, and fills the iteration's record.
 class Account {
@@ -40,8 +29,9 @@ class Account {
           at::Device device)
       : config_(config), columns_(columns), activity_(activity), device_(device) {}
 
-  /// Ends the phase before. The chains' phase lasts until the device has moved them.
-  void enter(Phase phase);
+  /// Ends the phase before and begins the one that the watchdog knows by this name, whose seconds
+  /// add to this column. The chains' phase lasts until the device has moved them.
+  void enter(const char* phase, double IterationRecord::*seconds);
 
   /// The active chains' states before they move, [n, state shape]: copied.
   void chains_start(const at::Tensor& state) { before_ = state.clone(); }

@@ -55,7 +55,7 @@ std::map<std::string, std::string> checkpoint_texts(const Config& config, const 
 }
 
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch) {
-  const std::vector<std::string> found = differences(stored_config(header, {}), config, branch);
+  const std::vector<std::string> found = differences(stored_config(header).config, config, branch);
   if (found.empty()) return;
   throw Error(ExitCode::configuration,
               fmt::format("{} is of another run: {}; give the old values, or {}", header.path,
@@ -91,7 +91,7 @@ std::vector<std::string> keep_resolved(const CheckpointHeader& header, bool bran
 }
 
 Progress progress_of(const CheckpointHeader& header, const Config& config, bool branch) {
-  const Config before = stored_config(header, {});
+  const Config before = stored_config(header).config;
   Progress progress = header.progress;
   progress.try_emplace("chain_steps", header.iteration * before.sampler.steps);
   progress.try_emplace("schedule_end", before.run.iterations);
@@ -116,7 +116,7 @@ std::string moved_end_note(const Config& config, const Progress& progress) {
 
 bool learns_alike(const CheckpointHeader& header, const Config& config) {
   Config now = config;
-  const Config before = stored_config(header, {});
+  const Config before = stored_config(header).config;
   now.run.seed = before.run.seed;  // other noise is no other rule
   return differences(before, now, false).empty();
 }

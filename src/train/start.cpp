@@ -78,7 +78,7 @@ std::optional<CheckpointHeader> find_header(Communicator& world, const std::stri
 /// Takes over what the checkpoint says of the run; says what of it changes now.
 void adopt(Start& start, Config& config, Log& log) {
   const CheckpointHeader& header = *start.header;
-  const auto unknown = unknown_keys(header);
+  const auto unknown = stored_config(header).unknown;
   if (!unknown.empty()) {
     log.warn(fmt::format("{} has keys that this release doesn't know, and goes on without: {}",
                          header.path, fmt::join(unknown, ", ")));

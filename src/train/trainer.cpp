@@ -60,7 +60,7 @@ IterationRecord Trainer::iterate() {
       config_.chains.restart_probability.at(iteration_, schedule_end_);
   Account account(config_, transition_->columns(), context_.activity, context_.setup.torch_device);
 
-  account.enter(Phase::chains);
+  account.enter("chains", &IterationRecord::seconds_chains);
   ChainBatch z = bank_.visit(iteration_, restart_probability, start_);  // z₀: the active chains
   account.chains_start(z.state);
   // K times z ← box(z − (α/2)·γ∘∇E(z) + σ·√γ∘ξ) with γ = th / max(th, |∇E|).
@@ -69,18 +69,18 @@ IterationRecord Trainer::iterate() {
   bank_.put_back(z, steps);
   const at::Tensor x = data_batch();  // box(data + noise), made while a GPU moves the chains
 
-  account.enter(Phase::weight_gradient);
+  account.enter("weight gradient", &IterationRecord::seconds_gradient);
   // This rank's share of the gradient of the loss, E(x) − E(z) + λ·[E(x)² + E(z)²] in the mean.
   objective_.load();
   const EnergySums energies = objective_.add_up(x, z.state, parts_);
   account.energies(energies, energy_of_noise());
 
-  account.enter(Phase::reduction);
+  account.enter("reduction", &IterationRecord::seconds_reduction);
   context_.reducer.reduce(span_of(parts_), span_of(gradient_));
   account.summarize(z.state, bank_.visited_ages(), bank_.restarts_in_visit(),
                     context_.communicator);
 
-  account.enter(Phase::weight_update);
+  account.enter("weight update", &IterationRecord::seconds_gradient);
   const double gradient_norm = optimizer_.update(gradient_, iteration_, rate_factor());
   const double parameter_norm = optimizer_.parameter_norm();
   network_->update_buffers();

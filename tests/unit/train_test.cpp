@@ -262,7 +262,7 @@ TEST(Account, AStateThatIsNoNumberIsSeen) {
     Activity activity;
     const std::vector<Column> none;
     Account account(config, none, activity, at::kCPU);
-    account.enter(Phase::reduction);
+    account.enter("reduction", &IterationRecord::seconds_reduction);
     account.chains_start(at::zeros({2, 3}));
     account.summarize(after, {1, 1}, 0, *make_local_communicator());
     const IterationRecord record = account.close(1);

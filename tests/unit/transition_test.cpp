@@ -223,13 +223,13 @@ TEST(Transition, ColumnsReachMetricsByName) {
   Activity activity;
   const auto alone = make_local_communicator();
   Account account(config, columns, activity, cpu);
-  account.enter(Phase::chains);
+  account.enter("chains", &IterationRecord::seconds_chains);
   const at::Tensor state = at::zeros({4, 2});
   account.chains_start(state);
   account.chains_move(
       at::tensor({1.0, 0.0, 0.5, 0.5, 3.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 6.0}, at::kDouble)
           .view({3, 4}));
-  account.enter(Phase::reduction);
+  account.enter("reduction", &IterationRecord::seconds_reduction);
   account.summarize(state, {1, 1, 1, 1}, 0, *alone);
   const IterationRecord record = account.close(1);
   EXPECT_EQ(record.acceptance_rate, 0.5);
