@@ -1,7 +1,5 @@
 #pragma once
 
-#include <fmt/ranges.h>
-
 #include <iterator>
 #include <memory>
 #include <sstream>
@@ -45,7 +43,9 @@ class Session {
   /// Collective. The numbers or words that each rank of this rank's host gives, in rank order.
   template <typename Value>
   std::vector<std::vector<Value>> gather_on_host(const std::vector<Value>& mine) const {
-    const auto all = world_->all_gather(fmt::format("{}", fmt::join(mine, " ")));
+    std::ostringstream text;
+    for (const Value& one : mine) text << one << ' ';
+    const std::vector<std::string> all = world_->all_gather(text.str());
     std::vector<std::vector<Value>> lists;
     for (const int rank : neighbours_) {
       std::istringstream words(all[static_cast<std::size_t>(rank)]);
