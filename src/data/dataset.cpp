@@ -18,11 +18,6 @@ namespace {
 /// Samples that are looked at where all would take too long.
 constexpr std::int64_t looked_at = 4096;
 
-template <typename Value>
-std::span<std::byte> bytes_of(std::vector<Value>& values) {
-  return std::as_writable_bytes(std::span<Value>(values));
-}
-
 /// Of some arrays, in hexadecimal: the digest of their digests.
 std::string digest_of(const std::vector<std::span<const std::byte>>& arrays) {
   std::vector<std::uint64_t> digests;
@@ -33,10 +28,10 @@ std::string digest_of(const std::vector<std::span<const std::byte>>& arrays) {
 /// Collective. Root's vector, whatever its length.
 template <typename Value>
 void broadcast_vector(std::vector<Value>& values, Communicator& communicator) {
-  std::vector<std::uint64_t> length{values.size()};
-  communicator.broadcast(bytes_of(length), 0);
-  values.resize(length[0]);
-  communicator.broadcast(bytes_of(values), 0);
+  std::uint64_t length = values.size();
+  communicator.broadcast(std::as_writable_bytes(std::span(&length, 1)), 0);
+  values.resize(length);
+  communicator.broadcast(std::as_writable_bytes(std::span(values)), 0);
 }
 
 }  // namespace

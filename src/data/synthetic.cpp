@@ -66,26 +66,25 @@ Point rings(const Draws& draws) {
   return polar(radius, 2 * std::numbers::pi * draws.uniform(9));
 }
 
+Point point_of(DataType type, const Draws& draws) {
+  switch (type) {
+    case DataType::eight_gaussians:
+      return eight_gaussians(draws);
+    case DataType::pinwheel:
+      return pinwheel(draws);
+    case DataType::checkerboard:
+      return checkerboard(draws);
+    case DataType::rings:
+    case DataType::file:
+      break;
+  }
+  return rings(draws);
+}
+
 }  // namespace
 
 void synthetic_sample(DataType type, std::uint32_t seed, std::int64_t index, float* out) {
-  const Draws draws(seed, index);
-  Point point{};
-  switch (type) {
-    case DataType::eight_gaussians:
-      point = eight_gaussians(draws);
-      break;
-    case DataType::pinwheel:
-      point = pinwheel(draws);
-      break;
-    case DataType::checkerboard:
-      point = checkerboard(draws);
-      break;
-    case DataType::rings:
-    case DataType::file:
-      point = rings(draws);
-      break;
-  }
+  const Point point = point_of(type, Draws(seed, index));
   out[0] = static_cast<float>(point.x);
   out[1] = static_cast<float>(point.y);
 }

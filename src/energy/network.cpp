@@ -31,20 +31,19 @@ std::vector<at::Tensor> Network::parameter_values() const {
 
 std::vector<at::Tensor> Network::weights(const std::vector<at::Tensor>& parameters) const {
   std::vector<at::Tensor> result = parameters;
-  for (std::size_t i = 0; i < normalized_.size(); ++i) {
-    if (normalized_[i] < 0) continue;
-    const at::Tensor& u = buffers_[static_cast<std::size_t>(normalized_[i])].value;
-    result[i] = parameters[i] / largest_singular_value(parameters[i], u.to(parameters[i].device()));
+  for (std::size_t k = 0; k < normalized_.size(); ++k) {
+    const at::Tensor& weight = parameters[normalized_[k]];
+    const at::Tensor u = buffers_[k].value.to(weight.device());
+    result[normalized_[k]] = weight / largest_singular_value(weight, u);
   }
   return result;
 }
 
 void Network::update_buffers() {
   const c10::NoGradGuard no_gradient;
-  for (std::size_t i = 0; i < normalized_.size(); ++i) {
-    if (normalized_[i] < 0) continue;
-    at::Tensor& u = buffers_[static_cast<std::size_t>(normalized_[i])].value;
-    const at::Tensor matrix = as_matrix(parameters_[i].value);
+  for (std::size_t k = 0; k < normalized_.size(); ++k) {
+    at::Tensor& u = buffers_[k].value;
+    const at::Tensor matrix = as_matrix(parameters_[normalized_[k]].value);
     u.copy_(unit(matrix.mv(unit(matrix.t().mv(u)))));
   }
 }
@@ -67,12 +66,11 @@ void Network::add_layer(const std::string& name, const std::vector<std::int64_t>
 
 void Network::normalize_spectrally(std::uint32_t seed) {
   const random::Key key{seed, random::Stream::initial_parameters, 1};
-  normalized_.assign(parameters_.size(), -1);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const at::Tensor& weight = parameters_[i].value;
     if (weight.dim() < 2) continue;
     const at::Tensor u = uniform(key, static_cast<std::uint32_t>(i), {weight.size(0)});
-    normalized_[i] = static_cast<std::int64_t>(buffers_.size());
+    normalized_.push_back(i);
     buffers_.push_back({parameters_[i].name + "_u", unit(u)});
   }
   // The estimate starts near the true value; from there one iteration for each update follows it.

@@ -110,7 +110,7 @@ class Network {
   std::optional<double> forward_flops_;
   std::vector<NamedTensor> parameters_;
   std::vector<NamedTensor> buffers_;
-  std::vector<std::int64_t> normalized_;  // index into buffers_ for each parameter, -1: none
+  std::vector<std::size_t> normalized_;  // for each of buffers_, its place in parameters_
 };
 
 /// The interval that the numbers of states lie in: [low, high].

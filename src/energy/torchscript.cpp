@@ -68,9 +68,8 @@ using Put = std::function<void(const c10::IValue&)>;
 class TensorSlots {
  public:
   void add(const std::string& name, const at::Tensor& value, const Put& put) {
-    const auto known = std::find_if(tensors_.begin(), tensors_.end(), [&](const NamedTensor& one) {
-      return same_memory(one.value, value);
-    });
+    const auto known = std::ranges::find_if(
+        tensors_, [&](const NamedTensor& one) { return same_memory(one.value, value); });
     slots_.push_back({put, static_cast<std::size_t>(known - tensors_.begin())});
     if (known == tensors_.end()) tensors_.push_back({name, value});
   }
@@ -239,10 +238,9 @@ class TorchScriptNetwork : public Network {
   /// The tensors that don't learn as the weights are: floating ones in their type, all on their
   /// device.
   const std::vector<at::Tensor>& constants_like(const at::Tensor& weight) const {
-    const auto known =
-        std::find_if(constant_copies_.begin(), constant_copies_.end(), [&](const Constants& one) {
-          return one.type == weight.scalar_type() && one.device == weight.device();
-        });
+    const auto known = std::ranges::find_if(constant_copies_, [&](const Constants& one) {
+      return one.type == weight.scalar_type() && one.device == weight.device();
+    });
     if (known != constant_copies_.end()) return known->values;
     const c10::NoGradGuard no_gradient;
     Constants copies{weight.scalar_type(), weight.device(), {}};

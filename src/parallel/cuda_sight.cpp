@@ -14,13 +14,8 @@ std::string version_text(int version) {
 }
 
 /// The oldest Linux driver that runs binaries of this CUDA's major version.
-constexpr const char* oldest_driver() {
-  if constexpr (CUDART_VERSION >= 13000) {
-    return "CUDA 13.0 (driver 580)";
-  } else {
-    return "CUDA 12.0 (driver 525)";
-  }
-}
+constexpr const char* oldest_driver =
+    CUDART_VERSION >= 13000 ? "CUDA 13.0 (driver 580)" : "CUDA 12.0 (driver 525)";
 
 std::string uuid_text(const cudaUUID_t& uuid) {
   std::string text = "GPU-";
@@ -41,7 +36,7 @@ CudaSight look_for_cuda(DeviceKind requested) {
   }
   if (driver / 1000 < CUDART_VERSION / 1000) {
     sight.problem = "the NVIDIA driver is too old: it supports CUDA " + version_text(driver) +
-                    ", and this binary needs at least " + oldest_driver();
+                    ", and this binary needs at least " + oldest_driver;
     sight.broken = true;
     return sight;
   }

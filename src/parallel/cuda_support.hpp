@@ -6,6 +6,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -25,34 +26,26 @@ inline void check_cuda(cudaError_t status, const char* call) {
 template <bool on_device>
 class CudaBuffer {
  public:
-  CudaBuffer() = default;
-  CudaBuffer(const CudaBuffer&) = delete;
-  CudaBuffer& operator=(const CudaBuffer&) = delete;
-  ~CudaBuffer() { release(); }
-
   float* at_least(std::size_t floats) {
-    if (floats <= capacity_) return data_;
-    release();
+    if (floats <= capacity_) return data_.get();
+    data_.reset();
+    capacity_ = 0;
     void* memory = nullptr;
     if constexpr (on_device) {
       check_cuda(cudaMalloc(&memory, floats * sizeof(float)), "cudaMalloc");
     } else {
       check_cuda(cudaMallocHost(&memory, floats * sizeof(float)), "cudaMallocHost");
     }
-    data_ = static_cast<float*>(memory);
+    data_.reset(static_cast<float*>(memory));
     capacity_ = floats;
-    return data_;
+    return data_.get();
   }
 
  private:
-  void release() {
-    if (data_ == nullptr) return;
-    on_device ? cudaFree(data_) : cudaFreeHost(data_);
-    data_ = nullptr;
-    capacity_ = 0;
-  }
-
-  float* data_ = nullptr;
+  struct Free {
+    void operator()(float* data) const { on_device ? cudaFree(data) : cudaFreeHost(data); }
+  };
+  std::unique_ptr<float, Free> data_;
   std::size_t capacity_ = 0;
 };
 

@@ -1,14 +1,12 @@
 #include "parallel/device.hpp"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <fstream>
 #include <functional>
 #include <initializer_list>
-#include <iterator>
 #include <map>
-#include <sstream>
 #include <vector>
 
 #include "parallel/agree.hpp"
@@ -23,18 +21,6 @@ bool any_shared(const Session& session, const std::string& uuid) {
   std::vector<std::string> uuids = session.world().all_gather(uuid);
   std::sort(uuids.begin(), uuids.end());
   return std::adjacent_find(uuids.begin(), uuids.end()) != uuids.end();
-}
-
-/// Collective. The GPU that this rank takes; `visible` holds the UUIDs of those that it sees.
-int take_share(const Session& session, const std::string& visible) {
-  const std::vector<std::string> all = session.world().all_gather(visible);
-  std::vector<std::vector<std::string>> of_host;
-  for (const int rank : session.neighbours()) {
-    std::istringstream words(all[static_cast<std::size_t>(rank)]);
-    of_host.emplace_back(std::istream_iterator<std::string>(words),
-                         std::istream_iterator<std::string>());
-  }
-  return share_out(of_host)[static_cast<std::size_t>(session.local_rank())];
 }
 
 /// Collective. All ranks fail if they would compute on different kinds of device.
@@ -55,15 +41,15 @@ void check_same_kind(const Session& session, DeviceKind kind) {
 
 Device choose_device(DeviceKind requested, const Session& session) {
   Device device;
-  std::string visible;
+  CudaSight sight;
   agree(session.world(), [&] {
-    const CudaSight sight = look_for_cuda(requested);
+    sight = look_for_cuda(requested);
     device.kind = decide_kind(requested, sight, gpu_allocation(process_environment()));
-    visible = fmt::format("{}", fmt::join(sight.uuids, " "));
   });
   check_same_kind(session, device.kind);
   if (device.kind == DeviceKind::cpu) return device;
-  device.index = take_share(session, visible);
+  const auto shares = share_out(session.gather_on_host(sight.uuids));
+  device.index = shares[static_cast<std::size_t>(session.local_rank())];
   agree(session.world(), [&] { use_cuda_device(device); });
   device.shared = any_shared(session, device.uuid);
   return device;
@@ -79,9 +65,8 @@ std::vector<int> share_out(const std::vector<std::vector<std::string>>& visible)
   std::map<std::string, int> users;
   std::vector<int> shares;
   for (const std::vector<std::string>& uuids : visible) {
-    const auto taken = std::min_element(
-        uuids.begin(), uuids.end(),
-        [&](const std::string& a, const std::string& b) { return users[a] < users[b]; });
+    const auto taken =
+        std::ranges::min_element(uuids, {}, [&](const std::string& uuid) { return users[uuid]; });
     ++users[*taken];
     shares.push_back(static_cast<int>(taken - uuids.begin()));
   }
@@ -110,19 +95,15 @@ DeviceKind decide_kind(DeviceKind requested, const CudaSight& sight,
                        const std::string& allocation) {
   if (requested == DeviceKind::cpu) return DeviceKind::cpu;
   if (!sight.uuids.empty()) return DeviceKind::cuda;
+  std::string wanted;
   if (requested == DeviceKind::cuda) {
-    throw Error(ExitCode::environment,
-                "run.device is cuda, but " + sight.problem + "; " + without_gpu);
-  }
-  if (!allocation.empty()) {
-    throw Error(ExitCode::environment, "this job was given GPUs (" + allocation + "), but " +
-                                           sight.problem + "; " + without_gpu);
+    wanted = "run.device is cuda, but ";
+  } else if (!allocation.empty()) {
+    wanted = "this job was given GPUs (" + allocation + "), but ";
   }
   // A broken set-up is not a machine without a GPU: falling back would hide it.
-  if (sight.broken) {
-    throw Error(ExitCode::environment, sight.problem + "; " + without_gpu);
-  }
-  return DeviceKind::cpu;
+  if (wanted.empty() && !sight.broken) return DeviceKind::cpu;
+  throw Error(ExitCode::environment, wanted + sight.problem + "; " + without_gpu);
 }
 
 std::string to_string(const Device& device) {

@@ -66,7 +66,7 @@ Session::Session(int& argc, char**& argv)
 Session::~Session() {
   if (std::uncaught_exceptions() > exceptions_at_start_) abort(ExitCode::bug);
   world_.reset();
-  if (uses_mpi_) MPI_Finalize();
+  if (uses_mpi()) MPI_Finalize();
 }
 
 void Session::let_lower_ranks_speak(const Error& error) const {
@@ -96,7 +96,6 @@ void Session::start_mpi(int& argc, char**& argv) {
             "): start with its `mpirun`, or with `srun --mpi=` and what it speaks (pmix, pmi2, "
             "cray_shasta); STANLEY_MPI=no runs one rank without MPI");
   }
-  uses_mpi_ = true;
   int size = 1;
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   try {
@@ -120,8 +119,9 @@ void Session::find_neighbours() {
                                 MPI_INFO_NULL, &host),
             "MPI_Comm_split_type");
   check_mpi(MPI_Comm_rank(host, &local_rank_), "MPI_Comm_rank");
-  check_mpi(MPI_Comm_size(host, &local_size_), "MPI_Comm_size");
-  neighbours_.resize(static_cast<std::size_t>(local_size_));
+  int size = 1;
+  check_mpi(MPI_Comm_size(host, &size), "MPI_Comm_size");
+  neighbours_.resize(static_cast<std::size_t>(size));
   neighbours_[static_cast<std::size_t>(local_rank_)] = world_->rank();
   check_mpi(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, neighbours_.data(), 1, MPI_INT, host),
             "MPI_Allgather");

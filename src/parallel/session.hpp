@@ -1,6 +1,8 @@
 #pragma once
 
+#include <iterator>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -32,14 +34,28 @@ class Session {
 
   /// This rank among the ranks of its host, and how many they are.
   int local_rank() const { return local_rank_; }
-  int local_size() const { return local_size_; }
+  int local_size() const { return static_cast<int>(neighbours_.size()); }
   /// The host name of each rank, in rank order: for messages, as two hosts may have the same.
   const std::vector<std::string>& hosts() const { return hosts_; }
   /// The ranks of this rank's host, which share its memory, in rank order; this one too.
   const std::vector<int>& neighbours() const { return neighbours_; }
 
+  /// Collective. The numbers or words that each rank of this rank's host gives, in rank order.
+  template <typename Value>
+  std::vector<std::vector<Value>> gather_on_host(const std::vector<Value>& mine) const {
+    std::ostringstream text;
+    for (const Value& one : mine) text << one << ' ';
+    const std::vector<std::string> all = world_->all_gather(text.str());
+    std::vector<std::vector<Value>> lists;
+    for (const int rank : neighbours_) {
+      std::istringstream words(all[static_cast<std::size_t>(rank)]);
+      lists.emplace_back(std::istream_iterator<Value>(words), std::istream_iterator<Value>());
+    }
+    return lists;
+  }
+
   /// Whether MPI was started; if not, mpi_communicator(world()) is MPI_COMM_NULL.
-  bool uses_mpi() const { return uses_mpi_; }
+  bool uses_mpi() const { return launcher_.connects; }
   /// Whether a second thread may use a communicator of its own (MPI_THREAD_MULTIPLE, or no MPI).
   bool threads_may_communicate() const { return threads_may_communicate_; }
   /// "MPI_THREAD_SERIALIZED", ...; empty without MPI.
@@ -71,9 +87,7 @@ class Session {
   std::vector<std::string> hosts_;
   std::vector<int> neighbours_{0};
   int local_rank_ = 0;
-  int local_size_ = 1;
   int exceptions_at_start_;
-  bool uses_mpi_ = false;
   bool threads_may_communicate_ = true;
   std::string thread_level_, library_version_;
 };

@@ -6,14 +6,6 @@
 
 namespace stanley {
 
-std::size_t ShardExchange::slice_begin(std::size_t length, std::size_t rank) const {
-  return std::min(rank * slice(length), length);
-}
-
-std::size_t ShardExchange::slice_size(std::size_t length, std::size_t rank) const {
-  return slice_begin(length, rank + 1) - slice_begin(length, rank);
-}
-
 Communicator::Exchange ShardExchange::order(std::size_t length) const {
   const std::size_t longest = *std::max_element(parts.begin(), parts.end()) * slice(length);
   return longest * sizeof(float) > pairwise_bytes ? Communicator::Exchange::pairwise

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -21,8 +22,12 @@ struct ShardExchange {
   /// Floats in a slice of a block of `length` floats; the last slices may be shorter.
   std::size_t slice(std::size_t length) const { return (length + ranks() - 1) / ranks(); }
   /// Where rank's slice of such a block begins, and how many floats it holds (maybe none).
-  std::size_t slice_begin(std::size_t length, std::size_t rank) const;
-  std::size_t slice_size(std::size_t length, std::size_t rank) const;
+  std::size_t slice_begin(std::size_t length, std::size_t rank) const {
+    return std::min(rank * slice(length), length);
+  }
+  std::size_t slice_size(std::size_t length, std::size_t rank) const {
+    return slice_begin(length, rank + 1) - slice_begin(length, rank);
+  }
   /// How MPI is to exchange such a block: pairwise where a message may exceed pairwise_bytes.
   Communicator::Exchange order(std::size_t length) const;
 };

@@ -1,12 +1,10 @@
 #include "parallel/threads.hpp"
 
-#include <fmt/ranges.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <sstream>
@@ -45,24 +43,13 @@ std::vector<int> allowed_cores() {
   return {cores.begin(), cores.end()};
 }
 
-std::vector<int> numbers_of(const std::string& text) {
-  std::istringstream stream(text);
-  return {std::istream_iterator<int>(stream), std::istream_iterator<int>()};
-}
-
 }  // namespace
 
 int threads_per_rank(const Session& session, std::optional<int> configured) {
-  const std::vector<std::string> masks =
-      session.world().all_gather(fmt::format("{}", fmt::join(allowed_cores(), " ")));
+  const std::vector<std::vector<int>> cores = session.gather_on_host(allowed_cores());
   if (configured) return *configured;
   const Environment environment = process_environment();
   if (const auto wanted = positive_number(environment, "OMP_NUM_THREADS")) return *wanted;
-
-  std::vector<std::vector<int>> cores;
-  for (const int rank : session.neighbours()) {
-    cores.push_back(numbers_of(masks[static_cast<std::size_t>(rank)]));
-  }
   int threads = core_share(cores, static_cast<std::size_t>(session.local_rank()));
   const int ranks = session.local_size();
   if (const auto cap = slurm_cores(environment, ranks)) threads = std::min(threads, *cap);

@@ -6,11 +6,11 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "run/directory.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/folder.hpp"
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
@@ -40,8 +40,7 @@ std::optional<std::int64_t> last_row(const std::string& path) {
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   const std::size_t end = text.rfind('\n');
   if (end == std::string::npos || end == 0) return std::nullopt;
-  const std::size_t before = text.rfind('\n', end - 1);
-  const char* begin = text.data() + (before == std::string::npos ? 0 : before + 1);
+  const char* begin = text.data() + (text.rfind('\n', end - 1) + 1);  // npos + 1 is 0
   std::int64_t iteration = 0;
   const auto parsed = std::from_chars(begin, text.data() + end, iteration);
   if (parsed.ec != std::errc()) return std::nullopt;
@@ -123,10 +122,7 @@ Listing list_files(RunReport& report, const RunDirectory& directory) {
 std::vector<FileReport> inspect_files(Communicator& communicator,
                                       const std::vector<std::string>& paths) {
   std::vector<FileReport> reports;
-  const Json mine(paths);
-  const auto packed = Json::to_cbor(mine);
-  const Json all = Json::from_cbor(communicator.broadcast({packed.begin(), packed.end()}, 0));
-  for (const auto& path : all.get<std::vector<std::string>>()) {
+  for (const auto& path : from_first_rank(communicator, [&] { return paths; })) {
     FileReport report = inspect_file(communicator, path);
     std::error_code ignored;
     // Retention of a living run took it away between the listing and the reading.

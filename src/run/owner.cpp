@@ -7,7 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <ctime>
 #include <filesystem>
@@ -71,12 +70,7 @@ void for_each_entry(AnyOwner& owner, const Visit& visit) {
 
 void read_content(const Descriptor& file, Owner& owner) {
   std::string text;
-  std::array<char, 4096> part;
-  ssize_t count = 0;
-  while ((count = ::read(file.number(), part.data(), part.size())) > 0) {
-    text.append(part.data(), static_cast<std::size_t>(count));
-  }
-  if (count < 0) owner.error = errno;
+  if (const int error = read_whole(file.number(), text); error != 0) owner.error = error;
   const auto content = nlohmann::json::parse(text, nullptr, false);
   for_each_entry(owner, [&](const char* key, auto& value) {
     try {

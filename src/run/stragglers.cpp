@@ -20,17 +20,11 @@ std::vector<std::size_t> find_stragglers(std::span<const double> waited) {
   for (std::size_t rank = 0; rank < waited.size(); ++rank) {
     if (waited[rank] < straggles * longest) found.push_back(rank);
   }
-  std::stable_sort(found.begin(), found.end(),
-                   [&](std::size_t one, std::size_t other) { return waited[one] < waited[other]; });
+  std::ranges::stable_sort(found, {}, [&](std::size_t rank) { return waited[rank]; });
   return found;
 }
 
 }  // namespace
-
-void WaitTally::add(double waited, double seconds) {
-  waited_ += waited;
-  seconds_ += seconds;
-}
 
 std::vector<double> WaitTally::gather(Communicator& communicator) const {
   std::vector<double> waited(static_cast<std::size_t>(communicator.size()), 0.0);

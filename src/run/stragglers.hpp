@@ -11,7 +11,10 @@ namespace stanley {
 /// How long each rank waited in the reduction for the slowest one, since a beginning.
 class WaitTally {
  public:
-  void add(double waited, double seconds);
+  void add(double waited, double seconds) {
+    waited_ += waited;
+    seconds_ += seconds;
+  }
   /// Collective. Seconds that each rank waited, in rank order; the same on all.
   std::vector<double> gather(Communicator& communicator) const;
   double seconds() const { return seconds_; }

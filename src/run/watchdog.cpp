@@ -123,15 +123,9 @@ std::string Watchdog::describe() const {
 void Watchdog::call(const std::function<void(const Error&)>& step, const Error& error,
                     std::chrono::seconds patience) {
   if (!step) return;
-  std::promise<void> ended;
-  const auto done = ended.get_future();
-  std::thread([step, error, promise = std::move(ended)]() mutable {
-    try {
-      step(error);
-    } catch (const std::exception&) {  // the first error is the one to tell
-    }
-    promise.set_value();
-  }).detach();
+  std::packaged_task<void()> task([step, error] { step(error); });
+  const auto done = task.get_future();  // nobody asks what it throws: the first error counts
+  std::thread(std::move(task)).detach();
   const auto last = std::chrono::steady_clock::now() + patience;
   while (done.wait_for(options_.tick) != std::future_status::ready &&
          std::chrono::steady_clock::now() < last) {

@@ -5,17 +5,21 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 namespace stanley {
 
-// element_bytes(), to_string() and hdf5.cpp have tables in this order.
+// element_bytes(), to_string(), hdf5.cpp and compare_checkpoints.cpp have tables in this order.
 enum class ElementType { float32, float64, int32, int64, uint8, uint64 };
 
 std::size_t element_bytes(ElementType type);
 const char* to_string(ElementType type);
 /// "(16, 1, 3, 3)", for messages.
 std::string shape_text(const std::vector<std::int64_t>& shape);
+
+/// A number as a file has it.
+using Number = std::variant<std::int64_t, double>;
 
 /// A named array as it crosses from one room to another: state, weights, counters. It owns
 /// nothing. A replicated array is whole on each rank; a sharded one is dealt by its first dimension

@@ -135,16 +135,12 @@ void write_fixed_text(hid_t object, const std::string& name, const std::string& 
   write_scalar(object, name, type.id(), text.c_str());
 }
 
-void write_attribute(hid_t object, const std::string& name, std::int64_t value) {
-  write_scalar(object, name, H5T_NATIVE_INT64, &value);
-}
-
-void write_attribute(hid_t object, const std::string& name, std::uint64_t value) {
-  write_scalar(object, name, H5T_NATIVE_UINT64, &value);
-}
-
-void write_attribute(hid_t object, const std::string& name, double value) {
-  write_scalar(object, name, H5T_NATIVE_DOUBLE, &value);
+void write_attribute(hid_t object, const std::string& name,
+                     const std::variant<std::int64_t, std::uint64_t, double>& number) {
+  const std::array types{H5T_NATIVE_INT64, H5T_NATIVE_UINT64, H5T_NATIVE_DOUBLE};
+  std::visit(
+      [&](const auto& value) { write_scalar(object, name, types.at(number.index()), &value); },
+      number);
 }
 
 std::optional<std::vector<std::string>> read_texts(hid_t object, const std::string& name) {
@@ -172,6 +168,11 @@ std::optional<std::uint64_t> read_unsigned(hid_t object, const std::string& name
 
 std::optional<std::vector<double>> read_numbers(hid_t object, const std::string& name) {
   return read_values<double>(object, name, H5T_NATIVE_DOUBLE);
+}
+
+std::optional<Number> read_number(hid_t object, const std::string& name) {
+  if (attribute_class(object, name) == H5T_INTEGER) return read_integer(object, name);
+  return first_of(read_numbers(object, name));
 }
 
 H5T_class_t attribute_class(hid_t object, const std::string& name) {

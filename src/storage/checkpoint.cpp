@@ -43,9 +43,9 @@ std::vector<std::uint64_t> digests_in_memory(const ArrayView& view) {
 
 std::vector<ArrayView> of_kind(const std::vector<ArrayView>& arrays, Kind kind) {
   std::vector<ArrayView> found;
-  for (const auto& view : arrays) {
-    if ((view.shards == 0) == (kind == Kind::replicated)) found.push_back(view);
-  }
+  std::ranges::copy_if(arrays, std::back_inserter(found), [&](const ArrayView& view) {
+    return (view.shards == 0) == (kind == Kind::replicated);
+  });
   return found;
 }
 

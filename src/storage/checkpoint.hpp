@@ -14,7 +14,7 @@
 
 namespace stanley {
 
-using Progress = std::map<std::string, std::variant<std::int64_t, double>>;
+using Progress = std::map<std::string, Number>;
 
 /// The progress value of this name. Error(input_output) if there is none, or one of another kind.
 std::int64_t integer_of(const Progress& progress, const std::string& name);

@@ -50,16 +50,12 @@ Progress read_progress(const hdf5::File& file) {
   Progress progress;
   const auto group = hdf5::open_object(file, "progress");
   for (const auto& name : hdf5::attribute_names(group.id())) {
-    const auto numbers = hdf5::read_numbers(group.id(), name);
-    if (numbers->empty()) {
+    const auto number = hdf5::read_number(group.id(), name);
+    if (!number) {
       throw FileError("attribute '" + name + "' of '/progress' of " + file.path() +
                       " holds no number");
     }
-    if (hdf5::attribute_class(group.id(), name) == H5T_INTEGER) {
-      progress[name] = hdf5::read_integer(group.id(), name).value();
-    } else {
-      progress[name] = numbers->front();
-    }
+    progress[name] = *number;
   }
   return progress;
 }
@@ -149,7 +145,7 @@ CheckpointHeader read_checkpoint_header(const std::string& path) {
     throw FileError("the texts of " + path + " don't agree with their digest");
   }
   header.progress = read_progress(file);
-  for (const auto& name : hdf5::list_all_datasets(file, "digests")) {
+  for (const auto& name : hdf5::list(file, "digests", H5O_TYPE_DATASET, true)) {
     header.arrays.push_back(read_array_header(file, name));
   }
   return header;

@@ -9,11 +9,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdint>
 #include <cstring>
 #include <exception>
+#include <sstream>
 
 #include "storage/descriptor.hpp"
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
@@ -23,11 +24,15 @@ namespace {
                                          what + ": " + std::strerror(errno));
 }
 
-/// Sends a mark ('r': a report, 'e': an error with its code), the text's length, the text.
-void send_marked(int pipe, char mark, const std::string& text) {
-  const std::uint64_t length = text.size();
-  const std::string beginning(reinterpret_cast<const char*>(&length), sizeof(length));
-  if (write_whole(pipe, mark + beginning + text) != 0) ::_exit(1);  // nobody listens any more
+/// A report's text, or an error's.
+struct Message {
+  bool failed{false};
+  std::string text{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Message, failed, text)
+
+void send(int pipe, const Message& message) {
+  if (write_whole(pipe, to_bytes(message)) != 0) ::_exit(1);  // nobody listens any more
 }
 
 /// Leaves crashes without a trace of their own: MPI's handlers, core files, glibc's words.
@@ -45,38 +50,24 @@ void be_quiet() {
 [[noreturn]] void be_child(int pipe, const std::function<void(const Send&)>& step) {
   be_quiet();
   try {
-    step([&](const std::string& text) { send_marked(pipe, 'r', text); });
+    step([&](const std::string& text) { send(pipe, {.text = text}); });
   } catch (const std::exception& exception) {
-    send_marked(pipe, 'e', packed(as_error(exception)));
+    send(pipe, {.failed = true, .text = packed(as_error(exception))});
   }
   ::_exit(0);  // nothing of the parent's is flushed or closed twice
 }
 
-std::string read_all(int pipe) {
-  std::string all;
-  char buffer[1 << 16];
-  for (;;) {
-    const ssize_t count = ::read(pipe, buffer, sizeof(buffer));
-    if (count > 0) all.append(buffer, static_cast<std::size_t>(count));
-    if (count == 0 || (count < 0 && errno != EINTR)) return all;
-  }
-}
-
 /// Takes what the child sent apart. A text that was cut off is none.
 std::string last_text(const std::string& all) {
+  std::istringstream stream(all);
   std::string last;
-  for (std::size_t at = 0; at + 1 + sizeof(std::uint64_t) <= all.size();) {
-    const char mark = all[at];
-    std::uint64_t length = 0;
-    std::memcpy(&length, all.data() + at + 1, sizeof(length));
-    at += 1 + sizeof(length);
-    if (length > all.size() - at) break;
-    const std::string text = all.substr(at, length);
-    at += length;
-    if (mark == 'e') throw unpacked(text);
-    last = text;
+  for (;;) {
+    const auto sent = nlohmann::json::from_cbor(stream, false, false);
+    if (sent.is_discarded()) return last;
+    const auto message = sent.get<Message>();
+    if (message.failed) throw unpacked(message.text);
+    last = message.text;
   }
-  return last;
 }
 
 }  // namespace
@@ -91,7 +82,8 @@ ChildReport in_child(const std::function<void(const Send&)>& step) {
     be_child(ends[1], step);
   }
   ::close(ends[1]);
-  const std::string all = read_all(ends[0]);
+  std::string all;
+  read_whole(ends[0], all);
   ::close(ends[0]);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {

@@ -123,7 +123,7 @@ void publish(const FileRequest& request, const FileOptions& options, const std::
   const auto check = [&] {
     if (options.before_rename) options.before_rename();
   };
-  synchronise_file(part);
+  bring_to_disk(Descriptor(part, O_RDWR).number(), part);
   check();  // again below: a disk may take its time in between
   rename_to(part, request.path);
   synchronise_folder(directory_of(request.path));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -90,21 +91,11 @@ Found compare_blocks(const Communicator& communicator, const hdf5::Dataset& firs
 
 Found compare_arrays(const Communicator& communicator, const hdf5::Dataset& first,
                      const hdf5::Dataset& second, std::size_t block_bytes) {
-  switch (first.type()) {
-    case ElementType::float32:
-      return compare_blocks<float>(communicator, first, second, block_bytes);
-    case ElementType::float64:
-      return compare_blocks<double>(communicator, first, second, block_bytes);
-    case ElementType::int32:
-      return compare_blocks<std::int32_t>(communicator, first, second, block_bytes);
-    case ElementType::int64:
-      return compare_blocks<std::int64_t>(communicator, first, second, block_bytes);
-    case ElementType::uint8:
-      return compare_blocks<std::uint8_t>(communicator, first, second, block_bytes);
-    case ElementType::uint64:
-      return compare_blocks<std::uint64_t>(communicator, first, second, block_bytes);
-  }
-  throw Error(ExitCode::bug, "unknown element type");
+  constexpr std::array by_type{compare_blocks<float>,        compare_blocks<double>,
+                               compare_blocks<std::int32_t>, compare_blocks<std::int64_t>,
+                               compare_blocks<std::uint8_t>, compare_blocks<std::uint64_t>};
+  const auto type = static_cast<std::size_t>(first.type());
+  return by_type.at(type)(communicator, first, second, block_bytes);
 }
 
 std::vector<std::int64_t> index_of(std::int64_t place, const std::vector<std::int64_t>& shape) {
@@ -149,8 +140,7 @@ std::string number_text(const Progress& progress, const std::string& name) {
   return std::visit([](auto number) { return fmt::format("{}", number); }, found->second);
 }
 
-bool same_bits(const std::variant<std::int64_t, double>& a,
-               const std::variant<std::int64_t, double>& b) {
+bool same_bits(const Number& a, const Number& b) {
   if (a.index() != b.index()) return false;
   return std::visit(
       [&](auto left) {

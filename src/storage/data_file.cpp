@@ -10,12 +10,10 @@
 #include <memory>
 
 #include "config/error.hpp"
-#include "parallel/communicator.hpp"
 #include "storage/blocks.hpp"
 #include "storage/child.hpp"
 #include "storage/hdf5.hpp"
 #include "storage/seal.hpp"
-#include "storage/transfer.hpp"
 
 namespace stanley {
 namespace {
@@ -47,6 +45,17 @@ void for_each_piece(const hdf5::Dataset& dataset, hid_t type, const Progressed& 
     step(values, place);
     place += values.size();
   });
+}
+
+/// All values of an array, read as above.
+template <typename Value>
+std::vector<Value> read_all(const hdf5::Dataset& dataset, hid_t type,
+                            const Progressed& progressed) {
+  std::vector<Value> all(static_cast<std::size_t>(total_bytes(1, dataset.shape()).value()));
+  for_each_piece<Value>(dataset, type, progressed, [&](const auto& values, std::size_t place) {
+    std::copy(values.begin(), values.end(), &all[place]);
+  });
+  return all;
 }
 
 /// Numbers of any floating-point type: HDF5 reads them as float32.
@@ -205,11 +214,9 @@ bool DataFile::has_labels(const std::string& split) const {
 
 std::vector<std::uint8_t> DataFile::read_all_images(const std::string& split,
                                                     const Progressed& progressed) const {
-  const auto extents = shape(split);
-  std::vector<std::uint8_t> images(static_cast<std::size_t>(extents[0]) *
-                                   row_bytes(ElementType::uint8, extents));
-  hdf5::read_rows(*make_local_communicator(), hdf5::Dataset(*file_, images_name(split)),
-                  {0, extents[0]}, images.data(), {.progressed = progressed});
+  check_split(split);
+  auto images = read_all<std::uint8_t>(hdf5::Dataset(*file_, images_name(split)), H5T_NATIVE_UINT8,
+                                       progressed);
   check_checksum(split, XXH64(images.data(), images.size(), 0));
   check_range(split, images);
   return images;
@@ -225,13 +232,9 @@ void DataFile::check_range(const std::string& split, std::span<const std::uint8_
 
 std::vector<float> DataFile::read_all_floats(const std::string& split,
                                              const Progressed& progressed) const {
-  const auto extents = shape(split);
-  std::vector<float> values(static_cast<std::size_t>(extents[0]) *
-                            row_bytes(ElementType::float32, extents) / sizeof(float));
-  for_each_piece<float>(hdf5::Dataset(*file_, images_name(split)), H5T_NATIVE_FLOAT, progressed,
-                        [&](std::span<const float> piece, std::size_t place) {
-                          std::copy(piece.begin(), piece.end(), &values[place]);
-                        });
+  check_split(split);
+  auto values =
+      read_all<float>(hdf5::Dataset(*file_, images_name(split)), H5T_NATIVE_FLOAT, progressed);
   check_numbers(split, values, 0);
   return values;
 }
@@ -266,9 +269,8 @@ void DataFile::check_checksum(const std::string& split, std::uint64_t digest) co
 std::vector<std::int64_t> DataFile::read_labels(const std::string& split) const {
   if (!has_labels(split)) refuse(path_ + " has no labels in split '" + split + "'");
   check_labels_fit(split);
-  const hdf5::Dataset dataset(*file_, labels_name(split));
-  std::vector<std::int64_t> labels(static_cast<std::size_t>(dataset.shape()[0]));
-  dataset.read_all_as(H5T_NATIVE_INT64, labels.data());
+  auto labels =
+      read_all<std::int64_t>(hdf5::Dataset(*file_, labels_name(split)), H5T_NATIVE_INT64, {});
   check_labels(split, labels);
   return labels;
 }

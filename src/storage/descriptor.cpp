@@ -1,5 +1,6 @@
 #include "storage/descriptor.hpp"
 
+#include <array>
 #include <cstring>
 
 namespace stanley {
@@ -18,6 +19,16 @@ int write_whole(int descriptor, std::string_view text) {
     text.remove_prefix(static_cast<std::size_t>(written));
   }
   return 0;
+}
+
+int read_whole(int descriptor, std::string& text) {
+  std::array<char, 1 << 16> part;
+  for (;;) {
+    const ssize_t count = ::read(descriptor, part.data(), part.size());
+    if (count > 0) text.append(part.data(), static_cast<std::size_t>(count));
+    if (count == 0) return 0;
+    if (count < 0 && errno != EINTR) return errno;
+  }
 }
 
 int synchronise(int descriptor) {

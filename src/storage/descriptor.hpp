@@ -18,6 +18,9 @@ std::string system_reason(int error);
 /// Writes all of the text, in as many calls as the system takes for it. Returns 0, or errno.
 int write_whole(int descriptor, std::string_view text);
 
+/// Appends all that can be read to the text. Returns 0, or errno.
+int read_whole(int descriptor, std::string& text);
+
 /// Brings a file or a folder to the disk. Returns 0, or errno.
 int synchronise(int descriptor);
 

@@ -78,7 +78,7 @@ hdf5::Slicing slicing_of(const Part& part, const DrawSet& draws, const Progresse
   return {.unit = chunk[0], .unit_within = chunk[1], .progressed = progressed};
 }
 
-std::size_t total_bytes(const Part& part, const DrawSet& draws) {
+std::size_t bytes_in_file(const Part& part, const DrawSet& draws) {
   // Chunks at the edge take the space of whole ones.
   const auto chunk = chunk_of(part, draws);
   std::size_t bytes = element_bytes(part.type);
@@ -125,10 +125,9 @@ void write_attributes(const hdf5::File& file, const std::string& object, const D
 /// A few samples, small enough for rank 0 to write alone with the schema.
 void write_observed(const hdf5::File& file, const DrawSet& draws, hdf5::Scales& scales) {
   if (draws.observed.empty()) return;
-  std::vector<std::int64_t> shape{1};
-  shape.insert(shape.end(), draws.state_shape.begin(), draws.state_shape.end());
-  shape[0] = static_cast<std::int64_t>(draws.observed.size() * sizeof(float) /
-                                       row_bytes(ElementType::float32, shape));
+  std::vector<std::int64_t> shape = draws.state_shape;
+  shape.insert(shape.begin(), static_cast<std::int64_t>(draws.observed.size()) /
+                                  total_bytes(1, draws.state_shape).value());
   std::vector<std::string> dimensions = state_dimensions(draws);
   dimensions.insert(dimensions.begin(), "sample");
   hdf5::Dataset dataset =
@@ -222,7 +221,7 @@ CommitReport write_draws(Communicator& communicator, const std::string& path, co
   FileRequest request{.path = path};
   request.bytes = 4096 + static_cast<std::int64_t>(draws.observed.size() * sizeof(float));
   for (const auto& part : parts) {
-    request.bytes += static_cast<std::int64_t>(total_bytes(part, draws));
+    request.bytes += static_cast<std::int64_t>(bytes_in_file(part, draws));
   }
   request.create = [&](hdf5::File& file) { create_schema(file, draws, parts, digests); };
   request.write = [&](hdf5::File& file, const Progressed& progressed) {

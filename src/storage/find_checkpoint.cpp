@@ -26,13 +26,6 @@ struct Outcome {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Outcome, header, reason, refused)
 
-/// Collective. What rank 0 makes, on all ranks.
-template <typename Make>
-auto from_first_rank(Communicator& communicator, const Make& make) {
-  const std::string made = communicator.rank() == 0 ? to_bytes(make()) : std::string();
-  return from_bytes<decltype(make())>(communicator.broadcast(made, 0));
-}
-
 /// Rank 0: the header of a file whose progress is that of its iteration.
 Outcome read_header(const std::string& path) {
   try {

@@ -10,16 +10,7 @@
 #include "storage/descriptor.hpp"
 
 namespace stanley {
-namespace {
-
 namespace fs = std::filesystem;
-
-void synchronise(const std::string& path, int flags) {
-  const Descriptor file(path, flags);
-  bring_to_disk(file.number(), path);
-}
-
-}  // namespace
 
 std::vector<std::string> files_in(const std::string& folder) {
   std::vector<std::string> files;
@@ -40,8 +31,8 @@ bool is_unfinished_name(const std::string& path) {
   return name.ends_with(".part") || name.find(".part.") != std::string::npos;
 }
 
-void synchronise_file(const std::string& path) { synchronise(path, O_RDWR); }
-
-void synchronise_folder(const std::string& folder) { synchronise(folder, O_RDONLY | O_DIRECTORY); }
+void synchronise_folder(const std::string& folder) {
+  bring_to_disk(Descriptor(folder, O_RDONLY | O_DIRECTORY).number(), folder);
+}
 
 }  // namespace stanley

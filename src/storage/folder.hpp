@@ -12,8 +12,7 @@ std::vector<std::string> files_in(const std::string& folder);
 /// True for the names that files have before they are complete: NAME.part, NAME.part.<job>.
 bool is_unfinished_name(const std::string& path);
 
-/// Brings a file's bytes, or with `folder` a folder's names, to the disk. Error(input_output).
-void synchronise_file(const std::string& path);
+/// Brings a folder's names to the disk. Error(input_output).
 void synchronise_folder(const std::string& folder);
 
 }  // namespace stanley

@@ -75,42 +75,20 @@ hid_t file_type(ElementType type) {
   return types.at(static_cast<std::size_t>(type));
 }
 
-/// Hints as MPI wants them; freed when it goes.
-class Info {
- public:
-  explicit Info(const std::map<std::string, std::string>& hints) {
-    if (hints.empty()) return;
-    check_mpi(MPI_Info_create(&info_), "MPI_Info_create");
-    for (const auto& [key, value] : hints) {
-      check_mpi(MPI_Info_set(info_, key.c_str(), value.c_str()), "MPI_Info_set");
-    }
+/// Has MPI-IO open the file, with these hints.
+herr_t use_mpi_io(hid_t access, const Communicator& communicator,
+                  const std::map<std::string, std::string>& hints) {
+  MPI_Info info = MPI_INFO_NULL;
+  if (!hints.empty()) check_mpi(MPI_Info_create(&info), "MPI_Info_create");
+  for (const auto& [key, value] : hints) {
+    check_mpi(MPI_Info_set(info, key.c_str(), value.c_str()), "MPI_Info_set");
   }
-  Info(const Info&) = delete;
-  Info& operator=(const Info&) = delete;
-  ~Info() {
-    if (info_ != MPI_INFO_NULL) MPI_Info_free(&info_);
-  }
-  MPI_Info value() const { return info_; }
-
- private:
-  MPI_Info info_{MPI_INFO_NULL};
-};
+  const herr_t status = H5Pset_fapl_mpio(access, mpi_communicator(communicator), info);
+  if (info != MPI_INFO_NULL) MPI_Info_free(&info);  // HDF5 has a copy
+  return status;
+}
 
 }  // namespace
-
-Handle::Handle(Handle&& other) noexcept : id_(other.release()), close_(other.close_) {}
-
-Handle& Handle::operator=(Handle&& other) noexcept {
-  std::swap(id_, other.id_);
-  std::swap(close_, other.close_);
-  return *this;
-}
-
-Handle::~Handle() {
-  if (id_ >= 0 && close_ != nullptr) close_(id_);
-}
-
-hid_t Handle::release() { return std::exchange(id_, H5I_INVALID_HID); }
 
 void fail(const std::string& action) {
   const std::string reason = innermost_reason();
@@ -141,14 +119,13 @@ File File::open_shared(Communicator& communicator, const std::string& path, Mode
                        const std::map<std::string, std::string>& hints) {
   if (communicator.size() == 1) return open(path, mode);
   const Handle access = access_properties(path, mode);
-  const Info info(hints);
   const auto describe = [&] {
     // Open MPI's MPI-IO shares memory, and calls its lack "other".
     const bool shares = ::access("/dev/shm", W_OK) == 0;
     return "open " + path + " with MPI-IO" +
            (shares ? "" : " (/dev/shm, which MPI needs, can't be written)");
   };
-  check(H5Pset_fapl_mpio(access.id(), mpi_communicator(communicator), info.value()), describe);
+  check(use_mpi_io(access.id(), communicator, hints), describe);
   if (mode == Mode::write) check(H5Pset_coll_metadata_write(access.id(), true), describe);
   // One rank reads what describes the file and tells the others.
   if (mode == Mode::read) check(H5Pset_all_coll_metadata_ops(access.id(), true), describe);
@@ -215,10 +192,8 @@ void Dataset::write_all(const void* data) {
         [&] { return "write " + described(); });
 }
 
-void Dataset::read_all(void* data) const { read_all_as(memory_type(type()), data); }
-
-void Dataset::read_all_as(hid_t type, void* data) const {
-  check(H5Dread(id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
+void Dataset::read_all(void* data) const {
+  check(H5Dread(id(), memory_type(type()), H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
         [&] { return "read " + described(); });
 }
 
@@ -311,25 +286,16 @@ herr_t visit(hid_t group, const char* name, const LinkInfo* link, void* state) {
   return 0;
 }
 
-void check_listed(herr_t status, const File& file, const std::string& group) {
-  check(status, [&] { return "list group '" + group + "' of " + file.path(); });
-}
-
 }  // namespace
 
-std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind) {
+std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind,
+                              bool below) {
   Visit found{.kind = kind};
-  check_listed(iterate_links(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, nullptr, visit,
-                             &found, H5P_DEFAULT),
-               file, group);
-  return found.names;
-}
-
-std::vector<std::string> list_all_datasets(const File& file, const std::string& group) {
-  Visit found{.kind = H5O_TYPE_DATASET};
-  check_listed(
-      visit_links(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, visit, &found, H5P_DEFAULT),
-      file, group);
+  check(below ? visit_links(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, visit, &found,
+                            H5P_DEFAULT)
+              : iterate_links(file.id(), group.c_str(), H5_INDEX_NAME, H5_ITER_INC, nullptr, visit,
+                              &found, H5P_DEFAULT),
+        [&] { return "list group '" + group + "' of " + file.path(); });
   return found.names;
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "parallel/communicator.hpp"
@@ -19,21 +20,21 @@ namespace stanley::hdf5 {
 /// Owns one HDF5 identifier of any kind.
 class Handle {
  public:
-  Handle() = default;
   Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
-  Handle(Handle&& other) noexcept;
-  Handle& operator=(Handle&& other) noexcept;
+  Handle(Handle&& other) noexcept : id_(other.release()), close_(other.close_) {}
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
-  ~Handle();
+  ~Handle() {
+    if (id_ >= 0 && close_ != nullptr) close_(id_);
+  }
 
   hid_t id() const { return id_; }
   /// Gives the identifier away: the caller closes it.
-  hid_t release();
+  hid_t release() { return std::exchange(id_, H5I_INVALID_HID); }
 
  private:
-  hid_t id_{H5I_INVALID_HID};
-  herr_t (*close_)(hid_t){nullptr};
+  hid_t id_;
+  herr_t (*close_)(hid_t);
 };
 
 /// Throws Error(input_output) "cannot ACTION: reason" with the innermost reason that HDF5 gives.
@@ -98,8 +99,6 @@ class Dataset {
   /// One rank alone: all of it, from or to memory.
   void write_all(const void* data);
   void read_all(void* data) const;
-  /// The same, each number converted to this type of memory.
-  void read_all_as(hid_t type, void* data) const;
 
  private:
   Handle handle_;
@@ -118,10 +117,10 @@ Dataset make_dataset(const File& file, const std::string& name, ElementType type
                      const std::vector<std::int64_t>& shape,
                      const std::vector<std::int64_t>& chunk = {});
 bool exists(const File& file, const std::string& name);
-/// Names of the groups or of the arrays directly in a group, in alphabetical order.
-std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind);
-/// Paths, relative to `group`, of all arrays below it.
-std::vector<std::string> list_all_datasets(const File& file, const std::string& group);
+/// Names of the groups or of the arrays directly in a group, in alphabetical order; paths, relative
+/// to it, of all that are `below`.
+std::vector<std::string> list(const File& file, const std::string& group, H5O_type_t kind,
+                              bool below = false);
 
 /// A group or an array, to reach its attributes.
 Handle open_object(const File& file, const std::string& name);
@@ -131,9 +130,8 @@ void write_attribute(hid_t object, const std::string& name, const std::string& t
 /// Of fixed length, which Python reads as bytes. It lies in the object's own header, under HDF5's
 /// checksum; damage to one of variable length crashes HDF5 1.10.
 void write_fixed_text(hid_t object, const std::string& name, const std::string& text);
-void write_attribute(hid_t object, const std::string& name, std::int64_t value);
-void write_attribute(hid_t object, const std::string& name, std::uint64_t value);
-void write_attribute(hid_t object, const std::string& name, double value);
+void write_attribute(hid_t object, const std::string& name,
+                     const std::variant<std::int64_t, std::uint64_t, double>& number);
 /// The texts of a text attribute (one if it is a scalar); none if there is no such attribute.
 std::optional<std::vector<std::string>> read_texts(hid_t object, const std::string& name);
 /// The first of them.
@@ -142,6 +140,8 @@ std::optional<std::int64_t> read_integer(hid_t object, const std::string& name);
 std::optional<std::uint64_t> read_unsigned(hid_t object, const std::string& name);
 /// The numbers of a numeric attribute; none if there is no such attribute.
 std::optional<std::vector<double>> read_numbers(hid_t object, const std::string& name);
+/// The first of them, of the kind that it has in the file.
+std::optional<Number> read_number(hid_t object, const std::string& name);
 /// H5T_INTEGER, H5T_STRING, ...; H5T_NO_CLASS if there is no such attribute.
 H5T_class_t attribute_class(hid_t object, const std::string& name);
 

@@ -62,13 +62,10 @@ void note_misfits(FileReport& report) {
 void read_attributes(FileReport& report, const hdf5::File& file) {
   const auto root = hdf5::open_object(file, "/");
   for (const auto& name : hdf5::attribute_names(root.id())) {
-    const H5T_class_t kind = hdf5::attribute_class(root.id(), name);
-    if (kind == H5T_STRING) {
+    if (hdf5::attribute_class(root.id(), name) == H5T_STRING) {
       report.texts[name] = hdf5::read_text(root.id(), name).value_or("");
-    } else if (kind == H5T_INTEGER) {
-      report.numbers[name] = hdf5::read_integer(root.id(), name).value_or(0);
-    } else if (const auto values = hdf5::read_numbers(root.id(), name); !values->empty()) {
-      report.numbers[name] = values->front();
+    } else if (const auto number = hdf5::read_number(root.id(), name)) {
+      report.numbers[name] = *number;
     }
   }
   if (report.texts.erase("schema_version") > 0) {
@@ -85,7 +82,7 @@ void read_attributes(FileReport& report, const hdf5::File& file) {
 }  // namespace
 
 void inspect_draws(FileReport& report, const hdf5::File& file, const Progressed& progressed) {
-  for (const auto& name : hdf5::list_all_datasets(file, "/")) {
+  for (const auto& name : hdf5::list(file, "/", H5O_TYPE_DATASET, true)) {
     inspect_draw_array(report, file, name, progressed);
   }
   note_misfits(report);

@@ -6,6 +6,8 @@
 #include <string>
 #include <variant>
 
+#include "parallel/communicator.hpp"
+
 // Values that JSON has no form for of its own: numbers of either kind, and what may be missing
 // (null).
 
@@ -52,6 +54,13 @@ std::string to_bytes(const Value& value) {
 template <typename Value>
 Value from_bytes(const std::string& bytes) {
   return nlohmann::json::from_cbor(bytes).get<Value>();
+}
+
+/// Collective. What rank 0 makes, on all ranks.
+template <typename Make>
+auto from_first_rank(Communicator& communicator, const Make& make) {
+  const std::string made = communicator.rank() == 0 ? to_bytes(make()) : std::string();
+  return from_bytes<decltype(make())>(communicator.broadcast(made, 0));
 }
 
 }  // namespace stanley

@@ -3,19 +3,20 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <memory>
+#include <limits>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "config/error.hpp"
 #include "storage/descriptor.hpp"
+#include "storage/digest.hpp"
 #include "storage/hdf5.hpp"
 
 namespace stanley {
@@ -105,7 +106,7 @@ std::vector<Extent> digested_extents(const std::string& path) {
   const auto file = hdf5::File::open(path, hdf5::Mode::read);
   std::vector<Extent> extents;
   const bool checkpoint = hdf5::exists(file, "digests");
-  for (const auto& name : hdf5::list_all_datasets(file, checkpoint ? "digests" : "/")) {
+  for (const auto& name : hdf5::list(file, checkpoint ? "digests" : "/", H5O_TYPE_DATASET, true)) {
     const hdf5::Dataset array(file, name);
     if (checkpoint || H5Aexists(array.id(), "digest") > 0) add_extents(extents, array);
   }
@@ -118,15 +119,13 @@ std::vector<Extent> digested_extents(const std::string& path) {
 /// lie there one after the other.
 std::optional<std::uint64_t> digest_beside(const Reader& file, std::uint64_t end,
                                            const std::vector<Extent>& extents) {
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                              XXH3_freeState);
-  XXH3_64bits_reset(state.get());
+  PartDigester whole(std::numeric_limits<std::size_t>::max());
   std::vector<char> buffer;
   const auto add = [&](std::uint64_t from, std::uint64_t to) {
     while (from < to) {
       buffer.resize(std::min<std::uint64_t>(digested_at_once, to - from));
       file.read(from, buffer.data(), buffer.size());
-      XXH3_64bits_update(state.get(), buffer.data(), buffer.size());
+      whole.feed(std::as_bytes(std::span(buffer)));
       from += buffer.size();
     }
   };
@@ -140,9 +139,9 @@ std::optional<std::uint64_t> digest_beside(const Reader& file, std::uint64_t end
   }
   add(place, end);
   const std::uint64_t count = extents.size();
-  XXH3_64bits_update(state.get(), extents.data(), extents.size() * sizeof(Extent));
-  XXH3_64bits_update(state.get(), &count, sizeof(count));
-  return XXH3_64bits_digest(state.get());
+  whole.feed(std::as_bytes(std::span(extents)));
+  whole.feed(std::as_bytes(std::span(&count, 1)));
+  return whole.digests().at(0);
 }
 
 }  // namespace

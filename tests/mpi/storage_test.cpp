@@ -378,14 +378,14 @@ TEST_F(StorageMpi, ARowThatIsLargerThanASliceGoesInPieces) {
     const std::int64_t pieces = bytes < 96 ? 4 : 2, most = world().size();
     EXPECT_EQ(told, bytes < 168 ? most * pieces : bytes == 168 ? most : (most + 1) / 2);
     world().barrier();
-    file = hdf5::File::open_shared(world(), path, hdf5::Mode::read, {});
+    auto written = hdf5::File::open_shared(world(), path, hdf5::Mode::read, {});
     std::vector<std::int64_t> found(values.size());
-    const hdf5::Dataset x(file, "x");
+    const hdf5::Dataset x(written, "x");
     hdf5::read_rows(world(), x, {first, own}, found.data(), slicing);
     EXPECT_EQ(found, values);
     EXPECT_EQ(hdf5::digest_rows(world(), x, {first, own}, 1, slicing),
               digest_parts(std::as_bytes(std::span(values)), own));
-    file.close();
+    written.close();
   }
 }
 
