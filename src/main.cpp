@@ -93,6 +93,7 @@ Command parse(int argc, char** argv, bool leader) {
   Command command;
   stanley::add_train_command(app, command);
   stanley::add_sample_command(app, command);
+  stanley::add_evaluate_command(app, command);
   stanley::add_inspect_command(app, command);
   stanley::add_benchmark_command(app, command);
   stanley::add_config_command(app, command);

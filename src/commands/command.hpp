@@ -22,6 +22,7 @@ using Command = std::function<ExitCode(Session& session, Log& log)>;
 // Each adds one command to the program; the one that the command line names sets `chosen`.
 void add_train_command(CLI::App& app, Command& chosen);
 void add_sample_command(CLI::App& app, Command& chosen);
+void add_evaluate_command(CLI::App& app, Command& chosen);
 void add_inspect_command(CLI::App& app, Command& chosen);
 void add_benchmark_command(CLI::App& app, Command& chosen);
 void add_config_command(CLI::App& app, Command& chosen);

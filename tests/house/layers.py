@@ -15,6 +15,7 @@ FLOORS = [
     {"run", "data"},
     {"chains", "diagnostics"},  # start states are made from data
     {"sampling"},
+    {"evaluation"},
     {"train"},
     {"measure"},
     {"commands"},
@@ -29,7 +30,8 @@ LIBRARIES = {
     "HDF5": (r"(hdf5|hdf5_hl|H5\w+)\.h", {"storage"}),
     "yaml-cpp": (r"yaml-cpp/", {"config"}),
     "CLI11": (r"CLI/", {"commands", "main"}),
-    "LibTorch": (r"(torch|ATen|c10|caffe2)/", {"energy", "engines", "sampler", "chains", "diagnostics", "sampling", "train",
+    "LibTorch": (r"(torch|ATen|c10|caffe2)/", {"energy", "engines", "sampler", "chains", "diagnostics", "sampling", "evaluation",
+                                                      "train",
                                                       "measure"}),
 }
 # The state reaches these rooms as plain arrays: not even another room's header may bring LibTorch.

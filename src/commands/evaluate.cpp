@@ -1,0 +1,48 @@
+#include "evaluation/evaluate.hpp"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "commands/command.hpp"
+#include "run/stop.hpp"
+
+namespace stanley {
+
+void add_evaluate_command(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "evaluate",
+      "Say how near the chains' states are to held-out data: KID, FID, precision, recall");
+  auto request = std::make_shared<EvaluationRequest>();
+  command
+      ->add_option("path", request->path,
+                   "Run directory (its newest checkpoint), checkpoint or draw file")
+      ->required();
+  command->add_option("--data", request->data,
+                      "Data file to compare with (default: the run's own)");
+  command->add_option("--split", request->split, "Its split (default: test)");
+  command->add_option("--features", request->features,
+                      "Feature network (TorchScript, with a .json beside it), or 'states'\n"
+                      "(default: .data/features/efficientnet-lite0.pt)");
+  command->add_option("--protocol", request->protocol, "Its name in the results")
+      ->capture_default_str();
+  command->add_option("--draws", request->draws, "Compare at most so many states")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--reference", request->reference, "With at most so many images")
+      ->check(CLI::Range(6, 10000000))
+      ->capture_default_str();
+  command->add_option("--output", request->output,
+                      "List of results to add to (default: evaluation.json of the run, or beside\n"
+                      "the file)");
+  command->callback([request, &chosen] {
+    chosen = [request](Session& session, Log& log) {
+      release_signals();
+      const Evaluation evaluation = run_evaluation(*request, session, log);
+      if (session.rank() == 0) std::cout << as_text(evaluation) << std::flush;
+      return ExitCode::finished;
+    };
+  });
+}
+
+}  // namespace stanley

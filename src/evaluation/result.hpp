@@ -1,0 +1,61 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace stanley {
+
+/// What a person asks of `stanley evaluate`.
+struct EvaluationRequest {
+  std::string path;                        ///< a run directory, a checkpoint or a draw file
+  std::optional<std::string> data, split;  ///< of the reference, in place of the run's own
+  std::string protocol = "public";         ///< its name in the results
+  std::string features;                    ///< a feature network's module; empty: the default
+  std::int64_t draws = 10000;              ///< at most so many states
+  std::int64_t reference = 2048;           ///< at most so many images
+  std::string output;  ///< empty: evaluation.json of the run, or beside the file
+};
+
+/// What a number was computed from: stands beside it in the results.
+struct Protocol {
+  std::string name, features, features_digest;  ///< features: "states" where they are their own
+  std::int64_t dimension = 0;
+  std::string data, data_digest, split;
+  std::int64_t reference_count = 0;
+  std::array<double, 2> range{-1, 1};
+  std::int64_t groups = 1;  ///< of the jackknife
+};
+
+/// Distances of some draws to the reference; none where there are too few for a number.
+struct ClassResult {
+  std::string name;  ///< "all", or "ages 120 to 379"
+  std::int64_t states = 0;
+  std::optional<std::array<std::int64_t, 2>> ages;
+  std::optional<double> kid, kid_low, kid_high;
+  std::optional<double> fid, fid_extrapolated;
+  std::optional<double> precision, recall, density, coverage;
+  std::vector<std::string> remarks;  ///< which numbers are missing, and why
+};
+
+/// What was evaluated, how, and what came out.
+struct Evaluation {
+  std::string path, kind;  ///< the file; "checkpoint" or "draws"
+  std::optional<std::int64_t> iteration;
+  std::int64_t states = 0, available = 0, chains = 0;
+  std::vector<std::int64_t> shape;
+  Protocol protocol;
+  std::vector<ClassResult> classes;  ///< all first, then by age
+  double seconds = 0;
+};
+
+/// One line for each class, for people.
+std::string as_text(const Evaluation& evaluation);
+
+/// Rank 0. Puts the result into a list of results, in place of an older one of the same file and
+/// protocol. Errors: input_output where the file is there and is no such list.
+void record(const Evaluation& evaluation, const std::string& output);
+
+}  // namespace stanley

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "parallel/communicator.hpp"
+
+namespace stanley {
+
+/// Neighbouring rows of a matrix.
+struct RowBlock {
+  std::int64_t first = 0, count = 0;
+};
+
+/// Called now and then, on one thread, with the rows that are done on this rank, and of how many.
+using RowsDone = std::function<void(std::int64_t done, std::int64_t all)>;
+
+/// Cuts `rows` into blocks of `at_once`, deals them over the ranks in turn, and calls `step` with
+/// each of this rank's, on loop_threads() threads at once, LibTorch on one of its own in each: what
+/// a step computes depends neither on ranks nor on threads. Not collective; throws what a step
+/// threw first.
+void for_each_row_block(std::int64_t rows, std::int64_t at_once, const Communicator& communicator,
+                        const std::function<void(const RowBlock&)>& step,
+                        const RowsDone& done = {});
+
+}  // namespace stanley

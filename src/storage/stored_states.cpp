@@ -1,0 +1,73 @@
+#include "storage/stored_states.hpp"
+
+#include <algorithm>
+
+#include "config/error.hpp"
+#include "storage/blocks.hpp"
+#include "storage/hdf5.hpp"
+
+namespace stanley {
+
+StoredStates::StoredStates(const std::string& path)
+    : file_(std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read))),
+      states_("chains/state"),
+      ages_("chains/age") {
+  const bool is_bank = hdf5::exists(*file_, states_);
+  if (!is_bank) {
+    states_ = "posterior/x";
+    ages_ = "sample_stats/age";
+  }
+  if (!hdf5::exists(*file_, states_)) {
+    throw FileError(path +
+                    " holds no states: expected a checkpoint of a training or a draw file, which "
+                    "stanley sample writes");
+  }
+  const std::vector<std::int64_t> all = hdf5::Dataset(*file_, states_).shape();
+  const std::size_t before = is_bank ? 1 : 2;  // dimensions before a state's own
+  if (all.size() <= before) {
+    throw FileError(path + ": its states have shape " + shape_text(all) + ": expected (chain, " +
+                    (is_bank ? "" : "draw, ") + "state...)");
+  }
+  chains_ = all[0];
+  if (!is_bank) draws_ = all[1];
+  shape_.assign(all.begin() + static_cast<std::ptrdiff_t>(before), all.end());
+}
+
+StoredStates::~StoredStates() = default;
+
+std::vector<std::int64_t> StoredStates::ages() const {
+  if (!hdf5::exists(*file_, ages_)) return {};
+  std::vector<std::int64_t> ages(static_cast<std::size_t>(count()));
+  const hdf5::Dataset array(*file_, ages_);
+  std::int64_t stored = 1;
+  for (const std::int64_t extent : array.shape()) stored *= extent;
+  if (stored != count()) throw FileError(array.described() + " doesn't fit the states");
+  array.read_all_as(H5T_NATIVE_INT64, ages.data());
+  return ages;
+}
+
+void StoredStates::read(std::int64_t first, std::int64_t count, float* out) const {
+  const hdf5::Dataset array(*file_, states_);
+  std::int64_t dimension = 1;
+  for (const std::int64_t extent : shape_) dimension *= extent;
+  while (count > 0) {
+    // Whole chains, or what is wanted of one.
+    const std::int64_t draw = first % draws_;
+    const bool whole = draw == 0 && count >= draws_;
+    const std::int64_t chains = whole ? count / draws_ : 1;
+    const std::int64_t draws = whole ? draws_ : std::min(count, draws_ - draw);
+    hdf5::Block block{.start = {first / draws_}, .count = {chains}};
+    if (array.shape().size() > shape_.size() + 1) {
+      block.start.push_back(draw);
+      block.count.push_back(draws);
+    }
+    block.start.resize(array.shape().size(), 0);
+    block.count.insert(block.count.end(), shape_.begin(), shape_.end());
+    hdf5::read_block(array, block, H5T_NATIVE_FLOAT, out);
+    out += chains * draws * dimension;
+    first += chains * draws;
+    count -= chains * draws;
+  }
+}
+
+}  // namespace stanley

@@ -1,0 +1,1 @@
+"""Feature networks for `stanley evaluate`."""
