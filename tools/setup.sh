@@ -5,7 +5,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: tools/setup.sh [--tests] [--cuda] [--peers]
+usage: tools/setup.sh [--tests] [--cuda] [--peers] [--evaluate]
 
 Installs the Debian packages that are missing, and makes .deps/venv with LibTorch and the Python packages
 of tools/requirements.txt. Where Debian packages cannot be installed (no Debian, no root) it looks for all
@@ -15,6 +15,8 @@ EasyBuild, and ends with exit code 3. Nothing is downloaded before all is there.
   --tests  also what tests/run.sh checks with: GoogleTest, MPICH, clang-format, clang-tidy, shellcheck, a Slurm
   --cuda   also nvcc (12.0 or newer) is asked for, and what the cuda preset links beside it is installed
   --peers  also what tools/compare_peers.py compares with
+  --evaluate  also the feature network of `stanley evaluate` (.data/features, 20 MB), and what writes it: PyTorch in
+           Python (3 GB where there is no CUDA toolkit)
 
   PYTHON=FILE                the Python that makes .deps/venv: 3.11 to 3.14
   STANLEY_TORCH_ROOT=FOLDER  the torch to build with instead of downloading one: a folder with lib/libtorch_cpu.so,
@@ -45,12 +47,13 @@ fail_with_log() {
   fail "$* (all of it: $log)"
 }
 
-with_tests=false with_cuda=false with_peers=false
+with_tests=false with_cuda=false with_peers=false with_evaluate=false
 for argument in "$@"; do
   case $argument in
     --tests) with_tests=true ;;
     --cuda) with_cuda=true ;;
     --peers) with_peers=true ;;
+    --evaluate) with_evaluate=true ;;
     -h | --help)
       usage
       exit 0
@@ -417,7 +420,7 @@ choose_torch() { # sets torch to the folder of one that is there; empty: the whe
     torch=$(realpath "$STANLEY_TORCH_ROOT")
     return
   fi
-  if $with_peers; then return; fi # they are measured with the torch of our environment
+  if $with_peers || $with_evaluate; then return; fi # Python imports the torch of our environment
   if [ -n "${PYTHON:-}" ] && use_torch "$(torch_of "$PYTHON")"; then return; fi
   if [ -e .deps/torch ] && use_torch "$(realpath .deps/torch)"; then return; fi
   [ -z "$(our_torch)" ] || return 0
@@ -475,7 +478,7 @@ pip_install() { # ARGUMENTS of pip install
 install_requirements() { # FILE: it names every package and version, so nothing is left to resolve
   say "installing the Python packages of $1"
   pip_install --no-deps --require-hashes -r "$(lock_file_of "$1")"
-  if [ "$1" = tools/requirements-peers.txt ]; then complete_torch_for_python; fi
+  case $1 in *-peers.txt | *-evaluate.txt) complete_torch_for_python ;; esac
   cp "$1" "$(stamp_of "$1")"
 }
 
@@ -501,9 +504,10 @@ complete_torch_for_python() {
 
 ensure_venv() {
   local file changed=false files=(tools/requirements.txt)
-  if [ -z "$torch" ] || $with_peers; then files+=(tools/requirements-torch.txt); fi
+  if [ -z "$torch" ] || $with_peers || $with_evaluate; then files+=(tools/requirements-torch.txt); fi
   if $with_cuda && [ -z "$torch" ]; then files+=(tools/requirements-cuda.txt); fi
   if $with_peers; then files+=(tools/requirements-peers.txt); fi
+  if $with_evaluate; then files+=(tools/requirements-evaluate.txt); fi
   is_whole || make_venv
   for file in "${files[@]}"; do
     is_installed "$file" && continue
@@ -567,4 +571,5 @@ check_space
 ensure_libraries
 ensure_venv
 link_torch
+if $with_evaluate; then "$venv/bin/python" tools/export_features.py --if-missing; fi
 say "everything is there${torch:+, with the torch of $torch}"

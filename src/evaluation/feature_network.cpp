@@ -14,7 +14,7 @@
 #include <sstream>
 
 #include "config/error.hpp"
-#include "config/read_file.hpp"
+#include "config/files.hpp"
 #include "parallel/agree.hpp"
 #include "storage/digest.hpp"
 
@@ -27,7 +27,8 @@ namespace {
 using Json = nlohmann::json;
 
 /// The weights that belong to the name of a protocol.
-const std::map<std::string, std::string, std::less<>> protocol_weights{{"public", "9f577448e7be9161"}};
+const std::map<std::string, std::string, std::less<>> protocol_weights{
+    {"public", "9f577448e7be9161"}};
 
 constexpr const char* how_to_make =
     "tools/setup.sh --evaluate makes .data/features/efficientnet-lite0.pt";

@@ -1,8 +1,11 @@
 #include "evaluation/result.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "config/error.hpp"
@@ -125,6 +128,14 @@ std::string as_text(const Evaluation& e) {
     for (const std::string& remark : c.remarks) text += fmt::format("{}: {}\n", c.name, remark);
   }
   return text;
+}
+
+void check_list(const std::string& output) {
+  read_list(output);
+  const std::filesystem::path folder = std::filesystem::path(output).parent_path();
+  if (::access(folder.empty() ? "." : folder.c_str(), W_OK) == 0) return;
+  throw FileError(fmt::format("{} can't be written ({}): choose another place with --output",
+                              output, std::strerror(errno)));
 }
 
 void record(const Evaluation& evaluation, const std::string& output) {

@@ -33,7 +33,7 @@ struct Protocol {
 struct ClassResult {
   std::string name;  ///< "all", or "ages 120 to 379"
   std::int64_t states = 0;
-  std::optional<std::array<std::int64_t, 2>> ages;
+  std::array<std::int64_t, 2> ages{0, 0};  ///< the youngest and the oldest
   std::optional<double> kid, kid_low, kid_high;
   std::optional<double> fid, fid_extrapolated;
   std::optional<double> precision, recall, density, coverage;
@@ -54,7 +54,11 @@ struct Evaluation {
 /// One line for each class, for people.
 std::string as_text(const Evaluation& evaluation);
 
-/// Rank 0. Puts the result into a list of results, in place of an older one of the same file and
+/// One rank. Throws Error(input_output) unless record() may write there, as far as one can know
+/// before: a list of results or nothing is there, in a folder that can be written.
+void check_list(const std::string& output);
+
+/// One rank. Puts the result into a list of results, in place of an older one of the same file and
 /// protocol. Errors: input_output where the file is there and is no such list.
 void record(const Evaluation& evaluation, const std::string& output);
 

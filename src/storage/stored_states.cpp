@@ -42,7 +42,9 @@ std::vector<std::int64_t> StoredStates::ages() const {
   std::int64_t stored = 1;
   for (const std::int64_t extent : array.shape()) stored *= extent;
   if (stored != count()) throw FileError(array.described() + " doesn't fit the states");
-  array.read_all_as(H5T_NATIVE_INT64, ages.data());
+  hdf5::read_block(
+      array, {.start = std::vector<std::int64_t>(array.shape().size(), 0), .count = array.shape()},
+      H5T_NATIVE_INT64, ages.data());
   return ages;
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 ROOT = TOOLS.parent
-COMMANDS = ["convert_images.py", "report.py", "plot_scaling.py", "compare_peers.py"]
+COMMANDS = ["convert_images.py", "report.py", "plot_scaling.py", "compare_peers.py", "export_features.py"]
 
 
 def bare(tool, *arguments, **variables):
@@ -46,7 +46,7 @@ def installed(tmp_path):
     return tmp_path / "lib" / "stanley"
 
 
-INSTALLED_COMMANDS = [name for name in COMMANDS if name != "compare_peers.py"]
+INSTALLED_COMMANDS = [name for name in COMMANDS if name not in ("compare_peers.py", "export_features.py")]
 
 
 @pytest.mark.parametrize("name", INSTALLED_COMMANDS)

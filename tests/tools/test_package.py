@@ -75,8 +75,9 @@ def names(requirements):
 def test_what_it_needs_is_what_set_up_installs():
     pinned = names((TOOLS / "requirements.txt").read_text().splitlines())
     assert names(PROJECT["dependencies"]) <= pinned
-    for_peers = [(TOOLS / f"requirements-{name}.txt").read_text() for name in ("torch", "peers")]
-    assert names(PROJECT["optional-dependencies"]["peers"]) <= names("\n".join(for_peers).splitlines())
+    for extra in ("peers", "evaluate"):
+        texts = [(TOOLS / f"requirements-{name}.txt").read_text() for name in ("torch", extra)]
+        assert names(PROJECT["optional-dependencies"][extra]) <= names("\n".join(texts).splitlines())
 
 
 def imports(path):
@@ -90,7 +91,7 @@ def imports(path):
 
 def test_it_imports_nothing_that_it_does_not_name():
     package = TOOLS / "stanley_tools"
-    paths = [path for path in package.rglob("*.py") if path.parent.name != "peers"]
+    paths = [path for path in package.rglob("*.py") if path.parent.name not in ("peers", "features")]
     found = {name for path in paths for name in imports(path)} - set(sys.stdlib_module_names)
     distributions = importlib.metadata.packages_distributions()
     assert {distributions[name][0] for name in found} == names(PROJECT["dependencies"])

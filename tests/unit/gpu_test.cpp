@@ -18,7 +18,7 @@
 namespace stanley {
 namespace {
 
-constexpr at::DeviceType gpu = at::kCUDA;
+constexpr at::DeviceType cuda = at::kCUDA;
 
 class Gpu : public testing::Test {
  protected:
@@ -36,7 +36,7 @@ ChainBatch chains(std::int64_t n, std::vector<std::int64_t> shape) {
   return batch;
 }
 
-ChainBatch on_gpu(const ChainBatch& batch) { return {batch.state.to(gpu), batch.ids.to(gpu)}; }
+ChainBatch on_gpu(const ChainBatch& batch) { return {batch.state.to(cuda), batch.ids.to(cuda)}; }
 
 at::Tensor normals(const std::vector<std::int64_t>& shape, std::uint64_t step) {
   ChainBatch batch = chains(shape[0], {shape.begin() + 1, shape.end()});
@@ -87,10 +87,10 @@ TEST_F(Gpu, UpdatesHaveTheBitsOfTheHost) {
         ChainBatch batch = chains(n, {d}), there = on_gpu(batch);
         if (kind == langevin && n > 2) gradients[2].fill_(std::nanf(""));
         const auto moved = [](const at::Tensor& tensor) {
-          return tensor.defined() ? tensor.to(gpu) : tensor;
+          return tensor.defined() ? tensor.to(cuda) : tensor;
         };
         update_states(update, batch, gradients, gains, thresholds);
-        const at::Tensor first_step = at::full({1}, 4, batch.ids.options()).to(gpu);
+        const at::Tensor first_step = at::full({1}, 4, batch.ids.options()).to(cuda);
         update.step = 7;
         update.first_step = first_step.const_data_ptr<std::int64_t>();
         update_states(update, there, moved(gradients), moved(gains), moved(thresholds));
@@ -106,7 +106,7 @@ TEST_F(Gpu, OrderStatisticsAreThoseOfTheHost) {
     if (n > 1) values[1].fill_(0.25);
     for (const double q : {0.1, 0.5, 0.9, 1.0}) {
       const std::int64_t k = quantile_rank(q, d);
-      EXPECT_TRUE(same_bits(absolute_order_statistic(values.to(gpu), k),
+      EXPECT_TRUE(same_bits(absolute_order_statistic(values.to(cuda), k),
                             absolute_order_statistic(values, k)));
     }
   }
@@ -142,9 +142,9 @@ TEST_F(Gpu, ActivatesInOnePass) {
           const EnergyConfig config{.activation = activation, .slope = 0.2};
           const at::Tensor z = images(shape, 1, type), skip = images(shape, 2, type);
           const at::Tensor bias = normals({1, shape[1]}, 3).view({shape[1]});
-          const at::Tensor there = z.clone().to(gpu), derivative = at::empty_like(there);
+          const at::Tensor there = z.clone().to(cuda), derivative = at::empty_like(there);
           const at::Tensor value = keeps ? at::empty_like(there) : at::Tensor();
-          add_and_activate(config, bias.to(gpu), skip.to(gpu), there, value, derivative);
+          add_and_activate(config, bias.to(cuda), skip.to(cuda), there, value, derivative);
           const at::Tensor terms[] = {z.to(at::kDouble), bias.to(at::kDouble).view({1, -1, 1, 1}),
                                       skip.to(at::kDouble)};
           const at::Tensor sum = terms[0] + terms[1] + terms[2];
@@ -176,8 +176,8 @@ TEST_F(Gpu, MultipliesAndAddsInOnePass) {
         }
         const at::Tensor gradient = images(shape, 1, type), derivative = images(shape, 2, type);
         const at::Tensor skip = kind == Skip::none ? at::Tensor() : images(of_skip, 3, type);
-        const at::Tensor there = gradient.clone().to(gpu);
-        multiply_and_add(there, derivative.to(gpu), skip.defined() ? skip.to(gpu) : skip);
+        const at::Tensor there = gradient.clone().to(cuda);
+        multiply_and_add(there, derivative.to(cuda), skip.defined() ? skip.to(cuda) : skip);
         const at::Tensor product = gradient.to(at::kDouble) * derivative.to(at::kDouble);
         at::Tensor added = at::zeros_like(product);
         if (kind == Skip::same) added = skip.to(at::kDouble);
@@ -219,7 +219,7 @@ TEST_F(Gpu, RecordedStepsHaveTheBitsOfOthers) {
         const EnergyConfig config{.type = type, .channels = 8, .hidden = {32, 32}};
         const StateShape shape{3, 16, 16};
         const auto network = make_network(config, shape, 11);
-        const auto engine = make_gradient_engine(*network, config, precision, gpu);
+        const auto engine = make_gradient_engine(*network, config, precision, cuda);
         Unrecorded unrecorded(*engine);
         ASSERT_TRUE(engine->repeatable());
         const SamplerConfig sampler{.type = of, .step_size = 0.3, .noise = 0.1};

@@ -32,7 +32,8 @@ class Quadratic : public GradientEngine {
     const at::Tensor& state = points.state;
     const std::int64_t n = state.size(0), d = state.numel() / n;
     const auto* x = state.const_data_ptr<float>();
-    auto* g = gradient->mutable_data_ptr<float>();
+    const at::Tensor slope = gradient != nullptr ? *gradient : at::empty_like(state);
+    auto* g = slope.mutable_data_ptr<float>();
     for (std::int64_t i = 0; i < n; ++i) {
       float sum = 0;
       for (std::int64_t j = i * d; j < (i + 1) * d; ++j) {

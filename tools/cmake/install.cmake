@@ -34,7 +34,7 @@ install(TARGETS stanley RUNTIME DESTINATION bin)
 install(PROGRAMS tools/convert_images.py tools/plot_scaling.py tools/report.py DESTINATION tools)
 install(FILES tools/environment.py tools/steps.bash DESTINATION tools)
 install(DIRECTORY tools/stanley_tools DESTINATION tools
-  FILES_MATCHING PATTERN "*.py" PATTERN "*.css" PATTERN __pycache__ EXCLUDE PATTERN peers EXCLUDE)
+  FILES_MATCHING PATTERN "*.py" PATTERN "*.css" PATTERN __pycache__ EXCLUDE PATTERN peers EXCLUDE PATTERN features EXCLUDE)
 file(GLOB scripts CONFIGURE_DEPENDS jobs/*.sh jobs/*.sbatch)
 file(GLOB sourced CONFIGURE_DEPENDS jobs/*.bash jobs/site.sh)
 list(REMOVE_ITEM scripts ${sourced})

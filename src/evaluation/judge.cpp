@@ -1,0 +1,122 @@
+#include "evaluation/judge.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "evaluation/distances.hpp"
+
+namespace stanley {
+namespace {
+
+/// The classes that are judged together: all of them, or one.
+class Judging {
+ public:
+  Judging(const at::Tensor& draws, const SortedStates& states, const Reference& reference,
+          const PairTable& table)
+      : draws_(draws), states_(states), reference_(reference), table_(table) {
+    if (reference.features.size(0) > reference.features.size(1)) {
+      frechet_.emplace(reference.features);
+    }
+  }
+
+  ClassResult all() const {
+    std::vector<std::int64_t> classes(static_cast<std::size_t>(states_.sorting.classes));
+    std::iota(classes.begin(), classes.end(), 0);
+    ClassResult result = of(classes);
+    result.name = "all";
+    add_manifold(result, std::nullopt);
+    add_frechet(result, draws_);
+    if (frechet_ && result.fid) result.fid_extrapolated = frechet_->extrapolated(draws_);
+    return result;
+  }
+
+  ClassResult one(std::int64_t only_class) const {
+    ClassResult result = of({only_class});
+    result.name = fmt::format("ages {} to {}", result.ages[0], result.ages[1]);
+    add_manifold(result, only_class);
+    add_frechet(result, draws_.index_select(0, at::tensor(members({only_class}), at::kLong)));
+    return result;
+  }
+
+ private:
+  std::vector<std::int64_t> members(const std::vector<std::int64_t>& classes) const {
+    std::vector<std::int64_t> members;
+    for (std::int64_t i = 0; i < states_.count; ++i) {
+      const std::int64_t of_state = states_.sorting.class_of[static_cast<std::size_t>(i)];
+      if (std::ranges::find(classes, of_state) != classes.end()) members.push_back(i);
+    }
+    return members;
+  }
+
+  ClassResult of(const std::vector<std::int64_t>& classes) const {
+    ClassResult result;
+    std::vector<std::int64_t> ages;
+    for (const std::int64_t i : members(classes)) {
+      ages.push_back(states_.ages[static_cast<std::size_t>(i)]);
+    }
+    const auto [youngest, oldest] = std::ranges::minmax(ages);
+    result.ages = {youngest, oldest};
+    result.states = static_cast<std::int64_t>(ages.size());
+    if (result.states < 2) {
+      result.remarks.emplace_back("no KID: a single state makes no pair");
+      return result;
+    }
+    const Estimate kid = kernel_distance(table_, states_.sorting, reference_, classes);
+    result.kid = kid.value;
+    result.kid_low = kid.low;
+    result.kid_high = kid.high;
+    if (!kid.low)
+      result.remarks.emplace_back("no interval of KID: too few chains to leave some out");
+    return result;
+  }
+
+  void add_manifold(ClassResult& result, std::optional<std::int64_t> only_class) const {
+    if (result.states <= neighbours_of_a_ball) {
+      result.remarks.push_back(
+          fmt::format("no precision, recall, density and coverage: they take more than {} states",
+                      neighbours_of_a_ball));
+      return;
+    }
+    const Manifold found = manifold(table_, states_.sorting, only_class);
+    result.precision = found.precision;
+    result.recall = found.recall;
+    result.density = found.density;
+    result.coverage = found.coverage;
+  }
+
+  void add_frechet(ClassResult& result, const at::Tensor& draws) const {
+    if (frechet_ && draws.size(0) > draws.size(1)) {
+      result.fid = frechet_->to(draws);
+      return;
+    }
+    const bool images = !frechet_;
+    result.remarks.push_back(
+        fmt::format("no FID: its covariance takes more {} than the {} features, "
+                    "and there are {}",
+                    images ? "images of the reference" : "states", draws.size(1),
+                    images ? reference_.features.size(0) : draws.size(0)));
+  }
+
+  const at::Tensor& draws_;
+  const SortedStates& states_;
+  const Reference& reference_;
+  const PairTable& table_;
+  std::optional<FrechetDistance> frechet_;
+};
+
+}  // namespace
+
+std::vector<ClassResult> judge(const at::Tensor& draws, const SortedStates& states,
+                               const Reference& reference, const PairTable& table) {
+  const Judging judging(draws, states, reference, table);
+  std::vector<ClassResult> results{judging.all()};
+  const std::int64_t classes = states.sorting.classes;
+  for (std::int64_t c = 0; classes > 1 && c < classes; ++c) results.push_back(judging.one(c));
+  return results;
+}
+
+}  // namespace stanley

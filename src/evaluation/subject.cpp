@@ -1,0 +1,110 @@
+#include "evaluation/subject.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "config/error.hpp"
+#include "parallel/agree.hpp"
+#include "sampling/stored_config.hpp"
+#include "storage/checkpoint.hpp"
+#include "storage/inspection.hpp"
+
+namespace stanley {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t most_groups = 20;
+constexpr std::int64_t age_classes = 4;
+
+/// Collective. The file that a path stands for.
+std::string file_of(const std::string& path, Communicator& communicator) {
+  bool is_run = false;
+  on_first_rank(communicator, [&] {
+    std::error_code ignored;
+    if (!fs::exists(path, ignored)) {
+      throw FileError(path + " isn't there: expected a run directory, a checkpoint or a draw file");
+    }
+    is_run = fs::is_directory(path, ignored);
+  });
+  if (communicator.max(is_run ? 1 : 0) == 0) return path;
+  const FoundCheckpoint found = find_checkpoint(communicator, path + "/checkpoints", {});
+  if (found.header) return found.header->path;
+  throw FileError(path + " holds no checkpoint: expected a run directory with checkpoints/");
+}
+
+/// What rank 0 has found in the file, as texts that it tells the others.
+struct Told {
+  std::string config, kind, iteration;
+};
+
+Told told_by(const FileReport& report) {
+  if (!report.verified()) {
+    throw FileError(report.path + " is not to be trusted: " + printable(report.problems.front()));
+  }
+  const bool is_bank = report.kind == FileKind::checkpoint;
+  if (!is_bank && report.kind != FileKind::draws) {
+    throw FileError(report.path +
+                    " is a data file: expected a run directory, a checkpoint or a draw file");
+  }
+  const auto config = report.texts.find(is_bank ? "config" : "configuration");
+  if (config == report.texts.end()) {
+    throw FileError(report.path + " holds no configuration; it was not written by this program");
+  }
+  return {config->second, to_string(report.kind),
+          report.iteration ? std::to_string(*report.iteration) : ""};
+}
+
+std::vector<std::int64_t> classes_of(const std::vector<std::int64_t>& ages) {
+  std::vector<std::int64_t> sorted = ages, limits;
+  std::ranges::sort(sorted);
+  for (std::int64_t i = 1; i < age_classes; ++i) {
+    const std::int64_t limit = sorted[sorted.size() * static_cast<std::size_t>(i) / age_classes];
+    if (limit > sorted.front() && (limits.empty() || limit > limits.back())) {
+      limits.push_back(limit);
+    }
+  }
+  std::vector<std::int64_t> classes;
+  for (const std::int64_t age : ages) {
+    classes.push_back(std::ranges::upper_bound(limits, age) - limits.begin());
+  }
+  return classes;
+}
+
+}  // namespace
+
+Subject open_subject(const std::string& path, Communicator& communicator) {
+  Subject subject;
+  subject.path = file_of(path, communicator);
+  const FileReport report = inspect_file(communicator, subject.path);
+  Told told;
+  on_first_rank(communicator, [&] { told = told_by(report); });
+  CheckpointHeader header{.path = subject.path};
+  header.texts["config"] = communicator.broadcast(std::move(told.config), 0);
+  subject.kind = communicator.broadcast(std::move(told.kind), 0);
+  const std::string iteration = communicator.broadcast(std::move(told.iteration), 0);
+  if (!iteration.empty()) subject.iteration = std::stoll(iteration);
+  agree(communicator, [&] {
+    subject.config = stored_config(header).config;
+    subject.states = std::make_unique<StoredStates>(subject.path);
+  });
+  return subject;
+}
+
+SortedStates sort_states(const StoredStates& states, std::int64_t most) {
+  SortedStates sorted{.count = std::min(most, states.count())};
+  const auto count = static_cast<std::size_t>(sorted.count);
+  sorted.chains = (sorted.count + states.draws() - 1) / states.draws();
+  sorted.ages = states.ages();
+  sorted.ages.resize(count, 0);
+  Sorting& sorting = sorted.sorting;
+  sorting.class_of = classes_of(sorted.ages);
+  sorting.classes = *std::ranges::max_element(sorting.class_of) + 1;
+  sorting.groups = std::min(most_groups, sorted.chains);
+  for (std::int64_t i = 0; i < sorted.count; ++i) {
+    sorting.group_of.push_back(i / states.draws() % sorting.groups);
+  }
+  return sorted;
+}
+
+}  // namespace stanley

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "evaluation/pairs.hpp"
+#include "parallel/communicator.hpp"
+#include "storage/stored_states.hpp"
+
+namespace stanley {
+
+/// The states that are judged, and what their file says of them.
+struct Subject {
+  std::string path, kind;  ///< of the file; "checkpoint" or "draws"
+  std::optional<std::int64_t> iteration;
+  Config config;  ///< that they were made under
+  std::unique_ptr<StoredStates> states;
+};
+
+/// Collective. Opens a checkpoint, a draw file, or the newest checkpoint of a run directory that
+/// verifies, after reading all of it once to see that it is to be trusted. Errors: input_output.
+Subject open_subject(const std::string& path, Communicator& communicator);
+
+/// The first `count` states and how they are sorted.
+struct SortedStates {
+  std::int64_t count = 0, chains = 0;
+  std::vector<std::int64_t> ages;  ///< of each state; zeros where the file doesn't tell
+  Sorting sorting;
+};
+
+/// Sorts states into classes by the quartiles of their ages (equal ages are of one class) and by
+/// chains into up to 20 groups for a jackknife: all draws of a chain are of one group.
+SortedStates sort_states(const StoredStates& states, std::int64_t most);
+
+}  // namespace stanley

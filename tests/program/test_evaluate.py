@@ -1,0 +1,297 @@
+"""stanley evaluate: its numbers are those of the formulas, the same on any number of ranks; what it refuses."""
+import json
+import os
+import pathlib
+import subprocess
+
+import h5py
+import numpy
+import pytest
+import scipy.linalg
+import xxhash
+
+from conftest import write_images
+from program import CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, checkpoint, draws, ends, run, trains
+from refusals import refused
+
+NEIGHBOURS = 5
+
+
+def evaluate(*arguments, ranks=1, code=FINISHED, **variables):
+    return ends(run("evaluate", *arguments, ranks=ranks, **variables), code)
+
+
+def listed(path):
+    text = json.loads(pathlib.Path(path).read_text())
+    assert text["format"] == "stanley-evaluation" and text["version"] == 1
+    return text["evaluations"]
+
+
+def only(path):
+    (one,) = listed(path)
+    return one
+
+
+def without_clocks(evaluation):
+    return {key: value for key, value in evaluation.items() if key not in ("seconds", "time")}
+
+
+# --- numbers: points are their own features ---------------------------------------------------------
+def write_points(path, points):
+    """A data file of one split, `test`."""
+    with h5py.File(path, "w") as file:
+        file.attrs["schema_version"] = "1.0"
+        file.attrs["value_range"] = [-4.0, 4.0]
+        file["test/images"] = points
+
+
+def write_draws(path, states, ages):
+    """A draw file: states (chain, draw, dimension)."""
+    command = [PROGRAM, "config", SMOKE, "--set", "data.range=[-4, 4]", "--resolved"]
+    config = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    with h5py.File(path, "w") as file:
+        file.attrs["configuration"] = config
+        file["posterior/x"] = states
+        file["sample_stats/age"] = ages
+
+
+def kernel(x, y):
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def kid(x, y):
+    def mean_of_pairs(one):
+        values = kernel(one, one)
+        return (values.sum() - numpy.trace(values)) / (len(one) * (len(one) - 1))
+
+    return mean_of_pairs(x) + mean_of_pairs(y) - 2 * kernel(x, y).mean()
+
+
+def fid(x, y):
+    a, b = numpy.cov(x.T), numpy.cov(y.T)
+    root = scipy.linalg.sqrtm(a @ b)
+    return ((x.mean(0) - y.mean(0)) ** 2).sum() + numpy.trace(a) + numpy.trace(b) - 2 * numpy.trace(root.real)
+
+
+def distances(x, y):
+    return numpy.sqrt(((x[:, None] - y[None]) ** 2).sum(2))
+
+
+def radii(x):
+    return numpy.sort(distances(x, x), axis=1)[:, NEIGHBOURS]  # the nearest is the sample itself
+
+
+def manifold(x, y):
+    to = distances(x, y)
+    inside = to < radii(y)
+    return {"precision": inside.any(1).mean(), "recall": (to < radii(x)[:, None]).any(0).mean(),
+            "density": inside.sum(1).mean() / NEIGHBOURS, "coverage": inside.any(0).mean()}
+
+
+def check(result, x, y):
+    assert result["states"] == len(x)
+    scale = kernel(y, y).mean()
+    assert result["kid"] == pytest.approx(kid(x, y), rel=1e-6, abs=1e-9 * scale)
+    for name, value in manifold(x, y).items():
+        assert result[name] == pytest.approx(value, rel=1e-12), name
+    if len(x) > x.shape[1] and len(y) > y.shape[1]:
+        assert result["fid"] == pytest.approx(fid(x, y), rel=1e-6)
+    else:
+        assert result["fid"] is None and any("no FID" in remark for remark in result["remarks"])
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Writes a data file and draws of one chain each; returns their numbers, and the files."""
+    def make(seed, n, m, dimension, per_chain=1, duplicates=False):
+        generator = numpy.random.default_rng(seed)
+        y = generator.normal(0, 0.6, (m, dimension)).clip(-3, 3).astype(numpy.float32)
+        x = generator.normal(0.2, 0.5, (n, dimension)).clip(-3, 3).astype(numpy.float32)
+        if duplicates:
+            x[1::2] = x[::2][:len(x[1::2])]
+        ages = numpy.arange(n).reshape(-1, per_chain) * 10
+        write_points(tmp_path / "points.h5", y)
+        write_draws(tmp_path / "draws.nc", x.reshape(-1, per_chain, dimension), ages)
+        return x.astype(float), y.astype(float)
+
+    return make
+
+
+@pytest.mark.parametrize("n, m, dimension, per_chain", [
+    (60, 50, 3, 1), (90, 200, 8, 3), (24, 400, 40, 1), (130, 30, 40, 1), (300, 257, 2, 5)])
+def test_numbers_are_those_of_the_formulas(tmp_path, points, n, m, dimension, per_chain):
+    x, y = points(n + m, n, m, dimension, per_chain)
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
+    found = only(tmp_path / "draws.nc.evaluation.json")
+    assert (found["states"], found["chains"], found["kind"]) == (n, n // per_chain, "draws")
+    assert found["protocol"]["features"] == "states" and found["protocol"]["reference"] == m
+    everything, *by_age = found["results"]
+    check(everything, x, y)
+    assert everything["kid_interval_95"][0] < everything["kid"] < everything["kid_interval_95"][1]
+    quarter = n // 4
+    assert len(by_age) == 4 and [one["ages"][0] for one in by_age] == [10 * (i * n // 4) for i in range(4)]
+    check(by_age[0], x[:quarter], y)
+    check(by_age[3], x[3 * n // 4:], y)
+
+
+def test_the_same_bits_on_any_number_of_ranks_and_threads(tmp_path, points):
+    points(3, 300, 200, 4)
+    results = []
+    for ranks, threads in ((1, 1), (1, 2), (2, 1), (4, 1)):
+        output = tmp_path / f"{ranks}-{threads}.json"
+        evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--output", output, ranks=ranks,
+                 OMP_NUM_THREADS=str(threads))
+        results.append(without_clocks(only(output)))
+    assert all(one == results[0] for one in results)
+
+
+def test_chains_that_stand_twice_are_no_surprise(tmp_path, points):
+    x, y = points(5, 80, 60, 3, duplicates=True)
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
+    found = only(tmp_path / "draws.nc.evaluation.json")["results"][0]
+    assert found["kid"] == pytest.approx(kid(x, y), rel=1e-6, abs=1e-9)
+    assert found["fid"] == pytest.approx(fid(x, y), rel=1e-6)
+
+
+def test_fewer_states_and_images_on_demand(tmp_path, points):
+    x, y = points(9, 80, 60, 3)
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--draws", 31, "--reference", 40)
+    found = only(tmp_path / "draws.nc.evaluation.json")
+    assert (found["states"], found["states_available"]) == (31, 80)
+    check(found["results"][0], x[:31], y[:40])
+
+
+@pytest.mark.parametrize("n, missing", [(1, ["kid", "precision", "fid"]), (4, ["kid_interval", "precision"])])
+def test_too_few_states_give_no_number_and_say_so(tmp_path, points, n, missing):
+    points(1, n, 50, 2)
+    said = evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5").stdout
+    found = only(tmp_path / "draws.nc.evaluation.json")["results"][0]
+    remarks = " ".join(found["remarks"])
+    if "kid" in missing:
+        assert found["kid"] is None and "no KID" in remarks
+    assert found["precision"] is None and "no precision" in remarks and remarks.split(":")[0] in said
+
+
+# --- a run, in the features of a network --------------------------------------------------------------
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A feature network of 6 features, with its description."""
+    folder = tmp_path_factory.mktemp("features")
+    for name, kind in (("mine.pt", "features"), ("other.pt", "other features")):
+        subprocess.run([os.environ["STANLEY_WRITE_SCRIPT"], kind, folder / name], check=True)
+    describe(folder / "mine.pt")
+    return folder / "mine.pt"
+
+
+def describe(module, **changes):
+    text = {"name": "mine", "dimension": 6, "digest": xxhash.xxh3_64(module.read_bytes()).hexdigest(),
+            "input": {"channels": 3, "height": 12, "width": 12, "range": [0.0, 1.0], "mean": [0.4, 0.5, 0.6],
+                      "deviation": [0.2, 0.2, 0.3]}}
+    module.with_suffix(".json").write_text(json.dumps({**text, **changes}))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, convnet, images):
+    """A short run on images, whose data file has a split `test` too."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    data = folder / "images.h5"
+    write_images(data, images)
+    with h5py.File(data, "a") as file:
+        file["test/images"] = images[::-1].copy()
+        file["test"].attrs["checksum"] = xxhash.xxh64(images[::-1].tobytes()).hexdigest()
+        file["test/labels"] = numpy.zeros(len(images), dtype=numpy.int64)
+    trains(folder / "run", {"data.path": data, "run.iterations": 20, "samples.every": 20, "samples.chains": 24}, convnet)
+    return folder / "run"
+
+
+def own(network):
+    return "--features", network, "--protocol", "mine"
+
+
+def test_a_run_its_checkpoint_and_its_draws(trained, network):
+    said = evaluate(trained, *own(network), ranks=2).stdout
+    evaluate(checkpoint(trained, 20), *own(network))  # the same question: one answer is kept
+    found = only(trained / "evaluation.json")
+    assert found["path"].endswith("iteration-00000020.h5") and found["iteration"] == 20
+    protocol = found["protocol"]
+    assert (protocol["name"], protocol["features"], protocol["dimension"]) == ("mine", "mine", 6)
+    assert protocol["split"] == "test" and len(protocol["features_digest"]) == 16
+    assert "KID" in said and f"{1000 * found['results'][0]['kid']:.1f}" in said
+    evaluate(draws(trained, 20), *own(network))
+    of_bank, of_draws = listed(trained / "evaluation.json")
+    assert (of_bank["states"], of_draws["states"]) == (48, 24) and of_draws["kind"] == "draws"
+
+
+def features_in_numpy(images, network):
+    """What the network of the fixture makes of 8×8 pixels of one channel, from the protocol's words."""
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(images.astype(numpy.float32)).expand(-1, 3, -1, -1)
+    x = torch.nn.functional.interpolate(x, size=(12, 12), mode="bilinear", align_corners=False)
+    mean, deviation = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.2, 0.3])
+    x = (x - mean.view(1, 3, 1, 1)) / deviation.view(1, 3, 1, 1)
+    with torch.no_grad():
+        return torch.jit.load(str(network))(x).double().numpy()
+
+
+def test_states_reach_the_network_as_the_protocol_says(trained, network, images):
+    evaluate(trained, *own(network))
+    with h5py.File(checkpoint(trained, 20)) as file:
+        states = file["chains/state"][:]
+    x = features_in_numpy((states.clip(-1, 1) + 1) / 2, network)
+    y = features_in_numpy(images[::-1] / 255.0, network)
+    found = listed(trained / "evaluation.json")[-1]["results"][0]
+    assert found["kid"] == pytest.approx(kid(x, y), rel=1e-4)  # features are float32
+    assert found["fid"] == pytest.approx(fid(x, y), rel=1e-4)
+
+
+def test_features_of_the_reference_are_kept_and_damage_is_no_answer(trained, network):
+    folder = pathlib.Path(f"{trained.parent / 'images.h5'}.features")
+    evaluate(trained, *own(network))
+    (kept,) = folder.iterdir()
+    first = without_clocks(listed(trained / "evaluation.json")[-1])
+    again = evaluate(trained, *own(network))
+    assert "kept in" not in again.stderr + again.stdout
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = evaluate(trained, *own(network))
+    assert "kept in" in again.stderr + again.stdout
+    assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
+
+
+# --- refusals -------------------------------------------------------------------------------------------
+def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
+    module = tmp_path / "mine.pt"
+    module.write_bytes(network.with_name("other.pt").read_bytes())
+    module.with_suffix(".json").write_text(network.with_suffix(".json").read_text())
+    refused(run("evaluate", trained, *own(module), ranks=2), INPUT_OUTPUT, module, "digest")
+    describe(module)
+    refused(run("evaluate", trained, "--features", module), CONFIGURATION, "protocol public", "--protocol")
+    describe(module, input={"channels": 3})
+    refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", "height")
+    module.with_suffix(".json").unlink()
+    refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json")
+    refused(run("evaluate", trained, "--features", tmp_path / "none.pt"), INPUT_OUTPUT, "none.pt", "tools/setup.sh")
+
+
+def test_refuses_what_does_not_fit(trained, network, tmp_path, images, points):
+    points(1, 20, 30, 2)
+    refused(run("evaluate", trained, "--data", tmp_path / "points.h5", ranks=2), CONFIGURATION, "(1, 8, 8)", "(2)")
+    refused(run("evaluate", trained, "--split", "validation"), CONFIGURATION, "validation", "test, train")
+    refused(run("evaluate", tmp_path / "nowhere"), INPUT_OUTPUT, "nowhere")
+    refused(run("evaluate", tmp_path / "points.h5"), INPUT_OUTPUT, "is a data file")
+    refused(run("evaluate", tmp_path), INPUT_OUTPUT, "no checkpoint")
+    refused(run("evaluate", trained, "--draws", 0), CONFIGURATION, "--draws")
+
+
+def test_refuses_a_damaged_checkpoint_and_a_list_that_is_none(trained, network, tmp_path):
+    damaged = tmp_path / "damaged.h5"
+    whole = bytearray(checkpoint(trained, 20).read_bytes())
+    with h5py.File(checkpoint(trained, 20)) as file:
+        whole[file["chains/state"].id.get_offset() + 5] ^= 1
+    damaged.write_bytes(whole)
+    refused(run("evaluate", damaged, *own(network), ranks=2), INPUT_OUTPUT, damaged, "not to be trusted")
+    notes = tmp_path / "notes.json"
+    notes.write_text("[1, 2]")
+    refused(run("evaluate", trained, *own(network), "--output", notes), INPUT_OUTPUT, notes, "--output")
+    assert notes.read_text() == "[1, 2]"
+    refused(run("evaluate", trained, *own(network), "--output", tmp_path / "no" / "list.json"), INPUT_OUTPUT, "list.json")
