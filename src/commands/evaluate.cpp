@@ -27,10 +27,10 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
   command->add_option("--protocol", request->protocol, "Its name in the results")
       ->capture_default_str();
   command->add_option("--draws", request->draws, "Compare at most so many states")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_option("--reference", request->reference, "With at most so many images")
-      ->check(CLI::Range(6, 10000000))
+      ->check(CLI::Range(6, 1000000))
       ->capture_default_str();
   command->add_option("--output", request->output,
                       "List of results to add to (default: evaluation.json of the run, or beside\n"

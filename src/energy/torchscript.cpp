@@ -32,8 +32,8 @@ void throw_if_known(const std::exception& error) {
   if (told.code != ExitCode::bug) throw told;
 }
 
-/// What LibTorch says went wrong, in one line: below a failed operation of a module stands its
-/// traceback, and then what happened. What is known is thrown as such.
+}  // namespace
+
 std::string reason_of(const std::exception& error) {
   throw_if_known(error);
   const auto* with_stack = dynamic_cast<const c10::Error*>(&error);
@@ -54,6 +54,8 @@ std::string reason_of(const std::exception& error) {
   while (text.ends_with('.') || text.ends_with(' ')) text.pop_back();
   return text;
 }
+
+namespace {
 
 /// The same numbers in the same memory: weights that two layers share.
 bool same_memory(const at::Tensor& a, const at::Tensor& b) {

@@ -1,11 +1,18 @@
 #pragma once
 
+#include <exception>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "energy/network.hpp"
 
 namespace stanley {
+
+/// What LibTorch says went wrong with a module, in one line: below a failed operation stands its
+/// traceback, and then what happened. Throws what is known as another kind of error: lack of
+/// memory, a GPU that failed, an operation that doesn't repeat its bits.
+std::string reason_of(const std::exception& error);
 
 /// An energy of the user's own (`energy.type: torchscript`): a TorchScript module that maps states
 /// [n, state shape] to energies [n] or [n, 1], given by the bytes of its `file`. Its parameters

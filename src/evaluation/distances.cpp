@@ -12,11 +12,11 @@ namespace {
 
 /// Sums over the draws that are left of some classes when a group is left out.
 struct Sums {
-  double draws = 0, within = 0, across = 0;
+  double draws = 0, pairs = 0, within = 0, across = 0;
 
   double distance(const Reference& reference) const {
     const auto images = static_cast<double>(reference.features.size(0));
-    return within / (draws * (draws - 1)) + reference.mean_kernel - 2 * across / (draws * images);
+    return within / pairs + reference.mean_kernel - 2 * across / (draws * images);
   }
 };
 
@@ -35,12 +35,16 @@ Sums sums_without(std::int64_t left_out, const PairTable& table, const Sorting& 
     draws[static_cast<std::size_t>(sorting.cell_of(i))] += 1;
   }
   const auto within = table.within.accessor<double, 2>();
+  const auto pairs = table.pairs.accessor<double, 2>();
   const auto across = table.across.accessor<double, 1>();
   Sums sums;
   for (const std::int64_t a : cells) {
     sums.draws += draws[static_cast<std::size_t>(a)];
     sums.across += across[a];
-    for (const std::int64_t b : cells) sums.within += within[a][b];
+    for (const std::int64_t b : cells) {
+      sums.within += within[a][b];
+      sums.pairs += pairs[a][b];
+    }
   }
   return sums;
 }
@@ -59,12 +63,14 @@ double student_quantile(double degrees) {
 Estimate kernel_distance(const PairTable& table, const Sorting& sorting, const Reference& reference,
                          const std::vector<std::int64_t>& classes) {
   const Sums all = sums_without(no_group, table, sorting, classes);
-  Estimate estimate{.value = all.distance(reference)};
+  Estimate estimate;
+  if (all.pairs == 0) return estimate;
+  estimate.value = all.distance(reference);
   std::vector<double> without;
   for (std::int64_t group = 0; group < sorting.groups; ++group) {
     const Sums rest = sums_without(group, table, sorting, classes);
     if (rest.draws == all.draws) continue;  // the group has none of these
-    if (rest.draws < 2) return estimate;
+    if (rest.pairs == 0) return estimate;
     without.push_back(rest.distance(reference));
   }
   if (without.size() < 3) return estimate;
@@ -73,8 +79,8 @@ Estimate kernel_distance(const PairTable& table, const Sorting& sorting, const R
   double squares = 0;
   for (const double one : without) squares += (one - mean) * (one - mean);
   const double half = student_quantile(groups - 1) * std::sqrt((groups - 1) / groups * squares);
-  estimate.low = estimate.value - half;
-  estimate.high = estimate.value + half;
+  estimate.low = *estimate.value - half;
+  estimate.high = *estimate.value + half;
   return estimate;
 }
 

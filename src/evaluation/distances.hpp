@@ -12,16 +12,15 @@ namespace stanley {
 
 /// A number with its 95 % interval.
 struct Estimate {
-  double value = 0;
-  std::optional<double> low, high;  ///< none where it can't be told
+  std::optional<double> value, low, high;  ///< none where it can't be told
 };
 
 /// Kernel inception distance, the unbiased estimate of the squared maximum mean discrepancy
 /// (Bińkowski et al., arXiv 1801.01401, §4.1; Gretton et al. 2012, eq. 3):
-/// mean k(x, x′) + mean k(y, y′) − 2 mean k(x, y) over different x, x′ and y, y′. Of the draws of
-/// these classes; at least two of them. Its interval is a delete-d jackknife over the groups
-/// (Shao, Wu 1989): deviations of the estimate as groups are left out one by one, for the reference
-/// as it is. None where fewer than three groups have draws.
+/// mean k(x, x′) + mean k(y, y′) − 2 mean k(x, y) over x, x′ of different chains and different y,
+/// y′. Of the draws of these classes; none where they are of one chain. Its interval is a delete-d
+/// jackknife over the groups (Shao, Wu 1989): deviations of the estimate as groups are left out one
+/// by one, for the reference as it is. None where fewer than three groups have draws.
 Estimate kernel_distance(const PairTable& table, const Sorting& sorting, const Reference& reference,
                          const std::vector<std::int64_t>& classes);
 

@@ -100,7 +100,13 @@ class Evaluating {
     Stopwatch watch;
     subject_ = open_subject(request_.path, world_);
     on_first_rank(world_, [&] {
-      output_ = request_.output.empty() ? output_of(subject_.path) : request_.output;
+      for (const PassedOver& one : subject_.passed_over) {
+        log_.warn(fmt::format("passed over {}: {}", one.path, one.reason));
+      }
+      std::error_code ignored;
+      output_ = request_.output.empty()
+                    ? output_of(subject_.path)
+                    : fs::weakly_canonical(fs::absolute(request_.output), ignored).string();
       check_list(output_);
     });
     load_reference();
@@ -135,6 +141,11 @@ class Evaluating {
                               shape_text(dataset_.shape())));
     }
     reference_count_ = std::min(request_.reference, dataset_.size());
+    if (reference_count_ <= neighbours_of_a_ball) {
+      throw Error(ExitCode::configuration,
+                  fmt::format("{} has {} images in the split '{}': a reference takes more than {}",
+                              data.path, reference_count_, data.split, neighbours_of_a_ball));
+    }
     Protocol& protocol = result_.protocol;
     protocol.name = request_.protocol;
     protocol.data = from_file ? data.path : to_string(data.type);
@@ -165,6 +176,7 @@ class Evaluating {
     protocol.features = network_->name();
     protocol.features_digest = network_->digest();
     protocol.dimension = network_->dimension();
+    protocol.input = network_->input();
   }
 
   void describe() {
@@ -176,6 +188,15 @@ class Evaluating {
     result_.chains = sorted_.chains;
     result_.shape = subject_.states->shape();
     result_.protocol.groups = sorted_.sorting.groups;
+  }
+
+  void require_finite(const at::Tensor& states, const at::Tensor& features, const char* what,
+                      std::int64_t first) const {
+    if (features.isfinite().all().item<bool>() && states.isfinite().all().item<bool>()) return;
+    throw FileError(
+        fmt::format("{} of {}, {} and those that follow: not all are finite numbers, and "
+                    "nothing can be said of them",
+                    what, subject_.path, first));
   }
 
   /// Collective. Features [count, dimension] float64 of the states that `read` gives.
@@ -197,6 +218,7 @@ class Evaluating {
             const at::Tensor features = network_
                                             ? network_->features(states, result_.protocol.range)
                                             : states.reshape({rows.count, -1});
+            require_finite(states, features, what, rows.first);
             all.narrow(0, rows.first, rows.count).copy_(features.narrow(0, 0, rows.count));
           },
           Progress(log_, what, world_.size()));
@@ -211,7 +233,7 @@ class Evaluating {
     const FeatureCache cache(
         protocol.data,
         fmt::format("{} {} {} {} {} {} {} {}", protocol.data_digest, protocol.split,
-                    reference_count_, protocol.features_digest, protocol.range[0],
+                    reference_count_, network_ ? network_->identity() : "", protocol.range[0],
                     protocol.range[1], TORCH_VERSION, common_instruction_set(false, world_)));
     const bool kept = network_ && !protocol.data_digest.empty();
     std::optional<at::Tensor> known;

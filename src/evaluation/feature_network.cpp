@@ -15,20 +15,24 @@
 
 #include "config/error.hpp"
 #include "config/files.hpp"
+#include "energy/torchscript.hpp"
 #include "parallel/agree.hpp"
+#include "storage/array.hpp"
 #include "storage/digest.hpp"
 
 namespace stanley {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FeatureInput, channels, height, width, range, mean, deviation)
-
 namespace {
 
-using Json = nlohmann::json;
+/// What the name of a protocol means.
+struct Pinned {
+  std::string weights;
+  FeatureInput input;
+};
 
-/// The weights that belong to the name of a protocol.
-const std::map<std::string, std::string, std::less<>> protocol_weights{
-    {"public", "9f577448e7be9161"}};
+const std::map<std::string, Pinned, std::less<>> pinned_protocols{
+    {"public",
+     {"9f577448e7be9161", {3, 128, 128, {0, 1}, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}}}};
 
 constexpr const char* how_to_make =
     "tools/setup.sh --evaluate makes .data/features/efficientnet-lite0.pt";
@@ -46,10 +50,12 @@ std::string read_or_refuse(const std::string& path) {
                   path, std::strerror(errno), description_path(path), how_to_make));
 }
 
-std::string hexadecimal(std::uint64_t digest) { return fmt::format("{:016x}", digest); }
+std::string digest_of(const std::string& bytes) {
+  return fmt::format("{:016x}", digest(std::as_bytes(std::span(bytes))));
+}
 
 /// Of the floating-point parameters and buffers: in the order of their names, each name and its
-/// numbers.
+/// numbers. Empty where there are none.
 std::string weights_digest(const torch::jit::Module& module) {
   std::map<std::string, at::Tensor> weights;
   for (const auto& one : module.named_parameters()) weights[one.name] = one.value;
@@ -61,7 +67,7 @@ std::string weights_digest(const torch::jit::Module& module) {
     bytes += name;
     bytes.append(static_cast<const char*>(numbers.const_data_ptr()), numbers.nbytes());
   }
-  return hexadecimal(digest(std::as_bytes(std::span(bytes))));
+  return bytes.empty() ? "" : digest_of(bytes);
 }
 
 }  // namespace
@@ -86,42 +92,76 @@ FeatureNetwork FeatureNetwork::load(const std::string& path, const std::string& 
   bytes = communicator.broadcast(std::move(bytes), 0);
   text = communicator.broadcast(std::move(text), 0);
   agree(communicator, [&] {
+    const std::string json = description_path(path);
     try {
-      const Json description = Json::parse(text);
-      network.name_ = description.at("name").get<std::string>();
-      network.dimension_ = description.at("dimension").get<std::int64_t>();
-      network.input_ = description.at("input").get<FeatureInput>();
-      const std::string found = hexadecimal(stanley::digest(std::as_bytes(std::span(bytes))));
-      const auto meant = description.at("digest").get<std::string>();
-      if (found != meant) {
-        throw FileError(fmt::format(
-            "--features: {} isn't the file that {} describes: its digest (XXH3) is {}, there it is "
-            "{}; make both again ({})",
-            path, description_path(path), found, meant, how_to_make));
-      }
-      std::istringstream stream(bytes);
-      torch::jit::Module module = torch::jit::load(stream, at::kCPU);
-      module.eval();
-      network.digest_ = weights_digest(module);
-      network.module_ = std::make_unique<Module>(torch::jit::freeze(module));
-    } catch (const Json::exception& error) {
+      network.read(bytes, text);
+    } catch (const nlohmann::json::exception& error) {
       throw FileError(
           fmt::format("--features: {} doesn't describe a feature network ({}): expected "
                       "name, dimension, digest and input (tools/README.md); {}",
-                      description_path(path), error.what(), how_to_make));
-    } catch (const c10::Error& error) {
-      throw FileError(fmt::format("--features: {} can't be read as a TorchScript module ({}); {}",
-                                  path, error.what_without_backtrace(), how_to_make));
+                      json, error.what(), how_to_make));
+    } catch (const FileError& error) {
+      throw FileError(fmt::format("--features: {} and {} don't fit: {}; {}", path, json,
+                                  error.what(), how_to_make));
+    } catch (const std::exception& error) {
+      throw FileError(
+          fmt::format("--features: {} is no TorchScript module that takes the input of "
+                      "{} ({}); {}",
+                      path, json, reason_of(error), how_to_make));
     }
-    const auto pinned = protocol_weights.find(protocol);
-    if (pinned == protocol_weights.end() || pinned->second == network.digest_) return;
-    throw Error(ExitCode::configuration,
-                fmt::format("protocol {} means the network whose weights have the digest {}; {} "
-                            "has {}: leave --features out, or name a protocol of your own "
-                            "(--protocol NAME)",
-                            protocol, pinned->second, path, network.digest_));
+    network.check_protocol(protocol);
   });
   return network;
+}
+
+void FeatureNetwork::read(const std::string& bytes, const std::string& text) {
+  const auto description = nlohmann::json::parse(text);
+  name_ = description.at("name").get<std::string>();
+  dimension_ = description.at("dimension").get<std::int64_t>();
+  input_ = feature_input_of(description.at("input"));
+  const std::string found = digest_of(bytes);
+  if (const auto meant = description.at("digest").get<std::string>(); found != meant) {
+    throw FileError(
+        fmt::format("the module's digest (XXH3) is {}, and {} in the description", found, meant));
+  }
+  std::istringstream stream(bytes);
+  torch::jit::Module module = torch::jit::load(stream, at::kCPU);
+  module.eval();
+  digest_ = weights_digest(module);
+  if (digest_.empty()) digest_ = found;
+  identity_ = digest_of(bytes + text);
+  module_ = std::make_unique<Module>(module.hasattr("training") ? torch::jit::freeze(module)
+                                                                : module);  // else it is frozen
+  const at::Tensor tried = forward(at::zeros({1, input_.channels, input_.height, input_.width}));
+  if (tried.sizes() == at::IntArrayRef({1, dimension_})) return;
+  throw FileError(fmt::format("of one image it makes an output of shape {}, not (1, {})",
+                              shape_text(tried.sizes().vec()), dimension_));
+}
+
+void FeatureNetwork::check_protocol(const std::string& protocol) const {
+  const auto found = pinned_protocols.find(protocol);
+  if (found == pinned_protocols.end()) return;
+  const Pinned& pinned = found->second;
+  if (pinned.weights == digest_ && pinned.input == input_) return;
+  const std::string differs = pinned.weights == digest_
+                                  ? "another input"
+                                  : fmt::format("weights with the digest {}, and {} has {}",
+                                                pinned.weights, path_, digest_);
+  throw Error(
+      ExitCode::configuration,
+      fmt::format("protocol {} means {}: leave --features out, or name a protocol of your own "
+                  "(--protocol NAME)",
+                  protocol, differs));
+}
+
+at::Tensor FeatureNetwork::forward(const at::Tensor& images) const {
+  const c10::InferenceMode no_gradient;
+  // What TorchScript's optimiser makes of the code depends on earlier calls.
+  const torch::jit::GraphOptimizerEnabledGuard not_optimized(false);
+  const c10::IValue output =
+      module_->script.forward({images.contiguous(at::MemoryFormat::ChannelsLast)});
+  if (!output.isTensor()) throw FileError("its output is no tensor");
+  return output.toTensor().to(at::kFloat);
 }
 
 at::Tensor FeatureNetwork::features(const at::Tensor& states,
@@ -136,11 +176,7 @@ at::Tensor FeatureNetwork::features(const at::Tensor& states,
     return at::tensor(numbers, x.options()).view({1, input_.channels, 1, 1});
   };
   x = (x - by_channel(input_.mean)) / by_channel(input_.deviation);
-  // What TorchScript's optimiser makes of the code depends on earlier calls.
-  const torch::jit::GraphOptimizerEnabledGuard not_optimized(false);
-  return module_->script.forward({x.contiguous(at::MemoryFormat::ChannelsLast)})
-      .toTensor()
-      .to(at::kFloat);
+  return forward(x);
 }
 
 }  // namespace stanley

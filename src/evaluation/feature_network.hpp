@@ -8,34 +8,29 @@
 #include <string>
 #include <vector>
 
+#include "evaluation/feature_input.hpp"
 #include "parallel/communicator.hpp"
 
 namespace stanley {
-
-/// How states become the input of a feature network: what the JSON file beside it says. Values of
-/// the data's range are clipped to it, mapped to `range`, one channel repeated where the network
-/// wants more, resized bilinearly (without corners aligned and without smoothing), and normalised
-/// by channel.
-struct FeatureInput {
-  std::int64_t channels = 3, height = 0, width = 0;
-  std::array<double, 2> range{0, 1};
-  std::vector<double> mean, deviation;  ///< of each channel
-};
 
 /// A TorchScript network that maps images [n, channels, height, width] to features [n, dimension].
 class FeatureNetwork {
  public:
   /// Collective. Rank 0 reads MODULE and MODULE's name with the ending .json. Errors: input_output
   /// where they are missing or none, or where the module isn't the one that the JSON describes (its
-  /// digest); configuration where `protocol` ("public") is for another network.
+  /// digest), or doesn't do what it says; configuration where `protocol` ("public") is for another
+  /// network or input.
   static FeatureNetwork load(const std::string& path, const std::string& protocol,
                              Communicator& communicator);
   ~FeatureNetwork();
   FeatureNetwork(FeatureNetwork&&) noexcept;
 
   const std::string& name() const { return name_; }
-  /// XXH3 of the weights, by name, in hexadecimal digits: the same whatever wrote the file.
+  /// XXH3 of the weights, by name, in hexadecimal digits: the same whatever wrote the file; of the
+  /// file itself where its weights are in its code (a frozen module).
   const std::string& digest() const { return digest_; }
+  /// Of both files: changes with the weights, the code and the description.
+  const std::string& identity() const { return identity_; }
   std::int64_t dimension() const { return dimension_; }
   const FeatureInput& input() const { return input_; }
 
@@ -45,9 +40,12 @@ class FeatureNetwork {
 
  private:
   FeatureNetwork();
+  void read(const std::string& bytes, const std::string& description);
+  void check_protocol(const std::string& protocol) const;
+  at::Tensor forward(const at::Tensor& images) const;
 
   struct Module;
-  std::string name_, digest_, path_;
+  std::string name_, digest_, identity_, path_;
   FeatureInput input_;
   std::int64_t dimension_ = 0;
   std::unique_ptr<Module> module_;

@@ -61,16 +61,15 @@ class Judging {
     const auto [youngest, oldest] = std::ranges::minmax(ages);
     result.ages = {youngest, oldest};
     result.states = static_cast<std::int64_t>(ages.size());
-    if (result.states < 2) {
-      result.remarks.emplace_back("no KID: a single state makes no pair");
-      return result;
-    }
     const Estimate kid = kernel_distance(table_, states_.sorting, reference_, classes);
     result.kid = kid.value;
     result.kid_low = kid.low;
     result.kid_high = kid.high;
-    if (!kid.low)
+    if (!kid.value) {
+      result.remarks.emplace_back("no KID: it takes states of two chains");
+    } else if (!kid.low) {
       result.remarks.emplace_back("no interval of KID: too few chains to leave some out");
+    }
     return result;
   }
 

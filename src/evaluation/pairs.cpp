@@ -53,11 +53,11 @@ struct Samples {
     squared.diagonal(rows.first).fill_(infinite);
     return squared;
   }
-  /// Σ over the others of k, within each column of `sums` [all, ...].
+  /// Σ of k over those of other chains, within each column of `sums` [all, ...].
   at::Tensor kernel_sums(const at::Tensor& products, const RowBlock& rows,
-                         const at::Tensor& sums) const {
+                         const at::Tensor& chain_of, const at::Tensor& sums) const {
     at::Tensor kernel = polynomial_kernel(products, dimension);
-    kernel.diagonal(rows.first).zero_();
+    kernel.masked_fill_(of(chain_of, rows).unsqueeze(1).eq(chain_of.unsqueeze(0)), 0);
     return at::mm(kernel, sums);
   }
 
@@ -73,6 +73,7 @@ class Comparison {
         reference_(reference),
         draws_(draws),
         images_(reference.features),
+        chain_of_(at::tensor(sorting.chain_of, at::kLong)),
         class_of_(at::tensor(sorting.class_of, at::kLong)),
         in_cell_(at::zeros({draws.size(0), sorting.cells()}, at::kDouble)),
         within_(at::zeros({draws.size(0), sorting.cells()}, at::kDouble)),
@@ -89,7 +90,7 @@ class Comparison {
   void add(const RowBlock& rows) {
     const at::Tensor x = of(draws_.features, rows);
     const at::Tensor products = draws_.products(x);
-    of(within_, rows).copy_(draws_.kernel_sums(products, rows, in_cell_));
+    of(within_, rows).copy_(draws_.kernel_sums(products, rows, chain_of_, in_cell_));
     at::Tensor to_draws = draws_.squared_to_others(products, rows);
     const at::Tensor radii = squared_radii(to_draws);
     const at::Tensor classes = of(class_of_, rows).unsqueeze(1);
@@ -101,11 +102,24 @@ class Comparison {
   PairTable finish(Communicator& communicator) {
     for (const at::Tensor& part : {within_, across_, balls_}) communicator.sum(numbers(part));
     for (const at::Tensor& part : {recalled_, covered_}) communicator.max(numbers(part));
-    return {at::mm(in_cell_.t(), within_), at::mm(in_cell_.t(), across_).squeeze(1), balls_,
-            recalled_, covered_};
+    return {at::mm(in_cell_.t(), within_),
+            count_pairs(),
+            at::mm(in_cell_.t(), across_).squeeze(1),
+            balls_,
+            recalled_,
+            covered_};
   }
 
  private:
+  /// Pairs of draws of different chains, by cells.
+  at::Tensor count_pairs() const {
+    const std::int64_t chains = chain_of_.max().item<std::int64_t>() + 1;
+    at::Tensor by_chain = at::zeros({chains, in_cell_.size(1)}, at::kDouble);
+    by_chain.index_add_(0, chain_of_, in_cell_);
+    const at::Tensor of_cells = by_chain.sum(0);
+    return at::outer(of_cells, of_cells) - at::mm(by_chain.t(), by_chain);
+  }
+
   void add_reference(const at::Tensor& x, const RowBlock& rows, const at::Tensor& radii,
                      const at::Tensor& class_radii) {
     const at::Tensor products = images_.products(x);
@@ -130,10 +144,10 @@ class Comparison {
   const Sorting& sorting_;
   const Reference& reference_;
   Samples draws_, images_;
-  at::Tensor class_of_, in_cell_;       // [n], [n, cells]
-  at::Tensor within_, across_, balls_;  // a row for each draw
-  at::Tensor recalled_, covered_;       // as in the table
-  std::mutex mutex_;                    // of the last two
+  at::Tensor chain_of_, class_of_, in_cell_;  // [n], [n], [n, cells]
+  at::Tensor within_, across_, balls_;        // a row for each draw
+  at::Tensor recalled_, covered_;             // as in the table
+  std::mutex mutex_;                          // of the last two
 };
 
 }  // namespace
@@ -147,11 +161,12 @@ Reference make_reference(const at::Tensor& features, Communicator& communicator)
   const std::int64_t m = features.size(0);
   const Samples images(features);
   const at::Tensor one = at::ones({m, 1}, at::kDouble);
+  const at::Tensor alone = at::arange(m, at::kLong);
   const at::Tensor sums = at::zeros({m, 1}, at::kDouble);
   const at::Tensor radii = at::zeros({m}, at::kDouble);
   for_each_row_block(m, rows_at_once(m), communicator, [&](const RowBlock& rows) {
     const at::Tensor products = images.products(of(features, rows));
-    of(sums, rows).copy_(images.kernel_sums(products, rows, one));
+    of(sums, rows).copy_(images.kernel_sums(products, rows, alone, one));
     of(radii, rows).copy_(squared_radii(images.squared_to_others(products, rows)));
   });
   for (const at::Tensor& part : {sums, radii}) communicator.sum(numbers(part));
@@ -163,8 +178,8 @@ PairTable compare_pairs(const at::Tensor& draws, const Sorting& sorting, const R
                         Communicator& communicator, const RowsDone& done) {
   Comparison comparison(draws, sorting, reference);
   for_each_row_block(
-      draws.size(0), rows_at_once(draws.size(0)), communicator,
-      [&](const RowBlock& rows) { comparison.add(rows); }, done);
+      draws.size(0), rows_at_once(std::max(draws.size(0), reference.features.size(0))),
+      communicator, [&](const RowBlock& rows) { comparison.add(rows); }, done);
   return comparison.finish(communicator);
 }
 

@@ -29,10 +29,11 @@ struct Reference {
 /// of it depends on ranks or threads.
 Reference make_reference(const at::Tensor& features, Communicator& communicator);
 
-/// How draws are sorted: into classes, each of which is judged for itself too, and into the groups
-/// of a jackknife. A cell is a class and a group: number class · groups + group.
+/// How draws are sorted: by their chains, into classes, each of which is judged for itself too, and
+/// into the groups of a jackknife, with all draws of a chain in one. A cell is a class and a group:
+/// number class · groups + group.
 struct Sorting {
-  std::vector<std::int64_t> class_of, group_of;  ///< of each draw
+  std::vector<std::int64_t> chain_of, class_of, group_of;  ///< of each draw
   std::int64_t classes = 1, groups = 1;
 
   std::int64_t cells() const { return classes * groups; }
@@ -41,8 +42,9 @@ struct Sorting {
 
 /// What pairs of draws with each other and with a reference tell.
 struct PairTable {
-  /// Σ k(x, x′) over x in one cell and x′ ≠ x in another [cells, cells] float64.
-  at::Tensor within;
+  /// Σ k(x, x′) over x in one cell and x′ of another chain in another [cells, cells] float64, and
+  /// how many pairs these are. Draws of one chain resemble each other: they would raise the mean.
+  at::Tensor within, pairs;
   /// Σ k(x, y) over x in a cell and all y [cells] float64.
   at::Tensor across;
   /// In how many balls of the reference each draw lies [n] float64.

@@ -1,14 +1,18 @@
 #include "evaluation/result.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "config/error.hpp"
+#include "config/files.hpp"
 #include "run/directory.hpp"
 #include "run/record.hpp"
 #include "run/version.hpp"
@@ -27,6 +31,7 @@ List as_json(const Protocol& p) {
           {"features", p.features},
           {"features_digest", p.features_digest},
           {"dimension", p.dimension},
+          {"input", p.input ? List(*p.input) : List(nullptr)},
           {"data", p.data},
           {"data_digest", p.data_digest},
           {"split", p.split},
@@ -70,25 +75,59 @@ List as_json(const Evaluation& e) {
           {"commit", build_commit}};
 }
 
+/// A list of ours: an object that says so, with entries that are objects.
+bool is_list(const List& list) {
+  if (!list.is_object() || !list.contains("evaluations")) return false;
+  if (list.value("format", List()) != list_format) return false;
+  if (list.value("version", List()) != list_version || !list["evaluations"].is_array())
+    return false;
+  return std::ranges::all_of(list["evaluations"], [](const List& one) { return one.is_object(); });
+}
+
 List read_list(const std::string& path) {
-  const std::string text = read_text(path);
-  if (text.empty())
+  const auto refuse = [&](const std::string& reason) {
+    throw FileError(
+        fmt::format("{} {}: move it, or choose another name with --output", path, reason));
+  };
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  if (!std::filesystem::exists(status)) {
     return {{"format", list_format}, {"version", list_version}, {"evaluations", List::array()}};
-  const List list = List::parse(text, nullptr, /*allow_exceptions=*/false);
-  const bool ours = list.is_object() && list.value("format", "") == list_format &&
-                    list.value("version", 0) == list_version && list.contains("evaluations") &&
-                    list.at("evaluations").is_array();
-  if (ours) return list;
-  throw FileError(
-      fmt::format("{} is there and is no list of evaluations of this release: move it, "
-                  "or choose another name with --output",
-                  path));
+  }
+  if (!std::filesystem::is_regular_file(status)) refuse("is no regular file");
+  const std::optional<std::string> text = read_file(path);
+  if (!text) refuse(fmt::format("can't be read ({})", std::strerror(errno)));
+  List list = List::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (!is_list(list)) refuse("is there and is no list of evaluations of this release");
+  return list;
 }
 
 /// What makes two results answers to the same question.
 List key_of(const List& evaluation) {
-  List protocol = evaluation.value("protocol", List::object());
-  return {evaluation.value("path", ""), protocol, evaluation.value("states", 0)};
+  return {evaluation.value("path", List()), evaluation.value("protocol", List()),
+          evaluation.value("states", List())};
+}
+
+/// Keeps others on this host out of a folder's list, and those on others where the file system can.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder)
+      : folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (folder_ >= 0) ::flock(folder_, LOCK_EX);  // some file systems have no locks
+  }
+  ~FolderLock() {
+    if (folder_ >= 0) ::close(folder_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int folder_;
+};
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
 }
 
 std::string cell(const std::optional<double>& number, double scale, int digits) {
@@ -112,10 +151,10 @@ std::string fid_cell(const ClassResult& c) {
 std::string as_text(const Evaluation& e) {
   std::string text = fmt::format(
       "{}: {} of {} states of {} chains against {} of split '{}' of {}\n"
-      "protocol {}: features {} ({}), digest {}\n\n",
+      "protocol {}: features {} ({}){}{}\n\n",
       e.path, e.states, e.available, e.chains, e.protocol.reference_count, e.protocol.split,
       e.protocol.data, e.protocol.name, e.protocol.features, e.protocol.dimension,
-      e.protocol.features_digest);
+      e.protocol.features_digest.empty() ? "" : ", digest ", e.protocol.features_digest);
   const auto line = [&](const auto&... cells) {
     text += fmt::format("{:<24}{:>8}{:>28}{:>22}{:>11}{:>8}{:>9}{:>10}\n", cells...);
   };
@@ -132,22 +171,26 @@ std::string as_text(const Evaluation& e) {
 
 void check_list(const std::string& output) {
   read_list(output);
-  const std::filesystem::path folder = std::filesystem::path(output).parent_path();
-  if (::access(folder.empty() ? "." : folder.c_str(), W_OK) == 0) return;
+  if (::access(folder_of(output).c_str(), W_OK) == 0) return;
   throw FileError(fmt::format("{} can't be written ({}): choose another place with --output",
                               output, std::strerror(errno)));
 }
 
 void record(const Evaluation& evaluation, const std::string& output) {
+  const FolderLock lock(folder_of(output));
   List list = read_list(output);
-  const List result = as_json(evaluation);
+  List result = as_json(evaluation);
+  // A run may be moved with its list.
+  const auto inside = std::filesystem::path(evaluation.path)
+                          .lexically_relative(std::filesystem::absolute(folder_of(output)));
+  if (!inside.empty() && *inside.begin() != "..") result["path"] = inside.string();
   List kept = List::array();
   for (const List& one : list["evaluations"]) {
     if (key_of(one) != key_of(result)) kept.push_back(one);
   }
   kept.push_back(result);
   list["evaluations"] = kept;
-  replace_file(output, list.dump(2) + "\n");
+  replace_file(output, list.dump(2, ' ', false, List::error_handler_t::replace) + "\n");
 }
 
 }  // namespace stanley

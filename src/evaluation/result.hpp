@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "evaluation/feature_input.hpp"
+
 namespace stanley {
 
 /// What a person asks of `stanley evaluate`.
@@ -23,6 +25,7 @@ struct EvaluationRequest {
 struct Protocol {
   std::string name, features, features_digest;  ///< features: "states" where they are their own
   std::int64_t dimension = 0;
+  std::optional<FeatureInput> input;  ///< of the network
   std::string data, data_digest, split;
   std::int64_t reference_count = 0;
   std::array<double, 2> range{-1, 1};

@@ -12,7 +12,8 @@ struct RowBlock {
   std::int64_t first = 0, count = 0;
 };
 
-/// Called now and then, on one thread, with the rows that are done on this rank, and of how many.
+/// Called now and then, by one thread at a time, with the rows that are done on this rank, and of
+/// how many.
 using RowsDone = std::function<void(std::int64_t done, std::int64_t all)>;
 
 /// Cuts `rows` into blocks of `at_once`, deals them over the ranks in turn, and calls `step` with

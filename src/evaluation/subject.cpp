@@ -17,20 +17,23 @@ namespace fs = std::filesystem;
 constexpr std::int64_t most_groups = 20;
 constexpr std::int64_t age_classes = 4;
 
-/// Collective. The file that a path stands for.
-std::string file_of(const std::string& path, Communicator& communicator) {
-  bool is_run = false;
+/// Collective. Whether rank 0 sees a directory there; there must be something.
+bool is_directory(const std::string& path, Communicator& communicator) {
+  bool found = false;
   on_first_rank(communicator, [&] {
     std::error_code ignored;
     if (!fs::exists(path, ignored)) {
       throw FileError(path + " isn't there: expected a run directory, a checkpoint or a draw file");
     }
-    is_run = fs::is_directory(path, ignored);
+    found = fs::is_directory(path, ignored);
   });
-  if (communicator.max(is_run ? 1 : 0) == 0) return path;
-  const FoundCheckpoint found = find_checkpoint(communicator, path + "/checkpoints", {});
-  if (found.header) return found.header->path;
-  throw FileError(path + " holds no checkpoint: expected a run directory with checkpoints/");
+  return communicator.max(found ? 1 : 0) > 0;
+}
+
+std::string without_links(const std::string& path) {
+  std::error_code failure;
+  const fs::path resolved = fs::canonical(path, failure);
+  return failure ? path : resolved.string();
 }
 
 /// What rank 0 has found in the file, as texts that it tells the others.
@@ -71,19 +74,41 @@ std::vector<std::int64_t> classes_of(const std::vector<std::int64_t>& ages) {
   return classes;
 }
 
-}  // namespace
+/// Collective. The newest checkpoint of a run directory that verifies.
+CheckpointHeader header_of_run(const std::string& path, Communicator& communicator,
+                               Subject& subject) {
+  FoundCheckpoint found = find_checkpoint(communicator, path + "/checkpoints", {});
+  if (!found.header) {
+    throw FileError(path + " holds no checkpoint: expected a run directory with checkpoints/");
+  }
+  subject.kind = to_string(FileKind::checkpoint);
+  subject.iteration = found.header->iteration;
+  subject.passed_over = std::move(found.passed_over);
+  return *std::move(found.header);
+}
 
-Subject open_subject(const std::string& path, Communicator& communicator) {
-  Subject subject;
-  subject.path = file_of(path, communicator);
-  const FileReport report = inspect_file(communicator, subject.path);
+/// Collective. What a single file says of itself, once all of it was read.
+CheckpointHeader header_of_file(const std::string& path, Communicator& communicator,
+                                Subject& subject) {
+  const FileReport report = inspect_file(communicator, path);
   Told told;
   on_first_rank(communicator, [&] { told = told_by(report); });
-  CheckpointHeader header{.path = subject.path};
+  CheckpointHeader header{.path = path};
   header.texts["config"] = communicator.broadcast(std::move(told.config), 0);
   subject.kind = communicator.broadcast(std::move(told.kind), 0);
   const std::string iteration = communicator.broadcast(std::move(told.iteration), 0);
   if (!iteration.empty()) subject.iteration = std::stoll(iteration);
+  return header;
+}
+
+}  // namespace
+
+Subject open_subject(const std::string& path, Communicator& communicator) {
+  Subject subject;
+  const CheckpointHeader header = is_directory(path, communicator)
+                                      ? header_of_run(path, communicator, subject)
+                                      : header_of_file(path, communicator, subject);
+  subject.path = communicator.broadcast(without_links(header.path), 0);
   agree(communicator, [&] {
     subject.config = stored_config(header).config;
     subject.states = std::make_unique<StoredStates>(subject.path);
@@ -102,7 +127,8 @@ SortedStates sort_states(const StoredStates& states, std::int64_t most) {
   sorting.classes = *std::ranges::max_element(sorting.class_of) + 1;
   sorting.groups = std::min(most_groups, sorted.chains);
   for (std::int64_t i = 0; i < sorted.count; ++i) {
-    sorting.group_of.push_back(i / states.draws() % sorting.groups);
+    sorting.chain_of.push_back(i / states.draws());
+    sorting.group_of.push_back(sorting.chain_of.back() % sorting.groups);
   }
   return sorted;
 }

@@ -9,15 +9,17 @@
 #include "config/config.hpp"
 #include "evaluation/pairs.hpp"
 #include "parallel/communicator.hpp"
+#include "storage/checkpoint.hpp"
 #include "storage/stored_states.hpp"
 
 namespace stanley {
 
 /// The states that are judged, and what their file says of them.
 struct Subject {
-  std::string path, kind;  ///< of the file; "checkpoint" or "draws"
+  std::string path, kind;  ///< of the file, without links; "checkpoint" or "draws"
   std::optional<std::int64_t> iteration;
-  Config config;  ///< that they were made under
+  Config config;                        ///< that they were made under
+  std::vector<PassedOver> passed_over;  ///< newer checkpoints of the run that don't verify
   std::unique_ptr<StoredStates> states;
 };
 

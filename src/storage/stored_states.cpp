@@ -31,6 +31,9 @@ StoredStates::StoredStates(const std::string& path)
   chains_ = all[0];
   if (!is_bank) draws_ = all[1];
   shape_.assign(all.begin() + static_cast<std::ptrdiff_t>(before), all.end());
+  if (std::ranges::find(all, 0) != all.end()) {
+    throw FileError(path + " holds no states: its array has the shape " + shape_text(all));
+  }
 }
 
 StoredStates::~StoredStates() = default;

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import h5py
@@ -11,7 +12,8 @@ import scipy.linalg
 import xxhash
 
 from conftest import write_images
-from program import CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, checkpoint, draws, ends, run, trains
+from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, LIMIT, PROGRAM, SMOKE, checkpoint, draws, ends,
+                     environment, run, trains)
 from refusals import refused
 
 NEIGHBOURS = 5
@@ -59,12 +61,14 @@ def kernel(x, y):
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def kid(x, y):
-    def mean_of_pairs(one):
-        values = kernel(one, one)
-        return (values.sum() - numpy.trace(values)) / (len(one) * (len(one) - 1))
+def kid(x, y, per_chain=1, first=0):
+    """Over pairs of states of different chains; state i is number first + i of the file."""
+    def mean_of_pairs(one, together):
+        chains = numpy.arange(first, first + len(one)) // together
+        others = chains[:, None] != chains[None]
+        return kernel(one, one)[others].mean()
 
-    return mean_of_pairs(x) + mean_of_pairs(y) - 2 * kernel(x, y).mean()
+    return mean_of_pairs(x, per_chain) + mean_of_pairs(y, 1) - 2 * kernel(x, y).mean()
 
 
 def fid(x, y):
@@ -88,10 +92,10 @@ def manifold(x, y):
             "density": inside.sum(1).mean() / NEIGHBOURS, "coverage": inside.any(0).mean()}
 
 
-def check(result, x, y):
+def check(result, x, y, per_chain=1, first=0):
     assert result["states"] == len(x)
     scale = kernel(y, y).mean()
-    assert result["kid"] == pytest.approx(kid(x, y), rel=1e-6, abs=1e-9 * scale)
+    assert result["kid"] == pytest.approx(kid(x, y, per_chain, first), rel=1e-6, abs=1e-9 * scale)
     for name, value in manifold(x, y).items():
         assert result[name] == pytest.approx(value, rel=1e-12), name
     if len(x) > x.shape[1] and len(y) > y.shape[1]:
@@ -126,12 +130,12 @@ def test_numbers_are_those_of_the_formulas(tmp_path, points, n, m, dimension, pe
     assert (found["states"], found["chains"], found["kind"]) == (n, n // per_chain, "draws")
     assert found["protocol"]["features"] == "states" and found["protocol"]["reference"] == m
     everything, *by_age = found["results"]
-    check(everything, x, y)
+    check(everything, x, y, per_chain)
     assert everything["kid_interval_95"][0] < everything["kid"] < everything["kid_interval_95"][1]
     quarter = n // 4
     assert len(by_age) == 4 and [one["ages"][0] for one in by_age] == [10 * (i * n // 4) for i in range(4)]
-    check(by_age[0], x[:quarter], y)
-    check(by_age[3], x[3 * n // 4:], y)
+    check(by_age[0], x[:quarter], y, per_chain)
+    check(by_age[3], x[3 * n // 4:], y, per_chain, 3 * n // 4)
 
 
 def test_the_same_bits_on_any_number_of_ranks_and_threads(tmp_path, points):
@@ -159,6 +163,20 @@ def test_fewer_states_and_images_on_demand(tmp_path, points):
     found = only(tmp_path / "draws.nc.evaluation.json")
     assert (found["states"], found["states_available"]) == (31, 80)
     check(found["results"][0], x[:31], y[:40])
+
+
+def test_draws_of_one_chain_are_no_evidence(tmp_path, points):
+    """Forty chains that stand still in the law of the data: by all pairs they would seem far from it."""
+    _, y = points(11, 40, 400, 2)
+    x = y[:40].repeat(10, axis=0)
+    write_draws(tmp_path / "draws.nc", x.reshape(40, 10, 2).astype(numpy.float32), numpy.zeros((40, 10), dtype=int))
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
+    found = only(tmp_path / "draws.nc.evaluation.json")["results"][0]
+    assert found["kid"] == pytest.approx(kid(x, y, 10), rel=1e-6, abs=1e-9) and found["kid"] < 0.5 * kid(x, y)
+    points(11, 12, 400, 2, per_chain=12)
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--output", tmp_path / "alone.json")
+    found = only(tmp_path / "alone.json")["results"][0]
+    assert found["kid"] is None and any("two chains" in remark for remark in found["remarks"])
 
 
 @pytest.mark.parametrize("n, missing", [(1, ["kid", "precision", "fid"]), (4, ["kid_interval", "precision"])])
@@ -210,11 +228,13 @@ def own(network):
 
 def test_a_run_its_checkpoint_and_its_draws(trained, network):
     said = evaluate(trained, *own(network), ranks=2).stdout
-    evaluate(checkpoint(trained, 20), *own(network))  # the same question: one answer is kept
+    for name in (checkpoint(trained, 20), trained / "checkpoints" / "latest", f"{trained}/"):
+        evaluate(name, *own(network))  # the same question: one answer is kept
     found = only(trained / "evaluation.json")
-    assert found["path"].endswith("iteration-00000020.h5") and found["iteration"] == 20
+    assert found["path"] == "checkpoints/iteration-00000020.h5" and found["iteration"] == 20
     protocol = found["protocol"]
     assert (protocol["name"], protocol["features"], protocol["dimension"]) == ("mine", "mine", 6)
+    assert protocol["input"]["mean"] == [0.4, 0.5, 0.6] and protocol["input"]["height"] == 12
     assert protocol["split"] == "test" and len(protocol["features_digest"]) == 16
     assert "KID" in said and f"{1000 * found['results'][0]['kid']:.1f}" in said
     evaluate(draws(trained, 20), *own(network))
@@ -258,6 +278,46 @@ def test_features_of_the_reference_are_kept_and_damage_is_no_answer(trained, net
     assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
 
 
+def test_another_input_or_network_is_another_question(trained, network, tmp_path):
+    """Nothing that was kept of one serves the other."""
+    output = tmp_path / "list.json"
+    for name, changes in (("a.pt", {}), ("b.pt", {"dimension": 6, "name": "mine"})):
+        (tmp_path / name).write_bytes(network.read_bytes())
+        describe(tmp_path / name, **changes)
+    text = json.loads((tmp_path / "b.json").read_text())
+    text["input"]["mean"] = [0.1, 0.5, 0.6]
+    (tmp_path / "b.json").write_text(json.dumps(text))
+    for name in ("a.pt", "b.pt"):
+        evaluate(trained, *own(tmp_path / name), "--output", output)
+    first, second = (one["results"][0]["kid"] for one in listed(output))
+    evaluate(trained, *own(tmp_path / "b.pt"), "--output", tmp_path / "again.json")
+    assert first != second == only(tmp_path / "again.json")["results"][0]["kid"]
+
+
+def test_several_at_once_keep_all_results(tmp_path, points):
+    points(3, 60, 50, 2)
+    commands = [[PROGRAM, "evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--draws", str(count),
+                 "--output", tmp_path / "list.json"] for count in range(40, 46)]
+    started = [subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment()) for command in commands]
+    assert [one.wait(LIMIT) for one in started] == [FINISHED] * 6
+    assert sorted(one["states"] for one in listed(tmp_path / "list.json")) == list(range(40, 46))
+
+
+def test_a_newer_checkpoint_that_is_damaged_is_told(trained, network, tmp_path):
+    run_directory = tmp_path / "run"
+    shutil.copytree(trained, run_directory, symlinks=True)
+    with h5py.File(checkpoint(run_directory, 20)) as file:
+        place = file["chains/state"].id.get_offset() + 5
+    with open(checkpoint(run_directory, 20), "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+    said = evaluate(run_directory, *own(network)).stdout
+    assert "passed over" in said and "iteration-00000020.h5" in said
+    assert listed(run_directory / "evaluation.json")[-1]["iteration"] == 10
+
+
 # --- refusals -------------------------------------------------------------------------------------------
 def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
     module = tmp_path / "mine.pt"
@@ -268,6 +328,14 @@ def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
     refused(run("evaluate", trained, "--features", module), CONFIGURATION, "protocol public", "--protocol")
     describe(module, input={"channels": 3})
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", "height")
+    for change, word in (({"dimension": 7}, "(1, 7)"), ({"height": -3}, "1 to 4096"), ({"mean": [0.5]}, "each channel"),
+                         ({"range": [0, 1, 2]}, "two numbers"), ({"deviation": [0, 1, 1]}, "above 0"),
+                         ({"height": 2}, "takes the input")):
+        describe(module)
+        text = json.loads(module.with_suffix(".json").read_text())
+        (text if "dimension" in change else text["input"]).update(change)
+        module.with_suffix(".json").write_text(json.dumps(text))
+        refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", word)
     module.with_suffix(".json").unlink()
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json")
     refused(run("evaluate", trained, "--features", tmp_path / "none.pt"), INPUT_OUTPUT, "none.pt", "tools/setup.sh")
@@ -281,6 +349,23 @@ def test_refuses_what_does_not_fit(trained, network, tmp_path, images, points):
     refused(run("evaluate", tmp_path / "points.h5"), INPUT_OUTPUT, "is a data file")
     refused(run("evaluate", tmp_path), INPUT_OUTPUT, "no checkpoint")
     refused(run("evaluate", trained, "--draws", 0), CONFIGURATION, "--draws")
+    points(1, 20, 5, 2)
+    refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5"), CONFIGURATION, "5 images")
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
+def test_refuses_states_that_are_no_numbers(tmp_path, points, value):
+    points(1, 40, 30, 2)
+    with h5py.File(tmp_path / "draws.nc", "a") as file:
+        file["posterior/x"][7, 0, 1] = value
+    refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5", ranks=2), INPUT_OUTPUT, "finite")
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 2), (3, 0, 2)])
+def test_refuses_draws_without_states(tmp_path, points, shape):
+    points(1, 40, 30, 2)
+    write_draws(tmp_path / "draws.nc", numpy.zeros(shape, dtype=numpy.float32), numpy.zeros(shape[:2], dtype=int))
+    refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5"), INPUT_OUTPUT, "draws.nc")
 
 
 def test_refuses_a_damaged_checkpoint_and_a_list_that_is_none(trained, network, tmp_path):
@@ -294,4 +379,13 @@ def test_refuses_a_damaged_checkpoint_and_a_list_that_is_none(trained, network, 
     notes.write_text("[1, 2]")
     refused(run("evaluate", trained, *own(network), "--output", notes), INPUT_OUTPUT, notes, "--output")
     assert notes.read_text() == "[1, 2]"
-    refused(run("evaluate", trained, *own(network), "--output", tmp_path / "no" / "list.json"), INPUT_OUTPUT, "list.json")
+    for text in ('{"format": 3}', '{"format": "stanley-evaluation", "version": 1.5, "evaluations": []}', "",
+                 '{"format": "stanley-evaluation", "version": 1, "evaluations": [3, null]}'):
+        notes.write_text(text)
+        refused(run("evaluate", trained, *own(network), "--output", notes), INPUT_OUTPUT, notes, "no list")
+        assert notes.read_text() == text
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path, tmp_path / "pipe"):
+        refused(run("evaluate", trained, *own(network), "--output", other), INPUT_OUTPUT, other, "no regular file")
+    refused(run("evaluate", trained, *own(network), "--output", tmp_path / "no" / "list.json"), INPUT_OUTPUT,
+            "list.json")

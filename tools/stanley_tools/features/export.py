@@ -60,6 +60,15 @@ def export(module, description, output):
     write_beside(output.with_suffix(".json"), lambda path: path.write_text(text))
 
 
+def is_whole(output):
+    """Whether both files are there and belong together."""
+    try:
+        described = json.loads(output.with_suffix(".json").read_text())["digest"]
+        return described == xxhash.xxh3_64(output.read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path(".data/features/efficientnet-lite0.pt"),
@@ -68,7 +77,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.output.suffix != ".pt":
         parser.error(f"--output {options.output}: expected a name that ends in .pt")
-    if options.if_missing and options.output.is_file() and options.output.with_suffix(".json").is_file():
+    if options.if_missing and is_whole(options.output):
         return 0
     try:
         module, description = public_network()
