@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
-#include <ranges>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -64,15 +63,13 @@ std::string_view last_name(std::string_view path) { return path.substr(path.rfin
 std::string nearest_path(const std::string& path, const std::vector<std::string>& known) {
   // Nobody's key is longer than this; a pasted file must not cost seconds.
   const std::string_view start = std::string_view(path).substr(0, 200);
-  const auto ranked = [start](const std::string& other) {
+  const auto distance_to = [start](const std::string& other) {
     // A right name in a wrong section costs one: a misspelt name in the right section wins a tie.
-    const std::size_t distance =
-        std::min(misspelling(start, other),
-                 name_distance(last_name(start), last_name(other)) +
-                     (section_of(start) == section_of(other) ? 0 : per_wrong_section));
-    return std::pair(distance, &other);
+    return std::min(misspelling(start, other),
+                    name_distance(last_name(start), last_name(other)) +
+                        (section_of(start) == section_of(other) ? 0 : per_wrong_section));
   };
-  return *std::ranges::min(known | std::views::transform(ranked)).second;
+  return *std::ranges::min_element(known, {}, distance_to);
 }
 
 }  // namespace stanley

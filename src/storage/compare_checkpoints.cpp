@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <set>
+#include <span>
 #include <type_traits>
 
 #include "config/error.hpp"
@@ -53,12 +54,17 @@ double distance(Value a, Value b) {
   }
 }
 
+template <typename Value>
+bool has_same_bits(const Value& a, const Value& b) {
+  return std::ranges::equal(std::as_bytes(std::span(&a, 1)), std::as_bytes(std::span(&b, 1)));
+}
+
 /// `place`: of the first of these elements.
 template <typename Value>
 Found compare_values(const std::vector<Value>& a, const std::vector<Value>& b, std::int64_t place) {
   Found found;
   for (std::size_t i = 0; i < a.size(); ++i, ++place) {
-    if (std::memcmp(&a[i], &b[i], sizeof(Value)) == 0) continue;
+    if (has_same_bits(a[i], b[i])) continue;
     found.add({1, distance(a[i], b[i]), place});
   }
   return found;
