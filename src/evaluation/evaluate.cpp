@@ -190,6 +190,13 @@ class Evaluating {
     result_.protocol.groups = sorted_.sorting.groups;
   }
 
+  /// States as their own features [n, dimension]: their data's range becomes −1 to 1, so that the
+  /// kernel doesn't depend on their unit.
+  at::Tensor as_features(const at::Tensor& states) const {
+    const auto& [low, high] = result_.protocol.range;
+    return ((states - (low + high) / 2) / ((high - low) / 2)).reshape({states.size(0), -1});
+  }
+
   void require_finite(const at::Tensor& states, const at::Tensor& features, const char* what,
                       std::int64_t first) const {
     if (features.isfinite().all().item<bool>() && states.isfinite().all().item<bool>()) return;
@@ -215,9 +222,8 @@ class Evaluating {
             batch[0] = network_ ? states_at_once : rows.count;
             const at::Tensor states = at::zeros(batch, at::kFloat);
             read(rows.first, rows.count, states.mutable_data_ptr<float>());
-            const at::Tensor features = network_
-                                            ? network_->features(states, result_.protocol.range)
-                                            : states.reshape({rows.count, -1});
+            const at::Tensor features =
+                network_ ? network_->features(states, result_.protocol.range) : as_features(states);
             require_finite(states, features, what, rows.first);
             all.narrow(0, rows.first, rows.count).copy_(features.narrow(0, 0, rows.count));
           },

@@ -141,8 +141,8 @@ std::string kid_cell(const ClassResult& c) {
 }
 
 std::string fid_cell(const ClassResult& c) {
-  std::string text = cell(c.fid, 1, 2);
-  if (c.fid_extrapolated) text += fmt::format(" (∞: {:.2f})", *c.fid_extrapolated);
+  std::string text = c.fid ? fmt::format("{:.4g}", *c.fid) : "–";
+  if (c.fid_extrapolated) text += fmt::format(" (∞: {:.4g})", *c.fid_extrapolated);
   return text;
 }
 
@@ -156,7 +156,7 @@ std::string as_text(const Evaluation& e) {
       e.protocol.data, e.protocol.name, e.protocol.features, e.protocol.dimension,
       e.protocol.features_digest.empty() ? "" : ", digest ", e.protocol.features_digest);
   const auto line = [&](const auto&... cells) {
-    text += fmt::format("{:<24}{:>8}{:>28}{:>22}{:>11}{:>8}{:>9}{:>10}\n", cells...);
+    text += fmt::format("{:<24} {:>7} {:>27} {:>21} {:>10} {:>7} {:>8} {:>9}\n", cells...);
   };
   line("", "states", "KID·1000 (95 %)", "FID", "precision", "recall", "density", "coverage");
   for (const ClassResult& c : e.classes) {

@@ -116,7 +116,7 @@ def points(tmp_path):
         ages = numpy.arange(n).reshape(-1, per_chain) * 10
         write_points(tmp_path / "points.h5", y)
         write_draws(tmp_path / "draws.nc", x.reshape(-1, per_chain, dimension), ages)
-        return x.astype(float), y.astype(float)
+        return x.astype(float) / 4, y.astype(float) / 4  # data.range as −1 to 1
 
     return make
 
@@ -169,7 +169,7 @@ def test_draws_of_one_chain_are_no_evidence(tmp_path, points):
     """Forty chains that stand still in the law of the data: by all pairs they would seem far from it."""
     _, y = points(11, 40, 400, 2)
     x = y[:40].repeat(10, axis=0)
-    write_draws(tmp_path / "draws.nc", x.reshape(40, 10, 2).astype(numpy.float32), numpy.zeros((40, 10), dtype=int))
+    write_draws(tmp_path / "draws.nc", 4 * x.reshape(40, 10, 2).astype(numpy.float32), numpy.zeros((40, 10), dtype=int))
     evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
     found = only(tmp_path / "draws.nc.evaluation.json")["results"][0]
     assert found["kid"] == pytest.approx(kid(x, y, 10), rel=1e-6, abs=1e-9) and found["kid"] < 0.5 * kid(x, y)
