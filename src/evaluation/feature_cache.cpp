@@ -5,7 +5,6 @@
 
 #include <cstring>
 #include <filesystem>
-#include <span>
 #include <string_view>
 
 #include "config/error.hpp"
@@ -16,23 +15,19 @@
 namespace stanley {
 namespace {
 
-std::string digest_of(std::string_view bytes) {
-  return fmt::format("{:016x}", digest(std::as_bytes(std::span(bytes))));
-}
-
 constexpr std::size_t digest_digits = 16;  // stand before the numbers
 
 }  // namespace
 
 FeatureCache::FeatureCache(const std::string& data, const std::string& depends_on)
-    : path_(fmt::format("{}.features/{}", data, digest_of(depends_on))) {}
+    : path_(fmt::format("{}.features/{}", data, digest_text(depends_on))) {}
 
 std::optional<at::Tensor> FeatureCache::read(std::int64_t count, std::int64_t dimension) const {
   const std::optional<std::string> bytes = read_file(path_);
   const auto numbers = static_cast<std::size_t>(count * dimension) * sizeof(float);
   if (!bytes || bytes->size() != digest_digits + numbers) return std::nullopt;
   const std::string_view rest = std::string_view(*bytes).substr(digest_digits);
-  if (digest_of(rest) != std::string_view(*bytes).substr(0, digest_digits)) return std::nullopt;
+  if (digest_text(rest) != std::string_view(*bytes).substr(0, digest_digits)) return std::nullopt;
   const at::Tensor features = at::empty({count, dimension}, at::kFloat);
   std::memcpy(features.mutable_data_ptr(), rest.data(), rest.size());
   return features.to(at::kDouble);
@@ -46,7 +41,7 @@ void FeatureCache::write(const at::Tensor& features) const {
     throw FileError(fmt::format("{} can't be made ({})", folder.string(), failure.message()));
   const at::Tensor numbers = features.to(at::kFloat).contiguous();
   const std::string bytes(static_cast<const char*>(numbers.const_data_ptr()), numbers.nbytes());
-  replace_file(path_, digest_of(bytes) + bytes);
+  replace_file(path_, digest_text(bytes) + bytes);
 }
 
 }  // namespace stanley

@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <span>
 #include <sstream>
 
 #include "config/error.hpp"
@@ -21,7 +20,6 @@
 #include "storage/digest.hpp"
 
 namespace stanley {
-
 namespace {
 
 /// What the name of a protocol means.
@@ -50,10 +48,6 @@ std::string read_or_refuse(const std::string& path) {
                   path, std::strerror(errno), description_path(path), how_to_make));
 }
 
-std::string digest_of(const std::string& bytes) {
-  return fmt::format("{:016x}", digest(std::as_bytes(std::span(bytes))));
-}
-
 /// Of the floating-point parameters and buffers: in the order of their names, each name and its
 /// numbers. Empty where there are none.
 std::string weights_digest(const torch::jit::Module& module) {
@@ -67,7 +61,7 @@ std::string weights_digest(const torch::jit::Module& module) {
     bytes += name;
     bytes.append(static_cast<const char*>(numbers.const_data_ptr()), numbers.nbytes());
   }
-  return bytes.empty() ? "" : digest_of(bytes);
+  return bytes.empty() ? "" : digest_text(bytes);
 }
 
 }  // namespace
@@ -119,7 +113,7 @@ void FeatureNetwork::read(const std::string& bytes, const std::string& text) {
   name_ = description.at("name").get<std::string>();
   dimension_ = description.at("dimension").get<std::int64_t>();
   input_ = feature_input_of(description.at("input"));
-  const std::string found = digest_of(bytes);
+  const std::string found = digest_text(bytes);
   if (const auto meant = description.at("digest").get<std::string>(); found != meant) {
     throw FileError(
         fmt::format("the module's digest (XXH3) is {}, and {} in the description", found, meant));
@@ -129,7 +123,7 @@ void FeatureNetwork::read(const std::string& bytes, const std::string& text) {
   module.eval();
   digest_ = weights_digest(module);
   if (digest_.empty()) digest_ = found;
-  identity_ = digest_of(bytes + text);
+  identity_ = digest_text(bytes + text);
   module_ = std::make_unique<Module>(module.hasattr("training") ? torch::jit::freeze(module)
                                                                 : module);  // else it is frozen
   const at::Tensor tried = forward(at::zeros({1, input_.channels, input_.height, input_.width}));

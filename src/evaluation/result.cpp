@@ -13,6 +13,7 @@
 
 #include "config/error.hpp"
 #include "config/files.hpp"
+#include "evaluation/pairs.hpp"
 #include "run/directory.hpp"
 #include "run/record.hpp"
 #include "run/version.hpp"
@@ -38,7 +39,7 @@ List as_json(const Protocol& p) {
           {"reference", p.reference_count},
           {"range", p.range},
           {"kernel", fmt::format("(x.y/{} + 1)^3", p.dimension)},
-          {"neighbours", 5},
+          {"neighbours", neighbours_of_a_ball},
           {"jackknife_groups", p.groups}};
 }
 

@@ -39,7 +39,7 @@ EnergyFile read_energy_file(const EnergyConfig& config, Communicator& communicat
     file.bytes = *std::move(bytes);
   });
   file.bytes = communicator.broadcast(std::move(file.bytes), 0);
-  file.digest = fmt::format("{:016x}", digest(std::as_bytes(std::span(file.bytes))));
+  file.digest = digest_text(file.bytes);
   return file;
 }
 

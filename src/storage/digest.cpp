@@ -1,5 +1,7 @@
 #include "storage/digest.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <new>
 
@@ -7,6 +9,10 @@ namespace stanley {
 
 std::uint64_t digest(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+std::string digest_text(std::string_view bytes) {
+  return fmt::format("{:016x}", digest(std::as_bytes(std::span(bytes))));
 }
 
 std::vector<std::uint64_t> digest_parts(std::span<const std::byte> bytes, std::int64_t count) {

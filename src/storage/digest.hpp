@@ -6,12 +6,17 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace stanley {
 
 /// 64-bit digest of bytes (XXH3), as it stands in checkpoints.
 std::uint64_t digest(std::span<const std::byte> bytes);
+
+/// The same of a text, in hexadecimal digits.
+std::string digest_text(std::string_view bytes);
 
 /// One digest for each of `count` equal parts of `bytes`: a rank's shards of an array.
 std::vector<std::uint64_t> digest_parts(std::span<const std::byte> bytes, std::int64_t count);
