@@ -89,6 +89,12 @@ inline void add_elementwise(List& list) {
   const auto silu = Activation::silu;
   list.add(
       "activate_floats", rounding, [=] { activate_floats(silu, 0, n, f->data(), d->data()); }, d);
+  const Halves short_a = halves(n, 1), narrowed = halves(n, 9);
+  const Floats widened = same(n);
+  list.add(
+      "widen", 0, [=] { widen(n, short_a->data(), widened->data()); }, widened);
+  list.add(
+      "narrow", 0, [=] { narrow(n, a->data(), narrowed->data()); }, narrowed);
   const Floats o[7] = {same(n), same(n), same(n), same(n), same(n), same(n), same(n)};
   list.add(
       "multiply_floats", 0, [=] { multiply_floats(n, a->data(), b->data(), o[0]->data()); }, o[0]);

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <memory>
+#include <type_traits>
 
 #ifdef STANLEY_CUDA
 #include <c10/cuda/CUDAGuard.h>
@@ -53,43 +55,65 @@ void for_each_block(std::int64_t elements, std::int64_t row, const Work& work) {
   }
 }
 
+/// A block of a tensor's elements as floats: where they lie, or, of bfloat16, as a copy that read()
+/// and write() convert. Empty where the tensor isn't defined.
+template <typename Element>
+class Block {
+ public:
+  Block(const at::Tensor& tensor, std::int64_t first, std::int64_t count)
+      : count_(tensor.defined() ? count : 0),
+        at_(tensor.defined() ? pointer<Element>(tensor) + first : nullptr) {
+    if constexpr (copies) {
+      copy_ = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count_));
+    }
+  }
+
+  float* floats() const {
+    if constexpr (copies) {
+      return copy_.get();
+    } else {
+      return at_;
+    }
+  }
+  float* read() const {
+    if constexpr (copies) widen(count_, at_, floats());
+    return floats();
+  }
+  void write() const {
+    if constexpr (copies) narrow(count_, floats(), at_);
+  }
+
+ private:
+  static constexpr bool copies = !std::is_same_v<Element, float>;
+
+  std::int64_t count_;
+  Element* at_;
+  std::unique_ptr<float[]> copy_;
+};
+
+template <typename Element>
 void add_and_activate_on_cpu(const EnergyConfig& config, const at::Tensor& bias,
                              const at::Tensor& skip, const at::Tensor& z, const at::Tensor& value,
                              const at::Tensor& derivative) {
-  if (z.scalar_type() != at::kFloat) {
-    const at::Tensor sum = z.to(at::kFloat), slope = at::empty_like(sum),
-                     f = value.defined() ? at::empty_like(sum) : at::Tensor();
-    add_and_activate_on_cpu(config, bias, skip.defined() ? skip.to(at::kFloat) : skip, sum, f,
-                            slope);
-    z.copy_(sum);
-    if (value.defined()) value.copy_(f);
-    derivative.copy_(slope);
-    return;
-  }
   const std::int64_t channels = z.size(1);
-  const auto *const of_bias = pointer<float>(bias), *const of_skip = pointer<float>(skip);
-  auto *const of_z = pointer<float>(z), *const of_value = pointer<float>(value),
-              *const slopes = pointer<float>(derivative);
   for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
-    float* f = of_z + first;
-    add_bias(count / channels, channels, of_bias, f);
-    if (of_skip != nullptr) add(count, of_skip + first, f);
-    if (of_value != nullptr) f = std::copy_n(f, count, of_value + first) - count;
-    activate_floats(config.activation, static_cast<float>(config.slope), count, f, slopes + first);
+    const Block<Element> sum(z, first, count), added(skip, first, count), kept(value, first, count),
+        slope(derivative, first, count);
+    float* f = sum.read();
+    add_bias(count / channels, channels, pointer<float>(bias), f);
+    if (skip.defined()) add(count, added.read(), f);
+    if (value.defined()) f = std::copy_n(f, count, kept.floats()) - count;
+    activate_floats(config.activation, static_cast<float>(config.slope), count, f, slope.floats());
+    sum.write();
+    kept.write();
+    slope.write();
   });
 }
 
 void multiply_and_add_on_cpu(const at::Tensor& gradient, const at::Tensor& derivative,
                              const at::Tensor& skip, Skip kind) {
   if (kind == Skip::none) {
-    if (gradient.scalar_type() != at::kFloat) {
-      gradient.mul_(derivative);
-      return;
-    }
-    auto *const out = pointer<float>(gradient), *const factor = pointer<float>(derivative);
-    for_each_block(gradient.numel(), 1, [&](std::int64_t first, std::int64_t count) {
-      multiply_floats(count, out + first, factor + first, out + first);
-    });
+    gradient.mul_(derivative);
     return;
   }
   const at::Tensor product = gradient.to(at::kFloat) * derivative;
@@ -153,7 +177,11 @@ at::Tensor TorchLayer::backward(const at::Tensor& gradient, const at::Tensor& li
 void add_and_activate(const EnergyConfig& config, const at::Tensor& bias, const at::Tensor& skip,
                       const at::Tensor& z, const at::Tensor& value, const at::Tensor& derivative) {
   const Timed timed(Operation::activations);
-  if (z.is_cpu()) return add_and_activate_on_cpu(config, bias, skip, z, value, derivative);
+  if (z.is_cpu()) {
+    const auto pass = z.scalar_type() == at::kFloat ? add_and_activate_on_cpu<float>
+                                                    : add_and_activate_on_cpu<Bfloat16>;
+    return pass(config, bias, skip, z, value, derivative);
+  }
   run_pass(z, [&](auto element) {
     using Element = decltype(element);
     const bool keeps = value.defined();

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "config/activation.hpp"
+#include "kernels/bfloat16.hpp"
 #include "kernels/kernel.hpp"
 
 namespace stanley {
@@ -37,6 +38,10 @@ void mean_of_squares(std::int64_t width, std::int64_t channels, const float* upp
 void add_to_squares(std::int64_t width, std::int64_t channels, const float* row, float* upper,
                     float* lower);
 
+/// Between bfloat16 numbers and floats; to bfloat16 it rounds as from_float<Bfloat16>() does.
+void widen(std::int64_t count, const Bfloat16* in, float* out);
+void narrow(std::int64_t count, const float* in, Bfloat16* out);
+
 /// Sum of a·b over `count` elements, in an order fixed by `count` alone.
 float dot(std::int64_t count, const float* a, const float* b);
 
@@ -51,6 +56,8 @@ STANLEY_KERNEL(scale)
 STANLEY_KERNEL(add_pixels)
 STANLEY_KERNEL(mean_of_squares)
 STANLEY_KERNEL(add_to_squares)
+STANLEY_KERNEL(widen)
+STANLEY_KERNEL(narrow)
 STANLEY_KERNEL(dot)
 
 }  // namespace stanley

@@ -96,10 +96,17 @@ TEST_P(Elementwise, Bfloat16RoundsToNearestEven) {
   for (const std::uint32_t nan : {0x7f800001U, 0x7fffffffU, 0xff800001U, 0xffc00000U}) {
     EXPECT_TRUE(std::isnan(to_float(from_float<Bfloat16>(std::bit_cast<float>(nan)))));
   }
-  for (const float value : all_kinds()) {
-    if (std::isnan(value)) continue;
-    const at::BFloat16 expected(value);
-    ASSERT_EQ(from_float<Bfloat16>(value).bits, expected.x) << value;
+  const std::vector<float> values = all_kinds();
+  const auto count = static_cast<std::int64_t>(values.size());
+  std::vector<Bfloat16> halves(values.size());
+  std::vector<float> floats(values.size());
+  narrow(count, values.data(), halves.data());
+  widen(count, halves.data(), floats.data());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    ASSERT_EQ(halves[i].bits, from_float<Bfloat16>(values[i]).bits) << values[i];
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(floats[i]), std::uint32_t{halves[i].bits} << 16);
+    if (std::isnan(values[i])) continue;
+    ASSERT_EQ(halves[i].bits, at::BFloat16(values[i]).x) << values[i];
   }
 }
 

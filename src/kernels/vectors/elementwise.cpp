@@ -41,6 +41,8 @@ STANLEY_INLINE void leaky_relu(float slope, std::int64_t count, float* value, fl
   }
 }
 
+typedef std::uint32_t Bits __attribute__((may_alias));
+
 }  // namespace
 
 void activate_floats(Activation activation, float slope, std::int64_t count, float* value,
@@ -108,6 +110,21 @@ void add_to_squares(std::int64_t width, std::int64_t channels, const float* row,
       lower[left + i] += quarter;
       lower[right + i] += quarter;
     }
+  }
+}
+
+void widen(std::int64_t count, const Bfloat16* in, float* out) {
+  auto* const bits = reinterpret_cast<Bits*>(out);
+  STANLEY_INDEPENDENT
+  for (std::int64_t i = 0; i < count; ++i) bits[i] = static_cast<Bits>(in[i].bits) << 16;
+}
+
+void narrow(std::int64_t count, const float* in, Bfloat16* out) {
+  const auto* const bits = reinterpret_cast<const Bits*>(in);
+  STANLEY_INDEPENDENT
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Bits rounded = bits[i] + 0x7fff + ((bits[i] >> 16) & 1);
+    out[i].bits = static_cast<std::uint16_t>((in[i] == in[i] ? rounded : bits[i] | 0x400000) >> 16);
   }
 }
 
