@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <type_traits>
+#include <utility>
 
 #ifdef STANLEY_CUDA
 #include <c10/cuda/CUDAGuard.h>
@@ -55,58 +56,36 @@ void for_each_block(std::int64_t elements, std::int64_t row, const Work& work) {
   }
 }
 
-/// A block of a tensor's elements as floats: where they lie, or, of bfloat16, as a copy that read()
-/// and write() convert. Empty where the tensor isn't defined.
-template <typename Element>
-class Block {
- public:
-  Block(const at::Tensor& tensor, std::int64_t first, std::int64_t count)
-      : count_(tensor.defined() ? count : 0),
-        at_(tensor.defined() ? pointer<Element>(tensor) + first : nullptr) {
-    if constexpr (copies) {
-      copy_ = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count_));
-    }
-  }
-
-  float* floats() const {
-    if constexpr (copies) {
-      return copy_.get();
-    } else {
-      return at_;
-    }
-  }
-  float* read() const {
-    if constexpr (copies) widen(count_, at_, floats());
-    return floats();
-  }
-  void write() const {
-    if constexpr (copies) narrow(count_, floats(), at_);
-  }
-
- private:
-  static constexpr bool copies = !std::is_same_v<Element, float>;
-
-  std::int64_t count_;
-  Element* at_;
-  std::unique_ptr<float[]> copy_;
-};
-
 template <typename Element>
 void add_and_activate_on_cpu(const EnergyConfig& config, const at::Tensor& bias,
                              const at::Tensor& skip, const at::Tensor& z, const at::Tensor& value,
                              const at::Tensor& derivative) {
+  constexpr bool copies = std::is_same_v<Element, Bfloat16>;
   const std::int64_t channels = z.size(1);
   for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
-    const Block<Element> sum(z, first, count), added(skip, first, count), kept(value, first, count),
-        slope(derivative, first, count);
-    float* f = sum.read();
-    add_bias(count / channels, channels, pointer<float>(bias), f);
-    if (skip.defined()) add(count, added.read(), f);
-    if (value.defined()) f = std::copy_n(f, count, kept.floats()) - count;
-    activate_floats(config.activation, static_cast<float>(config.slope), count, f, slope.floats());
-    sum.write();
-    kept.write();
-    slope.write();
+    const auto room = std::make_unique_for_overwrite<float[]>(copies ? 4 * count : 0);
+    // The block's floats where they lie; those of bfloat16 in a copy.
+    auto floats = [&, next = room.get()](const at::Tensor& tensor) mutable {
+      auto* const at = pointer<Element>(tensor) + first;
+      if constexpr (copies) {
+        widen(count, at, next);
+        return std::exchange(next, next + count);
+      } else {
+        return at;
+      }
+    };
+    const auto store = [&](const float* from, const at::Tensor& tensor) {
+      if constexpr (copies) narrow(count, from, pointer<Element>(tensor) + first);
+    };
+    float *const sum = floats(z), *const slope = floats(derivative);
+    float* const f = value.defined() ? floats(value) : sum;
+    add_bias(count / channels, channels, pointer<float>(bias), sum);
+    if (skip.defined()) add(count, floats(skip), sum);
+    if (f != sum) std::copy_n(sum, count, f);
+    activate_floats(config.activation, static_cast<float>(config.slope), count, f, slope);
+    store(sum, z);
+    if (f != sum) store(f, value);
+    store(slope, derivative);
   });
 }
 

@@ -30,12 +30,11 @@ namespace fs = std::filesystem;
 
 /// Writes a new file and brings it to the disk, or leaves none.
 void write_new(const std::string& path, const std::string& text) {
-  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  int error = descriptor < 0 ? errno : write_whole(descriptor, text);
-  if (descriptor >= 0 && error == 0) error = synchronise(descriptor);
-  if (descriptor >= 0) ::close(descriptor);
+  const Descriptor file(path, O_WRONLY | O_CREAT | O_EXCL, std::nothrow);
+  int error = file.number() < 0 ? errno : write_whole(file.number(), text);
+  if (error == 0) error = synchronise(file.number());
   if (error == 0) return;
-  if (descriptor >= 0) ::unlink(path.c_str());
+  if (file.number() >= 0) ::unlink(path.c_str());
   throw FileError(fmt::format("{} can't be written ({})", path, system_reason(error)));
 }
 
@@ -158,16 +157,14 @@ bool succeed(const std::string& directory, const std::vector<Holder>& holders,
 
 /// What claimants left that were killed.
 void remove_dead_claims(const std::string& directory, const Claim& claim, double now) {
-  std::error_code error;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
+  for (const std::string& file : files_in(directory)) {
+    const std::string name = fs::path(file).filename().string();
     if (!name.starts_with("owner-") || !name.ends_with(".part")) continue;
-    const auto claimant = read_owner(entry->path().string());
+    const auto claimant = read_owner(file);
     if (!claimant) continue;
     // Without a word in it, the file has just been made or belongs to a claimant that was killed.
     const bool left_empty = claimant->host.empty() && now - claimant->heartbeat > 5;
-    if (left_empty || gone(*claimant, claim, now)) ::unlink(entry->path().c_str());
+    if (left_empty || gone(*claimant, claim, now)) ::unlink(file.c_str());
   }
 }
 

@@ -9,9 +9,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <set>
-#include <sstream>
 #include <utility>
 
+#include "config/document.hpp"
 #include "config/error.hpp"
 #include "run/directory.hpp"
 
@@ -61,13 +61,6 @@ Error failure(const std::string& path, const char* what, int error) {
   return FileError(fmt::format("{}: {}: {}", path, what, system_reason(error)));
 }
 
-std::vector<std::string> cells(const std::string& line) {
-  std::vector<std::string> result;
-  std::istringstream text(line);
-  for (std::string cell; std::getline(text, cell, ',');) result.push_back(cell);
-  return result;
-}
-
 std::string without_end(std::string line) {
   line.pop_back();
   return line;
@@ -77,7 +70,7 @@ std::string without_end(std::string line) {
 /// where that had no column.
 std::string rearranged(const std::string& row, const std::vector<std::string>& old_heading,
                        const std::vector<std::string>& heading) {
-  const std::vector<std::string> old = cells(row);
+  const std::vector<std::string> old = split(row, ',');
   std::string line;
   for (const std::string& name : heading) {
     const auto place =
@@ -109,7 +102,7 @@ std::vector<std::string> read_heading(std::ifstream& file, const std::string& pa
     if (file.bad()) throw failure(path, "the metrics can't be read", errno);
     return {};
   }
-  std::vector<std::string> heading = cells(line);
+  std::vector<std::string> heading = split(line, ',');
   const std::set<std::string> names(heading.begin(), heading.end());
   if (!names.contains("iteration") || names.size() != heading.size()) {
     throw not_ours(path,
@@ -189,7 +182,7 @@ MetricsFile::MetricsFile(const std::string& path, std::int64_t iteration,
     : path_(path) {
   std::ifstream old(path);
   const std::vector<std::string> old_heading = read_heading(old, path);
-  std::vector<std::string> heading = cells(without_end(metrics_heading(more)));
+  std::vector<std::string> heading = split(without_end(metrics_heading(more)), ',');
   // Columns that nobody writes any more stay: another transition's, or somebody's own.
   for (const std::string& name : old_heading) {
     if (std::ranges::find(heading, name) != heading.end()) continue;

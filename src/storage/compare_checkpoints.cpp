@@ -147,13 +147,8 @@ std::string number_text(const Progress& progress, const std::string& name) {
 }
 
 bool same_bits(const Number& a, const Number& b) {
-  if (a.index() != b.index()) return false;
-  return std::visit(
-      [&](auto left) {
-        const auto right = std::get<decltype(left)>(b);
-        return std::bit_cast<std::uint64_t>(left) == std::bit_cast<std::uint64_t>(right);
-      },
-      a);
+  const auto same = [&](auto left) { return has_same_bits(left, std::get<decltype(left)>(b)); };
+  return a.index() == b.index() && std::visit(same, a);
 }
 
 /// Values of time are named so: "seconds_used".
