@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 #ifdef STANLEY_CUDA
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -36,20 +38,15 @@ struct Replay::Recording {
   }
 };
 
+#endif
+
 void Replay::run(c10::Device device, const std::function<void()>& work) {
-  if (device.is_cpu() || !warm_) {
-    warm_ = true;
-    return work();
-  }
+  if (device.is_cpu() || !std::exchange(warm_, true)) return work();
+#ifdef STANLEY_CUDA
   const c10::cuda::CUDAGuard guard(device);
   if (!recording_) recording_ = std::make_shared<Recording>(device, work);
   recording_->graph.replay();
-}
-
-#else
-
-void Replay::run(c10::Device, const std::function<void()>& work) { work(); }
-
 #endif
+}
 
 }  // namespace stanley

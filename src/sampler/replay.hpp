@@ -19,7 +19,7 @@ class Replay {
  private:
   struct Recording;
   std::shared_ptr<Recording> recording_;  // shared, since only replay.cpp knows the type
-  [[maybe_unused]] bool warm_ = false;    // in a build without GPUs
+  bool warm_ = false;
 };
 
 }  // namespace stanley
