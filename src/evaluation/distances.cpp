@@ -22,17 +22,23 @@ struct Sums {
 
 constexpr std::int64_t no_group = -1;
 
+/// How many draws are in each cell.
+std::vector<double> count_draws(const Sorting& sorting) {
+  std::vector<double> draws(static_cast<std::size_t>(sorting.cells()));
+  for (std::size_t i = 0; i < sorting.class_of.size(); ++i) {
+    draws[static_cast<std::size_t>(sorting.cell_of(i))] += 1;
+  }
+  return draws;
+}
+
+/// `draws`: as count_draws() has them.
 Sums sums_without(std::int64_t left_out, const PairTable& table, const Sorting& sorting,
-                  const std::vector<std::int64_t>& classes) {
+                  const std::vector<double>& draws, const std::vector<std::int64_t>& classes) {
   std::vector<std::int64_t> cells;
   for (const std::int64_t c : classes) {
     for (std::int64_t group = 0; group < sorting.groups; ++group) {
       if (group != left_out) cells.push_back(c * sorting.groups + group);
     }
-  }
-  std::vector<double> draws(static_cast<std::size_t>(sorting.cells()));
-  for (std::size_t i = 0; i < sorting.class_of.size(); ++i) {
-    draws[static_cast<std::size_t>(sorting.cell_of(i))] += 1;
   }
   const auto within = table.within.accessor<double, 2>();
   const auto pairs = table.pairs.accessor<double, 2>();
@@ -62,13 +68,14 @@ double student_quantile(double degrees) {
 
 Estimate kernel_distance(const PairTable& table, const Sorting& sorting, const Reference& reference,
                          const std::vector<std::int64_t>& classes) {
-  const Sums all = sums_without(no_group, table, sorting, classes);
+  const std::vector<double> draws = count_draws(sorting);
+  const Sums all = sums_without(no_group, table, sorting, draws, classes);
   Estimate estimate;
   if (all.pairs == 0) return estimate;
   estimate.value = all.distance(reference);
   std::vector<double> without;
   for (std::int64_t group = 0; group < sorting.groups; ++group) {
-    const Sums rest = sums_without(group, table, sorting, classes);
+    const Sums rest = sums_without(group, table, sorting, draws, classes);
     if (rest.draws == all.draws) continue;  // the group has none of these
     if (rest.pairs == 0) return estimate;
     without.push_back(rest.distance(reference));
@@ -121,7 +128,8 @@ double FrechetDistance::to(const at::Tensor& draws) const {
   return means + reference_.trace + other.trace - 2 * root;
 }
 
-std::optional<double> FrechetDistance::extrapolated(const at::Tensor& draws) const {
+std::optional<double> FrechetDistance::extrapolated(const at::Tensor& draws,
+                                                    double distance) const {
   const std::int64_t n = draws.size(0);
   if (n / 2 <= draws.size(1)) return std::nullopt;
   constexpr std::array shares{0.5, 0.625, 0.75, 0.875, 1.0};
@@ -129,7 +137,7 @@ std::optional<double> FrechetDistance::extrapolated(const at::Tensor& draws) con
   for (const double share : shares) {
     const auto part = static_cast<std::int64_t>(share * static_cast<double>(n));
     const double x = 1 / static_cast<double>(part);
-    const double y = to(draws.narrow(0, 0, part));
+    const double y = part == n ? distance : to(draws.narrow(0, 0, part));
     sum_x += x, sum_y += y, sum_xx += x * x, sum_xy += x * y;
   }
   const double points = shares.size();

@@ -45,8 +45,8 @@ class FrechetDistance {
 
   /// The distance that infinitely many draws would have, by a line through the distances of parts
   /// of the draws over 1/n (Chong, Forsyth, arXiv 1911.07023); none where half of them are fewer
-  /// than the features.
-  std::optional<double> extrapolated(const at::Tensor& draws) const;
+  /// than the features. `distance`: to(draws).
+  std::optional<double> extrapolated(const at::Tensor& draws, double distance) const;
 
  private:
   struct Gaussian {

@@ -30,7 +30,8 @@ class Judging {
     result.name = "all";
     add_manifold(result, std::nullopt);
     add_frechet(result, draws_);
-    if (frechet_ && result.fid) result.fid_extrapolated = frechet_->extrapolated(draws_);
+    if (frechet_ && result.fid)
+      result.fid_extrapolated = frechet_->extrapolated(draws_, *result.fid);
     return result;
   }
 
