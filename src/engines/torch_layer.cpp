@@ -63,7 +63,8 @@ void add_and_activate_on_cpu(const EnergyConfig& config, const at::Tensor& bias,
   constexpr bool copies = std::is_same_v<Element, Bfloat16>;
   const std::int64_t channels = z.size(1);
   for_each_block(z.numel(), channels, [&](std::int64_t first, std::int64_t count) {
-    const auto room = std::make_unique_for_overwrite<float[]>(copies ? 4 * count : 0);
+    const auto size = static_cast<std::size_t>(copies ? 4 * count : 0);
+    const auto room = std::make_unique_for_overwrite<float[]>(size);
     // The block's floats where they lie; those of bfloat16 in a copy.
     auto floats = [&, next = room.get()](const at::Tensor& tensor) mutable {
       auto* const at = pointer<Element>(tensor) + first;
