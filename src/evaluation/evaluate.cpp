@@ -26,8 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* default_features = ".data/features/efficientnet-lite0.pt";
-
 /// Where the reference comes from: held-out images of the run's data unless told otherwise.
 DataConfig reference_config(const EvaluationRequest& request, const DataConfig& of_run) {
   DataConfig data = of_run;
@@ -137,7 +135,7 @@ class Evaluating {
   void choose_features() {
     Protocol& protocol = result_.protocol;
     features_.emplace(
-        Features::load({.path = request_.features.empty() ? default_features : request_.features,
+        Features::load({.path = request_.features.empty() ? public_features : request_.features,
                         .protocol = request_.protocol,
                         .option = "--features",
                         .owner = subject_.path},
