@@ -138,9 +138,14 @@ void check_optimizer(const Config& config, Checker& checker) {
       "optimizer.schedule.end must be above optimizer.schedule.warmup");
 }
 
-void check_release(const Config& config, Checker& checker) {
-  checker.require(!config.evaluation.every, {"evaluation.every"},
-                  "evaluation is not part of this release: set it to null");
+void check_evaluation(const Config& config, Checker& checker) {
+  const EvaluationConfig& evaluation = config.evaluation;
+  if (!evaluation.every) return;
+  checker.at_most("evaluation.chains", evaluation.sample(config.chains.total), "chains.total",
+                  config.chains.total);
+  checker.require(config.chains.total > 1, {"chains.total", "evaluation.every"},
+                  "evaluation compares pairs of chains, and chains.total is 1: raise it, or set "
+                  "evaluation.every to null");
 }
 
 void check_checkpoints(const Config& config, Checker& checker) {
@@ -166,7 +171,7 @@ void check_relations(const Config& config, const Value& document, Problems& prob
   check_data(config, checker);
   check_optimizer(config, checker);
   check_checkpoints(config, checker);
-  check_release(config, checker);
+  check_evaluation(config, checker);
 }
 
 }  // namespace stanley

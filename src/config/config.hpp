@@ -231,8 +231,19 @@ struct WatchdogConfig {
   bool operator==(const WatchdogConfig&) const = default;
 };
 
+/// What `tools/setup.sh --evaluate` makes.
+inline constexpr const char* public_features = ".data/features/efficientnet-lite0.pt";
+
 struct EvaluationConfig {
   std::optional<std::int64_t> every;
+  std::optional<std::int64_t> chains;  ///< none: 256, or all where they are fewer
+  std::string features{public_features};
+
+  /// Chains whose states are compared, of `total`.
+  std::int64_t sample(std::int64_t total) const {
+    constexpr std::int64_t few = 256;  // cost little beside a training
+    return chains.value_or(std::min(few, total));
+  }
 
   bool operator==(const EvaluationConfig&) const = default;
 };

@@ -33,14 +33,15 @@ bool is_name(const std::string& text) {
          text.find_first_not_of('.') != std::string::npos;
 }
 
-bool is_folder(const std::string& text) { return !text.empty(); }
+bool is_path(const std::string& text) { return !text.empty(); }
 bool is_time_limit(const std::string& text) { return end_time(text, {}).has_value(); }
 
 constexpr TextForm name_form{
     "a name of letters, digits and . _ - (no other characters, not all dots)",
     "^(?=.*[^.])[A-Za-z0-9._-]{1,200}$", is_name};
 constexpr TextForm folder_form{"the path of a folder (. is the one that the program starts in)",
-                               ".", is_folder};
+                               ".", is_path};
+constexpr TextForm features_form{"the path of a file, or states", ".", is_path};
 constexpr TextForm time_limit_form{
     "a local time YYYY-MM-DDTHH:MM:SS or a duration such as 3h30m",
     "^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d|(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?)$",
@@ -238,8 +239,17 @@ std::vector<Key> keys_of_the_safety(Config& config) {
        "without progress on any rank for so long the run ends with exit code 6; more than one "
        "chain step, one weight gradient or 64 MB of a file take, s",
        &config.watchdog.seconds, above(0)},
-      {"evaluation.every", "iterations from evaluation to evaluation; this release has null alone",
+      {"evaluation.every",
+       "iterations from one comparison of the chains with data (KID) to the next, which keeps the "
+       "best checkpoint; null: none",
        &config.evaluation.every, count()},
+      {"evaluation.chains",
+       "chains that are compared, evenly from all shards; null: 256, or all where they are fewer",
+       &config.evaluation.chains, between(2, 4294967295.0)},
+      {"evaluation.features",
+       "what images are compared in: a TorchScript network with a .json beside it, or states; "
+       "points are their own features; ~ and $NAME are written out",
+       &config.evaluation.features, of(features_form)},
   };
 }
 

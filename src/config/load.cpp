@@ -147,6 +147,7 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   config.run.directory = expand_path(config.run.directory, "run.directory");
   config.energy.path = expand_path(config.energy.path, "energy.path");
   config.data.path = expand_path(config.data.path, "data.path");
+  config.evaluation.features = expand_path(config.evaluation.features, "evaluation.features");
   return config;
 }
 

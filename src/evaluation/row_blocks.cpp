@@ -12,6 +12,9 @@
 
 namespace stanley {
 
+OneThreadEach::OneThreadEach() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+OneThreadEach::~OneThreadEach() { at::set_num_threads(before_); }
+
 void for_each_row_block(std::int64_t rows, std::int64_t at_once, const Communicator& communicator,
                         const std::function<void(const RowBlock&)>& step, const RowsDone& done) {
   const std::int64_t blocks = (rows + at_once - 1) / at_once;

@@ -7,6 +7,19 @@
 
 namespace stanley {
 
+/// While it lives, LibTorch computes on one thread of each of ours: what it makes of a block
+/// depends on its threads, even where it gets no more than one.
+class OneThreadEach {
+ public:
+  OneThreadEach();
+  ~OneThreadEach();
+  OneThreadEach(const OneThreadEach&) = delete;
+  OneThreadEach& operator=(const OneThreadEach&) = delete;
+
+ private:
+  int before_;
+};
+
 /// Neighbouring rows of a matrix.
 struct RowBlock {
   std::int64_t first = 0, count = 0;

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include "parallel/device.hpp"
+#include "run/stopwatch.hpp"
 #include "run/usage.hpp"
 #include "sampler/device_update.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/bank_draws.hpp"
+#include "train/bank_evaluation.hpp"
 #include "train/learner.hpp"
 
 namespace stanley {
@@ -42,6 +44,8 @@ void say_disk(const Config& config, const Dataset& dataset, double checkpoint, L
   const std::int64_t iterations = config.run.iterations;
   // Iteration 0 and one that is being written stand beside those that are kept.
   std::int64_t kept = config.checkpoint.keep_last + 2;
+  // The best, and what was best when the run passed one that it may go back to.
+  if (config.evaluation.every) kept += 2;
   if (config.checkpoint.keep_every) kept += iterations / *config.checkpoint.keep_every;
   // Beside each state its statistics and its chain's number, 8 bytes each; 256 data samples.
   constexpr double beside = 6 * 8;
@@ -56,6 +60,22 @@ void say_disk(const Config& config, const Dataset& dataset, double checkpoint, L
       (checkpoint * static_cast<double>(kept) + draws) / megabyte +
           0.0006 * static_cast<double>(iterations),
       checkpoint / megabyte, kept, draws / megabyte, 0.0006 * static_cast<double>(iterations)));
+}
+
+/// Collective. `iteration`: what one takes, s.
+void say_evaluation(const Config& config, double iteration, Trainer& trainer, Session& session,
+                    Log& log, Activity& activity) {
+  if (!config.evaluation.every) return;
+  BankEvaluation evaluation(config, session, log, activity);
+  evaluation.features_of(trainer.bank());  // the first time also allocates
+  Stopwatch watch;
+  evaluation.features_of(trainer.bank());
+  const double seconds = watch.lap();
+  const double between = iteration * static_cast<double>(*config.evaluation.every);
+  log.info(fmt::format(
+      "evaluation: {:.3g} s for the features of {} chains, {:.1f} % of the time if "
+      "made each {} iterations (measured now)",
+      seconds, evaluation.chains(), 100 * seconds / (seconds + between), *config.evaluation.every));
 }
 
 void say_sampler(const Config& config, Log& log) {
@@ -84,10 +104,11 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
   Trainer& trainer = learner.trainer();
   trainer.iterate();  // the first one also allocates
   const IterationRecord record = trainer.iterate();
+  log.info("resolved configuration:\n" + to_yaml(config));
+  say_evaluation(config, record.seconds_iteration, trainer, session, log, activity);
   const double memory =
       session.world().max(peak_memory() + writer_bytes(trainer, config)) / megabyte;
 
-  log.info("resolved configuration:\n" + to_yaml(config));
   log.info(topology_table(session, setup.device, setup.threads));
   log.info(fmt::format("data: {} samples, run directory: {}", dataset.size(), request.directory));
   say_sampler(config, log);

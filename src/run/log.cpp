@@ -43,7 +43,8 @@ void ProgressLine::add(const IterationRecord& record) {
   reduction_ += record.seconds_reduction;
   waiting_ += record.seconds_waiting;
   files_ += record.seconds_files;
-  total_ += record.seconds_iteration + record.seconds_files;
+  evaluation_ += record.seconds_evaluation;
+  total_ += record.seconds();
   steps_ += record.chain_steps_per_second * record.seconds_iteration;
 }
 
@@ -57,11 +58,13 @@ std::string ProgressLine::take() {
       "states "
       "{:.2e} | gain median {:.2f}, {:.0f} % < 1, drift {:.2f} | moved {:.2f} age {:.0f} | "
       "{:.0f} chain steps/s ({:.0f} % chains, {:.0f} % gradient, {:.0f} % reduction, {:.0f} % "
-      "waiting, {:.0f} % files) | {} left",
+      "waiting, {:.0f} % files{}) | {} left",
       r.iteration, iterations_, r.energy_data, r.energy_chains, r.energy_noise, r.gap,
       r.gradient_norm, r.state_gradient_q50, r.gain_q50, 100 * r.gain_below_one,
       r.gain_weighted_drift, r.distance_moved, r.chain_age_mean, steps_ / total_, share(chains_),
-      share(gradient_), share(reduction_), share(waiting_), share(files_), duration_text(left));
+      share(gradient_), share(reduction_), share(waiting_), share(files_),
+      evaluation_ > 0 ? fmt::format(", {:.0f} % evaluation", share(evaluation_)) : "",
+      duration_text(left));
   *this = ProgressLine(iterations_);
   return line;
 }

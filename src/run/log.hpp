@@ -44,8 +44,8 @@ class ProgressLine {
   std::int64_t iterations_;
   std::int64_t count_ = 0;
   IterationRecord last_;
-  double chains_ = 0, gradient_ = 0, reduction_ = 0, waiting_ = 0, files_ = 0, total_ = 0,
-         steps_ = 0;
+  double chains_ = 0, gradient_ = 0, reduction_ = 0, waiting_ = 0, files_ = 0, evaluation_ = 0,
+         total_ = 0, steps_ = 0;
 };
 
 /// "1:02:03" or "4:05".

@@ -47,12 +47,15 @@ std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
           {"chain_spread", &R::chain_spread},
           {"saturation", &R::saturation},
           {"acceptance_rate", &R::acceptance_rate},
+          {"kid_train", &R::kid_train},
+          {"kid_test", &R::kid_test},
           {"seconds_chains", &R::seconds_chains},
           {"seconds_gradient", &R::seconds_gradient},
           {"seconds_reduction", &R::seconds_reduction},
           {"seconds_waiting", &R::seconds_waiting},
           {"seconds_guard", &R::seconds_guard},
           {"seconds_files", &R::seconds_files},
+          {"seconds_evaluation", &R::seconds_evaluation},
           {"seconds_iteration", &R::seconds_iteration},
           {"chain_steps_per_second", &R::chain_steps_per_second}};
 }

@@ -13,7 +13,7 @@ namespace stanley {
 
 /// All that is recorded of one iteration; the columns of metrics.csv, in this order. Means are over
 /// all ranks; NaN stands for "not defined". Energies and gradients are in the network's units,
-/// distances and scales in those of the data. The eight before `more` depend on clocks.
+/// distances and scales in those of the data. The nine before `more` depend on clocks.
 struct IterationRecord {
   static constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
 
@@ -44,16 +44,22 @@ struct IterationRecord {
   double chain_spread = 0;  ///< standard deviation over the chains, rms over elements
   double saturation = 0;    ///< share of elements on the box's faces
   double acceptance_rate = undefined;
+  double kid_train = undefined;  ///< of some chains to training images, where they were compared
+  double kid_test = undefined;   ///< to test images
   double seconds_chains = 0;
   double seconds_gradient = 0;
   double seconds_reduction = 0;  ///< from when the slowest rank came
   double seconds_waiting = 0;    ///< in the reduction, for the slowest rank to come
   double seconds_guard = 0;      ///< within the reduction, for what only the guard looks at
   double seconds_files = 0;      ///< since the last row
+  double seconds_evaluation = 0;
   double seconds_iteration = 0;
   double chain_steps_per_second = 0;
   /// Columns of its own that a transition tells, behind the others.
   std::vector<std::pair<std::string, double>> more{};
+
+  /// What it took in all, with what stands beside the iteration.
+  double seconds() const { return seconds_iteration + seconds_files + seconds_evaluation; }
 
   /// The column of this name, but for the first: one of `more`, new where it is not there.
   double& column(const std::string& name);

@@ -117,7 +117,8 @@ CommitReport write_checkpoint(Communicator& communicator, const std::string& dir
   const Digests digests = digests_of(sharded);
   FileRequest request{.path = checkpoint_path(directory, contents.iteration)};
   request.bytes = expected_bytes(contents);
-  request.link = latest_link;
+  request.links = {latest_link};
+  if (contents.best) request.links.emplace_back(best_link);
   request.create = [&](hdf5::File& file) {
     create_checkpoint_schema(file, contents, communicator.size(), options.progressed);
   };

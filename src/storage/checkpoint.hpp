@@ -26,6 +26,7 @@ struct CheckpointContents {
   std::vector<ArrayView> arrays{};  ///< "parameters/layers.0.weight", "chains/state", ...
   Progress progress{};              ///< attributes of /progress
   std::map<std::string, std::string> texts{};  ///< root attributes: config, versions, ...
+  bool best{false};                            ///< no evaluation of the run was better
 };
 
 /// An array of a checkpoint file.
@@ -59,8 +60,17 @@ std::string checkpoint_path(const std::string& directory, std::int64_t iteration
 /// Symbolic link beside the checkpoints, to the newest one.
 inline constexpr const char* latest_link = "latest";
 
-/// Collective. Writes DIRECTORY/iteration-<iteration>.h5 and moves the link `latest` to it. All
-/// ranks give the same contents but for their parts of the arrays.
+/// Symbolic link beside the checkpoints, to the one whose chains were nearest to the training data.
+inline constexpr const char* best_link = "best";
+
+/// The progress value that has the iteration of that one.
+inline constexpr const char* best_progress = "best_iteration";
+
+/// The iteration of the best evaluation that a checkpoint knows of; none where it knows of none.
+std::optional<std::int64_t> best_iteration(const Progress& progress);
+
+/// Collective. Writes DIRECTORY/iteration-<iteration>.h5 and moves the link `latest` to it, and
+/// `best` where it is that. All ranks give the same contents but for their parts of the arrays.
 CommitReport write_checkpoint(Communicator& communicator, const std::string& directory,
                               const CheckpointContents& contents, const FileOptions& options);
 

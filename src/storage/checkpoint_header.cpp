@@ -173,6 +173,11 @@ double real_of(const Progress& progress, const std::string& name) {
   return value_of<double>(progress, name, "a real number");
 }
 
+std::optional<std::int64_t> best_iteration(const Progress& progress) {
+  if (!progress.contains(best_progress)) return std::nullopt;
+  return integer_of(progress, best_progress);
+}
+
 std::optional<std::string> CheckpointHeader::text(const std::string& name) const {
   const auto found = texts.find(name);
   return found == texts.end() ? std::nullopt : std::optional(found->second);

@@ -127,9 +127,10 @@ void publish(const FileRequest& request, const FileOptions& options, const std::
   check();  // again below: a disk may take its time in between
   rename_to(part, request.path);
   synchronise_folder(directory_of(request.path));
-  if (request.link.empty()) return;
-  check();
-  move_link(request.link, request.path, options.job);
+  for (const std::string& link : request.links) {
+    check();
+    move_link(link, request.path, options.job);
+  }
 }
 
 /// in_collective() that leaves no unfinished file behind where it ends all ranks.

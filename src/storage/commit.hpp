@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/error.hpp"
 #include "parallel/communicator.hpp"
@@ -51,7 +52,7 @@ struct FileRequest {
   std::function<std::optional<std::string>(hdf5::File&, const Progressed&)> verify{};
   /// Rank 0 alone, if there is something to do: the same for the values that create() wrote.
   std::function<std::optional<std::string>(const hdf5::File&)> verify_created{};
-  std::string link{};  ///< a symbolic link beside it to move, or nothing
+  std::vector<std::string> links{};  ///< symbolic links beside it to move, one after the other
 };
 
 /// Collective. The one way in which files come to be (design, "Files"): written under another name

@@ -54,7 +54,7 @@ void retain_checkpoints(const std::string& directory, std::int64_t keep_last,
 }
 
 void remove_unfinished(const std::string& directory) {
-  static const std::regex ours("(iteration-[0-9]+\\.h5|draws-[0-9]+\\.nc|latest)\\.part\\..*");
+  static const std::regex ours("(iteration-[0-9]+\\.h5|draws-[0-9]+\\.nc|latest|best)\\.part\\..*");
   for (const auto& path : files_in(directory)) {
     if (std::regex_match(fs::path(path).filename().string(), ours)) remove_file(path);
   }

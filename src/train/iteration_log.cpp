@@ -21,7 +21,8 @@ void IterationLog::sync() {
 }
 
 void IterationLog::add(const IterationRecord& record, const ChainScale& scale) {
-  const double seconds = record.seconds_iteration + record.seconds_files;
+  const double seconds = record.seconds();
+  seconds_evaluation_ += record.seconds_evaluation;
   seconds_guard_ += record.seconds_guard;
   waits_.add(record.seconds_waiting, seconds);
   recent_waits_.add(record.seconds_waiting, seconds);
@@ -56,9 +57,12 @@ void IterationLog::tell_stragglers(const WaitTally& waits) {
 void IterationLog::sum_up(double watchdog_seconds) {
   if (seconds() <= 0) return;
   tell_stragglers(waits_);
-  log_.info(fmt::format("guard {:.3f} % and watchdog {:.3f} % of {}",
-                        100 * seconds_guard_ / seconds(), 100 * watchdog_seconds / seconds(),
-                        duration_text(seconds())));
+  const auto share = [this](double part) { return 100 * part / seconds(); };
+  const std::string evaluation =
+      seconds_evaluation_ > 0 ? fmt::format("evaluation {:.2f} %, ", share(seconds_evaluation_))
+                              : "";
+  log_.info(fmt::format("{}guard {:.3f} % and watchdog {:.3f} % of {}", evaluation,
+                        share(seconds_guard_), share(watchdog_seconds), duration_text(seconds())));
 }
 
 }  // namespace stanley

@@ -33,8 +33,8 @@ class IterationLog {
   /// Collective where a line of the log is due.
   void add(const IterationRecord& record, const ChainScale& scale);
 
-  /// Collective. Says which ranks were stragglers over this whole start, and what guard and
-  /// watchdog cost of it.
+  /// Collective. Says which ranks were stragglers over this whole start, and what evaluation,
+  /// guard and watchdog cost of it.
   void sum_up(double watchdog_seconds);
   /// Collective. How long each rank waited in this start's iterations, s, in rank order.
   std::vector<double> waited() const { return waits_.gather(session_.world()); }
@@ -50,8 +50,8 @@ class IterationLog {
   Log& log_;
   std::optional<MetricsFile> metrics_;  // rank 0
   ProgressLine line_;
-  WaitTally waits_, recent_waits_;  // of this start; since the log's last line
-  double seconds_guard_ = 0;        // of this start
+  WaitTally waits_, recent_waits_;                     // of this start; since the log's last line
+  double seconds_guard_ = 0, seconds_evaluation_ = 0;  // of this start
   bool motion_told_ = false;
 };
 

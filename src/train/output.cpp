@@ -37,7 +37,8 @@ void Output::write(Trainer& trainer, const Dataset& dataset, const Request& requ
     contents = {.iteration = trainer.iteration(),
                 .arrays = snapshot_.arrays(),
                 .progress = request.progress,
-                .texts = request.texts};
+                .texts = request.texts,
+                .best = request.best};
   }
   activity_.enter("handing files over");
   writer_.submit(

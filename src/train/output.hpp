@@ -41,6 +41,7 @@ class Output {
     std::map<std::string, std::string> texts{};
     /// Iterations whose checkpoints retention must leave alone.
     std::set<std::int64_t> keep{};
+    bool best{false};  ///< the checkpoint's: no evaluation was better
   };
 
   /// Collective. Waits for the files in flight. Where they failed the run goes on once, since a

@@ -17,6 +17,8 @@
 #include "run/ticker.hpp"
 #include "run/version.hpp"
 #include "run/watchdog.hpp"
+#include "train/bank_evaluation.hpp"
+#include "train/best.hpp"
 #include "train/decision.hpp"
 #include "train/iteration_log.hpp"
 #include "train/learner.hpp"
@@ -54,6 +56,7 @@ class Training {
       tidy_up();
       return ExitCode::finished;
     }
+    if (config_.evaluation.every) evaluation_.emplace(config_, session_, log_, activity_);
     take_directory();
     watchdog_.emplace(world_, activity_, session_.threads_may_communicate(), watchdog_options());
     // Beside it: the heartbeat is a file's, and files may hang.
@@ -146,12 +149,15 @@ class Training {
     take_up(start.header ? &*start.header : nullptr, start.sharding());
     targets_.base = start.anew() ? iteration() : oldest_checkpoint();
     open_run_files(start.header ? start.header->path : "");
+    recall_best(start.anew());
     if (leader()) find_deadlines(config_.run, began_, deadlines_, log_);
-    if (!start.anew()) return;
-    // What a divergence goes back to if no other checkpoint is there. A run that can't write it
-    // should end before it computes.
-    write({.draws = config_.samples.every.has_value(), .checkpoint = true});
-    output_->wait();
+    if (start.anew()) {
+      // What a divergence goes back to if no other checkpoint is there. A run that can't write it
+      // should end before it computes.
+      write({.draws = config_.samples.every.has_value(), .checkpoint = true});
+      output_->wait();
+    }
+    if (evaluation_) evaluation_->prepare(learner_->dataset());
   }
 
   /// Collective. Retention leaves the run's first one alone.
@@ -162,6 +168,25 @@ class Training {
       if (!iterations.empty()) oldest = iterations.back();
     });
     return static_cast<std::int64_t>(world_.max(static_cast<double>(oldest)));
+  }
+
+  /// Collective. What a run that goes on knows of its best evaluation; a branch begins anew.
+  void recall_best(bool anew) {
+    const std::string features = evaluation_ ? evaluation_->features_identity() : "";
+    bests_ = Bests(features);
+    if (anew) return;
+    bool told_otherwise = false;
+    bests_ = recall_bests(world_, directory_.checkpoints(), iteration(), targets_.from(iteration()),
+                          features, told_otherwise);
+    if (told_otherwise) {
+      log_.warn(
+          "evaluation.features are others than those of the best evaluation so far: the next "
+          "one counts as the first");
+    }
+    on_first_rank(world_, [&] {
+      const auto best = bests_.newest();
+      point_best_at(best ? std::optional(best->iteration) : std::nullopt, directory_);
+    });
   }
 
   /// Collective. The trainer of the present attempt, at the checkpoint's iteration if there is one.
@@ -199,6 +224,9 @@ class Training {
     while (iteration() < config_.run.iterations) {
       IterationRecord record = trainer().iterate();
       verdict_.reached(iteration());
+      const bool evaluated = evaluation_ && evaluation_->due(iteration());
+      if (evaluated) evaluation_->observe(trainer().bank(), record);
+      seconds_evaluation_ = std::max(seconds_evaluation_, record.seconds_evaluation);
       Stopwatch phase;
       const std::optional<Divergence> divergence = learner_->guard().observe(record);
       record.seconds_guard += phase.lap();
@@ -209,12 +237,25 @@ class Training {
       if (decision.diverged) {
         roll_back(first_seen(world_, divergence));
       } else {
-        write({.draws = decision.draws, .checkpoint = decision.checkpoint});
+        const bool best = evaluated && judge(record);
+        write({.draws = decision.draws, .checkpoint = decision.checkpoint || best});
       }
       if (decision.stop()) return finish(ExitCode::requeue, decision.stop_asked_by);
       seconds_files = phase.lap();
     }
     return finish(ExitCode::finished, "");
+  }
+
+  /// Tells an evaluation; whether it is better than all before.
+  bool judge(const IterationRecord& record) {
+    const std::optional<Best> before = bests_.newest();
+    const bool best = bests_.take(record.iteration, record.kid_train);
+    log_.info(evaluation_->text_of(record) +
+              (best     ? "; the best so far"
+               : before ? fmt::format("; the best is {:.1f} at iteration {}", 1000 * before->kid,
+                                      before->iteration)
+                        : ""));
+    return best;
   }
 
   /// Collective. All ranks' votes: any rank's signal counts, rank 0's clock decides. Deals with
@@ -232,29 +273,41 @@ class Training {
             std::min(config_.checkpoint.seconds.value_or(retry_seconds), retry_seconds);
       }
       vote_by_clock(Clock::now(),
-                    stop_margin(record.seconds_iteration, output_->checkpoint_seconds()),
+                    stop_margin(record.seconds_iteration, output_->checkpoint_seconds()) +
+                        seconds_evaluation_,
                     deadlines_, votes);
       votes.directory_lost = iteration() % config_.log.every == 0 && !directory_.owned();
     }
     world_.sum(votes.counts());
-    if (votes.files_failed > 0) output_->settle();
+    if (votes.files_failed > 0) settle();
     if (votes.directory_lost > 0) {
       on_first_rank(world_, [&] { directory_.check_ownership(); });
     }
     return votes;
   }
 
+  /// Collective. Waits for the files in flight. What was best is no more where its checkpoint could
+  /// not be written: its states are gone.
+  void settle() {
+    output_->settle();
+    if (output_->owed().checkpoint) bests_.forget(checkpoint_in_flight_);
+  }
+
   /// Collective. Writes these files, and those that a failed write still owes.
   void write(Output::Kinds due) {
     if (!due.any()) return;
-    output_->settle();
+    settle();
     Output::Request request{.kinds = {due.draws || output_->owed().draws,
                                       due.checkpoint || output_->owed().checkpoint}};
     if (request.kinds.checkpoint) {
       request.progress = trainer().progress();
       learner_->guard().add_to(request.progress);
       request.texts = checkpoint_texts(config_, learner_->setup(), learner_->dataset().digest());
+      bests_.add_to(request.progress, request.texts);
       request.keep = targets_.from(iteration());
+      request.keep.merge(bests_.kept(request.keep));
+      request.best = bests_.newest() && bests_.newest()->iteration == iteration();
+      checkpoint_in_flight_ = iteration();
       deadlines_.last_checkpoint = Clock::now();
     }
     output_->write(trainer(), learner_->dataset(), request);
@@ -271,7 +324,7 @@ class Training {
                               "{} (--resume CHECKPOINT --run-directory NEW)",
                               seen, attempt_, divergence.advice, directory_.checkpoints()));
     }
-    output_->settle();
+    settle();
     const CheckpointHeader target =
         find_target(world_, directory_.checkpoints(), targets_, now, file_options_);
     ++attempt_;
@@ -286,13 +339,14 @@ class Training {
         "(attempt {} of {}); later files are in {}",
         seen, target.iteration, attempt_, config_.guard.attempts, directory_.rejected(attempt_)));
     output_->forget();
+    bests_.go_back(target.iteration);
     take_up(&target, Sharding::same);
   }
 
   // --- the end ----------------------------------------------------------------------------------
 
   ExitCode finish(ExitCode code, const std::string& asked_by) {
-    output_->settle();
+    settle();
     write(output_->owed());
     output_->wait();
     const std::vector<double> waited = iteration_log_.waited();
@@ -324,6 +378,10 @@ class Training {
   FileOptions file_options_;
   Verdict verdict_;
   IterationLog iteration_log_;
+  std::optional<BankEvaluation> evaluation_;
+  Bests bests_;
+  std::int64_t checkpoint_in_flight_ = -1;  // the iteration of the last one handed over
+  double seconds_evaluation_ = 0;           // of the longest
   std::optional<Learner> learner_;
   Deadlines deadlines_;        // rank 0
   std::uint32_t attempt_ = 0;  // roll-backs so far

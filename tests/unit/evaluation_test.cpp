@@ -1,12 +1,15 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
 #include "evaluation/distances.hpp"
+#include "evaluation/mean_kernel.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_blocks.hpp"
 #include "kernels/loop_threads.hpp"
@@ -224,6 +227,28 @@ TEST(FrechetDistance, ExtrapolatesToInfinitelyManyDraws) {
   EXPECT_GT(biased, 0.03);
   EXPECT_LT(std::abs(extrapolated), biased / 3);
   EXPECT_FALSE(frechet.extrapolated(normal(17), 0));
+}
+
+TEST(MeanKernel, MakesTheDistanceOfThePairs) {
+  const auto alone = make_local_communicator();
+  for (const auto& [n, m, d] : {std::array{70, 45, 3}, {33, 64, 2}, {2, 9, 17}}) {
+    const at::Tensor draws = numbers(n, d, 0.3), images = numbers(m, d, 1.7);
+    const double found = mean_kernel_within(draws, *alone) + mean_kernel_within(images, *alone) -
+                         2 * mean_kernel_across(draws, images, *alone);
+    EXPECT_NEAR(found, kernel_distance_of(rows_of(draws), rows_of(images)), 1e-12);
+  }
+  EXPECT_TRUE(std::isnan(mean_kernel_within(numbers(1, 3, 0), *alone)));
+}
+
+TEST(RowBlocks, OneThreadEachLastsAsLongAsItsObject) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  {
+    const OneThreadEach one_thread;
+    EXPECT_EQ(at::get_num_threads(), 1);
+  }
+  EXPECT_EQ(at::get_num_threads(), 2);
+  at::set_num_threads(before);
 }
 
 TEST(RowBlocks, AFailureOfOneBlockIsThrown) {

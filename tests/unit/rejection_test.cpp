@@ -27,7 +27,11 @@ class Rejection : public TemporaryDirectory {
     TemporaryDirectory::TearDown();
   }
 
-  void write_checkpoint_of(std::int64_t iteration, std::int64_t attempt) {
+  /// `best`: the iteration of the best evaluation that it knows of; none: it knows of none.
+  void write_checkpoint_of(std::int64_t iteration, std::int64_t attempt,
+                           std::optional<std::int64_t> best = {}) {
+    Progress progress{{"iteration", iteration}, {"attempt", attempt}};
+    if (best) progress[best_progress] = *best;
     const auto communicator = make_local_communicator();
     float weight = 1;
     write_checkpoint(*communicator, run_->checkpoints(),
@@ -36,18 +40,20 @@ class Rejection : public TemporaryDirectory {
                                   .type = ElementType::float32,
                                   .shape = {1},
                                   .data = &weight}},
-                      .progress = {{"iteration", iteration}, {"attempt", attempt}},
-                      .texts = {}},
+                      .progress = progress,
+                      .texts = {},
+                      .best = best == iteration},
                      {});
   }
 
-  fs::path link() const { return fs::path(run_->checkpoints()) / "latest"; }
-
   /// The file that the link is at; "none" without a link, "nothing" if it dangles.
-  std::string latest() const {
-    if (!fs::is_symlink(link())) return "none";
-    return fs::exists(link()) ? fs::read_symlink(link()).string() : "nothing";
+  std::string target_of(const char* name) const {
+    const fs::path link = fs::path(run_->checkpoints()) / name;
+    if (!fs::is_symlink(link)) return "none";
+    return fs::exists(link) ? fs::read_symlink(link).string() : "nothing";
   }
+  std::string latest() const { return target_of("latest"); }
+  std::string best() const { return target_of("best"); }
 
   std::vector<std::int64_t> checkpoints() const { return list_checkpoints(run_->checkpoints()); }
 
@@ -86,11 +92,40 @@ TEST_F(Rejection, CheckpointsOfTheNewAttemptKeepIt) {
   EXPECT_FALSE(fs::exists(run_->rejected(1)));
 }
 
+TEST_F(Rejection, ARejectedBestGivesWayToTheOneBefore) {
+  write_checkpoint_of(0, 0);
+  for (const std::int64_t iteration : {4, 10, 14, 20}) {
+    write_checkpoint_of(iteration, 0, iteration < 14 ? 4 : 14);
+  }
+  ASSERT_EQ(best(), "iteration-00000014.h5");
+  reject_files(*run_, 10, 1);
+  EXPECT_EQ(best(), "iteration-00000004.h5");
+  EXPECT_TRUE(fs::exists(run_->rejected(1) + "/iteration-00000014.h5"));
+  // What the new attempt finds better stays where the call is made again.
+  write_checkpoint_of(16, 1, 16);
+  reject_files(*run_, 10, 1);
+  EXPECT_EQ(best(), "iteration-00000016.h5");
+  reject_files(*run_, 0, 2);
+  EXPECT_EQ(best(), "none");
+}
+
+TEST_F(Rejection, TheBestIsALinkToAFileOrNone) {
+  for (const std::int64_t iteration : {0, 10}) write_checkpoint_of(iteration, 0);
+  point_best_at(10, *run_);
+  EXPECT_EQ(best(), "iteration-00000010.h5");
+  point_best_at(20, *run_);
+  EXPECT_EQ(best(), "none");
+  point_best_at(0, *run_);
+  point_best_at({}, *run_);
+  EXPECT_EQ(best(), "none");
+}
+
 TEST_F(Rejection, WithoutACheckpointThereIsNoLink) {
   write_checkpoint_of(20, 0);
   reject_files(*run_, 10, 1);
   EXPECT_EQ(checkpoints(), std::vector<std::int64_t>{});
   EXPECT_EQ(latest(), "none");
+  EXPECT_EQ(best(), "none");
 }
 
 }  // namespace

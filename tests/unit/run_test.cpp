@@ -50,7 +50,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 IterationRecord awkward(std::int64_t iteration) {
   IterationRecord record;
   double* columns = &record.energy_data;
-  for (int i = 0; i < 34; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  for (int i = 0; i < 37; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
   record.iteration = iteration;
   record.gap_autocorrelation = std::nan("");
   record.energy_noise = -0.0;
@@ -81,10 +81,10 @@ static_assert(offsetof(IterationRecord, more) == 35 * sizeof(double), "a column 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
   const std::vector<std::string> fields = split(to_csv(record), ',');
-  ASSERT_EQ(fields.size(), 35U);
+  ASSERT_EQ(fields.size(), 38U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 34; ++i) {
+  for (std::size_t i = 0; i < 37; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -101,9 +101,10 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
             "gradient_norm,parameter_norm,learning_rate,restart_probability,restarts,"
             "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
-            "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,seconds_chains,"
+            "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,kid_train,kid_test,"
+            "seconds_chains,"
             "seconds_gradient,seconds_reduction,seconds_waiting,seconds_guard,seconds_files,"
-            "seconds_iteration,chain_steps_per_second\n");
+            "seconds_evaluation,seconds_iteration,chain_steps_per_second\n");
 }
 
 TEST_F(Run, MetricsGoOnAfterACheckpoint) {
@@ -478,7 +479,14 @@ TEST_F(Run, TheProgressLineSaysIt) {
   line.add(record);
   const std::string next = line.take();
   EXPECT_NE(next.find("5:56 left"), std::string::npos) << next;
-  EXPECT_NE(next.find(" 0 % files"), std::string::npos) << next;
+  EXPECT_NE(next.find(" 0 % files)"), std::string::npos) << next;
+  // What an evaluation takes is told where there was one, and counts.
+  record.iteration = 12;
+  record.seconds_evaluation = 4;
+  line.add(record);
+  const std::string evaluated = line.take();
+  EXPECT_NE(evaluated.find("0 % files, 50 % evaluation"), std::string::npos) << evaluated;
+  EXPECT_NE(evaluated.find("11:44 left"), std::string::npos) << evaluated;
 }
 
 TEST(Stragglers, AreThoseWhoDoNotWait) {

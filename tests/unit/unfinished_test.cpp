@@ -48,7 +48,8 @@ TEST_F(UnfinishedTest, OnlyWhatTheDeadOfThisHostLeftOfThisFileGoes) {
 
 TEST_F(UnfinishedTest, ATrainingRemovesItsOwnKindAlone) {
   const std::vector<std::string> gone{"iteration-00000004.h5.part.n1-7-ab",
-                                      "draws-00000004.nc.part.n1-7-ab", "latest.part.n1-7-ab"};
+                                      "draws-00000004.nc.part.n1-7-ab", "latest.part.n1-7-ab",
+                                      "best.part.n1-7-ab"};
   const std::vector<std::string> stay{"analysis.nc.part.n1-7-ab", "my.part.of.the.work",
                                       "chains.png.part.77", "draws-00000004.nc",
                                       "draws-mine.nc.part.1"};

@@ -1,0 +1,198 @@
+#include "train/bank_evaluation.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <utility>
+
+#include "evaluation/mean_kernel.hpp"
+#include "evaluation/row_progress.hpp"
+#include "parallel/agree.hpp"
+#include "parallel/threads.hpp"
+#include "run/stopwatch.hpp"
+#include "sampling/setup.hpp"
+#include "storage/data_file.hpp"
+#include "storage/json_values.hpp"
+
+namespace stanley {
+namespace {
+
+constexpr std::int64_t most_images = 2048;  // as stanley evaluate
+constexpr const char* test_split = "test";
+
+bool from_file(const Config& config) { return config.data.type == DataType::file; }
+
+/// Collective. Shape of a state, before the data are read.
+std::vector<std::int64_t> state_shape(const Config& config, Communicator& world) {
+  if (!from_file(config)) return {2};
+  std::vector<std::int64_t> shape;
+  on_first_rank(world, [&] {
+    shape = DataFile(config.data.path).shape(config.data.split);
+    shape.erase(shape.begin());
+  });
+  return from_first_rank(world, [&] { return shape; });
+}
+
+/// Collective. Whether the data file has images to test with that are not those of the training.
+bool has_test_images(const DataConfig& data, Communicator& world) {
+  bool has = false;
+  on_first_rank(world, [&] {
+    const DataFile file(data.path);
+    has = data.split != test_split &&
+          std::ranges::find(file.splits(), test_split) != file.splits().end() &&
+          file.shape(test_split).front() > 0;
+  });
+  return world.max(has ? 1 : 0) > 0;
+}
+
+Features load_features(const Config& config, Session& session) {
+  use_threads(threads_per_rank(session, config.run.threads), config.run.reproducible);
+  return Features::load({.path = config.evaluation.features,
+                         .protocol = "",
+                         .option = "evaluation.features",
+                         .owner = config.data.path},
+                        state_shape(config, session.world()), config.data.range, session.world());
+}
+
+/// Where a shard's chains begin in a sample of `count`, which is dealt evenly to all shards.
+std::int64_t begin_in_sample(std::int64_t shard, const Shards& shards, std::int64_t count) {
+  return shard * count / shards.total;
+}
+
+/// The sample's chains of this rank, by their rows: the first ones of each shard.
+at::Tensor sampled_rows(const Bank& bank, const Shards& shards, std::int64_t count) {
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < shards.count; ++i) {
+    const std::int64_t shard = shards.first + i;
+    const std::int64_t taken =
+        begin_in_sample(shard + 1, shards, count) - begin_in_sample(shard, shards, count);
+    for (std::int64_t j = 0; j < taken; ++j) rows.push_back(i * bank.chains_per_shard() + j);
+  }
+  return at::tensor(rows, at::kLong);
+}
+
+}  // namespace
+
+BankEvaluation::BankEvaluation(const Config& config, Session& session, Log& log, Activity& activity)
+    : config_(config),
+      world_(session.world()),
+      log_(log),
+      activity_(activity),
+      every_(config.evaluation.every.value()),
+      chains_(config.evaluation.sample(config.chains.total)),
+      shards_(deal_shards(config.chains.shards, session.rank(), session.size())),
+      features_(load_features(config, session)) {}
+
+std::string BankEvaluation::features_identity() const {
+  const FeatureNetwork* network = features_.network();
+  return network == nullptr ? "states" : network->identity();
+}
+
+// --- images
+
+void BankEvaluation::prepare(const Dataset& training) {
+  activity_.enter("features of images");
+  training_ = images_of(training, config_.data.split, "features of training images");
+  test_ = test_images(training);
+  const FeatureNetwork* network = features_.network();
+  log_.info(fmt::format(
+      "each {} iterations KID of {} chains, the first ones of each shard, to {} training images, "
+      "which tells the best checkpoint{}; features: {}",
+      every_, chains_, training_.features.size(0),
+      test_ ? fmt::format(", and to {} test images", test_->features.size(0)) : "",
+      network == nullptr ? "the states themselves"
+                         : fmt::format("{} ({})", network->name(), network->digest())));
+}
+
+std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset& training) {
+  if (from_file(config_) && !has_test_images(config_.data, world_)) return std::nullopt;
+  DataConfig data = config_.data;
+  data.samples = most_images;
+  data.split = from_file(config_) ? test_split : "fresh";
+  // Of a law: samples that no training of this seed has seen.
+  const Dataset images = Dataset::load(data, config_.run.seed + (from_file(config_) ? 0 : 1),
+                                       world_, [this] { activity_.advance(); });
+  if (images.shape() != training.shape()) {
+    log_.warn(fmt::format("{}: the split '{}' has images of shape {}: they are not compared with",
+                          data.path, data.split, shape_text(images.shape())));
+    return std::nullopt;
+  }
+  return images_of(images, data.split, "features of test images");
+}
+
+BankEvaluation::Images BankEvaluation::images_of(const Dataset& images, const std::string& split,
+                                                 const char* what) {
+  const OneThreadEach one_thread;
+  RowProgress progress(log_, what, world_.size());
+  const auto done = [this, progress](std::int64_t rows, std::int64_t all) mutable {
+    activity_.advance();
+    progress(rows, all);
+  };
+  const std::string data = from_file(config_) ? config_.data.path : to_string(config_.data.type);
+  const std::int64_t count = std::min(most_images, images.size());
+  at::Tensor features = features_.of_reference({images, data, split, count}, world_, log_, done);
+  const double mean = mean_kernel_within(features, world_);
+  return {std::move(features), mean};
+}
+
+// --- chains
+
+at::Tensor BankEvaluation::features_of(Bank& bank) {
+  activity_.enter("evaluation");
+  const OneThreadEach one_thread;
+  at::Tensor mine;
+  agree(world_, [&] {
+    const at::Tensor rows = sampled_rows(bank, shards_, chains_);
+    const at::Tensor states = bank.state()
+                                  .index_select(0, rows.to(bank.state().device()))
+                                  .to(at::kCPU, at::kFloat)
+                                  .contiguous();
+    const std::int64_t size = bank.state().numel() / bank.local_count();
+    const auto alone = make_local_communicator();
+    mine = features_.of({.count = states.size(0),
+                         .read =
+                             [&](std::int64_t first, std::int64_t count, float* out) {
+                               std::copy_n(states.const_data_ptr<float>() + first * size,
+                                           count * size, out);
+                             }},
+                        *alone, [this](std::int64_t, std::int64_t) { activity_.advance(); });
+  });
+  at::Tensor all = at::zeros({chains_, features_.dimension()}, at::kDouble);
+  all.narrow(0, begin_in_sample(shards_.first, shards_, chains_), mine.size(0)).copy_(mine);
+  world_.sum(
+      std::span<double>(all.mutable_data_ptr<double>(), static_cast<std::size_t>(all.numel())));
+  return all;
+}
+
+double BankEvaluation::distance(const at::Tensor& draws, double within, const Images& images) {
+  return within + images.mean_kernel - 2 * mean_kernel_across(draws, images.features, world_);
+}
+
+void BankEvaluation::observe(Bank& bank, IterationRecord& record) {
+  Stopwatch watch;
+  const at::Tensor draws = features_of(bank);
+  const OneThreadEach one_thread;
+  const double within = mean_kernel_within(draws, world_);
+  // Of rank 0: other processors may round otherwise, and all ranks must find the same one best.
+  double told[2] = {distance(draws, within, training_),
+                    test_ ? distance(draws, within, *test_) : IterationRecord::undefined};
+  world_.broadcast(std::as_writable_bytes(std::span(told)), 0);
+  const auto number = [](double kid) {
+    return std::isfinite(kid) ? kid : IterationRecord::undefined;
+  };
+  record.kid_train = number(told[0]);
+  record.kid_test = number(told[1]);
+  record.seconds_evaluation = watch.lap();
+}
+
+std::string BankEvaluation::text_of(const IterationRecord& record) const {
+  return fmt::format("evaluation: KID·1000 {:.1f} to training images{}, of {} chains, in {:.2f} s",
+                     1000 * record.kid_train,
+                     test_ ? fmt::format(", {:.1f} to test images", 1000 * record.kid_test) : "",
+                     chains_, record.seconds_evaluation);
+}
+
+}  // namespace stanley

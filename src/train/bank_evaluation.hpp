@@ -1,0 +1,70 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "chains/bank.hpp"
+#include "config/config.hpp"
+#include "data/dataset.hpp"
+#include "evaluation/features.hpp"
+#include "parallel/session.hpp"
+#include "parallel/shards.hpp"
+#include "run/activity.hpp"
+#include "run/log.hpp"
+#include "run/metrics.hpp"
+
+namespace stanley {
+
+/// KID of a sample of the bank, while it is trained, to training images and to test images. The
+/// sample is the first chains of each shard, about as many of each. The same on all ranks; no bit
+/// depends on how many they are, nor on their threads.
+class BankEvaluation {
+ public:
+  /// Collective. Loads what makes features, before a run has a directory; evaluation.every must be
+  /// set. What it refers to must outlive it. Errors: as Features::load(), for
+  /// evaluation.features; input_output for the data file.
+  BankEvaluation(const Config& config, Session& session, Log& log, Activity& activity);
+
+  /// Of the features that its KIDs are told in: a digest, or "states".
+  std::string features_identity() const;
+
+  /// Collective. Features of training images, and of test images where the data have some: computed
+  /// or read. Before of().
+  void prepare(const Dataset& training);
+
+  bool due(std::int64_t iteration) const { return iteration % every_ == 0; }
+  /// Collective. Fills the record's kid_train, kid_test and seconds_evaluation.
+  void observe(Bank& bank, IterationRecord& record);
+  /// What observe() told, for the log: "KID·1000 863.8 to training images, ..."
+  std::string text_of(const IterationRecord& record) const;
+
+  /// Chains in the sample.
+  std::int64_t chains() const { return chains_; }
+  /// Collective. Features of the sample [chains, d] float64: most of what observe() costs.
+  at::Tensor features_of(Bank& bank);
+
+ private:
+  /// Images, and what of KID depends on them alone.
+  struct Images {
+    at::Tensor features;     // [m, d] float64
+    double mean_kernel = 0;  // over pairs of different images
+  };
+  Images images_of(const Dataset& images, const std::string& split, const char* what);
+  std::optional<Images> test_images(const Dataset& training);
+  double distance(const at::Tensor& draws, double within, const Images& images);
+
+  Config config_;
+  Communicator& world_;
+  Log& log_;
+  Activity& activity_;
+  std::int64_t every_, chains_;
+  Shards shards_;
+  Features features_;
+  Images training_;
+  std::optional<Images> test_;
+};
+
+}  // namespace stanley
