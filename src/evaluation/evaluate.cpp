@@ -19,6 +19,7 @@
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_blocks.hpp"
 #include "evaluation/subject.hpp"
+#include "evaluation/trained_parts.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
 #include "run/stopwatch.hpp"
@@ -92,12 +93,11 @@ class Progress {
 class Evaluating {
  public:
   Evaluating(const EvaluationRequest& request, Session& session, Log& log)
-      : request_(request), world_(session.world()), log_(log) {
+      : request_(request), session_(session), world_(session.world()), log_(log) {
     use_threads(threads_per_rank(session), /*reproducible=*/true);
   }
 
   Evaluation run() {
-    Stopwatch watch;
     subject_ = open_subject(request_.path, world_);
     on_first_rank(world_, [&] {
       for (const PassedOver& one : subject_.passed_over) {
@@ -113,15 +113,20 @@ class Evaluating {
     choose_features();
     agree(world_, [&] { sorted_ = sort_states(*subject_.states, request_.draws); });
     describe();
+    TrainedParts trained(request_, subject_, dataset_, result_.protocol, session_, log_);
+    result_.energy = trained.used();
     const at::Tensor images = reference_features();
-    const at::Tensor draws = features_of("features of states", sorted_.count,
-                                         [&](std::int64_t first, std::int64_t count, float* out) {
-                                           const std::lock_guard lock(file_mutex_);
-                                           subject_.states->read(first, count, out);
-                                         });
-    compare(draws, images);
-    result_.seconds = watch.lap();
-    on_first_rank(world_, [&] { record(result_, output_); });
+    const ReadStates read = [&](std::int64_t first, std::int64_t count, float* out) {
+      const std::lock_guard lock(file_mutex_);
+      subject_.states->read(first, count, out);
+    };
+    compare(features_of("features of states", sorted_.count, read), images);
+    record_part();
+    trained.add_energies(result_, read, [&](const char* what) -> RowsDone {
+      return Progress(log_, what, /*ranks=*/1);
+    });
+    record_part();
+    run_chains(trained);
     log_.info(fmt::format("recorded in {}", output_));
     return result_;
   }
@@ -276,13 +281,37 @@ class Evaluating {
   }
 
   void compare(const at::Tensor& draws, const at::Tensor& images) {
-    const Reference reference = make_reference(images, world_);
-    const PairTable table = compare_pairs(draws, sorted_.sorting, reference, world_,
+    reference_ = make_reference(images, world_);
+    const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_,
                                           Progress(log_, "comparing", world_.size()));
-    on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference, table); });
+    on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference_, table); });
+  }
+
+  /// What is asked for of chains of the trained energy; each part is recorded as it is done.
+  void run_chains(TrainedParts& trained) {
+    const StatesToFeatures features = [&](const at::Tensor& states) {
+      return features_of("features of chains", states.size(0),
+                         [&](std::int64_t first, std::int64_t count, float* out) {
+                           const at::Tensor part = states.narrow(0, first, count);
+                           std::copy_n(part.const_data_ptr<float>(), part.numel(), out);
+                         });
+    };
+    for (const std::int64_t steps : request_.fresh) {
+      result_.fresh.push_back(trained.run_fresh(steps, reference_, features));
+      record_part();
+    }
+    if (!request_.long_run) return;
+    result_.long_run = trained.run_long(*request_.long_run, reference_, features);
+    record_part();
+  }
+
+  void record_part() {
+    result_.seconds += watch_.lap();
+    on_first_rank(world_, [&] { record(result_, output_); });
   }
 
   const EvaluationRequest& request_;
+  Session& session_;
   Communicator& world_;
   Log& log_;
   Subject subject_;
@@ -292,6 +321,8 @@ class Evaluating {
   SortedStates sorted_;
   std::mutex file_mutex_;  // HDF5 knows no threads
   std::string output_;     // on rank 0
+  Reference reference_;
+  Stopwatch watch_;
   Evaluation result_;
 };
 
