@@ -66,7 +66,7 @@ def gaussian(tmp_path_factory):
 
 
 def energy_of(points):
-    return (points.astype(numpy.float64) ** 2).sum(1)
+    return (points.astype(numpy.float32) ** 2).sum(1).astype(numpy.float64)
 
 
 def auroc(below, above):
@@ -98,7 +98,7 @@ def test_energies_are_those_of_the_states(gaussian):
             assert value == pytest.approx(numpy.quantile(energies, float(q)), rel=1e-5, abs=1e-6)
         assert sum(one["histogram"]) == len(energies) and len(one["histogram"]) + 1 == len(report["edges"])
         counts = numpy.histogram(energies, report["edges"])[0]
-        assert abs(counts - one["histogram"]).sum() <= 0.02 * len(energies)  # float32 beside an edge
+        assert abs(counts - one["histogram"]).sum() <= 4  # last bits of numbers that are edges
     test = expected["test"]
     assert report["gap"]["value"] == pytest.approx(test.mean() - expected["training"].mean(), abs=1e-5)
     assert report["gap"]["interval_95"][0] < 0 < report["gap"]["interval_95"][1]
