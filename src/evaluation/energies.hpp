@@ -15,7 +15,7 @@ struct EnergyUsed {
   std::string checkpoint;
   std::int64_t iteration = 0;
   std::string weights;  ///< "average" or "last"
-  std::string digest;   ///< XXH3 of what the checkpoint says of these weights' digests
+  std::string digest;   ///< XXH3 of the digests of these weights, and of a user's network
   std::string device, arithmetic;
 };
 

@@ -46,27 +46,32 @@ bool all_finite(const std::vector<double>& numbers) {
 /// Says every few seconds how far chains have come, and how long the rest will take.
 class ChainProgress {
  public:
-  ChainProgress(Log& log, std::string what, std::int64_t steps, std::int64_t chains)
-      : log_(log), what_(std::move(what)), steps_(steps), chains_(chains) {}
+  /// The chains are looked at so many times on the way.
+  ChainProgress(Log& log, std::string what, std::int64_t steps, std::int64_t chains, double looks)
+      : log_(log), what_(std::move(what)), steps_(steps), chains_(chains), looks_(looks) {}
 
   void moved(std::int64_t done) {
     moving_ += watch_.lap();
     if (moving_ < due_) return;
     due_ = moving_ + 5;
     const double rate = static_cast<double>(done) / moving_;
-    log_.info(fmt::format("{}: step {}/{} | {:.0f} chain steps/s | {} left", what_, done, steps_,
-                          rate * static_cast<double>(chains_),
-                          duration_text(static_cast<double>(steps_ - done) / rate)));
+    log_.info(
+        fmt::format("{}: step {}/{} | {:.0f} chain steps/s | {} left", what_, done, steps_,
+                    rate * static_cast<double>(chains_),
+                    duration_text(static_cast<double>(steps_ - done) / rate + look_ * looks_)));
   }
-  /// What passed since is not the chains' time.
-  void pause() { watch_.lap(); }
+  void looked() {
+    look_ = watch_.lap();
+    --looks_;
+  }
 
  private:
   Log& log_;
   std::string what_;
   std::int64_t steps_, chains_;
+  double looks_;  // that are to come
   Stopwatch watch_;
-  double moving_ = 0, due_ = 5;  // seconds
+  double moving_ = 0, look_ = 0, due_ = 5;  // seconds
 };
 
 /// One rank. The split of a file: the one that is asked for, else its only one.
@@ -244,7 +249,7 @@ FreshChains TrainedParts::run_fresh(std::int64_t steps, const Reference& referen
   ChainRun run(*energy_, fresh.chains, world_);
   run.start(0, fresh.chains,
             make_start_state(config, starts_from_data() ? training_or_throw() : none, 0));
-  ChainProgress progress(log_, "fresh chains", steps, fresh.chains);
+  ChainProgress progress(log_, "fresh chains", steps, fresh.chains, 0);
   run.advance(steps, [&](std::int64_t done) { progress.moved(done); });
   const std::vector<double> energies = run.energies();
   fresh.energy = mean_of(energies);
@@ -319,15 +324,17 @@ LongRun TrainedParts::run_long(std::int64_t steps, const Reference& reference,
   Stopwatch watch;
   ChainRun run(*energy_, 3 * result.chains, world_);
   agree(world_, [&] { start_long_run(run, result.chains); });
-  ChainProgress progress(log_, "long run", steps, 3 * result.chains);
   // Where th is held for the steps of a visit, chains are looked at between visits.
   const SamplerConfig& sampler = energy_->config.sampler;
   const std::int64_t unit = sampler.refresh == Refresh::iteration ? sampler.steps : 1;
+  const std::vector<std::int64_t> told = steps_to_tell(steps, unit);
+  ChainProgress progress(log_, "long run", steps, 3 * result.chains,
+                         static_cast<double>(told.size()));
   bool finite = true;
-  for (const std::int64_t step : steps_to_tell(steps, unit)) {
-    progress.pause();
+  for (const std::int64_t step : told) {
     run.advance(step - run.done(), [&](std::int64_t done) { progress.moved(done); });
     finite = add_points(result, run, reference, features);
+    progress.looked();
     if (!finite) break;
   }
   if (finite) {

@@ -58,8 +58,10 @@ bool is_weight(const StoredArray& array, bool average) {
          array.name.starts_with("buffers/");
 }
 
-std::string digest_of_weights(const CheckpointHeader& header, bool average) {
-  std::string all;
+/// `code`: the digest of a network that is a file of the user's.
+std::string digest_of_weights(const CheckpointHeader& header, bool average,
+                              const std::string& code) {
+  std::string all = code;
   for (const StoredArray& array : header.arrays) {
     if (!is_weight(array, average)) continue;
     all += array.name;
@@ -110,7 +112,7 @@ SubjectEnergy open_energy(const Subject& subject, const std::optional<std::strin
   EnergyUsed used{path,
                   header.iteration,
                   average ? "average" : "last",
-                  digest_of_weights(header, average),
+                  digest_of_weights(header, average, setup.energy_file.digest),
                   setup.torch_device.is_cuda() ? "cuda" : "cpu",
                   energy.engine->description()};
   return {config, std::move(setup), std::move(energy), std::move(used)};
