@@ -130,6 +130,10 @@ inline torch::jit::Module script_module(const std::string& kind) {
     return script_module(std::vector<ScriptTensor>{},
                          "def forward(self, x):\n    return (x * x).sum(1)\n");
   }
+  if (kind == "gaussian") {
+    return script_module({{"scale", at::ones({1}).set_requires_grad(true)}},
+                         "def forward(self, x):\n    return (x * x).sum(1) * self.scale\n");
+  }
   if (kind == "without forward") {
     return script_module({{"w", script_weights({2})}},
                          "def energy(self, x):\n    return x @ self.w\n");

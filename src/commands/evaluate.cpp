@@ -8,6 +8,39 @@
 #include "run/stop.hpp"
 
 namespace stanley {
+namespace {
+
+/// What takes the trained energy.
+void add_trained_parts(CLI::App& command, EvaluationRequest& request) {
+  command
+      .add_option("--weights", request.weights,
+                  "Of the energy: average or last (default: as `stanley sample`)")
+      ->check(CLI::IsMember({"average", "last"}));
+  command
+      .add_option("--ood", request.further,
+                  "Data file whose energies are told beside those of the test set; repeatable")
+      ->allow_extra_args(false);
+  command
+      .add_option("--fresh", request.fresh,
+                  "Judge chains that start afresh, after so many steps; repeatable")
+      ->allow_extra_args(false)
+      ->check(CLI::Range(0, 1000000000));
+  command
+      .add_option(
+          "--long-run", request.long_run,
+          "Let chains run on for so many steps (default: 10000) from bank, data and noise,\n"
+          "and say whether they stay: 'stable', or 'short-run generator'")
+      ->expected(0, 1)
+      ->default_str("10000")
+      ->check(CLI::Range(1, 1000000000));
+  command
+      .add_option("--chains", request.chains,
+                  "Chains of --fresh (default: 1024), and from each start of --long-run\n"
+                  "(default: 256)")
+      ->check(CLI::Range(1, 1000000));
+}
+
+}  // namespace
 
 void add_evaluate_command(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand(
@@ -35,6 +68,7 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
   command->add_option("--output", request->output,
                       "List of results to add to (default: evaluation.json of the run, or beside\n"
                       "the file)");
+  add_trained_parts(*command, *request);
   command->callback([request, &chosen] {
     chosen = [request](Session& session, Log& log) {
       release_signals();

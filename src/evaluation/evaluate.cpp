@@ -15,6 +15,7 @@
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_progress.hpp"
 #include "evaluation/subject.hpp"
+#include "evaluation/trained_parts.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
 #include "run/stopwatch.hpp"
@@ -63,12 +64,11 @@ std::string output_of(const std::string& file) {
 class Evaluating {
  public:
   Evaluating(const EvaluationRequest& request, Session& session, Log& log)
-      : request_(request), world_(session.world()), log_(log) {
+      : request_(request), session_(session), world_(session.world()), log_(log) {
     use_threads(threads_per_rank(session), /*reproducible=*/true);
   }
 
   Evaluation run() {
-    Stopwatch watch;
     subject_ = open_subject(request_.path, world_);
     on_first_rank(world_, [&] {
       for (const PassedOver& one : subject_.passed_over) {
@@ -84,21 +84,22 @@ class Evaluating {
     choose_features();
     agree(world_, [&] { sorted_ = sort_states(*subject_.states, request_.draws); });
     describe();
+    TrainedParts trained(request_, subject_, dataset_, result_.protocol, session_, log_);
+    result_.energy = trained.used();
     const at::Tensor images = features_->of_reference(
         {dataset_, result_.protocol.data, result_.protocol.split, reference_count_}, world_, log_,
         RowProgress(log_, "features of the reference", world_.size()));
-    const at::Tensor draws =
-        features_->of({.count = sorted_.count,
-                       .read =
-                           [&](std::int64_t first, std::int64_t count, float* out) {
-                             const std::lock_guard lock(file_mutex_);
-                             subject_.states->read(first, count, out);
-                           },
-                       .refuse_as = "features of states of " + subject_.path},
-                      world_, RowProgress(log_, "features of states", world_.size()));
-    compare(draws, images);
-    result_.seconds = watch.lap();
-    on_first_rank(world_, [&] { record(result_, output_); });
+    const ReadStates read = [&](std::int64_t first, std::int64_t count, float* out) {
+      const std::lock_guard lock(file_mutex_);
+      subject_.states->read(first, count, out);
+    };
+    compare(features_of("features of states", sorted_.count, read), images);
+    record_part();
+    trained.add_energies(result_, read, [&](const char* what) -> RowsDone {
+      return RowProgress(log_, what, /*ranks=*/1);
+    });
+    record_part();
+    run_chains(trained);
     log_.info(fmt::format("recorded in {}", output_));
     return result_;
   }
@@ -163,14 +164,45 @@ class Evaluating {
     result_.protocol.groups = sorted_.sorting.groups;
   }
 
+  /// Collective. Features [count, dimension] float64 of the subject's states, or of its energy's.
+  at::Tensor features_of(const char* what, std::int64_t count, const ReadStates& read) {
+    return features_->of(
+        {.count = count, .read = read, .refuse_as = fmt::format("{} of {}", what, subject_.path)},
+        world_, RowProgress(log_, what, world_.size()));
+  }
+
   void compare(const at::Tensor& draws, const at::Tensor& images) {
-    const Reference reference = make_reference(images, world_);
-    const PairTable table = compare_pairs(draws, sorted_.sorting, reference, world_,
+    reference_ = make_reference(images, world_);
+    const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_,
                                           RowProgress(log_, "comparing", world_.size()));
-    on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference, table); });
+    on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference_, table); });
+  }
+
+  /// What is asked for of chains of the trained energy; each part is recorded as it is done.
+  void run_chains(TrainedParts& trained) {
+    const StatesToFeatures features = [&](const at::Tensor& states) {
+      return features_of("features of chains", states.size(0),
+                         [&](std::int64_t first, std::int64_t count, float* out) {
+                           const at::Tensor part = states.narrow(0, first, count);
+                           std::copy_n(part.const_data_ptr<float>(), part.numel(), out);
+                         });
+    };
+    for (const std::int64_t steps : request_.fresh) {
+      result_.fresh.push_back(trained.run_fresh(steps, reference_, features));
+      record_part();
+    }
+    if (!request_.long_run) return;
+    result_.long_run = trained.run_long(*request_.long_run, reference_, features);
+    record_part();
+  }
+
+  void record_part() {
+    result_.seconds += watch_.lap();
+    on_first_rank(world_, [&] { record(result_, output_); });
   }
 
   const EvaluationRequest& request_;
+  Session& session_;
   Communicator& world_;
   Log& log_;
   Subject subject_;
@@ -180,6 +212,8 @@ class Evaluating {
   SortedStates sorted_;
   std::mutex file_mutex_;  // HDF5 knows no threads
   std::string output_;     // on rank 0
+  Reference reference_;
+  Stopwatch watch_;
   Evaluation result_;
 };
 

@@ -58,22 +58,52 @@ List as_json(const ClassResult& c) {
           {"remarks", c.remarks}};
 }
 
+List as_json(const FreshChains& f) {
+  List distances = as_json(f.result);
+  distances.erase("name");
+  return {{"steps", f.steps},    {"chains", f.chains},
+          {"start", f.start},    {"energy", as_json(f.energy)},
+          {"result", distances}, {"seconds", f.seconds}};
+}
+
+/// The parts that take the trained energy, as far as there are some.
+void add_trained(List& json, const Evaluation& e) {
+  if (e.energy) json["energy"] = as_json(*e.energy);
+  if (e.energies) json["energies"] = as_json(*e.energies);
+  for (const FreshChains& one : e.fresh) json["fresh"].push_back(as_json(one));
+  if (e.long_run) json["long_run"] = as_json(*e.long_run);
+}
+
+/// What the same weights gave before.
+void keep_trained(List& json, const List& older) {
+  const auto same = [&](const char* key) {
+    return json.contains("energy") && older.contains("energy") &&
+           json["energy"].value(key, List()) == older["energy"].value(key, List());
+  };
+  if (!same("digest") || !same("weights")) return;
+  for (const char* part : {"energies", "fresh", "long_run"}) {
+    if (!json.contains(part) && older.contains(part)) json[part] = older[part];
+  }
+}
+
 List as_json(const Evaluation& e) {
   List classes = List::array();
   for (const ClassResult& one : e.classes) classes.push_back(as_json(one));
-  return {{"path", e.path},
-          {"kind", e.kind},
-          {"iteration", e.iteration},
-          {"states", e.states},
-          {"states_available", e.available},
-          {"chains", e.chains},
-          {"shape", e.shape},
-          {"protocol", as_json(e.protocol)},
-          {"results", classes},
-          {"seconds", e.seconds},
-          {"time", utc_now()},
-          {"version", build_version},
-          {"commit", build_commit}};
+  List json{{"path", e.path},
+            {"kind", e.kind},
+            {"iteration", e.iteration},
+            {"states", e.states},
+            {"states_available", e.available},
+            {"chains", e.chains},
+            {"shape", e.shape},
+            {"protocol", as_json(e.protocol)},
+            {"results", classes},
+            {"seconds", e.seconds},
+            {"time", utc_now()},
+            {"version", build_version},
+            {"commit", build_commit}};
+  add_trained(json, e);
+  return json;
 }
 
 /// A list of ours: an object that says so, with entries that are objects.
@@ -160,13 +190,21 @@ std::string as_text(const Evaluation& e) {
     text += fmt::format("{:<24} {:>7} {:>27} {:>21} {:>10} {:>7} {:>8} {:>9}\n", cells...);
   };
   line("", "states", "KID·1000 (95 %)", "FID", "precision", "recall", "density", "coverage");
-  for (const ClassResult& c : e.classes) {
+  std::vector<ClassResult> rows = e.classes;
+  for (const FreshChains& one : e.fresh) rows.push_back(one.result);
+  for (const ClassResult& c : rows) {
     line(c.name, c.states, kid_cell(c), fid_cell(c), cell(c.precision, 1, 3), cell(c.recall, 1, 3),
          cell(c.density, 1, 3), cell(c.coverage, 1, 3));
   }
-  for (const ClassResult& c : e.classes) {
+  for (const ClassResult& c : rows) {
     for (const std::string& remark : c.remarks) text += fmt::format("{}: {}\n", c.name, remark);
   }
+  if (e.energy) {
+    text += fmt::format("\nenergy: {} weights of {} ({}, {})\n", e.energy->weights,
+                        e.energy->checkpoint, e.energy->arithmetic, e.energy->device);
+  }
+  if (e.energies) text += as_text(*e.energies);
+  if (e.long_run) text += "\n" + as_text(*e.long_run);
   return text;
 }
 
@@ -187,7 +225,11 @@ void record(const Evaluation& evaluation, const std::string& output) {
   if (!inside.empty() && *inside.begin() != "..") result["path"] = inside.string();
   List kept = List::array();
   for (const List& one : list["evaluations"]) {
-    if (key_of(one) != key_of(result)) kept.push_back(one);
+    if (key_of(one) == key_of(result)) {
+      keep_trained(result, one);
+    } else {
+      kept.push_back(one);
+    }
   }
   kept.push_back(result);
   list["evaluations"] = kept;

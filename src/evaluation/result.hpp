@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "evaluation/energies.hpp"
 #include "evaluation/feature_input.hpp"
+#include "evaluation/long_run.hpp"
 
 namespace stanley {
 
@@ -19,6 +21,13 @@ struct EvaluationRequest {
   std::int64_t draws = 10000;              ///< at most so many states
   std::int64_t reference = 2048;           ///< at most so many images
   std::string output;  ///< empty: evaluation.json of the run, or beside the file
+
+  // What takes the trained energy.
+  std::optional<std::string> weights;    ///< "average" or "last"
+  std::vector<std::string> further;      ///< data files whose energies are told too
+  std::vector<std::int64_t> fresh;       ///< steps of chains that start afresh
+  std::optional<std::int64_t> long_run;  ///< steps of chains from bank, data and noise
+  std::optional<std::int64_t> chains;    ///< of either, from each start
 };
 
 /// What a number was computed from: stands beside it in the results.
@@ -43,6 +52,15 @@ struct ClassResult {
   std::vector<std::string> remarks;  ///< which numbers are missing, and why
 };
 
+/// Distances of chains that were started as the training starts them.
+struct FreshChains {
+  std::int64_t steps = 0, chains = 0;
+  std::string start;  ///< as `chains.start`
+  Mean energy{};
+  ClassResult result{};
+  double seconds = 0;
+};
+
 /// What was evaluated, how, and what came out.
 struct Evaluation {
   std::string path, kind;  ///< the file; "checkpoint" or "draws"
@@ -51,6 +69,10 @@ struct Evaluation {
   std::vector<std::int64_t> shape;
   Protocol protocol;
   std::vector<ClassResult> classes;  ///< all first, then by age
+  std::optional<EnergyUsed> energy;  ///< of all that follows
+  std::optional<EnergyReport> energies;
+  std::vector<FreshChains> fresh;
+  std::optional<LongRun> long_run;
   double seconds = 0;
 };
 
@@ -62,7 +84,8 @@ std::string as_text(const Evaluation& evaluation);
 void check_list(const std::string& output);
 
 /// One rank. Puts the result into a list of results, in place of an older one of the same file and
-/// protocol. Errors: input_output where the file is there and is no such list.
+/// protocol, of which it keeps what the same weights gave and the new one has not. Errors:
+/// input_output where the file is there and is no such list.
 void record(const Evaluation& evaluation, const std::string& output);
 
 }  // namespace stanley

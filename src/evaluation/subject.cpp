@@ -14,7 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t most_groups = 20;
 constexpr std::int64_t age_classes = 4;
 
 /// Collective. Whether rank 0 sees a directory there; there must be something.
@@ -38,7 +37,7 @@ std::string without_links(const std::string& path) {
 
 /// What rank 0 has found in the file, as texts that it tells the others.
 struct Told {
-  std::string config, kind, iteration;
+  std::string config, kind, iteration, checkpoint, weights;
 };
 
 Told told_by(const FileReport& report) {
@@ -54,8 +53,13 @@ Told told_by(const FileReport& report) {
   if (config == report.texts.end()) {
     throw FileError(report.path + " holds no configuration; it was not written by this program");
   }
+  const auto text = [&](const char* name) {
+    const auto found = report.texts.find(name);
+    return is_bank || found == report.texts.end() ? "" : found->second;
+  };
   return {config->second, to_string(report.kind),
-          report.iteration ? std::to_string(*report.iteration) : ""};
+          report.iteration ? std::to_string(*report.iteration) : "", text("checkpoint"),
+          text("weights")};
 }
 
 std::vector<std::int64_t> classes_of(const std::vector<std::int64_t>& ages) {
@@ -98,6 +102,9 @@ CheckpointHeader header_of_file(const std::string& path, Communicator& communica
   subject.kind = communicator.broadcast(std::move(told.kind), 0);
   const std::string iteration = communicator.broadcast(std::move(told.iteration), 0);
   if (!iteration.empty()) subject.iteration = std::stoll(iteration);
+  subject.checkpoint = communicator.broadcast(std::move(told.checkpoint), 0);
+  const std::string weights = communicator.broadcast(std::move(told.weights), 0);
+  if (!weights.empty()) subject.weights = weights;
   return header;
 }
 

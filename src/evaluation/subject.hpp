@@ -18,6 +18,9 @@ namespace stanley {
 struct Subject {
   std::string path, kind;  ///< of the file, without links; "checkpoint" or "draws"
   std::optional<std::int64_t> iteration;
+  /// Of draws that `stanley sample` made: the checkpoint, as it was named, and which weights.
+  std::string checkpoint;
+  std::optional<std::string> weights;
   Config config;                        ///< that they were made under
   std::vector<PassedOver> passed_over;  ///< newer checkpoints of the run that don't verify
   std::unique_ptr<StoredStates> states;
@@ -26,6 +29,9 @@ struct Subject {
 /// Collective. Opens a checkpoint, a draw file, or the newest checkpoint of a run directory that
 /// verifies, after reading all of it once to see that it is to be trusted. Errors: input_output.
 Subject open_subject(const std::string& path, Communicator& communicator);
+
+/// Of a jackknife over chains, at most.
+inline constexpr std::int64_t most_groups = 20;
 
 /// The first `count` states and how they are sorted.
 struct SortedStates {

@@ -1,7 +1,6 @@
 #include "sampling/sampling.hpp"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -16,7 +15,6 @@
 #include "config/document.hpp"
 #include "config/error.hpp"
 #include "data/dataset.hpp"
-#include "engines/factory.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/device.hpp"
 #include "run/stop.hpp"
@@ -26,6 +24,7 @@
 #include "sampling/describe_draws.hpp"
 #include "sampling/setup.hpp"
 #include "sampling/stored_config.hpp"
+#include "sampling/trained_energy.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/draws.hpp"
 
@@ -68,13 +67,14 @@ class Sampling {
     check_energy_file(header, config_, setup.energy_file.digest);
     shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
     per_shard_ = config_.chains.total / config_.chains.shards;
-    read_network(header, setup);
+    energy_ = load_trained_energy(header, config_, setup, request_.average, world_);
     make_chains(header, setup);
-    choose_pieces(header, setup);
+    pieces_.most = energy_.most_states;
+    if (config_.run.reproducible && !energy_.engine->batch_invariant()) pieces_.group = per_shard_;
     log_.info(topology_table(session_, setup.device, setup.threads));
     log_.info(fmt::format("{} chains from {}, {} steps by {}, weights: {}", config_.chains.total,
                           to_string(config_.chains.start), config_.sampler.steps,
-                          engine_->description(), request_.average ? "average" : "last"));
+                          energy_.engine->description(), request_.average ? "average" : "last"));
     if (!move()) return ExitCode::requeue;
     write(header);
     return ExitCode::finished;
@@ -105,43 +105,8 @@ class Sampling {
     }
   }
 
-  void read_network(const CheckpointHeader& header, const ComputeSetup& setup) {
-    const StoredArray* bank = header.find("chains/state");
-    if (bank == nullptr) {
-      throw Error(ExitCode::input_output,
-                  header.path + " holds no chains; it was not written by a training");
-    }
-    network_ = make_network_on_all(config_, {bank->shape.begin() + 1, bank->shape.end()},
-                                   setup.energy_file.bytes, world_);
-    const c10::NoGradGuard no_gradient;
-    std::vector<ArrayView> arrays;
-    for (NamedTensor& parameter : network_->parameters()) {
-      parameter.value = parameter.value.detach().clone();
-      arrays.push_back(
-          showing(parameter.value,
-                  {.name = (request_.average ? "average/" : "parameters/") + parameter.name}));
-    }
-    for (const NamedTensor& buffer : network_->buffers()) {
-      arrays.push_back(showing(buffer.value, {.name = "buffers/" + buffer.name}));
-    }
-    check_arrays(header, arrays, Sharding::any);
-    read_checkpoint(world_, header, arrays, Sharding::any, {});
-    engine_ = make_gradient_engine(*network_, config_.energy, setup.precision, setup.torch_device);
-    engine_->load(network_->weights(network_->parameter_values()));
-  }
-
-  /// What moved at a time in the training has room here too.
-  void choose_pieces(const CheckpointHeader& header, const ComputeSetup& setup) {
-    const std::int64_t active =
-        stored_config(header).config.chains.active / std::max<std::int64_t>(header.world_size, 1);
-    pieces_.most =
-        std::min(states_at_once(active, chains_.state.numel() / count(), setup.torch_device),
-                 engine_->largest_batch());
-    if (config_.run.reproducible && !engine_->batch_invariant()) pieces_.group = per_shard_;
-  }
-
   void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
-    chains_ = zero_chains(first(), count(), network_->state_shape(), setup.torch_device);
+    chains_ = zero_chains(first(), count(), energy_.network->state_shape(), setup.torch_device);
     if (config_.chains.start == StartType::bank) return start_from_bank(header);
     const bool needs_data =
         config_.chains.start == StartType::data || config_.chains.start == StartType::data_gaussian;
@@ -179,7 +144,7 @@ class Sampling {
       const std::int64_t steps =
           std::min(config_.sampler.write_every, config_.sampler.steps - done);
       const at::Tensor statistics =
-          transition->advance(*engine_, chains_, static_cast<std::uint64_t>(done), steps);
+          transition->advance(*energy_.engine, chains_, static_cast<std::uint64_t>(done), steps);
       done += steps;
       keep(done, statistics[accepted]);
       std::int64_t stop[1] = {take_request().stop ? 1 : 0};
@@ -202,7 +167,7 @@ class Sampling {
   void keep(std::int64_t step, const at::Tensor& acceptance) {
     steps_.push_back(step);
     states_.push_back(chains_.state.to(at::kCPU).clone());
-    energies_.push_back(energies_of(*engine_, chains_.points(), pieces_).to(at::kCPU));
+    energies_.push_back(energies_of(*energy_.engine, chains_.points(), pieces_).to(at::kCPU));
     acceptance_.push_back(acceptance.to(at::kCPU));
   }
 
@@ -229,7 +194,7 @@ class Sampling {
     }
     columns.restarts.assign(columns.ages.size(), 0);
     DrawSet draws;
-    draws.state_shape = network_->state_shape();
+    draws.state_shape = energy_.network->state_shape();
     draws.chains = config_.chains.total;
     draws.chains_per_shard = per_shard_;
     draws.first_chain = first();
@@ -257,8 +222,7 @@ class Sampling {
   Shards shards_;
   std::int64_t per_shard_ = 0;
   Dataset dataset_;
-  std::unique_ptr<Network> network_;
-  std::unique_ptr<GradientEngine> engine_;
+  TrainedEnergy energy_;
   Pieces pieces_;
   ChainBatch chains_;
   std::vector<std::int64_t> steps_;

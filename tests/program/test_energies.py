@@ -1,0 +1,245 @@
+"""stanley evaluate with the trained energy: energies of data, chains and noise, fresh chains, and chains that run on."""
+import json
+import math
+import os
+import pathlib
+import shutil
+import subprocess
+
+import h5py
+import numpy
+import pytest
+import xxhash
+
+from conftest import write_images
+from program import CONFIGURATION, FINISHED, INPUT_OUTPUT, checkpoint, draws, ends, run, trains
+from refusals import refused
+
+
+def evaluate(*arguments, ranks=1, **variables):
+    return ends(run("evaluate", *arguments, ranks=ranks, **variables), FINISHED)
+
+
+def listed(path):
+    return json.loads(pathlib.Path(path).read_text())["evaluations"]
+
+
+def only(path):
+    (one,) = listed(path)
+    return one
+
+
+def without_clocks(value):
+    if isinstance(value, list):
+        return [without_clocks(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: without_clocks(one) for key, one in value.items() if key not in ("seconds", "time")}
+
+
+def write_points(path, **splits):
+    with h5py.File(path, "w") as file:
+        file.attrs["schema_version"] = "1.0"
+        file.attrs["value_range"] = [-4.0, 4.0]
+        for name, points in splits.items():
+            file[f"{name}/images"] = points.astype(numpy.float32)
+
+
+@pytest.fixture(scope="module")
+def gaussian(tmp_path_factory):
+    """A run whose energy is |x|² and does not learn, at T = 1, with data of its own law; a file of points further out."""
+    folder = tmp_path_factory.mktemp("gaussian")
+    generator = numpy.random.default_rng(2)
+
+    def normal(count, deviation):
+        return generator.normal(0, deviation, (count, 2)).clip(-4, 4)
+
+    write_points(folder / "points.h5", train=normal(3000, math.sqrt(0.5)), test=normal(700, math.sqrt(0.5)))
+    write_points(folder / "wider.h5", all=normal(500, 1.5))
+    subprocess.run([os.environ["STANLEY_WRITE_SCRIPT"], "gaussian", folder / "energy.pt"], check=True)
+    trains(folder / "run", {
+        "energy.type": "torchscript", "energy.path": folder / "energy.pt", "data.type": "file",
+        "data.path": folder / "points.h5", "data.range": "[-4, 4]", "data.noise": 0, "optimizer.learning_rate": 1e-12,
+        "sampler.type": "langevin", "sampler.box": "[-4, 4]", "sampler.step_size": 0.05, "sampler.steps": 40,
+        "chains.restart_probability": 0, "samples.every": 30})
+    return folder
+
+
+def energy_of(points):
+    return (points.astype(numpy.float32) ** 2).sum(1).astype(numpy.float64)
+
+
+def auroc(below, above):
+    above = numpy.asarray(above)[:, None]
+    return ((above > below) + 0.5 * (above == below)).mean()
+
+
+def named(report, name):
+    (found,) = [one for one in report["sets"] if one["name"] == str(name)]
+    return found
+
+
+def test_energies_are_those_of_the_states(gaussian):
+    said = evaluate(gaussian / "run", "--ood", gaussian / "wider.h5").stdout
+    found = only(gaussian / "run" / "evaluation.json")
+    assert found["energy"]["iteration"] == 30 and found["energy"]["weights"] == "average"
+    report = found["energies"]
+    with h5py.File(gaussian / "points.h5") as file, h5py.File(gaussian / "wider.h5") as wider, \
+            h5py.File(checkpoint(gaussian / "run", 30)) as bank:
+        expected = {"training": energy_of(file["train/images"][:]), "test": energy_of(file["test/images"][:]),
+                    "chains": energy_of(bank["chains/state"][:]), gaussian / "wider.h5": energy_of(wider["all/images"][:])}
+    for name, energies in expected.items():
+        one = named(report, name)
+        assert one["states"] == one["available"] == len(energies)
+        for key, value in (("mean", energies.mean()), ("deviation", energies.std(ddof=1)), ("min", energies.min()),
+                           ("max", energies.max())):
+            assert one[key] == pytest.approx(value, rel=1e-5), (name, key)
+        for q, value in one["quantiles"].items():
+            assert value == pytest.approx(numpy.quantile(energies, float(q)), rel=1e-5, abs=1e-6)
+        assert sum(one["histogram"]) == len(energies) and len(one["histogram"]) + 1 == len(report["edges"])
+        counts = numpy.histogram(energies, report["edges"])[0]
+        assert abs(counts - one["histogram"]).sum() <= 4  # last bits of numbers that are edges
+    test = expected["test"]
+    assert report["gap"]["value"] == pytest.approx(test.mean() - expected["training"].mean(), abs=1e-5)
+    assert report["gap"]["interval_95"][0] < 0 < report["gap"]["interval_95"][1]
+    assert report["memorisation"]["auroc"] == pytest.approx(auroc(expected["training"], test), abs=1e-4)
+    contrasts = {one["name"]: one for one in report["out_of_distribution"]}
+    assert set(contrasts) == {"chains", "noise", str(gaussian / "wider.h5")}
+    for name in ("chains", gaussian / "wider.h5"):
+        contrast = contrasts[str(name)]
+        assert contrast["auroc"] == pytest.approx(auroc(test, expected[name]), abs=1e-4)
+        assert contrast["auroc_interval_95"][0] < contrast["auroc"] < contrast["auroc_interval_95"][1]
+    # |x|² of noise uniform in [−4, 4]²: mean 32/3, and it is told for as many states as the test set has.
+    noise = named(report, "noise")
+    assert noise["states"] == 700 and noise["mean"] == pytest.approx(32 / 3, rel=0.05)
+    assert "gap, test above training" in said and f"AUROC, noise above test: {contrasts['noise']['auroc']:.3f}" in said
+
+
+def test_a_gaussian_is_stable(gaussian):
+    """Its chains stay in their law, T/2 for each dimension, wherever they start."""
+    said = evaluate(gaussian / "run", "--long-run", 300, "--chains", 64, "--output", gaussian / "long.json", ranks=2).stdout
+    found = only(gaussian / "long.json")["long_run"]
+    assert (found["verdict"], found["reasons"]) == ("stable", []) and "verdict after 300 steps: stable" in said
+    steps = [point["step"] for point in found["points"][::3]]
+    assert steps[0] == 0 and steps[-1] == 300 and sorted(steps) == steps and len(steps) >= 8
+    starts = {point["start"]: point for point in found["points"][:3]}
+    with h5py.File(checkpoint(gaussian / "run", 30)) as bank:
+        assert starts["bank"]["energy"] == pytest.approx(energy_of(bank["chains/state"][:]).mean(), rel=1e-5)
+    assert starts["noise"]["energy"] > 8 and starts["data"]["energy"] < 2
+    for point in found["points"][-3:]:
+        low, high = point["energy_interval_95"]
+        assert low - 0.1 < 1 < high + 0.1 and point["kid_interval_95"][0] < point["kid"]
+
+
+def test_fresh_chains_are_those_of_sample(gaussian, tmp_path):
+    """The same starts and the same noise: a draw file of them has the same distances."""
+    ends(run("sample", checkpoint(gaussian / "run", 30), "--set", "chains.start=uniform", "--set", "chains.total=64",
+             "--set", "sampler.steps=60", "--set", "sampler.write_every=60", "--output", tmp_path / "fresh.nc"), FINISHED)
+    evaluate(tmp_path / "fresh.nc")
+    of_draws = only(tmp_path / "fresh.nc.evaluation.json")
+    said = evaluate(gaussian / "run", "--fresh", 60, "--fresh", 0, "--chains", 64, "--output", tmp_path / "list.json").stdout
+    fresh, started = only(tmp_path / "list.json")["fresh"]
+    assert (fresh["steps"], fresh["chains"], fresh["start"]) == (60, 64, "uniform")
+    for key in ("kid", "precision", "recall", "fid"):
+        assert fresh["result"][key] == pytest.approx(of_draws["results"][0][key], rel=1e-5), key
+    assert fresh["energy"]["value"] == pytest.approx(named(of_draws["energies"], "chains")["mean"], rel=1e-5)
+    assert started["result"]["kid"] > fresh["result"]["kid"] and "fresh, 60 steps" in said
+
+
+def test_the_same_bits_on_any_number_of_ranks_and_threads(gaussian, tmp_path):
+    results = []
+    for ranks, threads in ((1, 1), (1, 2), (3, 1)):
+        output = tmp_path / f"{ranks}-{threads}.json"
+        evaluate(gaussian / "run", "--long-run", 7, "--fresh", 5, "--chains", 64, "--draws", 400, "--output", output,
+                 ranks=ranks, OMP_NUM_THREADS=str(threads))
+        results.append(without_clocks(only(output)))
+    assert all(one == results[0] for one in results)
+    assert {"energies", "fresh", "long_run"} <= results[0].keys()
+
+
+def test_parts_are_kept_as_long_as_their_weights(gaussian, tmp_path):
+    output = ("--output", tmp_path / "list.json")
+    evaluate(gaussian / "run", "--long-run", 3, "--chains", 20, *output)
+    first = only(tmp_path / "list.json")
+    evaluate(gaussian / "run", *output)
+    assert only(tmp_path / "list.json")["long_run"] == first["long_run"]
+    evaluate(gaussian / "run", "--weights", "last", *output)
+    found = only(tmp_path / "list.json")
+    assert "long_run" not in found and found["energy"]["weights"] == "last"
+
+
+# --- images: chains that were trained for some steps only -----------------------------------------------
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, convnet, images):
+    folder = tmp_path_factory.mktemp("short")
+    data = folder / "images.h5"
+    write_images(data, images)
+    with h5py.File(data, "a") as file:
+        file["test/images"] = images[::-1].copy()
+        file["test"].attrs["checksum"] = xxhash.xxh64(images[::-1].tobytes()).hexdigest()
+        file["test/labels"] = numpy.zeros(len(images), dtype=numpy.int64)
+    trains(folder / "run", {"data.path": data, "run.iterations": 40, "samples.every": 20, "samples.chains": 24,
+                            "chains.start": "data", "checkpoint.keep_last": 1}, convnet)
+    return folder / "run"
+
+
+STATES = ("--features", "states")
+
+
+def test_chains_of_a_few_steps_are_a_short_run_generator(trained):
+    evaluate(trained, *STATES, "--long-run", 2000, "--chains", 40, "--output", trained / "long.json")
+    found = only(trained / "long.json")["long_run"]
+    assert found["verdict"] == "short-run generator" and found["reasons"] and "stable where" in found["rule"]
+
+
+def test_draws_take_the_weights_of_their_iteration(trained):
+    evaluate(draws(trained, 40), *STATES)
+    found = listed(trained / "evaluation.json")[-1]
+    assert found["energy"]["checkpoint"].endswith("iteration-00000040.h5")
+    assert named(found["energies"], "chains")["states"] == 24
+    # That of iteration 20 is no longer there: one remark, and no energies.
+    said = evaluate(draws(trained, 20), *STATES).stdout
+    found = listed(trained / "evaluation.json")[-1]
+    (remark,) = found["energies"]["remarks"]
+    assert "aren't there" in remark and remark in said and "energy" not in found and not found["energies"]["sets"]
+    for option, ranks in ((("--ood", trained.parent / "images.h5"), 1), (("--long-run", "9"), 2)):
+        refused(run("evaluate", draws(trained, 20), *STATES, *option, ranks=ranks), INPUT_OUTPUT, "weights", "aren't there")
+
+
+def test_draws_say_which_weights_made_them(trained, tmp_path):
+    ends(run("sample", checkpoint(trained, 40), "--set", "sampler.steps=2", "--set", "sampler.write_every=1",
+             "--last-weights", "--output", tmp_path / "last.nc"), FINISHED)
+    evaluate(tmp_path / "last.nc", *STATES)
+    found = only(tmp_path / "last.nc.evaluation.json")
+    assert found["energy"]["weights"] == "last"
+    assert any("too narrow" in remark for remark in found["energies"]["remarks"])
+    with h5py.File(tmp_path / "last.nc") as file:
+        energies = file["sample_stats/potential_energy"][:]
+    assert named(found["energies"], "chains")["mean"] == pytest.approx(energies.mean(), rel=1e-5)
+
+
+def test_training_data_that_are_gone_cost_no_more_than_their_numbers(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run", symlinks=True)
+    test = tmp_path / "test.h5"
+    shutil.copy(trained.parent / "images.h5", test)
+    hidden = trained.parent / "images.h5"
+    hidden.rename(trained.parent / "hidden.h5")
+    try:
+        evaluate(tmp_path / "run", *STATES, "--data", test, "--output", tmp_path / "list.json")
+        report = only(tmp_path / "list.json")["energies"]
+        assert report["gap"] is None and any("training data" in remark for remark in report["remarks"])
+        assert [one["name"] for one in report["sets"]] == ["test", "chains", "noise"]
+        refused(run("evaluate", tmp_path / "run", *STATES, "--data", test, "--long-run", 5), INPUT_OUTPUT, "images.h5")
+    finally:
+        (trained.parent / "hidden.h5").rename(hidden)
+
+
+# --- refusals -------------------------------------------------------------------------------------------
+def test_refuses_what_does_not_fit(gaussian, trained, tmp_path):
+    refused(run("evaluate", trained, *STATES, "--ood", gaussian / "wider.h5", ranks=2), CONFIGURATION, "wider.h5",
+            "(1, 8, 8)", "(2)")
+    refused(run("evaluate", trained, *STATES, "--ood", tmp_path / "none.h5"), INPUT_OUTPUT, "none.h5")
+    write_points(tmp_path / "two.h5", left=numpy.zeros((9, 2)), right=numpy.zeros((9, 2)))
+    refused(run("evaluate", gaussian / "run", "--ood", tmp_path / "two.h5"), CONFIGURATION, "two.h5", "left, right")
+    for wrong in (("--weights", "best"), ("--long-run", 0)):
+        refused(run("evaluate", trained, *STATES, *wrong), CONFIGURATION, wrong[0])
