@@ -1,23 +1,19 @@
 #include "evaluation/evaluate.hpp"
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <torch/version.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <mutex>
 #include <optional>
-#include <span>
 
 #include "data/dataset.hpp"
-#include "evaluation/feature_cache.hpp"
-#include "evaluation/feature_network.hpp"
+#include "evaluation/features.hpp"
 #include "evaluation/judge.hpp"
 #include "evaluation/pairs.hpp"
-#include "evaluation/row_blocks.hpp"
+#include "evaluation/row_progress.hpp"
 #include "evaluation/subject.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
@@ -31,7 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* default_features = ".data/features/efficientnet-lite0.pt";
-constexpr std::int64_t states_at_once = 32;  // that go through the feature network
 
 /// Where the reference comes from: held-out images of the run's data unless told otherwise.
 DataConfig reference_config(const EvaluationRequest& request, const DataConfig& of_run) {
@@ -66,28 +61,6 @@ std::string output_of(const std::string& file) {
   return file + ".evaluation.json";
 }
 
-/// Says every few seconds how far the ranks have come, as this one has.
-class Progress {
- public:
-  Progress(Log& log, const char* what, int ranks) : log_(log), what_(what), ranks_(ranks) {}
-
-  void operator()(std::int64_t done, std::int64_t mine) {
-    passed_ += watch_.lap();
-    if (passed_ < due_) return;
-    due_ = passed_ + 5;
-    const double rate = static_cast<double>(done) / passed_;
-    log_.info(fmt::format("{}: {} of {} | {:.0f}/s | {} left", what_, done * ranks_, mine * ranks_,
-                          rate * ranks_, duration_text(static_cast<double>(mine - done) / rate)));
-  }
-
- private:
-  Log& log_;
-  const char* what_;
-  int ranks_;
-  Stopwatch watch_;
-  double passed_ = 0, due_ = 5;  // seconds
-};
-
 /// One evaluation, from the file to its result.
 class Evaluating {
  public:
@@ -113,12 +86,18 @@ class Evaluating {
     choose_features();
     agree(world_, [&] { sorted_ = sort_states(*subject_.states, request_.draws); });
     describe();
-    const at::Tensor images = reference_features();
-    const at::Tensor draws = features_of("features of states", sorted_.count,
-                                         [&](std::int64_t first, std::int64_t count, float* out) {
-                                           const std::lock_guard lock(file_mutex_);
-                                           subject_.states->read(first, count, out);
-                                         });
+    const at::Tensor images = features_->of_reference(
+        {dataset_, result_.protocol.data, result_.protocol.split, reference_count_}, world_, log_,
+        RowProgress(log_, "features of the reference", world_.size()));
+    const at::Tensor draws =
+        features_->of({.count = sorted_.count,
+                       .read =
+                           [&](std::int64_t first, std::int64_t count, float* out) {
+                             const std::lock_guard lock(file_mutex_);
+                             subject_.states->read(first, count, out);
+                           },
+                       .refuse_as = "features of states of " + subject_.path},
+                      world_, RowProgress(log_, "features of states", world_.size()));
     compare(draws, images);
     result_.seconds = watch.lap();
     on_first_rank(world_, [&] { record(result_, output_); });
@@ -157,26 +136,22 @@ class Evaluating {
 
   void choose_features() {
     Protocol& protocol = result_.protocol;
-    const bool points = dataset_.shape().size() == 1;
-    if (points || request_.features == "states") {
+    features_.emplace(
+        Features::load({.path = request_.features.empty() ? default_features : request_.features,
+                        .protocol = request_.protocol,
+                        .option = "--features",
+                        .owner = subject_.path},
+                       dataset_.shape(), protocol.range, world_));
+    protocol.dimension = features_->dimension();
+    const FeatureNetwork* network = features_->network();
+    if (network == nullptr) {
       if (request_.protocol == "public") protocol.name = "states";
       protocol.features = "states";
-      protocol.dimension = dataset_.dimension();
       return;
     }
-    const std::string path = request_.features.empty() ? default_features : request_.features;
-    network_.emplace(FeatureNetwork::load(path, request_.protocol, world_));
-    const std::int64_t channels = dataset_.shape()[0];
-    if (channels != 1 && channels != network_->input().channels) {
-      throw Error(ExitCode::configuration,
-                  fmt::format("the feature network {} takes {} channels, and the states of {} have "
-                              "{}: give one that fits with --features",
-                              path, network_->input().channels, subject_.path, channels));
-    }
-    protocol.features = network_->name();
-    protocol.features_digest = network_->digest();
-    protocol.dimension = network_->dimension();
-    protocol.input = network_->input();
+    protocol.features = network->name();
+    protocol.features_digest = network->digest();
+    protocol.input = network->input();
   }
 
   void describe() {
@@ -190,95 +165,10 @@ class Evaluating {
     result_.protocol.groups = sorted_.sorting.groups;
   }
 
-  /// States as their own features [n, dimension]: their data's range becomes −1 to 1, so that the
-  /// kernel doesn't depend on their unit.
-  at::Tensor as_features(const at::Tensor& states) const {
-    const auto& [low, high] = result_.protocol.range;
-    return ((states - (low + high) / 2) / ((high - low) / 2)).reshape({states.size(0), -1});
-  }
-
-  void require_finite(const at::Tensor& states, const at::Tensor& features, const char* what,
-                      std::int64_t first) const {
-    if (features.isfinite().all().item<bool>() && states.isfinite().all().item<bool>()) return;
-    throw FileError(
-        fmt::format("{} of {}, {} and those that follow: not all are finite numbers, and "
-                    "nothing can be said of them",
-                    what, subject_.path, first));
-  }
-
-  /// Collective. Features [count, dimension] float64 of the states that `read` gives.
-  at::Tensor features_of(
-      const char* what, std::int64_t count,
-      const std::function<void(std::int64_t first, std::int64_t count, float* out)>& read) {
-    const at::Tensor all = at::zeros({count, result_.protocol.dimension}, at::kDouble);
-    std::vector<std::int64_t> shape = dataset_.shape();
-    shape.insert(shape.begin(), 0);
-    agree(world_, [&] {
-      for_each_row_block(
-          count, states_at_once, world_,
-          [&](const RowBlock& rows) {
-            // Always as many: what a network makes of a state may depend on the size of its batch.
-            std::vector<std::int64_t> batch = shape;
-            batch[0] = network_ ? states_at_once : rows.count;
-            const at::Tensor states = at::zeros(batch, at::kFloat);
-            read(rows.first, rows.count, states.mutable_data_ptr<float>());
-            const at::Tensor features =
-                network_ ? network_->features(states, result_.protocol.range) : as_features(states);
-            require_finite(states, features, what, rows.first);
-            all.narrow(0, rows.first, rows.count).copy_(features.narrow(0, 0, rows.count));
-          },
-          Progress(log_, what, world_.size()));
-    });
-    world_.sum(numbers_of(all));  // each row is one rank's, and zero on the others
-    return all;
-  }
-
-  /// Collective. Those that were computed before, or computed now and kept.
-  at::Tensor reference_features() {
-    const Protocol& protocol = result_.protocol;
-    const FeatureCache cache(
-        protocol.data,
-        fmt::format("{} {} {} {} {} {} {} {}", protocol.data_digest, protocol.split,
-                    reference_count_, network_ ? network_->identity() : "", protocol.range[0],
-                    protocol.range[1], TORCH_VERSION, common_instruction_set(false, world_)));
-    const bool kept = network_ && !protocol.data_digest.empty();
-    std::optional<at::Tensor> known;
-    if (kept && world_.rank() == 0) known = cache.read(reference_count_, protocol.dimension);
-    if (world_.max(known ? 1 : 0) > 0) {
-      at::Tensor features =
-          known.value_or(at::empty({reference_count_, protocol.dimension}, at::kDouble));
-      world_.broadcast(std::as_writable_bytes(numbers_of(features)), 0);
-      return features;
-    }
-    at::Tensor features =
-        features_of("features of the reference", reference_count_,
-                    [&](std::int64_t first, std::int64_t count, float* out) {
-                      for (std::int64_t i = 0; i < count; ++i) {
-                        dataset_.copy_sample(first + i, out + i * dataset_.dimension());
-                      }
-                    });
-    if (kept && world_.rank() == 0) keep(cache, features);
-    return features;
-  }
-
-  /// A folder of data may be another's: then they are computed each time.
-  void keep(const FeatureCache& cache, const at::Tensor& features) {
-    try {
-      cache.write(features);
-      log_.info(fmt::format("features of the reference kept in {}", cache.path()));
-    } catch (const Error& error) {
-      log_.warn(fmt::format("features of the reference are not kept: {}", error.what()));
-    }
-  }
-
-  static std::span<double> numbers_of(const at::Tensor& tensor) {
-    return {tensor.mutable_data_ptr<double>(), static_cast<std::size_t>(tensor.numel())};
-  }
-
   void compare(const at::Tensor& draws, const at::Tensor& images) {
     const Reference reference = make_reference(images, world_);
     const PairTable table = compare_pairs(draws, sorted_.sorting, reference, world_,
-                                          Progress(log_, "comparing", world_.size()));
+                                          RowProgress(log_, "comparing", world_.size()));
     on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference, table); });
   }
 
@@ -287,7 +177,7 @@ class Evaluating {
   Log& log_;
   Subject subject_;
   Dataset dataset_;
-  std::optional<FeatureNetwork> network_;
+  std::optional<Features> features_;
   std::int64_t reference_count_ = 0;
   SortedStates sorted_;
   std::mutex file_mutex_;  // HDF5 knows no threads

@@ -39,13 +39,13 @@ std::string description_path(const std::string& module) {
   return std::filesystem::path(module).replace_extension(".json").string();
 }
 
-std::string read_or_refuse(const std::string& path) {
+std::string read_or_refuse(const std::string& path, const std::string& option) {
   std::optional<std::string> bytes = read_file(path);
   if (bytes) return *std::move(bytes);
   throw FileError(
-      fmt::format("--features: {} can't be read ({}): expected a TorchScript module "
+      fmt::format("{}: {} can't be read ({}): expected a TorchScript module "
                   "and a description beside it, {}; {}",
-                  path, std::strerror(errno), description_path(path), how_to_make));
+                  option, path, std::strerror(errno), description_path(path), how_to_make));
 }
 
 /// Of the floating-point parameters and buffers: in the order of their names, each name and its
@@ -75,13 +75,13 @@ FeatureNetwork::~FeatureNetwork() = default;
 FeatureNetwork::FeatureNetwork(FeatureNetwork&&) noexcept = default;
 
 FeatureNetwork FeatureNetwork::load(const std::string& path, const std::string& protocol,
-                                    Communicator& communicator) {
+                                    const std::string& option, Communicator& communicator) {
   FeatureNetwork network;
   network.path_ = path;
   std::string bytes, text;
   on_first_rank(communicator, [&] {
-    bytes = read_or_refuse(path);
-    text = read_or_refuse(description_path(path));
+    bytes = read_or_refuse(path, option);
+    text = read_or_refuse(description_path(path), option);
   });
   bytes = communicator.broadcast(std::move(bytes), 0);
   text = communicator.broadcast(std::move(text), 0);
@@ -91,19 +91,19 @@ FeatureNetwork FeatureNetwork::load(const std::string& path, const std::string& 
       network.read(bytes, text);
     } catch (const nlohmann::json::exception& error) {
       throw FileError(
-          fmt::format("--features: {} doesn't describe a feature network ({}): expected "
+          fmt::format("{}: {} doesn't describe a feature network ({}): expected "
                       "name, dimension, digest and input (tools/README.md); {}",
-                      json, error.what(), how_to_make));
+                      option, json, error.what(), how_to_make));
     } catch (const FileError& error) {
-      throw FileError(fmt::format("--features: {} and {} don't fit: {}; {}", path, json,
+      throw FileError(fmt::format("{}: {} and {} don't fit: {}; {}", option, path, json,
                                   error.what(), how_to_make));
     } catch (const std::exception& error) {
       throw FileError(
-          fmt::format("--features: {} is no TorchScript module that takes the input of "
+          fmt::format("{}: {} is no TorchScript module that takes the input of "
                       "{} ({}); {}",
-                      path, json, reason_of(error), how_to_make));
+                      option, path, json, reason_of(error), how_to_make));
     }
-    network.check_protocol(protocol);
+    network.check_protocol(protocol, option);
   });
   return network;
 }
@@ -132,7 +132,7 @@ void FeatureNetwork::read(const std::string& bytes, const std::string& text) {
                               shape_text(tried.sizes().vec()), dimension_));
 }
 
-void FeatureNetwork::check_protocol(const std::string& protocol) const {
+void FeatureNetwork::check_protocol(const std::string& protocol, const std::string& option) const {
   const auto found = pinned_protocols.find(protocol);
   if (found == pinned_protocols.end()) return;
   const Pinned& pinned = found->second;
@@ -143,9 +143,9 @@ void FeatureNetwork::check_protocol(const std::string& protocol) const {
                                                 pinned.weights, path_, digest_);
   throw Error(
       ExitCode::configuration,
-      fmt::format("protocol {} means {}: leave --features out, or name a protocol of your own "
-                  "(--protocol NAME)",
-                  protocol, differs));
+      fmt::format(
+          "protocol {} means {}: leave {} out, or name a protocol of your own (--protocol NAME)",
+          protocol, differs, option));
 }
 
 at::Tensor FeatureNetwork::forward(const at::Tensor& images) const {

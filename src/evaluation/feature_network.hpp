@@ -19,9 +19,9 @@ class FeatureNetwork {
   /// Collective. Rank 0 reads MODULE and MODULE's name with the ending .json. Errors: input_output
   /// where they are missing or none, or where the module isn't the one that the JSON describes (its
   /// digest), or doesn't do what it says; configuration where `protocol` ("public") is for another
-  /// network or input.
+  /// network or input. They name the `option` that gives the path ("--features").
   static FeatureNetwork load(const std::string& path, const std::string& protocol,
-                             Communicator& communicator);
+                             const std::string& option, Communicator& communicator);
   ~FeatureNetwork();
   FeatureNetwork(FeatureNetwork&&) noexcept;
 
@@ -41,7 +41,7 @@ class FeatureNetwork {
  private:
   FeatureNetwork();
   void read(const std::string& bytes, const std::string& description);
-  void check_protocol(const std::string& protocol) const;
+  void check_protocol(const std::string& protocol, const std::string& option) const;
   at::Tensor forward(const at::Tensor& images) const;
 
   struct Module;
