@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "data/dataset.hpp"
+#include "evaluation/diversity.hpp"
 #include "evaluation/features.hpp"
 #include "evaluation/judge.hpp"
 #include "evaluation/pairs.hpp"
@@ -86,19 +87,22 @@ class Evaluating {
     choose_features();
     agree(world_, [&] { sorted_ = sort_states(*subject_.states, request_.draws); });
     describe();
+    DiversityPart diversity({request_, subject_, dataset_, result_.protocol, *features_}, world_,
+                            log_);
     const at::Tensor images = features_->of_reference(
         {dataset_, result_.protocol.data, result_.protocol.split, reference_count_}, world_, log_,
         RowProgress(log_, "features of the reference", world_.size()));
+    const StateRows states{.count = sorted_.count,
+                           .read =
+                               [&](std::int64_t first, std::int64_t count, float* out) {
+                                 const std::lock_guard lock(file_mutex_);
+                                 subject_.states->read(first, count, out);
+                               },
+                           .refuse_as = "features of states of " + subject_.path};
     const at::Tensor draws =
-        features_->of({.count = sorted_.count,
-                       .read =
-                           [&](std::int64_t first, std::int64_t count, float* out) {
-                             const std::lock_guard lock(file_mutex_);
-                             subject_.states->read(first, count, out);
-                           },
-                       .refuse_as = "features of states of " + subject_.path},
-                      world_, RowProgress(log_, "features of states", world_.size()));
+        features_->of(states, world_, RowProgress(log_, "features of states", world_.size()));
     compare(draws, images);
+    if (diversity.asked()) result_.diversity = diversity.judge(states, sorted_, draws, images);
     result_.seconds = watch.lap();
     on_first_rank(world_, [&] { record(result_, output_); });
     log_.info(fmt::format("recorded in {}", output_));

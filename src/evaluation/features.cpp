@@ -101,7 +101,8 @@ at::Tensor Features::of(const StateRows& rows, Communicator& communicator,
 FeatureCache Features::cache_of(const ReferenceImages& reference,
                                 Communicator& communicator) const {
   return {reference.data,
-          fmt::format("{} {} {} {} {} {} {} {}", reference.images.digest(), reference.split,
+          fmt::format("{} {}{} {} {} {} {} {} {}", reference.images.digest(), reference.split,
+                      reference.first == 0 ? "" : fmt::format("+{}", reference.first),
                       reference.count, network_ ? network_->identity() : "", range_[0], range_[1],
                       TORCH_VERSION, common_instruction_set(false, communicator))};
 }
@@ -118,15 +119,16 @@ at::Tensor Features::of_reference(const ReferenceImages& reference, Communicator
     communicator.broadcast(std::as_writable_bytes(numbers_of(features)), 0);
     return features;
   }
-  at::Tensor features = of({.count = reference.count,
-                            .read =
-                                [&](std::int64_t first, std::int64_t count, float* out) {
-                                  for (std::int64_t i = 0; i < count; ++i) {
-                                    images.copy_sample(first + i, out + i * images.dimension());
-                                  }
-                                },
-                            .refuse_as = "features of the reference, " + reference.data},
-                           communicator, done);
+  at::Tensor features =
+      of({.count = reference.count,
+          .read =
+              [&](std::int64_t first, std::int64_t count, float* out) {
+                for (std::int64_t i = 0; i < count; ++i) {
+                  images.copy_sample(reference.first + first + i, out + i * images.dimension());
+                }
+              },
+          .refuse_as = "features of the reference, " + reference.data},
+         communicator, done);
   if (kept && communicator.rank() == 0) keep(cache, features, log);
   return features;
 }

@@ -70,6 +70,7 @@ List as_json(const Evaluation& e) {
           {"shape", e.shape},
           {"protocol", as_json(e.protocol)},
           {"results", classes},
+          {"diversity", e.diversity},
           {"seconds", e.seconds},
           {"time", utc_now()},
           {"version", build_version},
@@ -167,7 +168,7 @@ std::string as_text(const Evaluation& e) {
   for (const ClassResult& c : e.classes) {
     for (const std::string& remark : c.remarks) text += fmt::format("{}: {}\n", c.name, remark);
   }
-  return text;
+  return text + as_text(e.diversity);
 }
 
 void check_list(const std::string& output) {
@@ -187,7 +188,11 @@ void record(const Evaluation& evaluation, const std::string& output) {
   if (!inside.empty() && *inside.begin() != "..") result["path"] = inside.string();
   List kept = List::array();
   for (const List& one : list["evaluations"]) {
-    if (key_of(one) != key_of(result)) kept.push_back(one);
+    if (key_of(one) != key_of(result)) {
+      kept.push_back(one);
+    } else {
+      keep_older(result["diversity"], one.value("diversity", List::object()));
+    }
   }
   kept.push_back(result);
   list["evaluations"] = kept;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "evaluation/diversity_record.hpp"
 #include "evaluation/feature_input.hpp"
 
 namespace stanley {
@@ -18,7 +19,9 @@ struct EvaluationRequest {
   std::string features;                    ///< a feature network's module; empty: the default
   std::int64_t draws = 10000;              ///< at most so many states
   std::int64_t reference = 2048;           ///< at most so many images
-  std::string output;  ///< empty: evaluation.json of the run, or beside the file
+  std::string classifier;  ///< a feature network that tells classes; empty: none, or `features`
+  std::int64_t neighbours = 0;  ///< search the nearest of so many training images
+  std::string output;           ///< empty: evaluation.json of the run, or beside the file
 };
 
 /// What a number was computed from: stands beside it in the results.
@@ -51,6 +54,7 @@ struct Evaluation {
   std::vector<std::int64_t> shape;
   Protocol protocol;
   std::vector<ClassResult> classes;  ///< all first, then by age
+  Diversity diversity;
   double seconds = 0;
 };
 
