@@ -33,12 +33,14 @@ void require_finite(const at::Tensor& states, const at::Tensor& features, const 
 }
 
 /// A folder of data may be another's: then they are computed each time.
-void keep(const FeatureCache& cache, const at::Tensor& features, Log& log) {
+void keep(const FeatureCache& cache, const std::string& split, const at::Tensor& features,
+          Log& log) {
   try {
     cache.write(features);
-    log.info(fmt::format("features of the reference kept in {}", cache.path()));
+    log.info(fmt::format("features of {} images of split '{}' kept in {}", features.size(0), split,
+                         cache.path()));
   } catch (const Error& error) {
-    log.warn(fmt::format("features of the reference are not kept: {}", error.what()));
+    log.warn(fmt::format("features of split '{}' are not kept: {}", split, error.what()));
   }
 }
 
@@ -129,7 +131,7 @@ at::Tensor Features::of_reference(const ReferenceImages& reference, Communicator
               },
           .refuse_as = "features of the reference, " + reference.data},
          communicator, done);
-  if (kept && communicator.rank() == 0) keep(cache, features, log);
+  if (kept && communicator.rank() == 0) keep(cache, reference.split, features, log);
   return features;
 }
 

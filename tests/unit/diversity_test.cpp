@@ -89,7 +89,7 @@ TEST_F(Neighbours, AnEqualImageIsAtNoDistance) {
 }
 
 TEST_F(Neighbours, NoBitDependsOnThreads) {
-  x_ = numbers(900, 7, 0.2);
+  x_ = numbers(900, 5, 0.2);
   const Nearest alone = search({83});
   const LoopThreads three(3);
   const Nearest together = search({83});
