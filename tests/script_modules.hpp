@@ -172,6 +172,19 @@ def forward(self, x):
     return torch.mean(torch.relu(torch.conv2d(x, self.filter)), [2, 3])
 )");
   }
+  if (kind == "pixels") {  // what reaches a feature network is its features
+    return script_module(std::vector<ScriptTensor>{},
+                         "def forward(self, x):\n    return torch.flatten(x, 1)\n");
+  }
+  if (kind == "classifier") {  // of 8×8 pixels: its features are four of them, and so its classes
+    return script_module({{"scale", at::full({4}, 3.0F)}}, R"(
+def forward(self, x):
+    return torch.flatten(torch.upsample_nearest2d(x, [2, 2]), 1)
+
+def logits(self, features):
+    return features * self.scale
+)");
+  }
   throw std::invalid_argument("no module is called " + kind);
 }
 

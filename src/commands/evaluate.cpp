@@ -65,6 +65,13 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
   command->add_option("--reference", request->reference, "With at most so many images")
       ->check(CLI::Range(6, 1000000))
       ->capture_default_str();
+  command->add_option("--classifier", request->classifier,
+                      "Also tell the classes of the states by this one\n"
+                      "(tools/train_classifier.py makes it)");
+  command
+      ->add_option("--neighbours", request->neighbours,
+                   "Also search the nearest one of so many training images")
+      ->check(CLI::Range(1, 100000000));
   command->add_option("--output", request->output,
                       "List of results to add to (default: evaluation.json of the run, or beside\n"
                       "the file)");

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "data/dataset.hpp"
+#include "evaluation/diversity.hpp"
 #include "evaluation/features.hpp"
 #include "evaluation/judge.hpp"
 #include "evaluation/pairs.hpp"
@@ -86,6 +87,8 @@ class Evaluating {
     describe();
     TrainedParts trained(request_, subject_, dataset_, result_.protocol, session_, log_);
     result_.energy = trained.used();
+    DiversityPart diversity({request_, subject_, dataset_, result_.protocol, *features_}, world_,
+                            log_);
     const at::Tensor images = features_->of_reference(
         {dataset_, result_.protocol.data, result_.protocol.split, reference_count_}, world_, log_,
         RowProgress(log_, "features of the reference", world_.size()));
@@ -93,8 +96,14 @@ class Evaluating {
       const std::lock_guard lock(file_mutex_);
       subject_.states->read(first, count, out);
     };
-    compare(features_of("features of states", sorted_.count, read), images);
+    const at::Tensor draws = features_of("features of states", sorted_.count, read);
+    compare(draws, images);
     record_part();
+    if (diversity.asked()) {
+      const StateRows states{sorted_.count, read, "features of states of " + subject_.path};
+      result_.diversity = diversity.judge(states, sorted_, draws, images);
+      record_part();
+    }
     trained.add_energies(result_, read, [&](const char* what) -> RowsDone {
       return RowProgress(log_, what, /*ranks=*/1);
     });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "config/error.hpp"
 
@@ -14,11 +15,35 @@ void require(bool holds, const char* what) {
   if (!holds) throw FileError(what);
 }
 
+constexpr std::array<std::pair<Resize, const char*>, 4> resize_names{
+    {{Resize::bilinear, "bilinear"},
+     {Resize::bilinear_antialias, "bilinear_antialias"},
+     {Resize::bicubic_antialias, "bicubic_antialias"},
+     {Resize::bilinear_tensorflow1, "bilinear_tensorflow1"}}};
+
+Resize resize_of(const std::string& name) {
+  for (const auto& [resize, its_name] : resize_names) {
+    if (name == its_name) return resize;
+  }
+  throw FileError(
+      "resize is bilinear, bilinear_antialias, bicubic_antialias or bilinear_tensorflow1");
+}
+
 }  // namespace
 
+std::string to_string(Resize resize) {
+  return std::ranges::find(resize_names, resize, &std::pair<Resize, const char*>::first)->second;
+}
+
 void to_json(nlohmann::ordered_json& json, const FeatureInput& input) {
-  json = {{"channels", input.channels}, {"height", input.height}, {"width", input.width},
-          {"range", input.range},       {"mean", input.mean},     {"deviation", input.deviation}};
+  json = {{"channels", input.channels},
+          {"height", input.height},
+          {"width", input.width},
+          {"range", input.range},
+          {"mean", input.mean},
+          {"deviation", input.deviation},
+          {"resize", to_string(input.resize)},
+          {"eight_bits", input.eight_bits}};
 }
 
 FeatureInput feature_input_of(const nlohmann::json& json) {
@@ -41,6 +66,8 @@ FeatureInput feature_input_of(const nlohmann::json& json) {
           "mean and deviation have a number for each channel");
   require(std::ranges::all_of(input.deviation, [](double one) { return one > 0; }),
           "deviations are above 0");
+  input.resize = resize_of(json.value("resize", to_string(Resize::bilinear)));
+  input.eight_bits = json.value("eight_bits", false);
   return input;
 }
 

@@ -3,17 +3,32 @@
 #include <array>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 namespace stanley {
 
-/// How states become the input of a feature network: clipped to the range of their data, mapped to
-/// `range`, one channel repeated where the network wants more, resized bilinearly (without corners
-/// aligned and without smoothing), and normalised by channel.
+/// How images get another size; none aligns corners. Published distances differ by it (Parmar et
+/// al., arXiv 2104.11222).
+enum class Resize {
+  bilinear,              ///< without smoothing, as PyTorch
+  bilinear_antialias,    ///< with the support that a smaller size asks for, as Pillow
+  bicubic_antialias,     ///< the same, as Pillow and clean-fid (a = −½)
+  bilinear_tensorflow1,  ///< as the graph of the Inception network of 2015: pixel i at i·scale
+};
+
+std::string to_string(Resize resize);
+
+/// How states become the input of a feature network: clipped to the range of their data, rounded to
+/// one of 256 levels where the convention takes files of 8 bits, mapped to `range`, one channel
+/// repeated where the network wants more, resized (what a cubic rule brings outside of `range` is
+/// clipped), and normalised by channel.
 struct FeatureInput {
   std::int64_t channels = 3, height = 0, width = 0;
   std::array<double, 2> range{0, 1};
   std::vector<double> mean, deviation;  ///< of each channel
+  Resize resize = Resize::bilinear;
+  bool eight_bits = false;
 
   bool operator==(const FeatureInput&) const = default;
 };

@@ -15,6 +15,7 @@
 #include "config/error.hpp"
 #include "config/files.hpp"
 #include "energy/torchscript.hpp"
+#include "evaluation/resize.hpp"
 #include "parallel/agree.hpp"
 #include "storage/array.hpp"
 #include "storage/digest.hpp"
@@ -24,13 +25,29 @@ namespace {
 
 /// What the name of a protocol means.
 struct Pinned {
-  std::string weights;
+  std::string weights;  ///< their digest; empty: any
   FeatureInput input;
 };
 
+/// How a convention prepares files of 8 bits for the Inception network of 2015-12-05.
+FeatureInput inception_input(const std::array<double, 2>& range, double mean, double deviation,
+                             Resize resize) {
+  return {.channels = 3,
+          .height = 299,
+          .width = 299,
+          .range = range,
+          .mean = {mean, mean, mean},
+          .deviation = {deviation, deviation, deviation},
+          .resize = resize,
+          .eight_bits = true};
+}
+
 const std::map<std::string, Pinned, std::less<>> pinned_protocols{
     {"public",
-     {"9f577448e7be9161", {3, 128, 128, {0, 1}, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}}}};
+     {"9f577448e7be9161", {3, 128, 128, {0, 1}, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}}},
+    {"tensorflow", {"", inception_input({0, 255}, 128, 128, Resize::bilinear_tensorflow1)}},
+    {"pytorch-fid", {"", inception_input({0, 1}, 0.5, 0.5, Resize::bilinear)}},
+    {"clean-fid", {"", inception_input({0, 255}, 128, 128, Resize::bicubic_antialias)}}};
 
 constexpr const char* how_to_make =
     "tools/setup.sh --evaluate makes .data/features/efficientnet-lite0.pt";
@@ -62,6 +79,13 @@ std::string weights_digest(const torch::jit::Module& module) {
     bytes.append(static_cast<const char*>(numbers.const_data_ptr()), numbers.nbytes());
   }
   return bytes.empty() ? "" : digest_text(bytes);
+}
+
+/// Of one image.
+void require_shape(const at::Tensor& made, const char* what, std::int64_t numbers) {
+  if (made.sizes() == at::IntArrayRef({1, numbers})) return;
+  throw FileError(fmt::format("of one image it makes {} of shape {}, not (1, {})", what,
+                              shape_text(made.sizes().vec()), numbers));
 }
 
 }  // namespace
@@ -124,20 +148,27 @@ void FeatureNetwork::read(const std::string& bytes, const std::string& text) {
   digest_ = weights_digest(module);
   if (digest_.empty()) digest_ = found;
   identity_ = digest_text(bytes + text);
-  module_ = std::make_unique<Module>(module.hasattr("training") ? torch::jit::freeze(module)
+  classes_ = description.value("classes", std::vector<std::string>());
+  if (!classes_.empty() && !module.find_method("logits")) {
+    throw FileError("it has classes, and the module no method logits(features)");
+  }
+  std::vector<std::string> kept;  // beside forward
+  if (!classes_.empty()) kept.emplace_back("logits");
+  module_ = std::make_unique<Module>(module.hasattr("training") ? torch::jit::freeze(module, kept)
                                                                 : module);  // else it is frozen
   const at::Tensor tried = forward(at::zeros({1, input_.channels, input_.height, input_.width}));
-  if (tried.sizes() == at::IntArrayRef({1, dimension_})) return;
-  throw FileError(fmt::format("of one image it makes an output of shape {}, not (1, {})",
-                              shape_text(tried.sizes().vec()), dimension_));
+  require_shape(tried, "an output", dimension_);
+  if (classes_.empty()) return;
+  require_shape(logits(tried), "logits", static_cast<std::int64_t>(classes_.size()));
 }
 
 void FeatureNetwork::check_protocol(const std::string& protocol, const std::string& option) const {
   const auto found = pinned_protocols.find(protocol);
   if (found == pinned_protocols.end()) return;
   const Pinned& pinned = found->second;
-  if (pinned.weights == digest_ && pinned.input == input_) return;
-  const std::string differs = pinned.weights == digest_
+  const bool same_weights = pinned.weights.empty() || pinned.weights == digest_;
+  if (same_weights && pinned.input == input_) return;
+  const std::string differs = same_weights
                                   ? "another input"
                                   : fmt::format("weights with the digest {}, and {} has {}",
                                                 pinned.weights, path_, digest_);
@@ -158,13 +189,27 @@ at::Tensor FeatureNetwork::forward(const at::Tensor& images) const {
   return output.toTensor().to(at::kFloat);
 }
 
+at::Tensor FeatureNetwork::logits(const at::Tensor& features) const {
+  const c10::InferenceMode no_gradient;
+  const torch::jit::GraphOptimizerEnabledGuard not_optimized(false);
+  const c10::IValue output = module_->script.get_method("logits")({features.to(at::kFloat)});
+  if (!output.isTensor()) throw FileError("its logits are no tensor");
+  return output.toTensor().to(at::kFloat);
+}
+
 at::Tensor FeatureNetwork::features(const at::Tensor& states,
                                     const std::array<double, 2>& range) const {
-  const double scale = (input_.range[1] - input_.range[0]) / (range[1] - range[0]);
-  at::Tensor x = (states.clamp(range[0], range[1]) - range[0]) * scale + input_.range[0];
+  at::Tensor x = states.clamp(range[0], range[1]) - range[0];
+  double width = range[1] - range[0];
+  if (input_.eight_bits) {
+    x = (x * (255 / width)).round();
+    width = 255;
+  }
+  x = x * ((input_.range[1] - input_.range[0]) / width) + input_.range[0];
   x = x.expand({-1, input_.channels, -1, -1});
   if (x.size(2) != input_.height || x.size(3) != input_.width) {
-    x = at::upsample_bilinear2d(x, {input_.height, input_.width}, /*align_corners=*/false);
+    x = resized(x, input_.height, input_.width, input_.resize);
+    if (input_.resize == Resize::bicubic_antialias) x = x.clamp(input_.range[0], input_.range[1]);
   }
   const auto by_channel = [&](const std::vector<double>& numbers) {
     return at::tensor(numbers, x.options()).view({1, input_.channels, 1, 1});

@@ -34,9 +34,14 @@ class FeatureNetwork {
   std::int64_t dimension() const { return dimension_; }
   const FeatureInput& input() const { return input_; }
 
+  /// Names of the classes that it tells; none where it is no classifier.
+  const std::vector<std::string>& classes() const { return classes_; }
+
   /// Features [n, dimension] float32 of states [n, channels, height, width] with values of `range`.
   /// Any thread; on one thread of LibTorch's, a number doesn't depend on the others of its batch.
   at::Tensor features(const at::Tensor& states, const std::array<double, 2>& range) const;
+  /// Logits [n, classes] float32 of features [n, dimension] of any type; only of a classifier.
+  at::Tensor logits(const at::Tensor& features) const;
 
  private:
   FeatureNetwork();
@@ -47,6 +52,7 @@ class FeatureNetwork {
   struct Module;
   std::string name_, digest_, identity_, path_;
   FeatureInput input_;
+  std::vector<std::string> classes_;
   std::int64_t dimension_ = 0;
   std::unique_ptr<Module> module_;
 };

@@ -33,12 +33,14 @@ void require_finite(const at::Tensor& states, const at::Tensor& features, const 
 }
 
 /// A folder of data may be another's: then they are computed each time.
-void keep(const FeatureCache& cache, const at::Tensor& features, Log& log) {
+void keep(const FeatureCache& cache, const std::string& split, const at::Tensor& features,
+          Log& log) {
   try {
     cache.write(features);
-    log.info(fmt::format("features of the reference kept in {}", cache.path()));
+    log.info(fmt::format("features of {} images of split '{}' kept in {}", features.size(0), split,
+                         cache.path()));
   } catch (const Error& error) {
-    log.warn(fmt::format("features of the reference are not kept: {}", error.what()));
+    log.warn(fmt::format("features of split '{}' are not kept: {}", split, error.what()));
   }
 }
 
@@ -101,7 +103,8 @@ at::Tensor Features::of(const StateRows& rows, Communicator& communicator,
 FeatureCache Features::cache_of(const ReferenceImages& reference,
                                 Communicator& communicator) const {
   return {reference.data,
-          fmt::format("{} {} {} {} {} {} {} {}", reference.images.digest(), reference.split,
+          fmt::format("{} {}{} {} {} {} {} {} {}", reference.images.digest(), reference.split,
+                      reference.first == 0 ? "" : fmt::format("+{}", reference.first),
                       reference.count, network_ ? network_->identity() : "", range_[0], range_[1],
                       TORCH_VERSION, common_instruction_set(false, communicator))};
 }
@@ -118,16 +121,17 @@ at::Tensor Features::of_reference(const ReferenceImages& reference, Communicator
     communicator.broadcast(std::as_writable_bytes(numbers_of(features)), 0);
     return features;
   }
-  at::Tensor features = of({.count = reference.count,
-                            .read =
-                                [&](std::int64_t first, std::int64_t count, float* out) {
-                                  for (std::int64_t i = 0; i < count; ++i) {
-                                    images.copy_sample(first + i, out + i * images.dimension());
-                                  }
-                                },
-                            .refuse_as = "features of the reference, " + reference.data},
-                           communicator, done);
-  if (kept && communicator.rank() == 0) keep(cache, features, log);
+  at::Tensor features =
+      of({.count = reference.count,
+          .read =
+              [&](std::int64_t first, std::int64_t count, float* out) {
+                for (std::int64_t i = 0; i < count; ++i) {
+                  images.copy_sample(reference.first + first + i, out + i * images.dimension());
+                }
+              },
+          .refuse_as = "features of the reference, " + reference.data},
+         communicator, done);
+  if (kept && communicator.rank() == 0) keep(cache, reference.split, features, log);
   return features;
 }
 

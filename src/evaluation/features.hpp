@@ -36,11 +36,12 @@ struct StateRows {
   std::string refuse_as{};
 };
 
-/// Images that others are compared with: the first of a data set.
+/// Images that others are compared with: the first of a data set, or a part of them.
 struct ReferenceImages {
   const Dataset& images;
   std::string data, split;  ///< where they come from: a file or the name of a law; its split
   std::int64_t count = 0;
+  std::int64_t first = 0;  ///< number of the first one
 };
 
 /// What makes features of states: a network, or nothing where states are their own.

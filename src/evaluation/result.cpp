@@ -98,6 +98,7 @@ List as_json(const Evaluation& e) {
             {"shape", e.shape},
             {"protocol", as_json(e.protocol)},
             {"results", classes},
+            {"diversity", e.diversity},
             {"seconds", e.seconds},
             {"time", utc_now()},
             {"version", build_version},
@@ -205,7 +206,7 @@ std::string as_text(const Evaluation& e) {
   }
   if (e.energies) text += as_text(*e.energies);
   if (e.long_run) text += "\n" + as_text(*e.long_run);
-  return text;
+  return text + as_text(e.diversity);
 }
 
 void check_list(const std::string& output) {
@@ -227,6 +228,7 @@ void record(const Evaluation& evaluation, const std::string& output) {
   for (const List& one : list["evaluations"]) {
     if (key_of(one) == key_of(result)) {
       keep_trained(result, one);
+      keep_older(result["diversity"], one.value("diversity", List::object()));
     } else {
       kept.push_back(one);
     }

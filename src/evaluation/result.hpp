@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "evaluation/diversity_record.hpp"
 #include "evaluation/energies.hpp"
 #include "evaluation/feature_input.hpp"
 #include "evaluation/long_run.hpp"
@@ -20,7 +21,9 @@ struct EvaluationRequest {
   std::string features;                    ///< a feature network's module; empty: the default
   std::int64_t draws = 10000;              ///< at most so many states
   std::int64_t reference = 2048;           ///< at most so many images
-  std::string output;  ///< empty: evaluation.json of the run, or beside the file
+  std::string classifier;  ///< a feature network that tells classes; empty: none, or `features`
+  std::int64_t neighbours = 0;  ///< search the nearest of so many training images
+  std::string output;           ///< empty: evaluation.json of the run, or beside the file
 
   // What takes the trained energy.
   std::optional<std::string> weights;    ///< "average" or "last"
@@ -73,6 +76,7 @@ struct Evaluation {
   std::optional<EnergyReport> energies;
   std::vector<FreshChains> fresh;
   std::optional<LongRun> long_run;
+  Diversity diversity;
   double seconds = 0;
 };
 

@@ -10,6 +10,7 @@ import numpy
 import pytest
 import scipy.linalg
 import xxhash
+from PIL import Image
 
 from conftest import write_images
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, LIMIT, PROGRAM, SMOKE, checkpoint, draws, ends,
@@ -264,6 +265,83 @@ def test_states_reach_the_network_as_the_protocol_says(trained, network, images)
     assert found["fid"] == pytest.approx(fid(x, y), rel=1e-4)
 
 
+def pixels_of_reference(run_directory, folder, images, **described):
+    """What reaches a feature network, for the images of a data file of their own: float32 (n, height, width)."""
+    data, module = folder / "data.h5", folder / "pixels.pt"
+    write_images(data, images)
+    subprocess.run([os.environ["STANLEY_WRITE_SCRIPT"], "pixels", module], check=True)
+    size = described["input"]["height"], described["input"]["width"]
+    describe(module, dimension=size[0] * size[1], **described)
+    evaluate(run_directory, *own(module), "--data", data, "--split", "train")
+    (kept,) = pathlib.Path(f"{data}.features").iterdir()
+    return numpy.frombuffer(kept.read_bytes()[16:], numpy.float32).reshape(-1, *size)
+
+
+def resized_as_pillow(image, size, rule):
+    """Floats: nothing is rounded."""
+    resized = Image.fromarray(image.astype(numpy.float32)).resize((size[1], size[0]), resample=rule)
+    return numpy.asarray(resized).clip(0, 255)
+
+
+def resized_as_tensorflow_1(image, size):
+    """Pixel i of the new image lies at i·scale."""
+    for axis in (0, 1):
+        place = numpy.arange(size[axis]) * (image.shape[axis] / size[axis])
+        low = place.astype(int)
+        high = (low + 1).clip(max=image.shape[axis] - 1)
+        share = (place - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        image = image.take(low, axis) * (1 - share) + image.take(high, axis) * share
+    return image
+
+
+def resized_between_centres(image, size):
+    """Pixel i of the new image has its centre at (i + ½)·scale."""
+    for axis in (0, 1):
+        place = ((numpy.arange(size[axis]) + 0.5) * (image.shape[axis] / size[axis]) - 0.5).clip(0)
+        low = place.astype(int)
+        high = (low + 1).clip(max=image.shape[axis] - 1)
+        share = (place - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        image = image.take(low, axis) * (1 - share) + image.take(high, axis) * share
+    return image
+
+
+@pytest.mark.parametrize("rule, resize", [
+    ("bilinear", resized_between_centres), ("bilinear_tensorflow1", resized_as_tensorflow_1),
+    ("bilinear_antialias", lambda image, size: resized_as_pillow(image, size, Image.BILINEAR)),
+    ("bicubic_antialias", lambda image, size: resized_as_pillow(image, size, Image.BICUBIC))])
+def test_images_are_resized_by_the_rule_of_the_description(trained, tmp_path, images, rule, resize):
+    size = 13, 5  # larger and smaller
+    made = pixels_of_reference(trained, tmp_path, images, input={
+        "channels": 1, "height": size[0], "width": size[1], "range": [0, 255], "mean": [128], "deviation": [128],
+        "resize": rule, "eight_bits": True})
+    expected = numpy.stack([resize(image[0].astype(float), size) for image in images])
+    numpy.testing.assert_allclose(128 * made + 128, expected, atol=2e-3)
+
+
+def test_states_become_files_of_8_bits_where_the_description_says_so(trained, network, tmp_path):
+    """Half a level up or down: both are the same file."""
+    with h5py.File(checkpoint(trained, 20)) as file:
+        states = file["chains/state"][:][:, None].clip(-1, 1)
+    rounded = (numpy.round((states + 1) * 127.5) / 127.5 - 1).astype(numpy.float32)
+    command = [PROGRAM, "config", SMOKE, "--set", "data.range=[-1, 1]", "--resolved"]
+    config = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = []
+    module = tmp_path / "mine.pt"
+    module.write_bytes(network.read_bytes())
+    for bits in (True, False):
+        describe(module)
+        text = json.loads(module.with_suffix(".json").read_text())
+        text["input"]["eight_bits"] = bits
+        module.with_suffix(".json").write_text(json.dumps(text))
+        for name, x in (("exact", states), ("rounded", rounded)):
+            with h5py.File(tmp_path / f"{name}.nc", "w") as file:
+                file.attrs["configuration"], file["posterior/x"] = config, x
+            output = tmp_path / f"{name}-{bits}.json"
+            evaluate(tmp_path / f"{name}.nc", *own(module), "--data", trained.parent / "images.h5", "--output", output)
+            found.append(only(output)["results"][0]["kid"])
+    assert found[0] == found[1] and found[2] != found[3]
+
+
 def test_features_of_the_reference_are_kept_and_damage_is_no_answer(trained, network):
     folder = pathlib.Path(f"{trained.parent / 'images.h5'}.features")
     evaluate(trained, *own(network))
@@ -326,10 +404,11 @@ def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
     refused(run("evaluate", trained, *own(module), ranks=2), INPUT_OUTPUT, module, "digest")
     describe(module)
     refused(run("evaluate", trained, "--features", module), CONFIGURATION, "protocol public", "--protocol")
+    refused(run("evaluate", trained, "--features", module, "--protocol", "clean-fid"), CONFIGURATION, "another input")
     describe(module, input={"channels": 3})
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", "height")
     for change, word in (({"dimension": 7}, "(1, 7)"), ({"height": -3}, "1 to 4096"), ({"mean": [0.5]}, "each channel"),
-                         ({"range": [0, 1, 2]}, "two numbers"), ({"deviation": [0, 1, 1]}, "above 0"),
+                         ({"resize": "nearest"}, "bicubic_antialias"), ({"range": [0, 1, 2]}, "two numbers"), ({"deviation": [0, 1, 1]}, "above 0"),
                          ({"height": 2}, "takes the input")):
         describe(module)
         text = json.loads(module.with_suffix(".json").read_text())

@@ -29,6 +29,8 @@ RUN_BY = {
     "jobs/submit.sh": "tests/slurm/test_jobs.py", "jobs/chain.sh": "tests/slurm/test_jobs.py",
     "salloc": "tests/slurm/test_jobs.py", "jobs/scaling.sh": "tests/program/test_scaling.py",
     "tools/compare_peers.py": "tests/tools/test_compare_peers.py", "cmake": "tests/program/test_install.py",
+    "tools/train_classifier.py": "tests/tools/test_classifier.py",
+    "tools/export_features.py": "tests/tools/test_inception.py",
     "pip": "tests/tools/test_package.py",
 }
 OF_ITS_USER = {"git", "cd", "source", "$EDITOR"}

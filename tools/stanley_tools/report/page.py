@@ -7,6 +7,7 @@ import numpy as np
 
 from ..files import number
 from . import figures
+from .diversity import diversity
 from .markup import card, duration, moment, section, short, table
 from .states import states
 
@@ -16,7 +17,7 @@ STYLE = pathlib.Path(__file__).with_name("style.css")
 def build(run, selection, written_at):
     record = figures.Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)[1:]])
     body = [header(run, record), numbers(run, record, selection), checks(run, record, selection),
-            states(run, selection), plots(run, record), configuration(run), history(run)]
+            states(run, selection), diversity(run), plots(run, record), configuration(run), history(run)]
     body.insert(3, remarks(run))  # after the parts that read files
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,0 +1,102 @@
+"""The report's pictures of what `stanley evaluate` says of classes and of nearest training images."""
+from html import escape
+
+import h5py
+import numpy as np
+
+from ..files import RunError, first_line
+from . import pictures
+from .markup import card, section, short, table
+
+
+def diversity(run):
+    """A section on the newest evaluation that tells classes or neighbours, or nothing."""
+    found = [one for one in run.evaluations if one.get("diversity")]
+    if not found:
+        return ""
+    newest, cards = found[-1], []
+    for part, show in (("classes", class_card), ("neighbours", neighbour_card)):
+        try:
+            if part in newest["diversity"]:
+                cards.append(show(run, newest, newest["diversity"][part]))
+        except (RunError, OSError, KeyError, ValueError, IndexError, TypeError) as error:
+            run.remarks.append(f"{part} of evaluation.json aren't shown: {first_line(error)}.")
+    lead = f"{newest.get('states', 0):,} states of {newest.get('path')}, by <code>stanley evaluate</code>."
+    return section("Classes and nearest training images", lead, cards)
+
+
+def class_card(run, evaluation, found):
+    columns = [("states", found["states"]), ("reference", found["reference"])]
+    if found.get("labels"):
+        columns.append(("labels", found["labels"]))
+    percent = lambda share: f"{100 * share:.1f} %"
+    rows = [[name, *(percent(column["shares"][i]) for _, column in columns)] for i, name in enumerate(found["names"])]
+    rows.append(["entropy, nats", *(f"{column['entropy']:.3f}" for _, column in columns)])
+    rows.append([f"sure (p from {found['confident_from']})",
+                 *(percent(column["confident"]) if "confident" in column else "" for _, column in columns)])
+    right = f" It is right on {percent(found['right'])} of the reference." if found.get("right") is not None else ""
+    return card("Classes", table(["", *(name for name, _ in columns)], rows),
+                f"As the classifier {escape(str(found['classifier']))} sees them.{right} Total variation of states and "
+                f"reference: {found['total_variation']:.3f}, by chance {found['total_variation_by_chance']:.3f}. Healthy: "
+                "the first two columns agree. Not: a class that is missing, or few states of which it is sure.")
+
+
+def neighbour_card(run, evaluation, found):
+    kinds = (("states", "nearest", "The states that are nearest to a training image"),
+             ("states", "states", "Others, at even steps of their number"),
+             ("reference", "reference", "Images of the reference, for comparison"))
+    content = "".join(pair_picture(run, evaluation, found, *kind) for kind in kinds)
+    shares = found["to_training"]
+    return card("Nearest training images", content,
+                f"Above: a state or image; below it the nearest of {found['training']:,} images of split "
+                f"'{escape(str(found['split']))}', and their distance. {100 * shares['nearer_than_median']:.0f} % of the "
+                "states are nearer to one than the median image of the reference (50 % by chance). Healthy: pairs differ "
+                "as they do for the reference. Not: copies.", wide=True)
+
+
+def pair_picture(run, evaluation, found, source, kind, title):
+    pairs = found["pairs"][kind]
+    if not pairs:
+        return ""
+    number = "image" if source == "reference" else "state"
+    read = read_reference if source == "reference" else read_states
+    above = read(run, evaluation, [pair[number] for pair in pairs])
+    below = read_images(evaluation, found["split"], [pair["training"] for pair in pairs])
+    if above.shape != below.shape:
+        raise RunError("states and training images have different shapes")
+    mosaic = pictures.mosaic(np.concatenate([above, below]), columns=len(pairs), least_width=760)
+    words = ", ".join(short(pair["distance"]) for pair in pairs)
+    return (f'<p>{escape(title)}; distances {words}</p><p><img style="max-width: 100%; image-rendering: pixelated" '
+            f'alt="{escape(title)}" src="{pictures.tile(np.asarray(mosaic))}"></p>')
+
+
+def read_rows(array, numbers):
+    return np.stack([array[number] for number in numbers])
+
+
+def read_states(run, evaluation, numbers):
+    """States by their number in a checkpoint or a draw file, as pixels."""
+    with h5py.File(run.directory / evaluation["path"], "r") as file:
+        if "chains/state" in file:
+            states = read_rows(file["chains/state"], numbers)
+        else:
+            array = file["posterior/x"]
+            states = np.stack([array[number // array.shape[1], number % array.shape[1]] for number in numbers])
+    return pixels(states, evaluation["protocol"]["range"])
+
+
+def read_images(evaluation, split, numbers):
+    """Images of a data file, as pixels."""
+    with h5py.File(evaluation["protocol"]["data"], "r") as file:
+        low, high = (float(value) for value in file.attrs.get("value_range", (0, 255)))
+        return pixels(read_rows(file[f"{split}/images"], numbers).astype(np.float32), (low, high))
+
+
+def read_reference(run, evaluation, numbers):
+    return read_images(evaluation, evaluation["protocol"]["split"], numbers)
+
+
+def pixels(states, value_range):
+    if states.ndim != 4 or states.shape[1] not in (1, 3):
+        raise RunError("the states are no images of one or three channels")
+    return pictures.to_pixels(states, value_range)
