@@ -25,7 +25,8 @@ std::vector<double> ascending(std::vector<double> numbers) {
 struct Moments {
   explicit Moments(const std::vector<double>& numbers)
       : count(static_cast<double>(numbers.size())) {
-    for (const double number : numbers) mean += number / count;
+    for (const double number : numbers) mean += number;
+    mean /= count;
     for (const double number : numbers) variance += (number - mean) * (number - mean);
     variance /= std::max(count - 1, 1.0);
   }

@@ -20,11 +20,11 @@ inline constexpr const char* auroc_interval =
     "wholly above the other";
 
 /// P(above > below) + ½ P(above = below) over all pairs of two sets, neither of them empty: the
-/// area by Mann and Whitney. Its variance is DeLong's (DeLong, DeLong, Clarke-Pearson 1988, eq. 4,
-/// by mid-ranks: Sun, Xu 2014), and the interval is one of log odds (Pepe 2003, §5.2), so that it
-/// stays within 0 and 1. Where the sets overlap nowhere that variance is 0 and says nothing: as
-/// many disjoint pairs as the smaller set allows are then that many trials without a failure
-/// (Clopper, Pearson 1934). All numbers are independent and none is NaN. O(n log n).
+/// area by Mann and Whitney. Its variance is DeLong's (DeLong, DeLong, Clarke-Pearson,
+/// Biometrics 44, 1988), and the interval is one of log odds, so that it stays within 0 and 1.
+/// Where the sets overlap nowhere that variance is 0 and says nothing: as many disjoint pairs as
+/// the smaller set allows are then that many trials without a failure (Clopper, Pearson 1934). All
+/// numbers are independent and none is NaN. O(n log n).
 Auroc auroc(const std::vector<double>& below, const std::vector<double>& above);
 
 }  // namespace stanley
