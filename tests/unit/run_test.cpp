@@ -76,7 +76,7 @@ TEST(Ticker, TicksUntilItGoes) {
 
 // --- metrics ------------------------------------------------------------------------------------
 
-static_assert(offsetof(IterationRecord, more) == 35 * sizeof(double), "a column without a test");
+static_assert(offsetof(IterationRecord, more) == 38 * sizeof(double), "a column without a test");
 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
