@@ -16,7 +16,9 @@
 namespace stanley {
 namespace {
 
-constexpr std::int64_t states_at_once = 32;  // that go through the feature network
+/// States that go through the feature network: as many as its first layers hold in a core's cache,
+/// and as few as keep the system from giving each tensor new pages.
+constexpr std::int64_t states_at_once = 8;
 
 std::span<double> numbers_of(const at::Tensor& tensor) {
   return {tensor.mutable_data_ptr<double>(), static_cast<std::size_t>(tensor.numel())};
@@ -103,10 +105,10 @@ at::Tensor Features::of(const StateRows& rows, Communicator& communicator,
 FeatureCache Features::cache_of(const ReferenceImages& reference,
                                 Communicator& communicator) const {
   return {reference.data,
-          fmt::format("{} {}{} {} {} {} {} {} {}", reference.images.digest(), reference.split,
+          fmt::format("{} {}{} {} {} {} {} {} {} {}", reference.images.digest(), reference.split,
                       reference.first == 0 ? "" : fmt::format("+{}", reference.first),
                       reference.count, network_ ? network_->identity() : "", range_[0], range_[1],
-                      TORCH_VERSION, common_instruction_set(false, communicator))};
+                      states_at_once, TORCH_VERSION, common_instruction_set(false, communicator))};
 }
 
 at::Tensor Features::of_reference(const ReferenceImages& reference, Communicator& communicator,

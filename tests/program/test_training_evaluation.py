@@ -181,6 +181,19 @@ def test_a_run_that_diverges_again_and_again_ends_with_its_best(tmp_path):
     assert progress["best_kid"] == min(column(tmp_path / "run", "kid_train").values())
 
 
+def test_what_could_not_be_written_is_not_the_best(tmp_path, settings):
+    """Chains that walk away from the data are best at first; a folder stands where that checkpoint would be."""
+    directory = tmp_path / "run"
+    values = {**settings, "run.iterations": 1200, "evaluation.every": 400, "checkpoint.every": 400, "chains.start": "data",
+              "chains.restart_probability": 0, "sampler.temperature": 0.02, "optimizer.learning_rate": 1e-9}
+    with Process(launched([PROGRAM, *train(directory, values)], 1)) as process:
+        process.wait_for(checkpoint(directory, 0).exists, "the first checkpoint")
+        (checkpoint(directory, 400) / "full").mkdir(parents=True)
+        ends(process.finish(), FINISHED)
+    assert best_row(directory) == 400
+    assert best_link(directory) == 800 == attributes(checkpoint(directory, 1200), "progress")["best_iteration"]
+
+
 def test_how_often_may_change_and_a_branch_begins_anew(tmp_path, settings, trained):
     subprocess.run(["cp", "-a", trained, tmp_path / "run"], check=True)
     best = column(trained, "kid_train")[best_row(trained)]
