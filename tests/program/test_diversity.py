@@ -21,16 +21,16 @@ LEVELS = [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]
 # --- neighbours: points are their own features -----------------------------------------------------
 @pytest.fixture
 def points(tmp_path):
-    """Draws of 20 chains, 3 each; test and training points; the files of both. Draw 5 is training point 40, and draws
-    9 and 30 are one point."""
+    """Draws of 100 chains, 3 each, which are more than one rank takes at once; test and training points; the files of
+    both. Draw 5 is training point 40, and draws 60 and 240 are one point."""
     generator = numpy.random.default_rng(3)
-    train, test, draws = (generator.normal(0, 0.9, (n, 3)).clip(-3, 3).astype(numpy.float32) for n in (90, 50, 60))
-    draws[5], draws[30] = train[40], draws[9]
+    train, test, draws = (generator.normal(0, 0.9, (n, 3)).clip(-3, 3).astype(numpy.float32) for n in (90, 50, 300))
+    draws[5], draws[240] = train[40], draws[60]
     with h5py.File(tmp_path / "points.h5", "w") as file:
         file.attrs["schema_version"] = "1.0"
         file.attrs["value_range"] = [-4.0, 4.0]
         file["test/images"], file["train/images"] = test, train
-    write_draws(tmp_path / "draws.nc", draws.reshape(20, 3, 3), numpy.zeros((20, 3), dtype=int))
+    write_draws(tmp_path / "draws.nc", draws.reshape(100, 3, 3), numpy.zeros((100, 3), dtype=int))
     return tuple(x.astype(float) / 4 for x in (draws, test, train))  # data.range as −1 to 1
 
 
@@ -57,8 +57,8 @@ def test_neighbours_are_those_of_all_pairs(tmp_path, points):
     to_train = distances(draws, train[:80])
     check(found["to_training"], to_train.min(1), distances(test, train[:80]).min(1))
     assert found["to_training"]["equal"] == 1
-    chain = numpy.arange(60) // 3
-    some = numpy.arange(50) * 60 // 50  # as many as there are test points
+    chain = numpy.arange(300) // 3
+    some = numpy.arange(50) * 300 // 50  # as many as there are test points
     among = numpy.where(chain[:, None] == chain[None], numpy.inf, distances(draws, draws))[some][:, some]
     images = distances(test, test) + numpy.diag(numpy.full(50, numpy.inf))
     check(found["to_others"], among.min(1), images.min(1))
@@ -69,7 +69,7 @@ def test_neighbours_are_those_of_all_pairs(tmp_path, points):
     for pair in nearest + found["pairs"]["states"]:
         assert pair["training"] == to_train[pair["state"]].argmin()
         assert pair["distance"] == pytest.approx(to_train[pair["state"]].min(), rel=1e-9, abs=1e-15)
-    assert [pair["state"] for pair in found["pairs"]["states"]] == [5 * i for i in range(12)]
+    assert [pair["state"] for pair in found["pairs"]["states"]] == [25 * i for i in range(12)]
     assert len(found["pairs"]["reference"]) == 12
     assert "of 80 images of split 'train'" in said and "1 at distance 0" in said
 
