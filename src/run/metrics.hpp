@@ -44,6 +44,12 @@ struct IterationRecord {
   double chain_spread = 0;  ///< standard deviation over the chains, rms over elements
   double saturation = 0;    ///< share of elements on the box's faces
   double acceptance_rate = undefined;
+  double temperature_settled = undefined;  ///< T of the kernel that runs, and its standard error
+  double temperature_settled_error = undefined;
+  double temperature_law = undefined;  ///< T under exp(−E/T), and its standard error
+  double temperature_law_error = undefined;
+  double step_length = undefined;  ///< of one chain step, rms over elements and steps
+  double data_score = undefined;   ///< rms(∇E)/T at noised data, where a line of the log is due
   double seconds_chains = 0;
   double seconds_gradient = 0;
   double seconds_reduction = 0;  ///< from when the slowest rank came

@@ -78,6 +78,17 @@ std::vector<double> sums_of(const at::Tensor& statistics) {
   return sums;
 }
 
+std::vector<double> products_of(const at::Tensor& statistics, const std::vector<Column>& columns) {
+  std::vector<at::Tensor> products;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (!columns[i].with_error) continue;
+    const at::Tensor a = statistics[static_cast<std::int64_t>(i)],
+                     b = statistics[static_cast<std::int64_t>(*columns[i].weight)];
+    products.insert(products.end(), {a * a, a * b, b * b});
+  }
+  return products.empty() ? std::vector<double>{} : sums_of(at::stack(products));
+}
+
 std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,
                                             std::function<void()> stepped) {
   switch (config.type) {

@@ -84,7 +84,7 @@ TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   ASSERT_EQ(fields.size(), 35U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 34; ++i) {
+  for (std::size_t i = 0; i < 40; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -101,8 +101,9 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
             "gradient_norm,parameter_norm,learning_rate,restart_probability,restarts,"
             "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
-            "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,seconds_chains,"
-            "seconds_gradient,seconds_reduction,seconds_waiting,seconds_guard,seconds_files,"
+            "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,"
+            "temperature_settled,temperature_settled_error,temperature_law,temperature_law_error,"
+            "step_length,data_score,seconds_chains,seconds_gradient,seconds_reduction,seconds_waiting,seconds_guard,seconds_files,"
             "seconds_iteration,chain_steps_per_second\n");
 }
 
@@ -439,7 +440,7 @@ TEST_F(Run, Durations) {
 }
 
 TEST_F(Run, TheProgressLineSaysIt) {
-  ProgressLine line(100);
+  ProgressLine line(100, 1.25e-6);
   IterationRecord record;
   record.energy_data = 1.5;
   record.energy_chains = 1.25;
@@ -452,6 +453,10 @@ TEST_F(Run, TheProgressLineSaysIt) {
   record.gain_weighted_drift = 0.6;
   record.distance_moved = 2.5;
   record.chain_age_mean = 120;
+  record.saturation = 0.427;
+  record.temperature_settled = 0.000123;
+  record.temperature_settled_error = 4.2e-6;
+  record.data_score = 31.25;
   record.seconds_chains = 1.2;
   record.seconds_gradient = 0.2;
   record.seconds_reduction = 0.1;
@@ -467,6 +472,7 @@ TEST_F(Run, TheProgressLineSaysIt) {
   for (const char* part :
        {"10/100", "E data 1.500 chains 1.250 noise 9.000 gap -0.2500", "weights 5.00e-01",
         "states 7.00e-03", "gain median 0.75", "50 % < 1", "drift 0.60", "moved 2.50", "age 120",
+        "| T 1.25e-06 settled 0.000123 ± 4e-06 law – walls 43 % score 31.2 |",
         "750 chain steps/s", "60 % chains", "10 % gradient", "5 % reduction", "3 % waiting",
         "25 % files", "3:00 left"}) {
     EXPECT_NE(text.find(part), std::string::npos) << '"' << part << "\" in: " << text;
