@@ -63,18 +63,17 @@ struct Thermometer {
   float centre, inverse_half_width;
 
   /// Adds what one element has of each ThermometerSum, which lie `stride` floats apart.
-  STANLEY_HOST_DEVICE void add(float z, float gradient, float gain, float moved, float* to,
+  STANLEY_HOST_DEVICE void add(float z, float gradient, float gain, float* to,
                                std::int64_t stride) const {
     using random::detail::fused;
     const float y = z - centre, u = y * inverse_half_width;
     // The larger of this and 0 without a comparison, which a compiler makes a branch of.
     const float inside = fused(-u, u, 1.0F), w = 0.5F * (inside + fabsf(inside));
-    const float f = y * w * w, rise = fused(5.0F, w, -4.0F), step = moved - z;
+    const float f = y * w * w, rise = fused(5.0F, w, -4.0F);
     add_product(gain * f, gradient, to[settled_virial * stride]);
     add_product(gain * w, rise, to[settled_slope * stride]);
     add_product(f, gradient, to[law_virial * stride]);
     add_product(w, rise, to[law_slope * stride]);
-    add_product(step, step, to[squared_move * stride]);
   }
 
  private:

@@ -38,7 +38,6 @@ enum ThermometerSum {
   settled_slope,   ///< Σ γ·f′
   law_virial,      ///< Σ f·∂E
   law_slope,       ///< Σ f′
-  squared_move,    ///< Σ (z′ − z)², z′ the state after it
   thermometer_sums
 };
 

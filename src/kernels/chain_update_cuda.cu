@@ -91,7 +91,7 @@ __device__ Rule of_row(const Rule& whole, const Update&, const float*, std::int6
 /// Adds nothing up.
 struct NoSums {
   template <class Rule>
-  __device__ void add(const Rule&, float, float, float, float) {}
+  __device__ void add(const Rule&, float, float, float) {}
 };
 
 /// One thread's share of a chain's sums for the thermometer.
@@ -100,8 +100,8 @@ struct ThreadSums {
   float value[thermometer_sums] = {};
 
   template <class Rule>
-  __device__ void add(const Rule& rule, float z, float gradient, float gain, float moved) {
-    thermometer.add(z, gradient, rule.gamma_of(gradient, gain), moved, value, 1);
+  __device__ void add(const Rule& rule, float z, float gradient, float gain) {
+    thermometer.add(z, gradient, rule.gamma_of(gradient, gain), value, 1);
   }
 };
 
@@ -132,9 +132,8 @@ __device__ void pass_block(const Rule& whole, const Update& update, const Chains
   if constexpr (Rule::reads.gain) gain = load(chains.gain + begin, block, chains.dimension);
 #pragma unroll
   for (int i = 0; i < block_elements; ++i) {
-    const float z = state.value[i];
-    state.value[i] = rule(z, gradient.value[i], gain.value[i], drawn.value[i]);
-    if (i < left) sums.add(rule, z, gradient.value[i], gain.value[i], state.value[i]);
+    if (i < left) sums.add(rule, state.value[i], gradient.value[i], gain.value[i]);
+    state.value[i] = rule(state.value[i], gradient.value[i], gain.value[i], drawn.value[i]);
   }
   store(state, chains.out + begin, block, chains.dimension);
 }

@@ -48,7 +48,7 @@ struct IterationRecord {
   double temperature_settled_error = undefined;
   double temperature_law = undefined;  ///< T under exp(−E/T), and its standard error
   double temperature_law_error = undefined;
-  double step_length = undefined;  ///< of one chain step, rms over elements and steps
+  double step_length = undefined;  ///< of a visit's first chain step, rms over elements
   double data_score = undefined;   ///< rms(∇E)/T at noised data, where a line of the log is due
   double seconds_chains = 0;
   double seconds_gradient = 0;

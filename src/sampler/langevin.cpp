@@ -28,8 +28,8 @@ class LangevinTransition : public Transition {
     }
   }
 
-  /// What describe() and measure() tell. |∇E| and γ of describe() are those at the chains' states
-  /// before they move; measure() tells of all the steps.
+  /// What describe() tells, with |∇E| and γ at the chains' states before they move, what the
+  /// thermometer adds up over all the steps, and the length of the first one.
   const std::vector<Column>& columns() const override {
     static const std::vector<Column> columns{{"state_gradient_q10"},
                                              {"state_gradient_q50"},
@@ -73,6 +73,7 @@ class LangevinTransition : public Transition {
   void take_steps(GradientEngine& engine, ChainBatch& batch, std::int64_t steps) {
     gain_ = threshold_ = at::Tensor();
     const std::int64_t n = batch.state.size(0);
+    at::Tensor length;  // [1, n]
     sums_.zero_();
     for (std::int64_t step = 0; step < steps; ++step) {
       engine.evaluate(batch.points(), energy_, &gradient_);
@@ -84,11 +85,12 @@ class LangevinTransition : public Transition {
       }
       if (step == 0) statistics_ = describe(rows);
       update_.step = static_cast<std::uint64_t>(step);
+      const at::Tensor before = step == 0 ? batch.state.clone() : at::Tensor();
       move(batch, rows);
+      if (step == 0) length = length_of((batch.state - before).view({n, -1}));
       if (stepped_) stepped_();
     }
-    const auto moves = static_cast<double>(steps * batch.state.numel() / n);
-    statistics_ = at::cat({statistics_, measure(moves)});
+    statistics_ = at::cat({statistics_, sums_.sum(1).t(), length});
   }
 
   void move(ChainBatch& batch, const at::Tensor& rows) const {
@@ -128,12 +130,9 @@ class LangevinTransition : public Transition {
     return at::where(th == 0, at::ones({}, rows.options()), th / at::maximum(th, rows.abs()));
   }
 
-  /// What the thermometer has of the steps taken, [columns, n]; `moves`: moves of single elements
-  /// that a chain made.
-  at::Tensor measure(double moves) const {
-    const at::Tensor of_chains = sums_.sum(1).t();
-    return at::cat({of_chains.narrow(0, 0, squared_move),
-                    of_chains.narrow(0, squared_move, 1).div(moves).sqrt()});
+  /// Root mean square over the elements: [n, d] -> [1, n]
+  static at::Tensor length_of(const at::Tensor& moves) {
+    return moves.square().mean(1).sqrt().to(at::kDouble).unsqueeze(0);
   }
 
   /// [columns, n]

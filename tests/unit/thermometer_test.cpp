@@ -42,8 +42,8 @@ struct Thermometers {
   double step_length = 0, walls = 0;
 };
 
-/// 64 chains of 200 elements, uniform in the box or in [−2, 2]: what `visits` visits of `steps` steps
-/// each tell after as many that don't count.
+/// 64 chains of 200 elements, uniform in the box or in [−2, 2]: what `visits` visits of `steps`
+/// steps each tell after as many that don't count.
 Thermometers read(const SamplerConfig& config, const std::function<float(float)>& slope,
                   std::int64_t steps, std::int64_t visits = 1) {
   constexpr std::int64_t n = 64, d = 200;
@@ -129,12 +129,13 @@ TEST(Thermometer, TellsTheKernelFromTheLaw) {
 }
 
 TEST(Thermometer, OfADoubleWellInABox) {
-  // E = 2·(x² − 1)² in [−1.2, 1.2], whose walls 1 % of the elements lie on. Left out: the next order
-  // of f, 3·(σ/1.2)², and of the drift.
+  // E = 2·(x² − 1)² in [−1.2, 1.2], whose walls 1 % of the elements lie on. Left out: the next
+  // order of f, 3·(σ/1.2)², and of the drift.
   for (const double noise : {0.025, 0.05}) {
     SamplerConfig config = kernel_of(TransitionType::langevin, 0.005, noise);
     config.box = {-1.2, 1.2};
-    const Thermometers found = read(config, [](float x) { return 8 * x * (x * x - 1); }, 300);
+    const Thermometers found = read(
+        config, [](float x) { return 8 * x * (x * x - 1); }, 300);
     const double temperature = noise * noise / 0.005;
     EXPECT_GT(found.walls, 1e-4);
     expect_reading(found.settled, temperature, 0.02);
@@ -146,16 +147,19 @@ TEST(Thermometer, ReadsNothingWhereNothingIsToRead) {
   SamplerConfig config = kernel_of(TransitionType::langevin, 0.005, 0.05);
   config.box = {-1, 1};
   // All on the walls: both sums are 0.
-  const Thermometers bound = read(config, [](float) { return 1e3F; }, 3);
+  const Thermometers bound = read(
+      config, [](float) { return 1e3F; }, 3);
   EXPECT_EQ(bound.walls, 1);
   EXPECT_TRUE(std::isnan(bound.settled.value) && std::isnan(bound.settled.error));
   // A flat energy: the mean of f′ over a box is 0.
-  const Thermometers flat = read(config, [](float) { return 0.0F; }, 1);
+  const Thermometers flat = read(
+      config, [](float) { return 0.0F; }, 1);
   EXPECT_TRUE(std::isnan(flat.settled.value) && std::isnan(flat.law.value));
   EXPECT_TRUE(step_is_small(flat.step_length, flat.walls, config));
   // A step of half the box.
   config.noise = 0.5;
-  const Thermometers thrown = read(config, [](float x) { return x; }, 5);
+  const Thermometers thrown = read(
+      config, [](float x) { return x; }, 5);
   EXPECT_FALSE(step_is_small(thrown.step_length, thrown.walls, config));
   // It is measured on the elements that are free, and without a box nothing is too long.
   EXPECT_TRUE(step_is_small(0.08, 0.2, config));

@@ -222,7 +222,8 @@ TEST(Trainer, TheRecordDescribesTheIteration) {
   EXPECT_LT((energy - training.trainer.chain_energies(5)).abs().max().item<double>(), 1e-6);
 }
 
-/// rms(∇E)/T at noised data: at the whole first batch here, of four samples for each of four shards.
+/// rms(∇E)/T at noised data: at the whole first batch here, of four samples for each of four
+/// shards.
 TEST(Trainer, TellsTheScoreOfTheDataWhereALineIsDue) {
   Config config = tiny();
   config.log.every = 2;

@@ -53,43 +53,36 @@ STANLEY_INLINE void draw_group(const Chain& chain, std::int64_t first, float* dr
 
 /// Adds nothing up.
 struct NoSums {
-  STANLEY_INLINE void before(const float*, std::int64_t) {}
   template <class Rule>
-  STANLEY_INLINE void after(const Rule&, const float*, const float*, const float*, std::int64_t,
-                            std::int64_t) {}
+  STANLEY_INLINE void add(const Rule&, std::int64_t, float, float, float) {}
 };
 
 /// One chain's sums for the thermometer, of each place in a group on its own: a loop over the
-/// places can be vectorised, and the order of additions is that of any vector width. The loop is
-/// one of its own, since a compiler moves what follows a selection, of the box, into its arms.
+/// places can be vectorised, and the order of additions is that of any vector width.
 struct PlaceSums {
   detail::Thermometer thermometer;
-  alignas(64) float of_places[thermometer_sums * group] = {};
-  alignas(64) float old[group];
+  std::int64_t places;  ///< a power of 2
+  alignas(64) float of_places[thermometer_sums * group];
 
-  /// The states of a group, `count` of them, before they move.
-  STANLEY_INLINE void before(const float* state, std::int64_t count) {
-    std::copy_n(state, count, old);
+  STANLEY_INLINE PlaceSums(const Update& update, std::int64_t dimension)
+      : thermometer(detail::thermometer_of(update)), places(group) {
+    while (places / 2 >= dimension) places /= 2;
+    for (int sum = 0; sum < thermometer_sums; ++sum) {
+      std::fill_n(of_places + sum * group, places, 0.0F);
+    }
   }
 
-  /// And after, as elements from `first` on: adds them. `gain` is null where the rule reads none.
   template <class Rule>
-  STANLEY_INLINE void after(const Rule& rule, const float* gradient, const float* gain,
-                            const float* state, std::int64_t first, std::int64_t count) {
-    STANLEY_INDEPENDENT
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float g = gradient[first + i];
-      float given = 0;
-      if constexpr (Rule::reads.gain) given = gain[first + i];
-      thermometer.add(old[i], g, rule.gamma_of(g, given), state[first + i], of_places + i, group);
-    }
+  STANLEY_INLINE void add(const Rule& rule, std::int64_t place, float z, float gradient,
+                          float gain) {
+    thermometer.add(z, gradient, rule.gamma_of(gradient, gain), of_places + place, group);
   }
 
   /// Folds the places in halves, and adds what comes out.
   STANLEY_INLINE void add_to(double* sums) {
     for (int sum = 0; sum < thermometer_sums; ++sum) {
       float* const of = of_places + sum * group;
-      for (std::int64_t half = group / 2; half > 0; half /= 2) {
+      for (std::int64_t half = places / 2; half > 0; half /= 2) {
         STANLEY_INDEPENDENT
         for (std::int64_t i = 0; i < half; ++i) of[i] += of[i + half];
       }
@@ -106,7 +99,6 @@ STANLEY_INLINE void pass(const Rule& rule, const Chain& chain, const float* grad
   for (std::int64_t first = 0; first < chain.dimension; first += group) {
     if constexpr (Rule::draws != Draws::none) draw_group<Rule::draws>(chain, first, drawn);
     const std::int64_t count = std::min(group, chain.dimension - first);
-    sums.before(out + first, count);
     STANLEY_INDEPENDENT
     for (std::int64_t i = 0; i < count; ++i) {
       float z = 0, g = 0, gamma = 0, number = 0;
@@ -114,9 +106,9 @@ STANLEY_INLINE void pass(const Rule& rule, const Chain& chain, const float* grad
       if constexpr (Rule::reads.gradient) g = gradient[first + i];
       if constexpr (Rule::reads.gain) gamma = gain[first + i];
       if constexpr (Rule::draws != Draws::none) number = drawn[i];
+      sums.add(rule, i, z, g, gamma);
       out[first + i] = rule(z, g, gamma, number);
     }
-    sums.after(rule, gradient, gain, out, first, count);
   }
 }
 
@@ -134,7 +126,7 @@ void update_chain(const Update& update, const ChainRows& chain) {
     rule.high = update.high;
     if constexpr (decltype(rule)::reads.gradient) {
       if (chain.sums != nullptr) {
-        PlaceSums sums{detail::thermometer_of(update)};
+        PlaceSums sums(update, chain.dimension);
         pass(rule, of, chain.gradient, chain.gain, chain.state, sums);
         return sums.add_to(chain.sums);
       }
