@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
 #include <utility>
 
 #include "energy/operation_times.hpp"
@@ -132,7 +133,8 @@ class LangevinTransition : public Transition {
 
   /// Root mean square over the elements: [n, d] -> [1, n]
   static at::Tensor length_of(const at::Tensor& moves) {
-    return moves.square().mean(1).sqrt().to(at::kDouble).unsqueeze(0);
+    const auto root = std::sqrt(static_cast<double>(moves.size(1)));
+    return moves.norm(2, 1).to(at::kDouble).div_(root).unsqueeze(0);
   }
 
   /// [columns, n]

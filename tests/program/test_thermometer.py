@@ -34,9 +34,9 @@ def test_chains_without_a_box_are_read_in_every_row(free):
     assert len(rows) == 30 and len(lines) == 3
     for row in rows:
         assert all(math.isfinite(row[name]) for name in READINGS)
-        # γ is 1; the mean of a step's square is that of its noise, σ² = 0.01, and a small drift.
+        # γ is 1. A step is little but its noise, σ = 0.1: the root of the mean of two squares has the mean 0.89 σ.
         assert row["temperature_settled"] == row["temperature_law"] and row["temperature_settled_error"] > 0
-        assert row["step_length"] == pytest.approx(0.1, rel=0.1)
+        assert row["step_length"] == pytest.approx(0.0886, rel=0.4)
         assert (row["data_score"] > 0) == (row["iteration"] % 10 == 0)
     for line, row in zip(lines, rows[9::10]):
         value, error = map(float, line[1].split(" ± "))
