@@ -140,6 +140,23 @@ inline void add_chains(List& list) {
                               .state = state->data()});
       },
       state);
+  // With the thermometer's sums, which are added up in the same order by all sets.
+  const Floats measured = numbers(d, 7);
+  const auto sums = std::make_shared<std::vector<double>>(thermometer_sums);
+  list.cases.push_back({"update_chain", 0,
+                        [=] {
+                          const Update update{.low = -1, .high = 1, .key = key, .step = 3};
+                          update_chain(update, {.id = 5,
+                                                .dimension = d,
+                                                .gradient = g->data(),
+                                                .gain = nullptr,
+                                                .threshold = 0.3F,
+                                                .half_step = 0.1F,
+                                                .sigma = 0.2F,
+                                                .state = measured->data(),
+                                                .sums = sums->data()});
+                        },
+                        [=] { return std::vector<float>(sums->begin(), sums->end()); }});
   list.add(
       "fill_normal_chain", 0, [=] { fill_normal_chain(key, 5, 3, d, 2, normal->data()); }, normal);
   list.add(

@@ -37,6 +37,10 @@ double Schedule::factor(std::int64_t iteration, std::int64_t iterations) const {
   return final_factor + (1.0 - final_factor) * wave;
 }
 
+bool Config::line_due(std::int64_t iteration) const {
+  return iteration % log.every == 0 || iteration == run.iterations;
+}
+
 double SamplerConfig::sigma() const {
   return noise ? *noise : std::sqrt(step_size * temperature.value());
 }

@@ -263,6 +263,9 @@ struct Config {
   WatchdogConfig watchdog;
   EvaluationConfig evaluation;
 
+  /// Whether the log has a line of this iteration.
+  bool line_due(std::int64_t iteration) const;
+
   bool operator==(const Config&) const = default;
 };
 

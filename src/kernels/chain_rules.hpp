@@ -49,6 +49,47 @@ STANLEY_HOST_DEVICE float between(float low, float high, float u) {
   return random::detail::fused(high - low, u, low);
 }
 
+/// What the thermometer reads, the configurational temperature. f is a function of each element
+/// that vanishes on the box's faces with its derivative.
+///
+/// settled, Σγ·f·∂E / Σγ·f′: a step changes the mean of F = ∫f, constant beyond the faces, by
+/// E[f·(−(α/2)·γ·∂E) + f′·γ·σ²/2] to first order in α, and that of settled chains by nothing, so
+/// that the ratio is σ²/α = T for any γ; projection moves from where F is constant, to where f = 0.
+/// law, Σf·∂E / Σf′: by parts, E[f·∂E] = T·E[f′] under exp(−E/T) (Stein's identity).
+///
+/// f = y·w² with y = z − centre, w = max(0, 1 − (y/h)²) and h the box's half-width, so that
+/// f′ = w·(5w − 4); where no box is, 1/h = 0 and f = z.
+struct Thermometer {
+  float centre, inverse_half_width;
+
+  /// Adds what one element has of each ThermometerSum, which lie `stride` floats apart.
+  STANLEY_HOST_DEVICE void add(float z, float gradient, float gain, float* to,
+                               std::int64_t stride) const {
+    using random::detail::fused;
+    const float y = z - centre, u = y * inverse_half_width;
+    // The larger of this and 0 without a comparison, which a compiler makes a branch of.
+    const float inside = fused(-u, u, 1.0F), w = 0.5F * (inside + fabsf(inside));
+    const float f = y * w * w, rise = fused(5.0F, w, -4.0F);
+    add_product(gain * f, gradient, to[settled_virial * stride]);
+    add_product(gain * w, rise, to[settled_slope * stride]);
+    add_product(f, gradient, to[law_virial * stride]);
+    add_product(w, rise, to[law_slope * stride]);
+  }
+
+ private:
+  static STANLEY_HOST_DEVICE void add_product(float a, float b, float& to) {
+    to = random::detail::fused(a, b, to);
+  }
+};
+
+/// That of a box; of one without two finite faces: as where no box is.
+inline __attribute__((always_inline)) Thermometer thermometer_of(const Update& update) {
+  constexpr float most = std::numeric_limits<float>::max();
+  if (!(update.low >= -most && update.high <= most)) return {0, 0};
+  const float half_width = 0.5F * (update.high - update.low);
+  return {update.low + half_width, 1.0F / half_width};
+}
+
 enum class Draws { none, normal, uniform };
 enum class Gain { one, given, threshold };
 
@@ -63,9 +104,13 @@ struct Move {
   static constexpr Draws draws = has_noise ? Draws::normal : Draws::none;
   float half_step, sigma, threshold, low, high;
 
+  STANLEY_HOST_DEVICE float gamma_of(float gradient, float gain) const {
+    if constexpr (kind == Gain::threshold) return gain_of(threshold, gradient);
+    return kind == Gain::given ? gain : 1.0F;
+  }
+
   STANLEY_HOST_DEVICE float operator()(float z, float gradient, float gain, float xi) const {
-    float gamma = kind == Gain::given ? gain : 1.0F;
-    if constexpr (kind == Gain::threshold) gamma = gain_of(threshold, gradient);
+    const float gamma = gamma_of(gradient, gain);
     if constexpr (has_gradient) z = drifted(z, half_step, gamma, gradient);
     if constexpr (has_noise) z = diffused(z, sigma, gamma, xi);
     return into_box(z, low, high);
@@ -133,12 +178,16 @@ STANLEY_HOST_DEVICE float of_row(const float* of_rows, std::int64_t i, float of_
   return of_rows == nullptr ? of_all : of_rows[i];
 }
 
-inline void check_gains(const float* gradient, const float* gain, const float* threshold) {
+inline void check_gains(const float* gradient, const float* gain, const float* threshold,
+                        const double* sums) {
   if (gain != nullptr && threshold != nullptr) {
     throw Error(ExitCode::bug, "a chain update was given both a gain and a threshold");
   }
   if (threshold != nullptr && gradient == nullptr) {
     throw Error(ExitCode::bug, "a chain update was given a threshold without a gradient");
+  }
+  if (sums != nullptr && gradient == nullptr) {
+    throw Error(ExitCode::bug, "a chain update was given sums without a gradient");
   }
 }
 

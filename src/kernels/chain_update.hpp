@@ -31,13 +31,25 @@ struct Update {
   const float *half_steps{nullptr}, *sigmas{nullptr};
 };
 
+/// What an update adds up of a chain's elements for the thermometer (detail::Thermometer in
+/// chain_rules.hpp has f), at the state z where the gradient was taken.
+enum ThermometerSum {
+  settled_virial,  ///< Σ γ·f·∂E
+  settled_slope,   ///< Σ γ·f′
+  law_virial,      ///< Σ f·∂E
+  law_slope,       ///< Σ f′
+  thermometer_sums
+};
+
 /// In place on `state` [n, d]. `gradient` [n, d], or null: no drift. The gain γ is at most one of
 /// `gain` [n, d] (values ≥ 0) and `threshold` [n]: γ = th/max(th, |gradient|), and 1 where th = 0
 /// (finite, ≥ 0, needs a gradient); with neither γ = 1. A state that would be infinite becomes NaN,
-/// and NaN stays NaN: the box hides nothing. Throws Error(bug) if both gains are given, or a
-/// threshold without a gradient.
+/// and NaN stays NaN: the box hides nothing. `sums` [n, thermometer_sums] are added to, and change
+/// no bit of the state; null: none are. Throws Error(bug) if both gains are given, or a threshold
+/// or sums without a gradient.
 void update_cpu(const Update& update, std::span<const std::int64_t> ids, std::int64_t dimension,
-                const float* gradient, const float* gain, const float* threshold, float* state);
+                const float* gradient, const float* gain, const float* threshold, float* state,
+                double* sums = nullptr);
 
 /// out [n, d] ← scale·ξ, the ξ of update_cpu at the same key, ids and step.
 void fill_normal_cpu(random::Key key, std::span<const std::int64_t> ids, std::uint64_t step,
@@ -55,6 +67,7 @@ struct ChainRows {
   const float* gain;
   float threshold, half_step, sigma;
   float* state;
+  double* sums = nullptr;
 };
 
 // One chain of the three above, which the same bits come of in each instruction set.
@@ -74,9 +87,12 @@ STANLEY_KERNEL(fill_uniform_chain)
 // `stream` and not waited for. Throws Error(environment) if the launch fails. Only in a build with
 // STANLEY_CUDA.
 
+/// `sums` [n, sum_parts_cuda(dimension), thermometer_sums]: those of a chain are the sums over its
+/// parts, those of the host but for rounding.
 void update_cuda(const Update& update, const std::int64_t* ids, std::int64_t n,
                  std::int64_t dimension, const float* gradient, const float* gain,
-                 const float* threshold, float* state, CUstream_st* stream);
+                 const float* threshold, float* state, double* sums, CUstream_st* stream);
+std::int64_t sum_parts_cuda(std::int64_t dimension);
 
 void fill_normal_cuda(random::Key key, const std::int64_t* ids, std::int64_t n, std::uint64_t step,
                       std::int64_t dimension, float scale, float* out, CUstream_st* stream);

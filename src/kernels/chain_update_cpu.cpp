@@ -22,8 +22,9 @@ void for_each_chain(std::span<const std::int64_t> ids, std::int64_t dimension, c
 }  // namespace
 
 void update_cpu(const Update& update, std::span<const std::int64_t> ids, std::int64_t dimension,
-                const float* gradient, const float* gain, const float* threshold, float* state) {
-  detail::check_gains(gradient, gain, threshold);
+                const float* gradient, const float* gain, const float* threshold, float* state,
+                double* sums) {
+  detail::check_gains(gradient, gain, threshold, sums);
   for_each_chain(ids, dimension, [&](std::int64_t row, std::uint32_t id) {
     const std::int64_t begin = row * dimension;
     update_chain(update, {.id = id,
@@ -33,7 +34,8 @@ void update_cpu(const Update& update, std::span<const std::int64_t> ids, std::in
                           .threshold = detail::of_row(threshold, row, 0.0F),
                           .half_step = detail::of_row(update.half_steps, row, update.half_step),
                           .sigma = detail::of_row(update.sigmas, row, update.sigma),
-                          .state = state + begin});
+                          .state = state + begin,
+                          .sums = sums != nullptr ? sums + row * thermometer_sums : nullptr});
   });
 }
 

@@ -35,6 +35,17 @@ void Log::info(const std::string& message) { logger_->info("{}", message); }
 void Log::warn(const std::string& message) { logger_->warn("warning: {}", message); }
 void Log::error(const std::string& message) { logger_->error("error: {}", message); }
 
+namespace {
+
+/// "0.98 ± 0.03", or "–" where it is not defined.
+std::string reading(double value, double error) {
+  if (!std::isfinite(value)) return "–";
+  return std::isfinite(error) ? fmt::format("{:.3g} ± {:.1g}", value, error)
+                              : fmt::format("{:.3g}", value);
+}
+
+}  // namespace
+
 void ProgressLine::add(const IterationRecord& record) {
   last_ = record;
   ++count_;
@@ -57,15 +68,19 @@ std::string ProgressLine::take() {
       "{:>6}/{} | E data {:.3f} chains {:.3f} noise {:.3f} gap {:+.4f} | grad weights {:.2e} "
       "states "
       "{:.2e} | gain median {:.2f}, {:.0f} % < 1, drift {:.2f} | moved {:.2f} age {:.0f} | "
-      "{:.0f} chain steps/s ({:.0f} % chains, {:.0f} % gradient, {:.0f} % reduction, {:.0f} % "
+      "T {:.3g} settled {} law {} walls {:.0f} % score {} | {:.0f} chain steps/s ({:.0f} % chains, "
+      "{:.0f} % gradient, {:.0f} % reduction, {:.0f} % "
       "waiting, {:.0f} % files{}) | {} left",
       r.iteration, iterations_, r.energy_data, r.energy_chains, r.energy_noise, r.gap,
       r.gradient_norm, r.state_gradient_q50, r.gain_q50, 100 * r.gain_below_one,
-      r.gain_weighted_drift, r.distance_moved, r.chain_age_mean, steps_ / total_, share(chains_),
+      r.gain_weighted_drift, r.distance_moved, r.chain_age_mean, temperature_,
+      reading(r.temperature_settled, r.temperature_settled_error),
+      reading(r.temperature_law, r.temperature_law_error), 100 * r.saturation,
+      reading(r.data_score, IterationRecord::undefined), steps_ / total_, share(chains_),
       share(gradient_), share(reduction_), share(waiting_), share(files_),
       evaluation_ > 0 ? fmt::format(", {:.0f} % evaluation", share(evaluation_)) : "",
       duration_text(left));
-  *this = ProgressLine(iterations_);
+  *this = ProgressLine(iterations_, temperature_);
   return line;
 }
 

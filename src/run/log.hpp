@@ -34,7 +34,9 @@ class Log {
 /// means over the interval.
 class ProgressLine {
  public:
-  explicit ProgressLine(std::int64_t iterations) : iterations_(iterations) {}
+  /// `temperature`: T of the run.
+  ProgressLine(std::int64_t iterations, double temperature)
+      : iterations_(iterations), temperature_(temperature) {}
 
   void add(const IterationRecord& record);
   /// The line; begins a new interval.
@@ -42,6 +44,7 @@ class ProgressLine {
 
  private:
   std::int64_t iterations_;
+  double temperature_;
   std::int64_t count_ = 0;
   IterationRecord last_;
   double chains_ = 0, gradient_ = 0, reduction_ = 0, waiting_ = 0, files_ = 0, evaluation_ = 0,

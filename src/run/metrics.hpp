@@ -44,8 +44,14 @@ struct IterationRecord {
   double chain_spread = 0;  ///< standard deviation over the chains, rms over elements
   double saturation = 0;    ///< share of elements on the box's faces
   double acceptance_rate = undefined;
-  double kid_train = undefined;  ///< of some chains to training images, where they were compared
-  double kid_test = undefined;   ///< to test images
+  double temperature_settled = undefined;  ///< T of the kernel that runs, and its standard error
+  double temperature_settled_error = undefined;
+  double temperature_law = undefined;  ///< T under exp(−E/T), and its standard error
+  double temperature_law_error = undefined;
+  double step_length = undefined;  ///< of a visit's first chain step, rms over elements
+  double data_score = undefined;   ///< rms(∇E)/T at noised data, where a line of the log is due
+  double kid_train = undefined;    ///< of some chains to training images, where they were compared
+  double kid_test = undefined;     ///< to test images
   double seconds_chains = 0;
   double seconds_gradient = 0;
   double seconds_reduction = 0;  ///< from when the slowest rank came

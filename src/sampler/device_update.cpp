@@ -47,19 +47,28 @@ void dispatch(const at::Tensor& rows, const Host& on_host,
 }  // namespace
 
 void update_states(const Update& update, const ChainBatch& batch, const at::Tensor& gradient,
-                   const at::Tensor& gain, const at::Tensor& threshold) {
+                   const at::Tensor& gain, const at::Tensor& threshold, const at::Tensor& sums) {
   auto* state = batch.state.mutable_data_ptr<float>();
+  auto* added_to = sums.defined() ? sums.mutable_data_ptr<double>() : nullptr;
   dispatch(
       batch.state,
       [&] {
         update_cpu(update, host_ids(batch), dimension(batch), pointer(gradient), pointer(gain),
-                   pointer(threshold), state);
+                   pointer(threshold), state, added_to);
       },
       [&](auto* stream) {
         update_cuda(update, batch.ids.const_data_ptr<std::int64_t>(), batch.ids.numel(),
                     dimension(batch), pointer(gradient), pointer(gain), pointer(threshold), state,
-                    stream);
+                    added_to, stream);
       });
+}
+
+at::Tensor thermometer_sums_for(const at::Tensor& state) {
+  std::int64_t parts = 1;
+#ifdef STANLEY_CUDA
+  if (!state.is_cpu()) parts = sum_parts_cuda(state.numel() / state.size(0));
+#endif
+  return at::zeros({state.size(0), parts, thermometer_sums}, state.options().dtype(at::kDouble));
 }
 
 at::Tensor absolute_order_statistic(const at::Tensor& values, std::int64_t k) {

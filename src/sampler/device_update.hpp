@@ -12,9 +12,15 @@ namespace stanley {
 // kernels/chain_update.hpp and kernels/order_statistic.hpp on tensors, on the device where they
 // are.
 
-/// `gradient` and `gain` [n, d], `threshold` [n]; undefined tensors stand for null.
+/// `gradient` and `gain` [n, d], `threshold` [n], `sums` as thermometer_sums_for() makes them;
+/// undefined tensors stand for null.
 void update_states(const Update& update, const ChainBatch& batch, const at::Tensor& gradient,
-                   const at::Tensor& gain, const at::Tensor& threshold);
+                   const at::Tensor& gain, const at::Tensor& threshold,
+                   const at::Tensor& sums = {});
+
+/// Zeros [n, parts, thermometer_sums] float64 for chains [n, state shape], on their device: updates
+/// add to them, and a chain's sums are those over its parts.
+at::Tensor thermometer_sums_for(const at::Tensor& state);
 
 /// The k-th smallest (k = 1 … d) of each row's absolute values: values [n, d] float32 -> [n],
 /// exact, on the device of `values`. A NaN counts as larger than every number.

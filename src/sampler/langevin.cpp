@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
 #include <utility>
 
 #include "energy/operation_times.hpp"
@@ -28,7 +29,8 @@ class LangevinTransition : public Transition {
     }
   }
 
-  /// What describe() tells. |∇E| and γ are those at the chains' states before they move.
+  /// What describe() tells, with |∇E| and γ at the chains' states before they move, what the
+  /// thermometer adds up over all the steps, and the length of the first one.
   const std::vector<Column>& columns() const override {
     static const std::vector<Column> columns{{"state_gradient_q10"},
                                              {"state_gradient_q50"},
@@ -39,7 +41,12 @@ class LangevinTransition : public Transition {
                                              {"gain_below_one"},
                                              {"gain_weighted_drift", 8},  // ‖γ∘∇E‖₁ ...
                                              {""},                        // ... of ‖∇E‖₁
-                                             {"acceptance_rate"}};
+                                             {"acceptance_rate"},
+                                             {"temperature_settled", 11, true},
+                                             {""},
+                                             {"temperature_law", 13, true},
+                                             {""},
+                                             {"step_length"}};
     return columns;
   }
 
@@ -67,6 +74,8 @@ class LangevinTransition : public Transition {
   void take_steps(GradientEngine& engine, ChainBatch& batch, std::int64_t steps) {
     gain_ = threshold_ = at::Tensor();
     const std::int64_t n = batch.state.size(0);
+    at::Tensor length;  // [1, n]
+    sums_.zero_();
     for (std::int64_t step = 0; step < steps; ++step) {
       engine.evaluate(batch.points(), energy_, &gradient_);
       const at::Tensor rows = gradient_.view({n, -1});
@@ -77,14 +86,17 @@ class LangevinTransition : public Transition {
       }
       if (step == 0) statistics_ = describe(rows);
       update_.step = static_cast<std::uint64_t>(step);
+      const at::Tensor before = step == 0 ? batch.state.clone() : at::Tensor();
       move(batch, rows);
+      if (step == 0) length = length_of((batch.state - before).view({n, -1}));
       if (stepped_) stepped_();
     }
+    statistics_ = at::cat({statistics_, sums_.sum(1).t(), length});
   }
 
   void move(ChainBatch& batch, const at::Tensor& rows) const {
     const Timed timed(Operation::update);
-    update_states(update_, batch, rows, gain_, gain_.defined() ? at::Tensor() : threshold_);
+    update_states(update_, batch, rows, gain_, gain_.defined() ? at::Tensor() : threshold_, sums_);
   }
 
   /// Buffers for this engine and batch, which a recorded graph goes on using.
@@ -96,6 +108,7 @@ class LangevinTransition : public Transition {
     steps_ = steps;
     replay_ = {};
     gradient_ = at::empty_like(batch.state);
+    sums_ = thermometer_sums_for(batch.state);
     energy_ = at::empty({batch.state.size(0)}, batch.state.options().dtype(at::kDouble));
     first_step_ = at::zeros({1}, batch.ids.options());
     update_.first_step = first_step_.const_data_ptr<std::int64_t>();
@@ -116,6 +129,12 @@ class LangevinTransition : public Transition {
   at::Tensor gain(const at::Tensor& rows) const {
     const at::Tensor th = threshold_.unsqueeze(1);
     return at::where(th == 0, at::ones({}, rows.options()), th / at::maximum(th, rows.abs()));
+  }
+
+  /// Root mean square over the elements: [n, d] -> [1, n]
+  static at::Tensor length_of(const at::Tensor& moves) {
+    const auto root = std::sqrt(static_cast<double>(moves.size(1)));
+    return moves.norm(2, 1).to(at::kDouble).div_(root).unsqueeze(0);
   }
 
   /// [columns, n]
@@ -142,6 +161,7 @@ class LangevinTransition : public Transition {
   std::function<void()> stepped_;
   Update update_;
   at::Tensor energy_, gradient_;  // buffers, [n] float64 and [n, state shape]
+  at::Tensor sums_;               // of the steps taken so far, for the thermometer
   at::Tensor first_step_;         // [1] int64, on the chains' device
   at::Tensor threshold_, gain_;   // [n] and [n, d]; undefined where not in use
   at::Tensor statistics_;         // of the last call, [columns, n]

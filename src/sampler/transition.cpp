@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -76,6 +77,23 @@ std::vector<double> sums_of(const at::Tensor& statistics) {
     for (std::int64_t i = 0; i < host.size(1); ++i) sum += *value++;
   }
   return sums;
+}
+
+std::vector<double> products_of(const at::Tensor& statistics, const std::vector<Column>& columns) {
+  const at::Tensor host = statistics.to(at::kCPU).contiguous();
+  const std::int64_t chains = host.size(1);
+  const auto row = [&](std::size_t column) {
+    return host.const_data_ptr<double>() + static_cast<std::int64_t>(column) * chains;
+  };
+  std::vector<double> products;
+  for (std::size_t column = 0; column < columns.size(); ++column) {
+    if (!columns[column].with_error) continue;
+    const double *a = row(column), *b = row(*columns[column].weight);
+    products.insert(products.end(), {std::inner_product(a, a + chains, a, 0.0),
+                                     std::inner_product(a, a + chains, b, 0.0),
+                                     std::inner_product(b, b + chains, b, 0.0)});
+  }
+  return products;
 }
 
 std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,

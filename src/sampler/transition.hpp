@@ -50,6 +50,9 @@ struct Memory {
 struct Column {
   std::string name;
   std::optional<std::size_t> weight{};
+  /// Whether NAME_error, the standard error of that ratio, is recorded too
+  /// (sampler/thermometer.hpp).
+  bool with_error = false;
 };
 
 /// A family of Markov transitions. One object serves one rank; it keeps its buffers between calls,
@@ -79,6 +82,9 @@ std::size_t column_number(const Transition& transition, const std::string& name)
 /// Sums over the chains, [columns, n] -> one for each column, in the chains' order. Waits for the
 /// device.
 std::vector<double> sums_of(const at::Tensor& statistics);
+
+/// Σa², Σab and Σb² over the chains for each column with an error, a, and its weight, b.
+std::vector<double> products_of(const at::Tensor& statistics, const std::vector<Column>& columns);
 
 /// The transition that the configuration names; `key` selects the chains' random numbers; `stepped`
 /// is told of each chain step.

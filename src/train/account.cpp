@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "sampler/device_update.hpp"
+#include "sampler/thermometer.hpp"
 
 namespace stanley {
 namespace {
@@ -64,7 +65,8 @@ void Account::enter(const char* phase, double IterationRecord::*seconds) {
 
 void Account::end_phase() {
   if (statistics_.defined()) {
-    told_ = sums_of(std::exchange(statistics_, {}));
+    told_ = sums_of(statistics_);
+    products_ = products_of(std::exchange(statistics_, {}), columns_);
     wait_for(device_);
   }
   if (seconds_ != nullptr) record_.*seconds_ += watch_.lap();
@@ -72,17 +74,41 @@ void Account::end_phase() {
 
 /// Puts what the transition told, summed over the ranks, where its names say.
 void Account::name_statistics() {
+  auto product = products_.begin();
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     const Column& column = columns_[i];
     if (column.name.empty()) continue;
     const auto active = static_cast<double>(config_.chains.active);
     record_.column(column.name) = told_[i] / (column.weight ? told_[*column.weight] : active);
+    if (!column.with_error) continue;
+    const Ratio ratio = ratio_over_chains(
+        {told_[i], told_[*column.weight], product[0], product[1], product[2]}, active);
+    product += 3;
+    record_.column(column.name) = ratio.value;
+    record_.column(column.name + "_error") = ratio.error;
+  }
+}
+
+/// Takes back temperatures of steps too long to tell them; the score of the data, ∇log p = −∇E/T.
+void Account::record_temperatures() {
+  if (!step_is_small(record_.step_length, record_.saturation, config_.sampler)) {
+    record_.temperature_settled = record_.temperature_settled_error = record_.temperature_law =
+        record_.temperature_law_error = IterationRecord::undefined;
+  }
+  const double temperature = config_.sampler.temperature_value();
+  if (probed_elements_ > 0 && temperature > 0) {
+    record_.data_score = std::sqrt(record_.data_score / probed_elements_) / temperature;
   }
 }
 
 void Account::energies(const EnergySums& sums, double noise) {
   energies_ = sums;
   record_.energy_noise = noise;
+}
+
+void Account::data_gradients(double squares, double elements) {
+  record_.data_score = squares;
+  probed_elements_ = elements;
 }
 
 void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>& ages,
@@ -99,6 +125,8 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
                               &record_.energy_noise,     &record_.restarts};
   for (const auto column : means) summed.push_back(&(record_.*column));
   for (double& told : told_) summed.push_back(&told);
+  for (double& product : products_) summed.push_back(&product);
+  if (probed_elements_ > 0) summed.push_back(&record_.data_score);
   sum_over_ranks(communicator, summed);
   const double mine = record_.seconds_chains + record_.seconds_gradient;
   double largest[2] = {static_cast<double>(*std::max_element(ages.begin(), ages.end())), mine};
@@ -122,6 +150,7 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
   const double mean = element_mean / active;
   record_.chain_scale = root(element_square / active - mean * mean);
   name_statistics();
+  record_temperatures();
 }
 
 IterationRecord Account::close(std::int64_t finished) {

@@ -20,6 +20,10 @@ namespace stanley {
 /// few to cost.
 constexpr std::int64_t noise_probes_per_shard = 4;
 
+/// Samples of each shard's data batch where the energy's gradient is told of: on iterations with a
+/// line in the log, and one gradient each, against K of each chain.
+constexpr std::int64_t data_probes_per_shard = 4;
+
 /// Keeps the account of one iteration beside its steps: tells the watchdog which phase this rank is
 /// in, times the phases, and fills the iteration's record.
 class Account {
@@ -39,6 +43,8 @@ class Account {
   void chains_move(at::Tensor statistics) { statistics_ = std::move(statistics); }
   /// Sums over this rank's states: data, chains, and the probes of plain noise.
   void energies(const EnergySums& sums, double noise);
+  /// Σ|∇E|² over this rank's probes of the data, and their elements over all ranks.
+  void data_gradients(double squares, double elements);
   /// Collective, in the reduction's phase. Adds up what the ranks saw: energies and chain moves as
   /// told before; the active chains' states [n, state shape] and ages after their steps; how many
   /// of them restarted.
@@ -51,6 +57,7 @@ class Account {
  private:
   void end_phase();
   void name_statistics();
+  void record_temperatures();
 
   const Config& config_;
   const std::vector<Column>& columns_;
@@ -60,7 +67,9 @@ class Account {
   double IterationRecord::*seconds_ = nullptr;  // where those of the present phase go
   at::Tensor before_;
   at::Tensor statistics_;
-  std::vector<double> told_;  // sums of them, by column
+  std::vector<double> told_;      // sums of them, by column
+  std::vector<double> products_;  // of those with an error, as products_of() has them
+  double probed_elements_ = 0;
   EnergySums energies_;
   IterationRecord record_;  // until they are summarised, its means are sums over this rank's states
 };

@@ -9,7 +9,7 @@ namespace stanley {
 void IterationLog::open(const std::string& path, std::int64_t iteration, std::int64_t base,
                         const std::vector<std::string>& more) {
   metrics_.emplace(path, iteration, more);
-  line_ = ProgressLine(config_.run.iterations);
+  line_ = line_of(config_);
   const std::int64_t last = std::max(metrics_->last_kept(), base);
   if (last >= iteration) return;
   log_.warn(fmt::format("{} has no rows of the iterations {} to {}: they were lost", path, last + 1,
@@ -30,9 +30,7 @@ void IterationLog::add(const IterationRecord& record, const ChainScale& scale) {
     metrics_->append(record);
     line_.add(record);
   }
-  if (record.iteration % config_.log.every != 0 && record.iteration != config_.run.iterations) {
-    return;
-  }
+  if (!config_.line_due(record.iteration)) return;
   if (metrics_) log_.info(line_.take());
   tell_motion(record, scale);
   tell_stragglers(recent_waits_);

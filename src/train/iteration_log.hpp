@@ -20,7 +20,7 @@ class IterationLog {
  public:
   /// What it refers to must outlive it.
   IterationLog(const Config& config, Session& session, Log& log)
-      : config_(config), session_(session), log_(log), line_(config.run.iterations) {}
+      : config_(config), session_(session), log_(log), line_(line_of(config)) {}
 
   /// Rank 0. Opens metrics.csv, whose rows after `iteration` are dropped; says where rows since
   /// iteration `base` are missing: a history with a gap must not look like one without. `more`: the
@@ -42,6 +42,9 @@ class IterationLog {
   double seconds() const { return waits_.seconds(); }
 
  private:
+  static ProgressLine line_of(const Config& config) {
+    return {config.run.iterations, config.sampler.temperature_value()};
+  }
   void tell_motion(const IterationRecord& record, const ChainScale& scale);
   void tell_stragglers(const WaitTally& waits);
 

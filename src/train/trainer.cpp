@@ -74,6 +74,11 @@ IterationRecord Trainer::iterate() {
   objective_.load();
   const EnergySums energies = objective_.add_up(x, z.state, parts_);
   account.energies(energies, energy_of_noise());
+  if (config_.line_due(iteration_ + 1)) {
+    const std::int64_t elements = x.numel() / x.size(0);
+    account.data_gradients(data_gradients(x),
+                           static_cast<double>(data_probes() * shards_.total * elements));
+  }
 
   account.enter("reduction", &IterationRecord::seconds_reduction);
   context_.reducer.reduce(span_of(parts_), span_of(gradient_));
@@ -121,6 +126,27 @@ double Trainer::energy_of_noise() const {
     sum += network_->forward(probes.state, weights).to(at::kCPU, at::kDouble).sum().item<double>();
   }
   return sum;
+}
+
+std::int64_t Trainer::data_probes() const {
+  return std::min(data_probes_per_shard, config_.data.batch / config_.chains.shards);
+}
+
+double Trainer::data_gradients(const at::Tensor& data) const {
+  const c10::NoGradGuard no_gradient;
+  const at::Tensor probes =
+      data.unflatten(0, {shards_.count, -1}).narrow(1, 0, data_probes()).flatten(0, 1);
+  const Pieces pieces{.most = engine_->largest_batch(),
+                      .group = fixed_batches() ? data_probes() : 0};
+  double squares = 0;
+  pieces.for_each(probes.size(0), [&](std::int64_t first, std::int64_t count) {
+    const at::Tensor piece = probes.narrow(0, first, count).contiguous();
+    at::Tensor energy = at::empty({count}, piece.options().dtype(at::kDouble)),
+               gradient = at::empty_like(piece);
+    engine_->evaluate({piece, {}}, energy, &gradient);
+    squares += gradient.to(at::kDouble).square().sum().item<double>();
+  });
+  return squares;
 }
 
 bool Trainer::fixed_batches() const {

@@ -73,6 +73,10 @@ class Trainer {
   at::Tensor data_batch() const;
   /// Σ E over this rank's probes of plain noise.
   double energy_of_noise() const;
+  /// Of each shard's part of a data batch.
+  std::int64_t data_probes() const;
+  /// Σ|∇E|² over this rank's probes of a data batch.
+  double data_gradients(const at::Tensor& data) const;
   double rate_factor() const;
   void load_weights();
   std::int64_t gradient_parts() const;

@@ -17,7 +17,8 @@ SMOKE = TOOL.parents[1] / "configs" / "smoke.yaml"
 COLUMNS = ("iteration energy_data energy_chains energy_noise gap gap_autocorrelation loss gradient_norm parameter_norm "
            "learning_rate restart_probability restarts chain_age_mean chain_age_max state_gradient_q10 "
            "state_gradient_q50 state_gradient_q90 gain_q10 gain_q50 gain_q90 gain_below_one gain_weighted_drift "
-           "distance_moved chain_scale chain_spread saturation acceptance_rate seconds_chains seconds_gradient seconds_reduction "
+           "distance_moved chain_scale chain_spread saturation acceptance_rate temperature_settled temperature_settled_error "
+           "temperature_law temperature_law_error step_length data_score seconds_chains seconds_gradient seconds_reduction "
            "seconds_waiting seconds_guard seconds_files seconds_iteration chain_steps_per_second").split()
 VOID = {"meta", "img", "br", "link"}
 

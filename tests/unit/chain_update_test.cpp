@@ -337,6 +337,80 @@ TEST_P(ChainUpdate, AThresholdIsTheGainThatItDefines) {
   EXPECT_TRUE(same_bits(by_threshold.state, by_gain.state));
 }
 
+/// What ThermometerSum lists, of a step from `before`, in double precision.
+std::vector<double> sums_by_hand(const Update& update, Mode mode, const Batch& before) {
+  std::vector<double> sums(before.ids.size() * thermometer_sums);
+  for (std::size_t i = 0; i < before.state.size(); ++i) {
+    const std::size_t row = i / static_cast<std::size_t>(before.d);
+    const auto low = static_cast<double>(update.low), high = static_cast<double>(update.high);
+    const auto z = static_cast<double>(before.state[i]),
+               g = static_cast<double>(before.gradient[i]);
+    const double centre = (low + high) / 2, half = (high - low) / 2;
+    const double u = std::isfinite(half) ? (z - centre) / half : 0;
+    double f = half * u * (1 - u * u) * (1 - u * u), slope = (1 - u * u) * (1 - 5 * u * u);
+    if (!std::isfinite(half)) {
+      f = z;
+      slope = 1;
+    }
+    double gamma = mode == Mode::gain ? static_cast<double>(before.gain[i]) : 1.0;
+    if (mode == Mode::threshold) {
+      const auto th = static_cast<double>(before.threshold[row]);
+      gamma = th / std::max(th, std::abs(g));
+    }
+    const double terms[] = {gamma * f * g, gamma * slope, f * g, slope};
+    for (std::size_t k = 0; k < thermometer_sums; ++k) sums[row * thermometer_sums + k] += terms[k];
+  }
+  return sums;
+}
+
+TEST_P(ChainUpdate, AddsUpForTheThermometerAndMovesAsWithout) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const std::int64_t d : {1, 2, 5, 64, 65, 1000}) {
+    for (const Mode mode : {Mode::langevin, Mode::gain, Mode::threshold}) {
+      for (const auto& [low, high] : {std::pair{-1.5F, 1.0F}, {-infinity, infinity}}) {
+        const Batch before = make_batch(3, d);
+        Batch plain = before, summed = before;
+        Update update = usual_update();
+        update.low = low;
+        update.high = high;
+        run(update, mode, plain);
+        std::vector<double> sums(3 * thermometer_sums, 100.0);  // which are added to
+        update_cpu(update, summed.ids, d, summed.gradient.data(),
+                   has_gain(mode) ? summed.gain.data() : nullptr,
+                   mode == Mode::threshold ? summed.threshold.data() : nullptr, summed.state.data(),
+                   sums.data());
+        EXPECT_TRUE(same_bits(summed.state, plain.state));
+        const std::vector<double> exact = sums_by_hand(update, mode, before);
+        for (std::size_t k = 0; k < sums.size(); ++k) {
+          EXPECT_NEAR(sums[k] - 100, exact[k], 1e-6 * static_cast<double>(d))
+              << "d " << d << " mode " << static_cast<int>(mode) << " sum " << k;
+        }
+      }
+    }
+  }
+}
+
+/// A chain that starts beyond the box has no part in it, as on a face.
+TEST_P(ChainUpdate, BeyondTheBoxIsAsOnItsFaces) {
+  const std::vector<std::int64_t> ids{0};
+  const Floats gradient{1.0F, 2.0F, 3.0F};
+  Floats state{-1.0F, 1.0F, 1.7F};
+  std::vector<double> sums(thermometer_sums);
+  update_cpu({.low = -1, .high = 1}, ids, 3, gradient.data(), nullptr, nullptr, state.data(),
+             sums.data());
+  for (const ThermometerSum none : {settled_virial, settled_slope, law_virial, law_slope}) {
+    EXPECT_EQ(sums[none], 0);
+  }
+}
+
+TEST_P(ChainUpdate, SumsNeedAGradient) {
+  Batch batch = make_batch(1, 4);
+  std::vector<double> sums(thermometer_sums);
+  EXPECT_THROW(
+      update_cpu({}, batch.ids, 4, nullptr, nullptr, nullptr, batch.state.data(), sums.data()),
+      Error);
+}
+
 TEST_P(ChainUpdate, RefusesContradictoryGains) {
   Batch batch = make_batch(1, 4);
   EXPECT_THROW(update_cpu({}, batch.ids, 4, batch.gradient.data(), batch.gain.data(),

@@ -89,12 +89,19 @@ TEST_F(Gpu, UpdatesHaveTheBitsOfTheHost) {
         const auto moved = [](const at::Tensor& tensor) {
           return tensor.defined() ? tensor.to(cuda) : tensor;
         };
-        update_states(update, batch, gradients, gains, thresholds);
+        const bool summed = kind != free;
+        const at::Tensor sums = summed ? thermometer_sums_for(batch.state) : at::Tensor(),
+                         sums_there = summed ? thermometer_sums_for(there.state) : at::Tensor();
+        update_states(update, batch, gradients, gains, thresholds, sums);
         const at::Tensor first_step = at::full({1}, 4, batch.ids.options()).to(cuda);
         update.step = 7;
         update.first_step = first_step.const_data_ptr<std::int64_t>();
-        update_states(update, there, moved(gradients), moved(gains), moved(thresholds));
+        update_states(update, there, moved(gradients), moved(gains), moved(thresholds), sums_there);
         EXPECT_TRUE(same_bits(there.state, batch.state)) << n << " x " << d << ", kind " << kind;
+        if (!summed) continue;
+        EXPECT_TRUE(at::allclose(sums_there.sum(1).cpu(), sums.sum(1), 1e-5,
+                                 1e-6 * static_cast<double>(d), /*equal_nan=*/true))
+            << n << " x " << d << ", kind " << kind;
       }
     }
   }

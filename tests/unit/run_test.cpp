@@ -50,7 +50,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 IterationRecord awkward(std::int64_t iteration) {
   IterationRecord record;
   double* columns = &record.energy_data;
-  for (int i = 0; i < 37; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  for (int i = 0; i < 43; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
   record.iteration = iteration;
   record.gap_autocorrelation = std::nan("");
   record.energy_noise = -0.0;
@@ -76,15 +76,15 @@ TEST(Ticker, TicksUntilItGoes) {
 
 // --- metrics ------------------------------------------------------------------------------------
 
-static_assert(offsetof(IterationRecord, more) == 38 * sizeof(double), "a column without a test");
+static_assert(offsetof(IterationRecord, more) == 44 * sizeof(double), "a column without a test");
 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
   const std::vector<std::string> fields = split(to_csv(record), ',');
-  ASSERT_EQ(fields.size(), 38U);
+  ASSERT_EQ(fields.size(), 44U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 37; ++i) {
+  for (std::size_t i = 0; i < 43; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -101,9 +101,11 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
             "gradient_norm,parameter_norm,learning_rate,restart_probability,restarts,"
             "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
-            "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,kid_train,kid_test,"
-            "seconds_chains,"
-            "seconds_gradient,seconds_reduction,seconds_waiting,seconds_guard,seconds_files,"
+            "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,"
+            "temperature_settled,temperature_settled_error,temperature_law,temperature_law_error,"
+            "step_length,data_score,kid_train,kid_test,seconds_chains,seconds_gradient,seconds_"
+            "reduction,seconds_"
+            "waiting,seconds_guard,seconds_files,"
             "seconds_evaluation,seconds_iteration,chain_steps_per_second\n");
 }
 
@@ -159,7 +161,7 @@ TEST_F(Run, MetricsOfAnOlderReleaseGetTheirColumnsByName) {
        {std::pair<std::string, std::string>{"1,2.25,nan,nan,0.5", ",7"},
         {"2,3,nan,nan,-1", ",8"}}) {
     expected += row;
-    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < 37; ++i) expected += ",nan";
+    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < 43; ++i) expected += ",nan";
     expected += forgotten + '\n';
   }
   std::string appended = to_csv(awkward(3));
@@ -440,7 +442,7 @@ TEST_F(Run, Durations) {
 }
 
 TEST_F(Run, TheProgressLineSaysIt) {
-  ProgressLine line(100);
+  ProgressLine line(100, 1.25e-6);
   IterationRecord record;
   record.energy_data = 1.5;
   record.energy_chains = 1.25;
@@ -453,6 +455,10 @@ TEST_F(Run, TheProgressLineSaysIt) {
   record.gain_weighted_drift = 0.6;
   record.distance_moved = 2.5;
   record.chain_age_mean = 120;
+  record.saturation = 0.427;
+  record.temperature_settled = 0.000123;
+  record.temperature_settled_error = 4.2e-6;
+  record.data_score = 31.25;
   record.seconds_chains = 1.2;
   record.seconds_gradient = 0.2;
   record.seconds_reduction = 0.1;
@@ -468,8 +474,9 @@ TEST_F(Run, TheProgressLineSaysIt) {
   for (const char* part :
        {"10/100", "E data 1.500 chains 1.250 noise 9.000 gap -0.2500", "weights 5.00e-01",
         "states 7.00e-03", "gain median 0.75", "50 % < 1", "drift 0.60", "moved 2.50", "age 120",
-        "750 chain steps/s", "60 % chains", "10 % gradient", "5 % reduction", "3 % waiting",
-        "25 % files", "3:00 left"}) {
+        "| T 1.25e-06 settled 0.000123 ± 4e-06 law – walls 43 % score 31.2 |", "750 chain steps/s",
+        "60 % chains", "10 % gradient", "5 % reduction", "3 % waiting", "25 % files",
+        "3:00 left"}) {
     EXPECT_NE(text.find(part), std::string::npos) << '"' << part << "\" in: " << text;
   }
   // A new interval forgets the old one: 4 s an iteration, 89 of them left.

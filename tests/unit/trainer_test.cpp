@@ -222,5 +222,43 @@ TEST(Trainer, TheRecordDescribesTheIteration) {
   EXPECT_LT((energy - training.trainer.chain_energies(5)).abs().max().item<double>(), 1e-6);
 }
 
+/// rms(∇E)/T at noised data: at the whole first batch here, of four samples for each of four
+/// shards.
+TEST(Trainer, TellsTheScoreOfTheDataWhereALineIsDue) {
+  Config config = tiny();
+  config.log.every = 2;
+  Training training(config);
+  const Network& network = training.trainer.network();
+  EXPECT_TRUE(std::isnan(training.trainer.iterate().data_score));
+  at::Tensor data = at::empty({16, 2});
+  Batches(training.dataset, config, 0).fill(1, 16, 0, 16, data.mutable_data_ptr<float>());
+  data.requires_grad_(true);
+  network.forward(data, network.parameter_values()).sum().backward();
+  const double temperature = 0.05 * 0.05 / 0.1;
+  const double expected = data.grad().square().mean().sqrt().item<double>() / temperature;
+  const IterationRecord record = training.trainer.iterate();
+  EXPECT_GT(expected, 0);
+  EXPECT_NEAR(record.data_score, expected, 1e-5 * expected);
+  EXPECT_GT(record.step_length, 0);
+}
+
+TEST(Trainer, ReadsNoTemperatureOfStepsTooLong) {
+  Config config = tiny();
+  config.sampler.box = std::nullopt;
+  const IterationRecord free = Training(config).trainer.iterate();
+  for (const auto one : {free.temperature_settled, free.temperature_law}) EXPECT_GT(one, 0);
+  for (const auto one : {free.temperature_settled_error, free.temperature_law_error}) {
+    EXPECT_GT(one, 0);
+  }
+  config.sampler.box = {-0.5, 0.5};
+  config.sampler.noise = 0.5;
+  const IterationRecord thrown = Training(config).trainer.iterate();
+  for (const auto one : {thrown.temperature_settled, thrown.temperature_settled_error,
+                         thrown.temperature_law, thrown.temperature_law_error}) {
+    EXPECT_TRUE(std::isnan(one));
+  }
+  EXPECT_GT(thrown.step_length, 0.05);
+}
+
 }  // namespace
 }  // namespace stanley

@@ -51,10 +51,50 @@ STANLEY_INLINE void draw_group(const Chain& chain, std::int64_t first, float* dr
   }
 }
 
+/// Adds nothing up.
+struct NoSums {
+  template <class Rule>
+  STANLEY_INLINE void add(const Rule&, std::int64_t, float, float, float) {}
+};
+
+/// One chain's sums for the thermometer, of each place in a group on its own: a loop over the
+/// places can be vectorised, and the order of additions is that of any vector width.
+struct PlaceSums {
+  detail::Thermometer thermometer;
+  std::int64_t places;  ///< a power of 2
+  alignas(64) float of_places[thermometer_sums * group];
+
+  STANLEY_INLINE PlaceSums(const Update& update, std::int64_t dimension)
+      : thermometer(detail::thermometer_of(update)), places(group) {
+    while (places / 2 >= dimension) places /= 2;
+    for (int sum = 0; sum < thermometer_sums; ++sum) {
+      std::fill_n(of_places + sum * group, places, 0.0F);
+    }
+  }
+
+  template <class Rule>
+  STANLEY_INLINE void add(const Rule& rule, std::int64_t place, float z, float gradient,
+                          float gain) {
+    thermometer.add(z, gradient, rule.gamma_of(gradient, gain), of_places + place, group);
+  }
+
+  /// Folds the places in halves, and adds what comes out.
+  STANLEY_INLINE void add_to(double* sums) {
+    for (int sum = 0; sum < thermometer_sums; ++sum) {
+      float* const of = of_places + sum * group;
+      for (std::int64_t half = places / 2; half > 0; half /= 2) {
+        STANLEY_INDEPENDENT
+        for (std::int64_t i = 0; i < half; ++i) of[i] += of[i + half];
+      }
+      sums[sum] += static_cast<double>(of[0]);
+    }
+  }
+};
+
 /// Puts what the rule makes of each element to `out` [dimension]; null: what it does not read.
-template <class Rule>
+template <class Rule, class Sums>
 STANLEY_INLINE void pass(const Rule& rule, const Chain& chain, const float* gradient,
-                         const float* gain, float* out) {
+                         const float* gain, float* out, Sums& sums) {
   alignas(64) float drawn[group];
   for (std::int64_t first = 0; first < chain.dimension; first += group) {
     if constexpr (Rule::draws != Draws::none) draw_group<Rule::draws>(chain, first, drawn);
@@ -66,6 +106,7 @@ STANLEY_INLINE void pass(const Rule& rule, const Chain& chain, const float* grad
       if constexpr (Rule::reads.gradient) g = gradient[first + i];
       if constexpr (Rule::reads.gain) gamma = gain[first + i];
       if constexpr (Rule::draws != Draws::none) number = drawn[i];
+      sums.add(rule, i, z, g, gamma);
       out[first + i] = rule(z, g, gamma, number);
     }
   }
@@ -83,18 +124,28 @@ void update_chain(const Update& update, const ChainRows& chain) {
     rule.threshold = chain.threshold;
     rule.low = update.low;
     rule.high = update.high;
-    pass(rule, of, chain.gradient, chain.gain, chain.state);
+    if constexpr (decltype(rule)::reads.gradient) {
+      if (chain.sums != nullptr) {
+        PlaceSums sums(update, chain.dimension);
+        pass(rule, of, chain.gradient, chain.gain, chain.state, sums);
+        return sums.add_to(chain.sums);
+      }
+    }
+    NoSums none;
+    pass(rule, of, chain.gradient, chain.gain, chain.state, none);
   });
 }
 
 void fill_normal_chain(random::Key key, std::uint32_t id, std::uint64_t step,
                        std::int64_t dimension, float scale, float* out) {
-  pass(detail::FillNormal{scale}, {key, id, step, dimension}, nullptr, nullptr, out);
+  NoSums none;
+  pass(detail::FillNormal{scale}, {key, id, step, dimension}, nullptr, nullptr, out, none);
 }
 
 void fill_uniform_chain(random::Key key, std::uint32_t id, std::uint64_t step,
                         std::int64_t dimension, float low, float high, float* out) {
-  pass(detail::FillUniform{low, high}, {key, id, step, dimension}, nullptr, nullptr, out);
+  NoSums none;
+  pass(detail::FillUniform{low, high}, {key, id, step, dimension}, nullptr, nullptr, out, none);
 }
 
 }  // namespace stanley::STANLEY_SET
