@@ -116,7 +116,7 @@ NearestDistances compare_nearest(const Nearest& states, const Nearest& reference
   };
   found.nearer_than_5_percent = nearer_than(found.of_reference[1]);
   found.nearer_than_median = nearer_than(found.of_reference[3]);
-  found.equal = states.distances.eq(0).sum().item<std::int64_t>();
+  found.copies = states.distances.le(found.of_reference[3] / 1000).sum().item<std::int64_t>();
   return found;
 }
 

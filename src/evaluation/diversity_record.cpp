@@ -44,7 +44,7 @@ Json as_json(const NearestDistances& d) {
           {"quantiles_of_reference", d.of_reference},
           {"nearer_than_median", d.nearer_than_median},
           {"nearer_than_5_percent", d.nearer_than_5_percent},
-          {"equal", d.equal}};
+          {"copies", d.copies}};
 }
 
 Json as_json(const std::vector<NearestPair>& pairs, const char* number) {
@@ -99,9 +99,9 @@ std::string text_of(const NearestDistances& d, const std::string& what) {
   return fmt::format(
       "distance to the nearest {}, median (5 to 95 %): states {}, reference {}\n"
       "  {} of the states are nearer than the reference's median (50 % by chance), {} than its 5 % "
-      "quantile (5 %); {} at distance 0\n",
+      "quantile (5 %); {} are copies\n",
       what, quantiles(d.of_states), quantiles(d.of_reference), percent(d.nearer_than_median),
-      percent(d.nearer_than_5_percent), d.equal);
+      percent(d.nearer_than_5_percent), d.copies);
 }
 
 std::string text_of(const NeighboursFound& n) {

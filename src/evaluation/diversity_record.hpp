@@ -32,7 +32,7 @@ struct NearestDistances {
   /// Shares of the states that are nearer than the median, and than the 5 % quantile, of the
   /// reference: 0.5 and 0.05 for states of its law, more where they are copies.
   double nearer_than_median = 0, nearer_than_5_percent = 0;
-  std::int64_t equal = 0;  ///< states at distance 0
+  std::int64_t copies = 0;  ///< states nearer than a thousandth of the reference's median
 };
 
 /// A state, or an image of the reference, and the training image that is nearest to it.

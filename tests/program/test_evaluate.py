@@ -326,8 +326,9 @@ def test_states_become_files_of_8_bits_where_the_description_says_so(trained, ne
     command = [PROGRAM, "config", SMOKE, "--set", "data.range=[-1, 1]", "--resolved"]
     config = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = []
-    module = tmp_path / "mine.pt"
+    module, data = tmp_path / "mine.pt", tmp_path / "images.h5"
     module.write_bytes(network.read_bytes())
+    shutil.copy(trained.parent / "images.h5", data)  # keeps features of its own
     for bits in (True, False):
         describe(module)
         text = json.loads(module.with_suffix(".json").read_text())
@@ -337,7 +338,7 @@ def test_states_become_files_of_8_bits_where_the_description_says_so(trained, ne
             with h5py.File(tmp_path / f"{name}.nc", "w") as file:
                 file.attrs["configuration"], file["posterior/x"] = config, x
             output = tmp_path / f"{name}-{bits}.json"
-            evaluate(tmp_path / f"{name}.nc", *own(module), "--data", trained.parent / "images.h5", "--output", output)
+            evaluate(tmp_path / f"{name}.nc", *own(module), "--data", data, "--output", output)
             found.append(only(output)["results"][0]["kid"])
     assert found[0] == found[1] and found[2] != found[3]
 
@@ -408,8 +409,8 @@ def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
     describe(module, input={"channels": 3})
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", "height")
     for change, word in (({"dimension": 7}, "(1, 7)"), ({"height": -3}, "1 to 4096"), ({"mean": [0.5]}, "each channel"),
-                         ({"resize": "nearest"}, "bicubic_antialias"), ({"range": [0, 1, 2]}, "two numbers"), ({"deviation": [0, 1, 1]}, "above 0"),
-                         ({"height": 2}, "takes the input")):
+                         ({"range": [0, 1, 2]}, "two numbers"), ({"deviation": [0, 1, 1]}, "above 0"),
+                         ({"resize": "nearest"}, "bicubic_antialias"), ({"height": 2}, "takes the input")):
         describe(module)
         text = json.loads(module.with_suffix(".json").read_text())
         (text if "dimension" in change else text["input"]).update(change)

@@ -12,7 +12,7 @@ from test_report import report
 
 HISTOGRAM = {"images": 9, "shares": [0.25, 0.75], "entropy": 0.562, "confident": 0.5}
 DISTANCES = {"states": 9, "reference": 9, "levels": [0, 1], "quantiles_of_states": [0, 1],
-             "quantiles_of_reference": [0, 1], "nearer_than_median": 0.625, "nearer_than_5_percent": 0.125, "equal": 1}
+             "quantiles_of_reference": [0, 1], "nearer_than_median": 0.625, "nearer_than_5_percent": 0.125, "copies": 1}
 
 
 def pairs(number, *numbers):

@@ -116,7 +116,7 @@ TEST(NearestDistances, AreQuantilesAndShares) {
   EXPECT_DOUBLE_EQ(found.of_states[3], 6.25);
   EXPECT_DOUBLE_EQ(found.nearer_than_median, 5.0 / 8);
   EXPECT_DOUBLE_EQ(found.nearer_than_5_percent, 3.0 / 8);
-  EXPECT_EQ(found.equal, 2);
+  EXPECT_EQ(found.copies, 2);
 }
 
 TEST(ClassHistogram, IsThatOfEachImage) {
