@@ -25,6 +25,7 @@ class Separable : public GradientEngine {
   void load(const std::vector<at::Tensor>&) override {}
   void evaluate(const Points& points, at::Tensor& energy, at::Tensor* gradient) override {
     energy.zero_();
+    if (gradient == nullptr) return;
     const auto* x = points.state.const_data_ptr<float>();
     auto* g = gradient->mutable_data_ptr<float>();
     std::transform(x, x + points.state.numel(), g, slope_);
