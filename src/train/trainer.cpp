@@ -74,7 +74,8 @@ IterationRecord Trainer::iterate() {
   objective_.load();
   const EnergySums energies = objective_.add_up(x, z.state, parts_);
   account.energies(energies, energy_of_noise());
-  if (config_.line_due(iteration_ + 1)) {
+  // Where the run is to end must not change what is recorded on the way.
+  if ((iteration_ + 1) % config_.log.every == 0) {
     const std::int64_t elements = x.numel() / x.size(0);
     account.data_gradients(data_gradients(x),
                            static_cast<double>(data_probes() * shards_.total * elements));

@@ -37,12 +37,12 @@ struct Training {
     if (begins) trainer.begin();
   }
 
-  /// The rows of metrics.csv of so many iterations, without the eight columns that are clocks.
+  /// The rows of metrics.csv of so many iterations, without the nine columns that are clocks.
   std::vector<std::string> iterate(int count) {
     std::vector<std::string> rows;
     for (int i = 0; i < count; ++i) {
       std::string row = to_csv(trainer.iterate());
-      for (int column = 0; column < 8; ++column) row.resize(row.rfind(','));
+      for (int column = 0; column < 9; ++column) row.resize(row.rfind(','));
       rows.push_back(row);
     }
     return rows;
