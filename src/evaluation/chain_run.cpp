@@ -7,6 +7,7 @@
 #include <limits>
 #include <span>
 
+#include "chains/tensor_view.hpp"
 #include "config/error.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/shards.hpp"
@@ -97,8 +98,7 @@ at::Tensor ChainRun::states() {
   const at::Tensor own = chains_.state.to(at::kCPU).contiguous();
   communicator_.all_gather(
       std::span<const float>(own.const_data_ptr<float>(), static_cast<std::size_t>(own.numel())),
-      std::span<float>(all.mutable_data_ptr<float>(), static_cast<std::size_t>(all.numel())),
-      elements_);
+      values_of<float>(all), elements_);
   return all;
 }
 

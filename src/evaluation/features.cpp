@@ -6,8 +6,8 @@
 
 #include <functional>
 #include <numeric>
-#include <span>
 
+#include "chains/tensor_view.hpp"
 #include "config/error.hpp"
 #include "evaluation/feature_cache.hpp"
 #include "parallel/agree.hpp"
@@ -19,10 +19,6 @@ namespace {
 /// States that go through the feature network: as many as its first layers hold in a core's cache,
 /// and as few as keep the system from giving each tensor new pages.
 constexpr std::int64_t states_at_once = 8;
-
-std::span<double> numbers_of(const at::Tensor& tensor) {
-  return {tensor.mutable_data_ptr<double>(), static_cast<std::size_t>(tensor.numel())};
-}
 
 void require_finite(const at::Tensor& states, const at::Tensor& features, const StateRows& rows,
                     std::int64_t first) {
@@ -98,7 +94,7 @@ at::Tensor Features::of(const StateRows& rows, Communicator& communicator,
         },
         done);
   });
-  communicator.sum(numbers_of(all));  // each row is one rank's, and zero on the others
+  communicator.sum(values_of<double>(all));  // each row is one rank's, and zero on the others
   return all;
 }
 
@@ -120,7 +116,7 @@ at::Tensor Features::of_reference(const ReferenceImages& reference, Communicator
   if (kept && communicator.rank() == 0) known = cache.read(reference.count, dimension());
   if (communicator.max(known ? 1 : 0) > 0) {
     at::Tensor features = known.value_or(at::empty({reference.count, dimension()}, at::kDouble));
-    communicator.broadcast(std::as_writable_bytes(numbers_of(features)), 0);
+    communicator.broadcast(std::as_writable_bytes(values_of<double>(features)), 0);
     return features;
   }
   at::Tensor features =

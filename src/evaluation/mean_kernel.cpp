@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <span>
 
+#include "chains/tensor_view.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_blocks.hpp"
 
@@ -26,8 +26,7 @@ double kernel_sum(const at::Tensor& x, const at::Tensor& y, bool same, Communica
         if (same) kernel.diagonal(rows.first).fill_(0);
         sums.narrow(0, rows.first, rows.count).copy_(kernel.sum(1));
       });
-  communicator.sum(
-      std::span<double>(sums.mutable_data_ptr<double>(), static_cast<std::size_t>(sums.numel())));
+  communicator.sum(values_of<double>(sums));
   return sums.sum().item<double>();
 }
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <limits>
-#include <span>
 
+#include "chains/tensor_view.hpp"
 #include "parallel/agree.hpp"
 
 namespace stanley {
@@ -15,11 +15,6 @@ constexpr double no_distance = std::numeric_limits<double>::infinity();
 // Pairs that are looked at together take 8 MiB. Rows are dealt over the ranks by blocks of one
 // size, so that a rank has the same rows in each part.
 constexpr std::int64_t samples_at_once = 256, images_at_once = 4096;
-
-template <typename Value>
-std::span<Value> values_in(const at::Tensor& tensor) {
-  return {tensor.mutable_data_ptr<Value>(), static_cast<std::size_t>(tensor.numel())};
-}
 
 }  // namespace
 
@@ -68,8 +63,8 @@ void NearestSearch::add_to(const RowBlock& rows, const at::Tensor& images,
 }
 
 Nearest NearestSearch::finish(Communicator& communicator) {
-  communicator.sum(values_in<double>(distances_));  // each row is one rank's, and zero on others
-  communicator.sum(values_in<std::int64_t>(indices_));
+  communicator.sum(values_of<double>(distances_));  // each row is one rank's, and zero on others
+  communicator.sum(values_of<std::int64_t>(indices_));
   return {distances_, indices_};
 }
 

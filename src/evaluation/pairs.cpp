@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <limits>
 #include <mutex>
-#include <span>
+
+#include "chains/tensor_view.hpp"
 
 namespace stanley {
 namespace {
@@ -15,10 +16,6 @@ constexpr double infinite = std::numeric_limits<double>::infinity();
 /// Rows whose pairs with `columns` others take 8 MiB.
 std::int64_t rows_at_once(std::int64_t columns) {
   return std::clamp<std::int64_t>((std::int64_t{1} << 20) / columns, 1, 256);
-}
-
-std::span<double> numbers(const at::Tensor& tensor) {
-  return {tensor.mutable_data_ptr<double>(), static_cast<std::size_t>(tensor.numel())};
 }
 
 at::Tensor of(const at::Tensor& all, const RowBlock& rows) {
@@ -100,8 +97,9 @@ class Comparison {
 
   /// Collective: each rank has some of the rows.
   PairTable finish(Communicator& communicator) {
-    for (const at::Tensor& part : {within_, across_, balls_}) communicator.sum(numbers(part));
-    for (const at::Tensor& part : {recalled_, covered_}) communicator.max(numbers(part));
+    for (const at::Tensor& part : {within_, across_, balls_})
+      communicator.sum(values_of<double>(part));
+    for (const at::Tensor& part : {recalled_, covered_}) communicator.max(values_of<double>(part));
     return {at::mm(in_cell_.t(), within_),
             count_pairs(),
             at::mm(in_cell_.t(), across_).squeeze(1),
@@ -169,7 +167,7 @@ Reference make_reference(const at::Tensor& features, Communicator& communicator)
     of(sums, rows).copy_(images.kernel_sums(products, rows, alone, one));
     of(radii, rows).copy_(squared_radii(images.squared_to_others(products, rows)));
   });
-  for (const at::Tensor& part : {sums, radii}) communicator.sum(numbers(part));
+  for (const at::Tensor& part : {sums, radii}) communicator.sum(values_of<double>(part));
   const auto pairs = static_cast<double>(m) * static_cast<double>(m - 1);
   return {features, radii, sums.sum().item<double>() / pairs};
 }

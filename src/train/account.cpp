@@ -9,6 +9,7 @@
 #include <numeric>
 #include <utility>
 
+#include "chains/tensor_view.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/thermometer.hpp"
 
@@ -42,8 +43,7 @@ double spread_of(const at::Tensor& rows, double count, Communicator& communicato
   at::Tensor sums = at::stack({rows.to(at::kDouble).sum(0), rows.square().to(at::kDouble).sum(0)})
                         .to(at::kCPU)
                         .contiguous();
-  communicator.sum(
-      std::span<double>(sums.mutable_data_ptr<double>(), static_cast<std::size_t>(sums.numel())));
+  communicator.sum(values_of<double>(sums));
   const at::Tensor variance = sums[1] / count - (sums[0] / count).square();
   return root(variance.mean().item<double>());
 }

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "chains/tensor_view.hpp"
 #include "evaluation/mean_kernel.hpp"
 #include "evaluation/row_progress.hpp"
 #include "parallel/agree.hpp"
@@ -162,8 +163,7 @@ at::Tensor BankEvaluation::features_of(Bank& bank) {
   });
   at::Tensor all = at::zeros({chains_, features_.dimension()}, at::kDouble);
   all.narrow(0, begin_in_sample(shards_.first, shards_, chains_), mine.size(0)).copy_(mine);
-  world_.sum(
-      std::span<double>(all.mutable_data_ptr<double>(), static_cast<std::size_t>(all.numel())));
+  world_.sum(values_of<double>(all));
   return all;
 }
 

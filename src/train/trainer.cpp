@@ -7,19 +7,12 @@
 #include <cmath>
 
 #include "chains/start_states.hpp"
+#include "chains/tensor_view.hpp"
 #include "engines/factory.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/pieces.hpp"
 
 namespace stanley {
-namespace {
-
-std::span<float> span_of(at::Tensor& tensor) {
-  return {tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
-}
-
-}  // namespace
-
 Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context,
                  std::uint32_t attempt)
     : config_(config),
@@ -82,7 +75,7 @@ IterationRecord Trainer::iterate() {
   }
 
   account.enter("reduction", &IterationRecord::seconds_reduction);
-  context_.reducer.reduce(span_of(parts_), span_of(gradient_));
+  context_.reducer.reduce(values_of<float>(parts_), values_of<float>(gradient_));
   account.summarize(z.state, bank_.visited_ages(), bank_.restarts_in_visit(),
                     context_.communicator);
 
