@@ -68,6 +68,7 @@ class Run:
         self.record = self._read_record()
         self.config_text, self.config = self._read_config()
         self.metrics = self._read_metrics()
+        self.evaluations = self._read_evaluations()
         if not (self.record or self.config or self.metrics or (self.directory / "samples").is_dir()):
             raise RunError(f"{directory} holds no run: neither run.json, config.yaml, metrics.csv nor samples/.")
         self.draw_paths = sorted((self.directory / "samples").glob("draws-*.nc"))
@@ -83,6 +84,11 @@ class Run:
                 return default
             value = value[key]
         return default if value is None else value
+
+    def listed(self, name):
+        """The entries of a list of run.json: starts, stops, rollbacks."""
+        entries = self.record.get(name)
+        return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
 
     @property
     def name(self):
@@ -141,6 +147,18 @@ class Run:
         except ValueError as error:
             self.remarks.append(f"run.json is not JSON ({first_line(error)}).")
             return {}
+
+    def _read_evaluations(self):
+        """The entries of evaluation.json, in the order of their times."""
+        text = self._read_text("evaluation.json")
+        try:
+            found = json.loads(text) if text.strip() else {}
+        except ValueError as error:
+            self.remarks.append(f"evaluation.json is not JSON ({first_line(error)}).")
+            return []
+        entries = found.get("evaluations") if isinstance(found, dict) else None
+        whole = [e for e in entries or [] if isinstance(e, dict)] if isinstance(entries, list) else []
+        return sorted(whole, key=lambda entry: str(entry.get("time")))
 
     def _read_config(self):
         text = self._read_text("config.yaml")
