@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <ctime>
@@ -27,13 +28,17 @@ using Json = nlohmann::json;
 /// Where the last number of a column may stand that has one in few rows.
 constexpr std::size_t sparse_bytes = std::size_t{8} << 20;
 
-double now() { return static_cast<double>(std::time(nullptr)); }
+double now() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(since_epoch).count();
+}
 
 /// Seconds since a file was written; the clocks of two hosts may differ.
 std::optional<double> age_of(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
-  return std::max(0.0, now() - static_cast<double>(status.st_mtim.tv_sec));
+  return std::max(0.0, now() - static_cast<double>(status.st_mtim.tv_sec) -
+                           1e-9 * static_cast<double>(status.st_mtim.tv_nsec));
 }
 
 /// Seconds since "2026-11-23T14:05:09Z".
