@@ -95,6 +95,7 @@ Command parse(int argc, char** argv, bool leader) {
   stanley::add_sample_command(app, command);
   stanley::add_evaluate_command(app, command);
   stanley::add_inspect_command(app, command);
+  stanley::add_status_command(app, command);
   stanley::add_benchmark_command(app, command);
   stanley::add_config_command(app, command);
   refuse_empty_values(app);
@@ -151,8 +152,10 @@ ExitCode run_session(int argc, char** argv) {
 int main(int argc, char** argv) {
   stanley::choose_cublas_workspace();
   const stanley::Launcher launcher = stanley::launcher_seen(stanley::process_environment());
-  // A configuration means the same to all ranks: the first tells it, and nobody needs MPI.
-  if (argc > 1 && std::string_view(argv[1]) == "config") {
+  // A configuration, and where a run stands, is the same to all ranks: the first tells it, and
+  // nobody needs MPI.
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  if (name == "config" || name == "status") {
     if (launcher.rank != 0) return 0;
     setenv("STANLEY_MPI", "no", 1);
   } else {

@@ -24,6 +24,7 @@ void add_train_command(CLI::App& app, Command& chosen);
 void add_sample_command(CLI::App& app, Command& chosen);
 void add_evaluate_command(CLI::App& app, Command& chosen);
 void add_inspect_command(CLI::App& app, Command& chosen);
+void add_status_command(CLI::App& app, Command& chosen);
 void add_benchmark_command(CLI::App& app, Command& chosen);
 void add_config_command(CLI::App& app, Command& chosen);
 

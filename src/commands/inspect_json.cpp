@@ -1,7 +1,5 @@
-#include <cmath>
-#include <nlohmann/json.hpp>
-
 #include "commands/inspect_report.hpp"
+#include "commands/json_report.hpp"
 #include "storage/json_values.hpp"
 
 // The reports of `stanley inspect` as a script reads them.
@@ -9,14 +7,7 @@
 namespace stanley {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-Json number_json(double number) {
-  if (std::isfinite(number)) return number;
-  if (std::isnan(number)) return "nan";
-  return number > 0 ? "inf" : "-inf";
-}
-Json number_json(std::int64_t number) { return number; }
+using Json = ReportJson;
 
 Json file_json(const FileReport& report) {
   Json numbers = Json::object();
@@ -72,11 +63,6 @@ Json run_json(const RunReport& report) {
           {"draws", files_json(report.draws)},
           {"rejected", report.rejected},
           {"unfinished", report.unfinished}};
-}
-
-/// A name or a text of a damaged file need not be UTF-8.
-std::string dumped(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace

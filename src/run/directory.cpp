@@ -68,7 +68,7 @@ class Passing {
 // the rest of the line. A claimant that was killed in between stands in the line as a dead owner.
 // One that was slow, and made its link after the line was gone, finds itself in no line.
 
-std::string owner_file(const std::string& directory) { return directory + "/owner.json"; }
+std::string owner_file(const std::string& directory) { return RunDirectory(directory).owner(); }
 
 /// Of a claim; with the mark of what is unfinished (checkpoint.hpp), for whoever cleans up.
 std::string claim_file(const std::string& directory, const std::string& name) {

@@ -53,6 +53,7 @@ class RunDirectory {
   const std::string& token() const { return token_; }
 
   const std::string& path() const { return path_; }
+  std::string owner() const { return path_ + "/owner.json"; }
   std::string config() const { return path_ + "/config.yaml"; }
   std::string record() const { return path_ + "/run.json"; }
   std::string metrics() const { return path_ + "/metrics.csv"; }

@@ -6,17 +6,10 @@
 #include <vector>
 
 #include "parallel/communicator.hpp"
+#include "run/recorded.hpp"
 #include "storage/inspection.hpp"
 
 namespace stanley {
-
-/// A start or a stop of a run, as run.json has it.
-struct RunEvent {
-  std::string time{};  ///< "2026-11-23T14:05:09Z"
-  std::string what{};  ///< "start", "roll-back", or the verdict of a stop: "finished", ...
-  std::int64_t iteration{0};
-  std::string detail{};  ///< ranks and checkpoint of a start, what was seen, message of a stop
-};
 
 /// A run directory: what its record says, and its files, all read and checked.
 struct RunReport {

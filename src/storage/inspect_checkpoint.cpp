@@ -69,12 +69,17 @@ Findings check_own_shards(const Communicator& communicator, const std::string& p
 
 }  // namespace
 
+CheckpointHeader describe_checkpoint(FileReport& report) {
+  CheckpointHeader header = read_checkpoint_header(report.path);
+  adopt(report, header);
+  note_missing_parts(report, header);
+  return header;
+}
+
 void inspect_checkpoint(Communicator& communicator, FileReport& report) {
   Findings mine;
   noting_problems(report, [&] {
-    const CheckpointHeader header = read_checkpoint_header(report.path);
-    adopt(report, header);
-    note_missing_parts(report, header);
+    const CheckpointHeader header = describe_checkpoint(report);
     mine = check_own_shards(communicator, report.path, header);
   });
   // A rank that can't see what rank 0 sees says so too.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "config/error.hpp"
+#include "storage/checkpoint.hpp"
 #include "storage/commit.hpp"
 #include "storage/hdf5.hpp"
 #include "storage/inspection.hpp"
@@ -33,6 +34,10 @@ void inspect_array(FileReport& report, InspectedArray array, const Step& step) {
   array.damaged = report.problems.size() > before;
   report.arrays.push_back(std::move(array));
 }
+
+/// One rank: what a checkpoint says of itself, whose arrays stay unread. Errors: as
+/// read_checkpoint_header(); parts that are missing become problems.
+CheckpointHeader describe_checkpoint(FileReport& report);
 
 /// Collective. Every array of a checkpoint against its digests, the shards dealt over the ranks.
 void inspect_checkpoint(Communicator& communicator, FileReport& report);

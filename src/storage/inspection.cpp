@@ -72,9 +72,18 @@ void survey(FileReport& report, const Send& send) {
   send(to_bytes(report));
 }
 
-/// Rank 0 alone. HDF5 may crash over a damaged file, and this process must not.
-void survey_in_child(FileReport& report) {
-  const ChildReport child = in_child([&](const Send& send) { survey(report, send); });
+/// In a child: the file as a checkpoint, but for its arrays.
+void describe(FileReport& report, const Send& send) {
+  prolong_child(description_seconds);
+  noting_problems(report, [&] { describe_checkpoint(report); });
+  send(to_bytes(report));
+}
+
+/// Rank 0 alone. HDF5 may crash over a damaged file, and this process must not: `step` reports in a
+/// process of its own.
+template <typename Step>
+void report_in_child(FileReport& report, const Step& step) {
+  const ChildReport child = in_child([&](const Send& send) { step(report, send); });
   if (!child.last.empty()) report = from_bytes<FileReport>(child.last);
   if (child.crash.empty()) return;
   report.crashed = true;
@@ -85,7 +94,7 @@ void survey_in_child(FileReport& report) {
 std::string inspect_alone(FileReport& report) {
   if (!is_readable(report)) return "";
   const Seal seal = check_seal(report.path);
-  survey_in_child(report);
+  report_in_child(report, survey);
   if (seal == Seal::none) report.notes.emplace_back("names, shapes and attributes have no seal");
   return seal_problem(seal, report.schema_version);
 }
@@ -118,6 +127,18 @@ FileReport inspect_file(Communicator& communicator, const std::string& path) {
   }
   // Last: what was found besides says better what is wrong.
   if (!unsealed.empty()) report.problems.push_back(unsealed);
+  return report;
+}
+
+FileReport inspect_checkpoint_header(const std::string& path) {
+  FileReport report{.path = path, .kind = FileKind::checkpoint};
+  noting_problems(report, [&] {
+    if (!is_readable(report)) return;
+    const Seal seal = check_seal(path);
+    report_in_child(report, describe);
+    const std::string unsealed = seal_problem(seal, report.schema_version);
+    if (!unsealed.empty()) report.problems.push_back(unsealed);
+  });
   return report;
 }
 

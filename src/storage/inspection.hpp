@@ -58,4 +58,8 @@ struct FileReport {
 /// thrown. Only reads, and never opens the file of a writer at work.
 FileReport inspect_file(Communicator& communicator, const std::string& path);
 
+/// One rank. As inspect_file(), of what a checkpoint says about itself alone: its seal and header
+/// are checked, its arrays stay unread, so that it takes no longer for a large one.
+FileReport inspect_checkpoint_header(const std::string& path);
+
 }  // namespace stanley

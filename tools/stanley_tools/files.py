@@ -85,6 +85,11 @@ class Run:
             value = value[key]
         return default if value is None else value
 
+    def listed(self, name):
+        """The entries of a list of run.json: starts, stops, rollbacks."""
+        entries = self.record.get(name)
+        return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+
     @property
     def name(self):
         return str(self.record.get("name") or self.setting("run.name") or self.directory.resolve().name)

@@ -30,11 +30,12 @@ plt.rcParams.update({
 class Record:
     """The rows of metrics.csv, decimated for drawing: per bucket median, least and greatest."""
 
-    def __init__(self, metrics, resumed_at=()):
+    def __init__(self, metrics, resumed_at=(), rolled_back_to=()):
         self.metrics = metrics
         rows = len(metrics.get("iteration", ()))
         self.iteration = metrics.get("iteration", np.arange(rows, dtype=float))
         self.resumed_at = [i for i in resumed_at if i > 0]
+        self.rolled_back_to = list(rolled_back_to)
         self.edges = np.unique(np.linspace(0, rows, min(rows, MAXIMUM_POINTS) + 1).astype(int))
 
     def __len__(self):
@@ -80,9 +81,11 @@ def axes(y_label, record=None, width=6.0, height=2.9):
         first, last = np.nanmin(record.iteration), np.nanmax(record.iteration)
         pad = max(0.5, 0.01 * (last - first))
         ax.set_xlim(first - pad, last + pad)
-        for iteration in record.resumed_at:
-            if first <= iteration <= last:
-                ax.axvline(iteration, color=MUTED, linewidth=0.8, linestyle=(0, (1, 3)))
+        for marked, colour, style in ((record.resumed_at, MUTED, (0, (1, 3))),
+                                      (record.rolled_back_to, RED, (0, (5, 3)))):
+            for iteration in marked:
+                if first - 1 <= iteration <= last:
+                    ax.axvline(iteration, color=colour, linewidth=0.9, linestyle=style)
     return figure, ax
 
 
@@ -198,6 +201,126 @@ def movement(record):
     return svg(figure, "Distance that chains moved, and their scale")
 
 
+def temperature(record, asked):
+    """Both readings of the thermometer with their errors, over the temperature that was asked for."""
+    unit = asked or 1.0
+    figure, ax = axes("T measured / T asked for" if asked else "T", record)
+    if asked:
+        ax.axhline(1, color=MUTED, linewidth=0.9)
+    shown = []
+    for name, colour, label in (("temperature_settled", BLUE, "settled"), ("temperature_law", ORANGE, "law")):
+        values, errors = record.column(name) / unit, record.column(f"{name}_error") / unit
+        if not np.isfinite(values).any():
+            continue
+        x, middle, error = record.steps(), record.buckets(values, np.nanmedian), record.buckets(errors, np.nanmedian)
+        ax.plot(x, middle, color=colour, linewidth=1.4, label=label, marker="o" if len(x) <= 30 else None, markersize=3)
+        ax.fill_between(x, middle - error, middle + error, color=colour, alpha=0.2, linewidth=0)
+        shown.append(middle[np.isfinite(middle)])
+    low, high = np.quantile(np.concatenate(shown), [0.01, 0.99])
+    if low > 0 and high > 20 * low:
+        ax.set_yscale("log")
+    else:
+        low, high = min(low, 1.0 if asked else low), max(high, 1.0 if asked else high)
+        margin = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+        ax.set_ylim(low - margin, high + margin)
+    legend(ax)
+    return svg(figure, "Temperature of the chains as the thermometer reads it")
+
+
+def kid(record, told, best):
+    """KID·1000 of the training's own evaluations, and of `told`: {protocol: [(iteration, KID, (low, high)), ...]}."""
+    figure, ax = axes("KID·1000", record if len(record) else None, width=12.4, height=3.2)
+    ax.set_xlabel("iteration")
+    ax.axhline(0, color=MUTED, linewidth=0.9)
+    for name, colour, label in (("kid_train", BLUE, "against training images"), ("kid_test", ORANGE, "against test images")):
+        there = np.isfinite(record.column(name))
+        if not there.any():
+            continue
+        x, y = record.iteration[there], record.column(name)[there]
+        low, high = record.column(f"{name}_low")[there], record.column(f"{name}_high")[there]
+        bars(ax, x, y, low, high, colour, label, line="-")
+        if best is not None and name == "kid_train" and best in x:
+            ax.plot([best], 1000 * y[x == best], color=colour, marker="*", markersize=14, zorder=4)
+    for (protocol, points), colour in zip(told.items(), (GREEN, PURPLE, RED, GREY)):
+        ends = np.array([[np.nan if end is None else end for end in p[2]] for p in points])
+        bars(ax, np.array([p[0] for p in points]), np.array([p[1] for p in points]), *ends.T, colour, protocol, line="none")
+    legend(ax)
+    return svg(figure, "KID over iterations")
+
+
+def bars(ax, x, y, low, high, colour, label, line):
+    """Points with their intervals, in thousandths; a missing interval leaves the point alone."""
+    reach = [np.nan_to_num(1000 * np.maximum(y - low, 0)), np.nan_to_num(1000 * np.maximum(high - y, 0))]
+    ax.errorbar(x, 1000 * y, yerr=reach, color=colour, label=label, linestyle=line, linewidth=1.3, marker="o",
+                markersize=4, capsize=2.5, elinewidth=1)
+
+
+def kid_classes(classes):
+    """KID·1000 by class of ages: [(name, KID, (low, high)), ...], the class "all" as a line."""
+    figure, ax = axes("KID·1000")
+    ages = [c for c in classes if c[0] != "all"]
+    for name, value, (low, high) in classes:
+        if name == "all":
+            ax.axhline(1000 * value, color=MUTED, linewidth=1.2, label="all")
+            if low is not None and high is not None:
+                ax.axhspan(1000 * low, 1000 * high, color=MUTED, alpha=0.15, linewidth=0)
+    ends = np.array([[np.nan if end is None else end for end in c[2]] for c in ages])
+    bars(ax, np.arange(len(ages)), np.array([c[1] for c in ages]), *ends.T, BLUE, "95 % interval", line="none")
+    ax.set_xticks(np.arange(len(ages)), [name.removeprefix("ages ") for name, _, _ in ages])
+    ax.set_xlim(-0.6, len(ages) - 0.4)
+    ax.set_xlabel("age in chain steps")
+    ax.grid(False, axis="x")
+    legend(ax)
+    return svg(figure, "KID by age")
+
+
+def energy_histograms(edges, sets):
+    """Densities over bins of their own widths: [(name, counts, mean or None), ...]."""
+    figure, ax = axes("states per unit of energy, share", width=12.4, height=3.2)
+    ax.set_xlabel("energy E (network's unit)")
+    width = np.diff(edges)
+    filled, shown = width > 0, []
+    for (name, counts, mean), colour in zip(sets, (BLUE, GREEN, ORANGE, GREY, PURPLE, RED)):
+        height = counts[filled] / counts.sum() / width[filled]
+        corners = np.append(edges[:-1][filled], edges[-1])
+        ax.stairs(height, corners, color=colour, linewidth=1.4, label=name)
+        ax.stairs(height, corners, color=colour, alpha=0.15, fill=True)
+        if mean is not None:
+            ax.axvline(mean, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
+        shown.append(height)
+    ax.set_ylim(0, 1.1 * np.quantile(np.concatenate(shown), 0.99))
+    legend(ax)
+    return svg(figure, "Histograms of energies")
+
+
+STARTS = {"bank": ORANGE, "data": BLUE, "noise": GREY}
+
+
+def long_runs(energy, kid_of):
+    """Energies and KID·1000 over chain steps, of each start: {start: (steps, values, low, high)}."""
+    with_kid = any(np.isfinite(values).any() for _, values, _, _ in kid_of.values())
+    first = min((s[s > 0].min() for s, *_ in energy.values() if (s > 0).any()), default=1.0)
+    figure, panels = plt.subplots(1, 2 if with_kid else 1, figsize=(12.4, 3.2), layout="constrained", squeeze=False)
+    for ax, curves, unit, name in zip(panels[0], (energy, kid_of), (1, 1000), ("mean energy E", "KID·1000")):
+        for start, (steps, values, low, high) in curves.items():
+            colour = STARTS.get(start, PURPLE)
+            ax.plot(steps, unit * values, color=colour, linewidth=1.4, label=f"from {start}", marker="o", markersize=3)
+            ax.fill_between(steps, unit * low, unit * high, color=colour, alpha=0.2, linewidth=0)
+        ax.set_xscale("symlog", linthresh=first)
+        ax.set_xlabel("chain steps")
+        ax.set_ylabel(name)
+        legend(ax)
+    return svg(figure, "Energies and KID of chains that run on")
+
+
+def data_score(record):
+    figure, ax = axes("rms(∇E)/T at noised data", record)
+    values = np.isfinite(record.column("data_score"))
+    ax.plot(record.iteration[values], record.column("data_score")[values], color=GREEN, linewidth=1.4, marker="o",
+            markersize=3)
+    return svg(figure, "Size of the model's score at noised data")
+
+
 def age(record):
     figure, ax = axes("age in chain steps", record)
     trace(ax, record, "chain_age_mean", BLUE, "mean age")
@@ -256,7 +379,7 @@ def throughput(record):
 
 PHASES = [("seconds_chains", "chains", BLUE), ("seconds_gradient", "weight gradient", ORANGE),
           ("seconds_reduction", "reduction", PURPLE), ("seconds_waiting", "waiting", RED),
-          ("seconds_files", "files", GREEN)]
+          ("seconds_files", "files", GREEN), ("seconds_evaluation", "evaluation", CYAN)]
 
 
 def time_shares(record):

@@ -10,15 +10,18 @@ from . import figures
 from .diversity import diversity
 from .markup import card, duration, moment, section, short, table
 from .states import states
+from .evaluation import evaluation
 
 STYLE = pathlib.Path(__file__).with_name("style.css")
 
 
 def build(run, selection, written_at):
-    record = figures.Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)[1:]])
+    record = figures.Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)],
+                            [number(r.get("target")) or 0 for r in run.listed("rollbacks")])
     body = [header(run, record), numbers(run, record, selection), checks(run, record, selection),
             states(run, selection), diversity(run), plots(run, record), configuration(run), history(run)]
     body.insert(3, remarks(run))  # after the parts that read files
+    body.insert(5, evaluation(run, record, marks(record)))
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{escape(run.name)} · stanley</title>\n<style>{STYLE.read_text()}</style></head>\n<body><main>\n"
@@ -27,11 +30,11 @@ def build(run, selection, written_at):
 
 
 def starts(run):
-    return [s for s in run.record.get("starts") or [] if isinstance(s, dict)]
+    return run.listed("starts")
 
 
 def stops(run):
-    return [s for s in run.record.get("stops") or [] if isinstance(s, dict)]
+    return run.listed("stops")
 
 
 def recent(record, name, share=0.2):
@@ -168,11 +171,18 @@ def remarks(run):
 def plots(run, record):
     if not len(record):
         return ""
-    resumed = " Dotted vertical lines: the run was resumed there." if record.resumed_at else ""
     decimated = (f" {len(record):,} rows are drawn as {figures.MAXIMUM_POINTS} medians with the range of each "
                  "in a lighter tone.") if len(record) > figures.MAXIMUM_POINTS else ""
-    return "".join([energy_section(record, resumed + decimated), sampler_section(record), optimizer_section(record),
-                    speed_section(run, record)])
+    note = marks(record)
+    return "".join([energy_section(record, note + decimated), sampler_section(run, record, note),
+                    optimizer_section(record, note), speed_section(run, record, note)])
+
+
+def marks(record):
+    """What the vertical lines of the plots over iterations say."""
+    resumed = " Dotted vertical lines: the run was resumed there." if record.resumed_at else ""
+    back = " Dashed red ones: it was rolled back to there." if record.rolled_back_to else ""
+    return resumed + (back if resumed else back.replace("ones", "vertical lines"))
 
 
 def plot(record, columns, title, draw, how):
@@ -190,8 +200,8 @@ def energy_section(record, note):
              "(chains don't keep up), or ever larger swings.")])
 
 
-def sampler_section(record):
-    return section("Chains and their steps", "What the anisotropic step does, and how far the chains come.", [
+def sampler_section(run, record, note):
+    return section("Chains and their steps", f"What the anisotropic step does, and how far the chains come.{note}", [
         plot(record, ["gain_q50", "gain_weighted_drift", "gain_below_one"], "Gain γ", figures.gain,
              "γ = th / max(th, |∇E|) slows elements of large gradient. The orange line says what γ really does: at 1 the "
              "sampler is plain Langevin, between 0.3 and 0.9 γ is at work. The share of γ &lt; 1 is fixed by a quantile "
@@ -204,11 +214,32 @@ def sampler_section(record):
              "steady. Not: a fall to nothing (frozen chains), or a scale that leaves its band."),
         plot(record, ["chain_age_mean", "chain_age_max"], "Ages", figures.age,
              "Ages rise until restarts balance them; then the mean stays level. Chains much younger than the time that "
-             "a picture takes to form pull the gap up.")])
+             "a picture takes to form pull the gap up."),
+        *thermometer(run, record)])
 
 
-def optimizer_section(record):
-    return section("Learning and stability", "The optimiser, and the signs of a run that leaves its path.", [
+def thermometer(run, record):
+    if "temperature_settled" not in record.metrics:
+        return []
+    asked = run.temperature
+    how = ("Settled reads T of the kernel that runs, law reads T under exp(−E/T), each with its standard error"
+           f"{f'; T = {asked:.3g} was asked for' if asked else ''}. Healthy: at the line; settled above or below it: the "
+           "chains are still on their way; law away from settled: γ has another law than exp(−E/T).")
+    walls = record.column("saturation")
+    walls = walls[np.isfinite(walls)]
+    if len(walls):
+        how += f" {100 * walls[-1]:.0f} % of the elements are on a wall and say nothing."
+    if not record.has("temperature_settled", "temperature_law"):
+        return [card("Thermometer", "<p>It reads nothing: the mean of f′ is below five of its errors, or a step isn't "
+                     "small beside the box.</p>", how)]
+    return [card("Thermometer", figures.temperature(record, asked), how),
+            plot(record, ["data_score"], "Score at the data", figures.data_score,
+                 "How strongly the model's force pulls at noised data. Healthy: a level of its own. Not: growth without "
+                 "end (walls around the data), or nothing.")]
+
+
+def optimizer_section(record, note):
+    return section("Learning and stability", f"The optimiser, and the signs of a run that leaves its path.{note}", [
         plot(record, ["learning_rate"], "Learning rate", figures.learning_rate,
              "The schedule as it was applied; a halved value follows a roll-back."),
         plot(record, ["gradient_norm", "parameter_norm"], "Norms", figures.norms,
@@ -221,9 +252,9 @@ def optimizer_section(record):
              "means that the drift has run away.")])
 
 
-def speed_section(run, record):
+def speed_section(run, record, note):
     split = ["seconds_iteration", *(name for name, _, _ in figures.PHASES)]
-    return section("Speed", "Chain steps of all ranks together, and where the time of an iteration goes.", [
+    return section("Speed", f"Chain steps of all ranks together, and where the time of an iteration goes.{note}", [
         plot(record, ["chain_steps_per_second"], "Throughput", figures.throughput,
              "Healthy: level. Dips: files, evaluation, or another job on the machine."),
         plot(record, split, "Where the time goes", figures.time_split,
@@ -280,7 +311,7 @@ def history(run):
             ["time", "iteration", "verdict", "exit code", "message"],
             [[moment(s.get("time")), s.get("iteration"), s.get("verdict"), s.get("exit_code"), s.get("message")]
              for s in stops(run)]), wide=True))
-    rollbacks = [r for r in run.record.get("rollbacks") or [] if isinstance(r, dict)]
+    rollbacks = run.listed("rollbacks")
     if rollbacks:
         cards.append(card("Roll-backs", table(
             ["time", "attempt", "diverged at iteration", "went back to", "seen"],

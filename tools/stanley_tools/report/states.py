@@ -5,6 +5,7 @@ import numpy as np
 
 from ..files import MlpEnergy, RunError, first_line
 from . import figures, pictures
+from .gain import gain_card
 from .markup import card, section, short
 
 TILES, YOUNG_TILES = 64, 32
@@ -60,6 +61,7 @@ def image_cards(run, selection):
                            tiles(pictures.to_pixels(draws.x[young], value_range), draws, young, small=True),
                            "They restarted lately and are still on their way; the youngest may be near their start.",
                            wide=True))
+    result.append(gain_card(run))
     result.append(over_time(run, draws, value_range))
     return result
 
