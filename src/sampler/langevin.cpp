@@ -134,7 +134,7 @@ class LangevinTransition : public Transition {
   /// Root mean square over the elements: [n, d] -> [1, n]
   static at::Tensor length_of(const at::Tensor& moves) {
     const auto root = std::sqrt(static_cast<double>(moves.size(1)));
-    return moves.norm(2, 1).to(at::kDouble).div_(root).unsqueeze(0);
+    return moves.norm(2, 1).div_(root).to(at::kDouble).unsqueeze(0);
   }
 
   /// [columns, n]

@@ -29,6 +29,10 @@ double sum_of(const at::Tensor& per_chain) {
 /// would hide it from the guard.
 double root(double variance) { return variance < 0 ? 0 : std::sqrt(variance); }
 
+/// Leaves seven digits. A sum of doubles that are no floats has last ones by the order in which the
+/// ranks' parts are added, and a record must not tell how many ranks there were.
+double without_last_digits(double number) { return static_cast<float>(number); }
+
 double share_at_box(const at::Tensor& rows, const SamplerConfig& config) {
   if (!config.box) return 0;
   const auto [low, high] = *config.box;
@@ -84,8 +88,8 @@ void Account::name_statistics() {
     const Ratio ratio = ratio_over_chains(
         {told_[i], told_[*column.weight], product[0], product[1], product[2]}, active);
     product += 3;
-    record_.column(column.name) = ratio.value;
-    record_.column(column.name + "_error") = ratio.error;
+    record_.column(column.name) = without_last_digits(ratio.value);
+    record_.column(column.name + "_error") = without_last_digits(ratio.error);
   }
 }
 
@@ -97,7 +101,8 @@ void Account::record_temperatures() {
   }
   const double temperature = config_.sampler.temperature_value();
   if (probed_elements_ > 0 && temperature > 0) {
-    record_.data_score = std::sqrt(record_.data_score / probed_elements_) / temperature;
+    record_.data_score =
+        without_last_digits(std::sqrt(record_.data_score / probed_elements_) / temperature);
   }
 }
 

@@ -128,7 +128,8 @@ def place(tmp_path_factory, images):
     return folder
 
 
-MADE_ELSEWHERE = ("pictures.h5", "points.h5", "energy.pt")  # each has a test below
+# Each has a test below; the networks of features in test_diversity.py and tests/tools/test_inception.py.
+MADE_ELSEWHERE = ("pictures.h5", "points.h5", "energy.pt", "-classifier.pt", "inception-clean-fid.pt")
 
 
 def shortened(words):
