@@ -15,7 +15,6 @@ namespace {
 
 constexpr const char* none = "–";
 
-/// For what is too short for a table.
 std::string state_text(const RunStatus& run) {
   if (!run.is_run) return "no run";
   return run.state.empty() ? "?" : printable(run.state);

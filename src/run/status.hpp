@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,6 +43,8 @@ struct TrainingKid {
 
 /// Where a run stands: what its small files and the end of its metrics say.
 struct RunStatus {
+  static constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
+
   std::string path{}, name{};
   bool is_run{false};  ///< else nothing below is known but `remarks`
   /// "running", "starting", "cut off" if it should run and nobody does, else the verdict of its
@@ -53,7 +56,7 @@ struct RunStatus {
   std::optional<double> seconds_left{};       ///< at this pace; none for a finished run
   std::optional<double> seconds_since_row{};  ///< since metrics.csv was written
   /// Of the last row; NaN where it has none.
-  double energy_data{0}, energy_chains{0}, energy_noise{0}, gap{0};
+  double energy_data{undefined}, energy_chains{undefined}, energy_noise{undefined}, gap{undefined};
   std::int64_t rows_read{0}, rows_not_finite{0};  ///< of energies and the weights' gradient
   std::optional<RunEvent> last_start{}, last_stop{};
   std::vector<RunEvent> roll_backs{};

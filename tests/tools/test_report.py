@@ -1,4 +1,5 @@
 """tools/report.py: the page and the picture that it makes of whole, young, broken and odd runs."""
+import functools
 import html.parser
 import json
 import os
@@ -6,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import h5py
 import numpy as np
@@ -25,6 +27,20 @@ VOID = {"meta", "img", "br", "link"}
 
 def run_tool(*arguments):
     return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+
+
+@functools.cache
+def tools():
+    """The report's own functions, for what needs no page."""
+    sys.path.insert(0, str(TOOL.parent))
+    from stanley_tools.files import Run
+    from stanley_tools.report import figures
+    from stanley_tools.report.evaluation import evaluation
+    from stanley_tools.report.gain import bank, gain_card
+    from stanley_tools.report.networks import StateGradient, gain
+    from stanley_tools.report.page import thermometer
+    return types.SimpleNamespace(Run=Run, Record=figures.Record, figures=figures, evaluation=evaluation, bank=bank,
+                                 gain_card=gain_card, StateGradient=StateGradient, gain=gain, thermometer=thermometer)
 
 
 class Page(html.parser.HTMLParser):
@@ -102,8 +118,8 @@ def metrics(rows, rng):
 
 
 def write_metrics(run, columns):
-    rows = [",".join(COLUMNS)]
-    for row in zip(*(columns[name] for name in COLUMNS)):
+    rows = [",".join(columns)]
+    for row in zip(*columns.values()):
         rows.append(",".join("" if np.isnan(v) else f"{v:.9g}" for v in row))
     (run / "metrics.csv").write_text("\n".join(rows) + "\n")
 
@@ -288,6 +304,173 @@ def test_energy_in_numpy_equals_the_network(tmp_path, values):
     assert np.ptp(expected) > 1e-3 and np.allclose(MlpEnergy(Run(run))(x), expected, rtol=1e-4, atol=1e-5)
 
 
+TINY = """
+run: {{name: tiny, seed: 3, iterations: 5, precision: float32, device: cpu}}
+energy: {energy}
+data: {{path: {data}, batch: 8, range: [-1, 1]}}
+chains: {{total: 16, active: 16, shards: 4, restart_probability: 0}}
+sampler: {{type: stanley, steps: 3, step_size: 20, noise: 0.01, threshold: {threshold}, box: [-1, 1]}}
+optimizer: {{learning_rate: 0.001}}
+samples: {{every: 5}}
+checkpoint: {{every: 4, keep_last: 9}}
+"""
+
+
+@pytest.mark.parametrize("energy, threshold", [
+    ("{type: convnet, channels: 2}", "{quantile: 0.7}"),
+    ("{type: convnet, channels: 2, downsampling: means, activation: leaky_relu}", "1e-4"),
+    ("{type: resnet, channels: 3, blocks: 2}", "{quantile: 0.3}"),
+    ("{type: mlp, hidden: [16, 8]}", "{quantile: 0.7}")])
+def test_gain_in_numpy_equals_the_program(tmp_path, energy, threshold):
+    """The row after a checkpoint is of its bank under its weights: all chains move, and none restarts."""
+    run, data, config = tmp_path / "run", tmp_path / "images.h5", tmp_path / "tiny.yaml"
+    with h5py.File(data, "w") as file:
+        file.attrs["schema_version"] = "1.0"
+        file["train/images"] = np.random.default_rng(1).integers(0, 255, (32, 2, 8, 16), dtype=np.uint8)
+    config.write_text(TINY.format(energy=energy, data=data, threshold=threshold))
+    subprocess.run([os.environ["STANLEY_PROGRAM"], "train", config, "--run-directory", run], check=True, capture_output=True,
+                   timeout=100)
+    card = tools().gain_card(tools().Run(run))
+    assert "γ beside its image (iteration 5)" in card and "the mean over the channels" in card
+    assert 2 * 8 <= card.count("<img") - 1 <= 2 * 16  # pairs of those at the median age or above, and the scale
+    for name in ("iteration-00000005.h5", "latest"):
+        (run / "checkpoints" / name).unlink()
+    opened = tools().Run(run)
+    row = {name: values[-1] for name, values in opened.metrics.items()}
+    gradient = tools().StateGradient(opened)
+    with h5py.File(gradient.path) as file:
+        x = file["chains/state"][:]
+    g = gradient(x)
+    gamma = tools().gain(opened, g)
+    assert tools().bank(gradient.path)[2] == 4
+    expected = {"gain_weighted_drift": (gamma * abs(g)).sum((1, 2, 3)) / abs(g).sum((1, 2, 3)),
+                "gain_below_one": (gamma < 1).mean((1, 2, 3)),
+                "state_gradient_q50": np.quantile(abs(g), 0.5, axis=(1, 2, 3), method="inverted_cdf")}
+    assert 0.1 < row["gain_weighted_drift"] < 0.99
+    for name, values in expected.items():
+        assert np.isclose(values.mean(), row[name], rtol=2e-3), name
+
+
+def test_gain_that_can_not_be_computed_is_told(tmp_path):
+    def told(config):
+        (run / "config.yaml").write_text(config)
+        opened = tools().Run(run)
+        assert tools().gain_card(opened) == ""
+        return " ".join(opened.remarks)
+    run = tmp_path / "run"
+    run.mkdir()
+    config = CONFIG.format(name="x", iterations=9, energy="torchscript", step_size=1, box="null")
+    assert "no checkpoint is there yet" in told(config)
+    write_mlp_checkpoint(run, 100, np.random.default_rng(1))
+    assert "neither draws nor checkpoints store it or γ" in told(config)
+    assert "normalised spectrally" in told(config.replace("slope: 0.2", "spectral_normalization: true"))
+    assert told(config.replace("type: stanley", "type: langevin")) == ""
+
+
+def class_result(name, kid, **more):
+    return {"name": name, "states": 512, "kid": kid, "kid_interval_95": [kid - 0.03, kid + 0.03], "fid": 12.34,
+            "fid_extrapolated": None, "precision": 0.512, "recall": None, "density": 0.3, "coverage": 0.25, **more}
+
+
+def evaluated(iteration, time, **more):
+    protocol = {"name": "public", "features": "EfficientNet-Lite0", "reference_count": 2048, "split": "test", "data": "d.h5"}
+    results = [class_result("all", 0.7 - iteration / 1e4, remarks=["no recall: <few> images"]),
+               class_result("ages 0 to 120", 0.9), class_result("ages 121 to 400", 0.5)]
+    return {"path": f"checkpoints/iteration-{iteration:08d}.h5", "kind": "checkpoint", "iteration": iteration,
+            "states": 1024, "protocol": protocol, "results": results, "time": time, **more}
+
+
+ENERGIES = {"edges": [-1.0, 0.0, 1.0, 3.0], "memorisation": {"auroc": 0.541, "auroc_interval_95": [0.51, 0.57]},
+            "sets": [{"name": "training", "mean": -0.2, "histogram": [6, 4, 0]}, {"name": "noise", "histogram": [0, 1, 9]},
+                     {"name": "broken", "histogram": [1]}],
+            "out_of_distribution": [{"name": "noise", "auroc": 0.998, "auroc_interval_95": [None, None]}]}
+LONG_RUN = {"verdict": "short-run generator", "reasons": ["noise ends <above> the bank"],
+            "points": [{"step": step, "start": start, "energy": 0.1, "energy_interval_95": [0, 0.2], "kid": None,
+                        "kid_interval_95": [None, None]} for start in ("bank", "noise") for step in (0, 10, 100)]}
+
+
+def write_evaluations(run, *entries):
+    (run / "evaluation.json").write_text(json.dumps({"format": "stanley-evaluation", "version": 1, "evaluations": entries}))
+
+
+def test_what_was_evaluated_is_shown(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    columns = metrics(100, np.random.default_rng(1))
+    columns["kid_train"], columns["kid_test"] = np.full((2, 100), np.nan)
+    columns["kid_train"][49::50], columns["kid_test"][49::50] = [0.8, 0.6], [0.82, 0.63]
+    write_metrics(run, columns)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "best").symlink_to("iteration-00000100.h5")
+    newest = evaluated(100, "2026-01-01T12:00:00Z", energies=ENERGIES, long_run=LONG_RUN,
+                       fresh=[{"steps": 2000, "result": class_result("all", 0.45)}])
+    write_evaluations(run, newest, evaluated(50, "2026-01-01T11:00:00Z"))
+    opened = tools().Run(run)
+    page = Page(tools().evaluation(opened, tools().Record(opened.metrics), ""))
+    for words in ("KID over iterations", "checkpoints/best, of iteration 100", "KID by age, public", "Distances to the data, public",
+                  "690.0 (660.0 to 720.0)", "ages 121 to 400", "fresh, 2000 steps", "450.0 (420.0 to 480.0)", "12.3", "0.512",
+                  "all: no recall: <few> images", "iteration 100): 1024 states against 2048", "Energies of kinds of states",
+                  "0.998", "0.541 (0.510 to 0.570)", "Long runs: short-run generator", "noise ends <above> the bank"):
+        assert page.says(words), words
+    assert not page.says("695.0")  # the older entry is a point of the plot alone
+    assert page.plots == 4  # KID over iterations and by age, energies, long runs
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"evaluations": 3}', '{"evaluations": [1, {}, {"results": [3, {}], "energies": '
+                                  '{"edges": ["x"], "sets": [3]}, "long_run": {"points": [1, {"step": "x"}]}}]}'])
+def test_evaluations_that_are_odd(tmp_path, text):
+    (tmp_path / "evaluation.json").write_text(text)
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("run: {name: odd}")
+    run = tools().Run(tmp_path)
+    tools().evaluation(run, tools().Record({}), "")
+    assert bool(run.remarks) == (text == "{")
+
+
+def test_the_thermometer(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(CONFIG.format(name="warm", iterations=50, energy="mlp", step_size=20, box="null"))
+    columns = metrics(50, np.random.default_rng(1))
+    for name in ("settled", "law"):
+        columns[f"temperature_{name}"], columns[f"temperature_{name}_error"] = np.full((2, 50), np.nan)
+    columns["data_score"] = np.full(50, np.nan)
+    columns["saturation"][-1] = 0.45
+
+    def shown():
+        write_metrics(run, columns)
+        opened = tools().Run(run)
+        return Page("".join(tools().thermometer(opened, tools().Record(opened.metrics))))
+    assert shown().says("It reads nothing") and shown().plots == 0
+    columns["temperature_law"][10:], columns["data_score"][24] = 1.3e-6, 3
+    page = shown()
+    assert page.says("T = 1.25e-06 was asked for") and page.says("45 % of the elements are on a wall")
+    assert page.says("Score at the data") and page.plots == 2
+
+
+def test_restarts_and_roll_backs_are_in_every_plot_over_iterations():
+    figures = tools().figures
+    columns = metrics(100, np.random.default_rng(1))
+    columns |= {name: np.full(100, 0.5) for name in ("kid_train", "temperature_settled", "temperature_law", "data_score")}
+    record = figures.Record(columns, [0, 40], [70])
+    draw = {"kid": lambda r: figures.kid(r, {}, None), "temperature": lambda r: figures.temperature(r, None)}
+    for name in ("energies gap gain state_gradient movement age shares learning_rate norms autocorrelation throughput "
+                 "time_split data_score kid temperature").split():
+        marked, drawn = [], draw.get(name, getattr(figures, name))
+        figures_axes = figures.axes
+
+        def axes(*arguments, **more):
+            figure, ax = figures_axes(*arguments, **more)
+            marked.extend((line.get_xdata()[0], line.get_color()) for line in ax.lines)
+            return figure, ax
+        figures.axes = axes
+        try:
+            drawn(record)
+        finally:
+            figures.axes = figures_axes
+        assert marked == [(40, figures.MUTED), (70, figures.RED)], name
+
+
 @pytest.mark.parametrize("rows", [0, 1, 2, 7])
 def test_a_run_just_begun(tmp_path, rows):
     run = tmp_path / "run"
@@ -336,7 +519,7 @@ def test_warnings_of_a_bad_run(tmp_path):
         {"time": "2026-01-01T00:00:00Z", "attempt": 1, "iteration": 37, "target": 20, "seen": "the gap is <wide>"}]}))
     page = report(run)
     for words in ("diverged", "nearly plain Langevin", "lower the learning rate", "no longer keep up",
-                  "rolled back once", "Roll-backs", "the gap is <wide>"):
+                  "rolled back once", "Roll-backs", "the gap is <wide>", "Dashed red ones: it was rolled back to there"):
         assert page.says(words), words
 
 

@@ -384,13 +384,14 @@ PHASES = [("seconds_chains", "chains", BLUE), ("seconds_gradient", "weight gradi
 
 def time_shares(record):
     """Shares of an iteration's time per phase and the rest, per bucket: (names, colours, shares)."""
+    phases = [phase for phase in PHASES if record.has(phase[0])]
     total = record.buckets(record.column("seconds_iteration"), np.nansum)
-    parts = [np.nan_to_num(record.buckets(record.column(name), np.nansum)) for name, _, _ in PHASES]
+    parts = [np.nan_to_num(record.buckets(record.column(name), np.nansum)) for name, _, _ in phases]
     known = np.sum(parts, axis=0)
     total = np.maximum(np.nan_to_num(total), known)
     parts.append(total - known)
     shares = np.array(parts) / np.where(total > 0, total, 1)
-    return [n for _, n, _ in PHASES] + ["rest"], [c for _, _, c in PHASES] + [GREY], shares
+    return [n for _, n, _ in phases] + ["rest"], [c for _, _, c in phases] + [GREY], shares
 
 
 def time_split(record):
