@@ -42,7 +42,7 @@ std::optional<std::int64_t> integer_in(const Json& object, const char* key) {
   return value.get<std::int64_t>();
 }
 
-std::optional<double> number_in(const Json& object, const char* key) {
+std::optional<double> real_in(const Json& object, const char* key) {
   const Json value = child_of(object, key);
   if (!value.is_number()) return std::nullopt;
   return value.get<double>();

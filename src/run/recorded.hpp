@@ -23,7 +23,7 @@ struct RunEvent {
 
 /// The values of an object's keys; nothing where there is none of that kind.
 std::optional<std::int64_t> integer_in(const nlohmann::json& object, const char* key);
-std::optional<double> number_in(const nlohmann::json& object, const char* key);
+std::optional<double> real_in(const nlohmann::json& object, const char* key);
 std::string text_in(const nlohmann::json& object, const char* key);
 /// null where there is none.
 nlohmann::json child_of(const nlohmann::json& object, const char* key);

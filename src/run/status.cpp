@@ -223,8 +223,8 @@ EvaluationStatus evaluation_in(const Json& entry) {
   found.seconds_old = age_of_time(found.time);
   for (const Json& one : child_of(entry, "results")) {
     if (text_in(one, "name") != "all") continue;
-    found.kid = number_in(one, "kid");
-    found.fid = number_in(one, "fid");
+    found.kid = real_in(one, "kid");
+    found.fid = real_in(one, "fid");
     const Json interval = child_of(one, "kid_interval_95");
     if (!interval.is_array() || interval.size() != 2 || !interval[0].is_number()) continue;
     found.kid_low = interval[0].get<double>();
