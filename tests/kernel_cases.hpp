@@ -126,36 +126,24 @@ inline void add_chains(List& list) {
   const Floats g = numbers(d, 6), state = numbers(d, 7), normal = same(d), uniform = same(d),
                statistic = same(1);
   const random::Key key{.seed = 9};
+  const auto update_rows = [=](const Floats& rows, double* sums) {
+    const Update update{.low = -1, .high = 1, .key = key, .step = 3};
+    update_chain(update, {.id = 5,
+                          .dimension = d,
+                          .gradient = g->data(),
+                          .gain = nullptr,
+                          .threshold = 0.3F,
+                          .half_step = 0.1F,
+                          .sigma = 0.2F,
+                          .state = rows->data(),
+                          .sums = sums});
+  };
   list.add(
-      "update_chain", 0,
-      [=] {
-        const Update update{.low = -1, .high = 1, .key = key, .step = 3};
-        update_chain(update, {.id = 5,
-                              .dimension = d,
-                              .gradient = g->data(),
-                              .gain = nullptr,
-                              .threshold = 0.3F,
-                              .half_step = 0.1F,
-                              .sigma = 0.2F,
-                              .state = state->data()});
-      },
-      state);
+      "update_chain", 0, [=] { update_rows(state, nullptr); }, state);
   // With the thermometer's sums, which are added up in the same order by all sets.
   const Floats measured = numbers(d, 7);
   const auto sums = std::make_shared<std::vector<double>>(thermometer_sums);
-  list.cases.push_back({"update_chain", 0,
-                        [=] {
-                          const Update update{.low = -1, .high = 1, .key = key, .step = 3};
-                          update_chain(update, {.id = 5,
-                                                .dimension = d,
-                                                .gradient = g->data(),
-                                                .gain = nullptr,
-                                                .threshold = 0.3F,
-                                                .half_step = 0.1F,
-                                                .sigma = 0.2F,
-                                                .state = measured->data(),
-                                                .sums = sums->data()});
-                        },
+  list.cases.push_back({"update_chain", 0, [=] { update_rows(measured, sums->data()); },
                         [=] { return std::vector<float>(sums->begin(), sums->end()); }});
   list.add(
       "fill_normal_chain", 0, [=] { fill_normal_chain(key, 5, 3, d, 2, normal->data()); }, normal);

@@ -6,8 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
+#include <vector>
 
+#include "chains/tensor_view.hpp"
 #include "config/error.hpp"
+#include "evaluation/energies.hpp"
 #include "evaluation/row_progress.hpp"
 #include "parallel/agree.hpp"
 #include "storage/array.hpp"
@@ -73,15 +77,11 @@ std::vector<NearestPair> even_pairs(const Nearest& found) {
 
 std::array<double, quantile_levels.size()> quantiles_of(const at::Tensor& numbers) {
   const at::Tensor sorted = std::get<0>(numbers.sort());
-  const auto last = static_cast<double>(sorted.size(0) - 1);
+  const std::span<double> values = values_of<double>(sorted);
+  const std::vector<double> ascending(values.begin(), values.end());
   std::array<double, quantile_levels.size()> quantiles{};
-  for (std::size_t i = 0; i < quantiles.size(); ++i) {  // between neighbours: a straight line
-    const double place = quantile_levels[i] * last;
-    const auto low = static_cast<std::int64_t>(place);
-    const std::int64_t high = std::min(low + 1, sorted.size(0) - 1);
-    const auto below = sorted[low].item<double>(), above = sorted[high].item<double>();
-    quantiles[i] = below + (place - static_cast<double>(low)) * (above - below);
-  }
+  std::ranges::transform(quantile_levels, quantiles.begin(),
+                         [&](double level) { return quantile(ascending, level); });
   return quantiles;
 }
 

@@ -34,6 +34,15 @@ def write_images(path, images):
             split.attrs["checksum"] = xxhash.xxh64(numpy.ascontiguousarray(images).tobytes()).hexdigest()
 
 
+def write_both_splits(path, images):
+    """The same with a split `test`: the images backwards, all of one class."""
+    write_images(path, images)
+    with h5py.File(path, "a") as file:
+        file["test/images"] = images[::-1].copy()
+        file["test"].attrs["checksum"] = xxhash.xxh64(images[::-1].tobytes()).hexdigest()
+        file["test/labels"] = numpy.zeros(len(images), dtype=numpy.int64)
+
+
 def write_idx(path, array):
     """An IDX file of bytes."""
     path.write_bytes(struct.pack(f">I{array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes())

@@ -1,35 +1,21 @@
 """stanley evaluate with the trained energy: energies of data, chains and noise, fresh chains, and chains that run on."""
-import json
 import math
 import os
-import pathlib
 import shutil
 import subprocess
 
 import h5py
 import numpy
 import pytest
-import xxhash
 
-from conftest import write_images
+from conftest import write_both_splits
 from program import CONFIGURATION, FINISHED, INPUT_OUTPUT, checkpoint, draws, ends, run, trains
 from refusals import refused
-
-
-def evaluate(*arguments, ranks=1, **variables):
-    return ends(run("evaluate", *arguments, ranks=ranks, **variables), FINISHED)
-
-
-def listed(path):
-    return json.loads(pathlib.Path(path).read_text())["evaluations"]
-
-
-def only(path):
-    (one,) = listed(path)
-    return one
+from test_evaluate import evaluate, listed, only
 
 
 def without_clocks(value):
+    """In all parts."""
     if isinstance(value, list):
         return [without_clocks(one) for one in value]
     if not isinstance(value, dict):
@@ -173,11 +159,7 @@ def test_parts_are_kept_as_long_as_their_weights(gaussian, tmp_path):
 def trained(tmp_path_factory, convnet, images):
     folder = tmp_path_factory.mktemp("short")
     data = folder / "images.h5"
-    write_images(data, images)
-    with h5py.File(data, "a") as file:
-        file["test/images"] = images[::-1].copy()
-        file["test"].attrs["checksum"] = xxhash.xxh64(images[::-1].tobytes()).hexdigest()
-        file["test/labels"] = numpy.zeros(len(images), dtype=numpy.int64)
+    write_both_splits(data, images)
     trains(folder / "run", {"data.path": data, "run.iterations": 40, "samples.every": 20, "samples.chains": 24,
                             "chains.start": "data", "checkpoint.keep_last": 1}, convnet)
     return folder / "run"

@@ -12,7 +12,7 @@ import scipy.linalg
 import xxhash
 from PIL import Image
 
-from conftest import write_images
+from conftest import write_both_splits, write_images
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, LIMIT, PROGRAM, SMOKE, checkpoint, draws, ends,
                      environment, run, trains)
 from refusals import refused
@@ -214,11 +214,7 @@ def trained(tmp_path_factory, convnet, images):
     """A short run on images, whose data file has a split `test` too."""
     folder = tmp_path_factory.mktemp("evaluated")
     data = folder / "images.h5"
-    write_images(data, images)
-    with h5py.File(data, "a") as file:
-        file["test/images"] = images[::-1].copy()
-        file["test"].attrs["checksum"] = xxhash.xxh64(images[::-1].tobytes()).hexdigest()
-        file["test/labels"] = numpy.zeros(len(images), dtype=numpy.int64)
+    write_both_splits(data, images)
     trains(folder / "run", {"data.path": data, "run.iterations": 20, "samples.every": 20, "samples.chains": 24}, convnet)
     return folder / "run"
 
