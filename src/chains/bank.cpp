@@ -37,6 +37,7 @@ Bank::Bank(const ChainsConfig& config, const std::vector<std::int64_t>& state_sh
       shards_(shards),
       seed_(seed),
       attempt_(attempt),
+      maximum_age_(config.maximum_age),
       memory_(std::move(memory)) {
   chains_ = zero_chains(first_id(), local_count(), state_shape, device);
   if (conditional) chains_.condition = at::zeros_like(chains_.ids);
@@ -63,6 +64,17 @@ void Bank::start_all(const StartState& start) {
   std::fill(restarts_.begin(), restarts_.end(), 0);
 }
 
+bool Bank::too_old(std::int64_t row) const {
+  if (!maximum_age_) return false;
+  auto limit = static_cast<double>(*maximum_age_);
+  if (restarts_[static_cast<std::size_t>(row)] == 0) {
+    limit *= random::uniform_double({seed_, random::Stream::first_age, attempt_},
+                                    static_cast<std::uint32_t>(first_id() + row), 0);
+  }
+  const std::int64_t age = ages_[static_cast<std::size_t>(row)];
+  return age > 0 && static_cast<double>(age) >= limit;
+}
+
 ChainBatch Bank::visit(std::int64_t iteration, double restart_probability,
                        const StartState& start) {
   const random::Key order{seed_, random::Stream::bank_order, attempt_};
@@ -78,8 +90,9 @@ ChainBatch Bank::visit(std::int64_t iteration, double restart_probability,
           static_cast<std::uint64_t>(pass), static_cast<std::uint32_t>(shards_.first + shard)));
       const std::int64_t row = shard * per_shard_ + within;
       const auto id = static_cast<std::uint32_t>(first_id() + row);
-      if (random::uniform_double(restart, id, static_cast<std::uint64_t>(iteration)) <
-          restart_probability) {
+      if (too_old(row) ||
+          random::uniform_double(restart, id, static_cast<std::uint64_t>(iteration)) <
+              restart_probability) {
         anew.push_back(row);
         anew_in_batch.push_back(static_cast<std::int64_t>(visited_.size()));
       }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "config/config.hpp"
@@ -36,7 +37,8 @@ class Bank {
 
   /// The active chains of `iteration`, shard after shard: each shard walks through its chains by a
   /// keyed permutation, every chain once in C/B iterations. Returns copies of their states, those
-  /// that restart (each with `restart_probability`) already anew.
+  /// that restart (each with `restart_probability`, and those of `maximum_age`) already anew. A
+  /// chain's first life ends at a random age up to there, else all would restart together.
   ChainBatch visit(std::int64_t iteration, double restart_probability, const StartState& start);
 
   /// Puts the moved states of the last visit() back, `steps` older.
@@ -68,10 +70,12 @@ class Bank {
  private:
   at::Tensor on_device(const std::vector<std::int64_t>& values) const;
   void forget(const ChainBatch& batch) const;
+  bool too_old(std::int64_t row) const;
 
   std::int64_t per_shard_, active_per_shard_, passes_;  // passes_: iterations that visit all
   Shards shards_;
   std::uint32_t seed_, attempt_;
+  std::optional<std::int64_t> maximum_age_;
   std::vector<Memory> memory_;
   ChainBatch chains_;
   std::vector<std::int64_t> ages_, restarts_;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -17,10 +18,11 @@ class StartStates {
  public:
   StartStates(const Config& config, const Dataset& dataset, std::uint32_t attempt,
               std::function<void()> progressed)
-      : type_(config.chains.start),
+      : start_(config.chains.start),
         dataset_(dataset),
         noise_{config.run.seed, random::Stream::start_state, attempt},
         choice_{config.run.seed, random::Stream::start_choice, attempt},
+        law_{config.run.seed, random::Stream::start_law, attempt},
         low_(static_cast<float>(config.sampler.box.value_or(config.data.range)[0])),
         high_(static_cast<float>(config.sampler.box.value_or(config.data.range)[1])),
         boxed_(config.sampler.box.has_value()),
@@ -28,14 +30,34 @@ class StartStates {
 
   void operator()(ChainBatch& batch, std::int64_t iteration) {
     const c10::NoGradGuard no_gradient;
-    fill(batch, iteration);
+    const auto step = static_cast<std::uint64_t>(iteration);
+    if (start_.shares.size() == 1) {
+      fill(start_.shares.begin()->first, batch, step);
+    } else {
+      fill_mixed(batch, step);
+    }
     if (progressed_) progressed_();
   }
 
  private:
-  void fill(ChainBatch& batch, std::int64_t iteration) {
-    const auto step = static_cast<std::uint64_t>(iteration);
-    switch (type_) {
+  /// Each chain from the law that its number picks.
+  void fill_mixed(const ChainBatch& batch, std::uint64_t step) {
+    const at::Tensor ids = batch.ids.to(at::kCPU);
+    std::map<StartType, std::vector<std::int64_t>> rows;
+    for (std::int64_t i = 0; i < ids.numel(); ++i) {
+      const auto id = static_cast<std::uint32_t>(ids.const_data_ptr<std::int64_t>()[i]);
+      rows[start_.pick(random::uniform_double(law_, id, step))].push_back(i);
+    }
+    for (const auto& [law, of_law] : rows) {
+      const at::Tensor here = at::tensor(of_law, at::kLong).to(batch.ids.device());
+      ChainBatch part = batch.select(here);
+      fill(law, part, step);
+      batch.put(here, part);
+    }
+  }
+
+  void fill(StartType law, ChainBatch& batch, std::uint64_t step) {
+    switch (law) {
       case StartType::uniform:
         return fill_uniform(noise_, step, low_, high_, batch);
       case StartType::normal:
@@ -86,9 +108,9 @@ class StartStates {
     if (!batch.state.is_cpu()) batch.state.copy_(states);
   }
 
-  StartType type_;
+  StartMixture start_;
   const Dataset& dataset_;
-  random::Key noise_, choice_;
+  random::Key noise_, choice_, law_;
   float low_, high_;
   bool boxed_;
   std::function<void()> progressed_;

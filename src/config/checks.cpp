@@ -64,6 +64,15 @@ void check_chains(const Config& config, Checker& checker) {
   if (chains.active <= chains.total) {
     checker.divides("chains.active", chains.active, "chains.total", chains.total);
   }
+  checker.require(!chains.start.has(StartType::bank) || chains.start.shares.size() == 1,
+                  {"chains.start"},
+                  "bank goes on with the chains of a checkpoint, all of them: it has no share");
+  if (chains.maximum_age) {
+    checker.require(chains.burn_in < *chains.maximum_age, {"chains.burn_in", "chains.maximum_age"},
+                    fmt::format("{} must be below {}: no chain would count in the loss",
+                                checker.named("chains.burn_in", chains.burn_in),
+                                checker.named("chains.maximum_age", *chains.maximum_age)));
+  }
 }
 
 void check_sampler(const Config& config, Checker& checker) {

@@ -1,5 +1,7 @@
 #include "config/config.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -12,6 +14,24 @@ double RestartSchedule::at(std::int64_t iteration, std::int64_t iterations) cons
   const double share =
       static_cast<double>(std::max<std::int64_t>(iteration, 0)) / static_cast<double>(iterations);
   return from + (to - from) * share;
+}
+
+StartType StartMixture::pick(double at) const {
+  double sum = 0;
+  for (const auto& [law, share] : shares) {
+    sum += share;
+    if (at < sum) return law;
+  }
+  return shares.rbegin()->first;  // rounding may leave the sum below 1
+}
+
+std::string to_string(const StartMixture& start) {
+  if (start.shares.size() == 1) return to_string(start.shares.begin()->first);
+  std::string text;
+  for (const auto& [law, share] : start.shares) {
+    text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", to_string(law), share);
+  }
+  return "{" + text + "}";
 }
 
 double Schedule::factor(std::int64_t iteration, std::int64_t iterations) const {

@@ -111,12 +111,33 @@ struct RestartSchedule {
   double to;
 };
 
+/// Where chains start: by one law, or by several with their shares.
+struct StartMixture {
+  StartMixture(StartType only = StartType::uniform) : shares{{only, 1.0}} {}  // NOLINT: a law
+  explicit StartMixture(std::map<StartType, double> by_law) : shares(std::move(by_law)) {}
+
+  bool has(StartType law) const { return shares.contains(law); }
+  /// Whether its laws are made of a data set.
+  bool from_data() const { return has(StartType::data) || has(StartType::data_gaussian); }
+  /// The law of a chain whose uniform random number in [0, 1) is `at`.
+  StartType pick(double at) const;
+
+  bool operator==(const StartMixture&) const = default;
+
+  std::map<StartType, double> shares;  ///< above 0, 1 in all
+};
+
+/// "uniform", or "{uniform: 0.5, data_gaussian: 0.5}".
+std::string to_string(const StartMixture& start);
+
 struct ChainsConfig {
   std::int64_t total{2048};
   std::int64_t active{128};
   std::int64_t shards{8};
-  StartType start{StartType::uniform};
+  StartMixture start;
   RestartSchedule restart_probability;
+  std::int64_t burn_in{0};
+  std::optional<std::int64_t> maximum_age;
 
   bool operator==(const ChainsConfig&) const = default;
 };

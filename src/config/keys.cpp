@@ -127,10 +127,20 @@ std::vector<Key> keys_of(ChainsConfig& chains) {
        id_count()},
       {"chains.shards", "parts that the work is dealt in (S); divides total, active and data.batch",
        &chains.shards, between(1, 1 << 30)},
-      {"chains.start", "where a chain starts; bank, for `stanley sample` only: where it stood",
-       choice(chains.start)},
+      {"chains.start",
+       "the law that chains start from, or several with their shares; bank, for `stanley sample` "
+       "only: where they stood",
+       &chains.start, above_up_to(0, 1)},
       {"chains.restart_probability", "at each visit of a chain; {from, to}: linear over the run",
        &chains.restart_probability, between(0, 1)},
+      {"chains.burn_in",
+       "chain steps; younger chains move but count neither in the loss nor in an evaluation (where "
+       "none is older, all count)",
+       &chains.burn_in, between(0, largest_count)},
+      {"chains.maximum_age",
+       "chain steps after which a chain restarts at its next visit; those of iteration 0 at random "
+       "ages up to there, so that they do so one by one; null: no limit",
+       &chains.maximum_age, count()},
   };
 }
 
@@ -281,6 +291,10 @@ struct Words {
   std::string operator()(const Threshold*) const {
     return "a number" + key.limits.text() + " or {quantile: q} with q in (0, 1]";
   }
+  std::string operator()(const StartMixture*) const {
+    return fmt::format("one of {0}, or some of them with shares{1} that add up to 1",
+                       fmt::join(names_of(StartType{}), ", "), key.limits.text());
+  }
   std::string operator()(const Choice& choice) const {
     return choice.names.size() == 1 ? std::string(choice.names.front())
                                     : fmt::format("one of {}", fmt::join(choice.names, ", "));
@@ -328,6 +342,10 @@ std::vector<std::string> keys_inside(const Key& key) {
   }
   if (std::holds_alternative<Threshold*>(key.member)) {
     return {"quantile"};
+  }
+  if (std::holds_alternative<StartMixture*>(key.member)) {
+    constexpr auto names = names_of(StartType{});
+    return {names.begin(), names.end()};
   }
   return {};
 }

@@ -152,7 +152,7 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 }
 
 void check_for_training(const Config& config) {
-  if (config.chains.start == StartType::bank) {
+  if (config.chains.start.has(StartType::bank)) {
     throw Error(ExitCode::configuration,
                 "chains.start: bank means the chains of a checkpoint, which `stanley sample` goes "
                 "on with: for training choose uniform, normal, data or data_gaussian");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -83,6 +84,26 @@ class ValueReader {
     *member = {std::nullopt, read};
     return true;
   }
+  bool operator()(StartMixture* member) const {
+    StartType only{};
+    if (value_.kind == Value::Kind::scalar) {
+      const bool good = named(value_.text, only);
+      if (good) *member = only;
+      return good;
+    }
+    std::map<StartType, double> shares;
+    double sum = 0;
+    for (const Value& entry : value_.children) {
+      StartType law{};
+      double share = 0;
+      if (!named(entry.key, law) || !number(entry, key_.limits, share)) return false;
+      shares[law] = share;
+      sum += share;
+    }
+    if (value_.kind != Value::Kind::mapping || std::abs(sum - 1) > 1e-9) return false;
+    *member = StartMixture(shares);
+    return true;
+  }
   bool operator()(const Choice& choice) const {
     const auto match = std::ranges::find(choice.names, value_.text);
     if (value_.kind != Value::Kind::scalar || match == choice.names.end()) {
@@ -106,6 +127,14 @@ class ValueReader {
   }
 
  private:
+  template <typename Enum>
+  static bool named(const std::string& text, Enum& member) {
+    constexpr auto names = names_of(Enum{});
+    const auto* const match = std::ranges::find(names, text);
+    if (match == names.end()) return false;
+    member = static_cast<Enum>(match - names.begin());
+    return true;
+  }
   template <typename Number>
   static bool number(const Value& value, const Limits& limits, Number& member) {
     using Read = std::conditional_t<std::is_integral_v<Number>, std::int64_t, double>;

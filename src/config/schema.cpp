@@ -87,6 +87,14 @@ struct Shape {
     return {{"anyOf", {number("number", key.limits), mapping({{"quantile", quantile}})}},
             {"default", {{"quantile", value->quantile.value()}}}};
   }
+  Json operator()(const StartMixture* value) const {
+    Json shares{
+        {"type", "object"}, {"properties", Json::object()}, {"additionalProperties", false}};
+    for (const char* name : names_of(StartType{})) {
+      shares["properties"][name] = number("number", key.limits);
+    }
+    return {{"anyOf", {{{"enum", names_of(StartType{})}}, shares}}, {"default", to_string(*value)}};
+  }
   Json operator()(const Choice& choice) const {
     return {{"enum", choice.names}, {"default", choice.names.at(choice.read())}};
   }

@@ -111,8 +111,7 @@ TrainedParts::TrainedParts(const EvaluationRequest& request, const Subject& subj
 }
 
 bool TrainedParts::starts_from_data() const {
-  const StartType start = energy_->config.chains.start;
-  return start == StartType::data || start == StartType::data_gaussian;
+  return energy_->config.chains.start.from_data();
 }
 
 bool TrainedParts::asked() const {

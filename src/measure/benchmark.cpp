@@ -90,9 +90,11 @@ class Parts {
     const std::int64_t shards =
         config_.run.reproducible ? std::gcd(shards_, std::gcd(count, batch)) : 1;
     at::Tensor parts = at::zeros({shards, optimizer_.size()}, floats());
+    const CountedChains counted =
+        CountedChains::every_one(count, static_cast<double>(count), chains.state.device());
     return median_seconds(budget, [&] {
       objective_.load();
-      objective_.add_up(data.state, chains.state, parts);
+      objective_.add_up(data.state, chains.state, counted, parts);
       optimizer_.update(gradient_, iteration_++, 1e-6);
       load_weights();
     });

@@ -34,6 +34,8 @@ enum class Stream : std::uint32_t {
   synthetic_data = 10,     ///< id: sample
   noise_probe = 11,        ///< plain noise whose energy is recorded; id: probe
   sampling = 12,           ///< chain noise of chains that run outside of training; id: chain
+  start_law = 13,          ///< of which law a chain starts, where there are several; id: chain
+  first_age = 14,          ///< how old a chain of iteration 0 gets; id: chain
 };
 
 /// Which family of numbers. The stream and the attempt share one word of the Philox key.

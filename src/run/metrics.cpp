@@ -34,6 +34,7 @@ std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
           {"restarts", &R::restarts},
           {"chain_age_mean", &R::chain_age_mean},
           {"chain_age_max", &R::chain_age_max},
+          {"counted_share", &R::counted_share},
           {"state_gradient_q10", &R::state_gradient_q10},
           {"state_gradient_q50", &R::state_gradient_q50},
           {"state_gradient_q90", &R::state_gradient_q90},

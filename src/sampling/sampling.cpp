@@ -107,10 +107,8 @@ class Sampling {
 
   void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
     chains_ = zero_chains(first(), count(), energy_.network->state_shape(), setup.torch_device);
-    if (config_.chains.start == StartType::bank) return start_from_bank(header);
-    const bool needs_data =
-        config_.chains.start == StartType::data || config_.chains.start == StartType::data_gaussian;
-    if (needs_data) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
+    if (config_.chains.start.has(StartType::bank)) return start_from_bank(header);
+    if (config_.chains.start.from_data()) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
     start_in_blocks(chains_, 0, make_start_state(config_, dataset_, 0));
   }
 

@@ -106,8 +106,9 @@ void Account::record_temperatures() {
   }
 }
 
-void Account::energies(const EnergySums& sums, double noise) {
+void Account::energies(const EnergySums& sums, double counted, double noise) {
   energies_ = sums;
+  counted_ = counted;
   record_.energy_noise = noise;
 }
 
@@ -146,11 +147,12 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
   record_.seconds_guard = watch.lap();
   for (const auto column : means) record_.*column /= active;
   record_.energy_data = energies_.data / batch;
-  record_.energy_chains = energies_.chains / active;
+  record_.energy_chains = energies_.chains / counted_;
+  record_.counted_share = counted_ / active;
   record_.gap = record_.energy_chains - record_.energy_data;
   record_.loss =
       -record_.gap + config_.objective.energy_penalty *
-                         (energies_.data_squared / batch + energies_.chains_squared / active);
+                         (energies_.data_squared / batch + energies_.chains_squared / counted_);
   record_.energy_noise /= static_cast<double>(noise_probes_per_shard * config_.chains.shards);
   const double mean = element_mean / active;
   record_.chain_scale = root(element_square / active - mean * mean);

@@ -41,8 +41,9 @@ class Account {
   void chains_start(const at::Tensor& state) { before_ = state.clone(); }
   /// As Transition::advance() returns it.
   void chains_move(at::Tensor statistics) { statistics_ = std::move(statistics); }
-  /// Sums over this rank's states: data, chains, and the probes of plain noise.
-  void energies(const EnergySums& sums, double noise);
+  /// Sums over this rank's states: data, chains, and the probes of plain noise. `counted` chains of
+  /// all ranks are in them.
+  void energies(const EnergySums& sums, double counted, double noise);
   /// Σ|∇E|² over this rank's probes of the data, and their elements over all ranks.
   void data_gradients(double squares, double elements);
   /// Collective, in the reduction's phase. Adds up what the ranks saw: energies and chain moves as
@@ -69,7 +70,7 @@ class Account {
   at::Tensor statistics_;
   std::vector<double> told_;      // sums of them, by column
   std::vector<double> products_;  // of those with an error, as products_of() has them
-  double probed_elements_ = 0;
+  double probed_elements_ = 0, counted_ = 0;
   EnergySums energies_;
   IterationRecord record_;  // until they are summarised, its means are sums over this rank's states
 };

@@ -56,6 +56,7 @@ IterationRecord Trainer::iterate() {
   account.enter("chains", &IterationRecord::seconds_chains);
   ChainBatch z = bank_.visit(iteration_, restart_probability, start_);  // z₀: the active chains
   account.chains_start(z.state);
+  const CountedChains counted = count_after(steps);
   // K times z ← box(z − (α/2)·γ∘∇E(z) + σ·√γ∘ξ) with γ = th / max(th, |∇E|).
   account.chains_move(
       transition_->advance(*engine_, z, static_cast<std::uint64_t>(chain_steps_), steps));
@@ -65,8 +66,8 @@ IterationRecord Trainer::iterate() {
   account.enter("weight gradient", &IterationRecord::seconds_gradient);
   // This rank's share of the gradient of the loss, E(x) − E(z) + λ·[E(x)² + E(z)²] in the mean.
   objective_.load();
-  const EnergySums energies = objective_.add_up(x, z.state, parts_);
-  account.energies(energies, energy_of_noise());
+  const EnergySums energies = objective_.add_up(x, z.state, counted, parts_);
+  account.energies(energies, counted.all, energy_of_noise());
   // Where the run is to end must not change what is recorded on the way.
   if ((iteration_ + 1) % config_.log.every == 0) {
     const std::int64_t elements = x.numel() / x.size(0);
@@ -95,6 +96,12 @@ IterationRecord Trainer::iterate() {
   chain_steps_ += config_.sampler.steps;
   samples_seen_ += config_.data.batch;
   return record;
+}
+
+CountedChains Trainer::count_after(std::int64_t steps) const {
+  std::vector<std::int64_t> ages = bank_.visited_ages();
+  for (std::int64_t& age : ages) age += steps;
+  return count_chains(ages, config_.chains, context_.communicator, context_.setup.torch_device);
 }
 
 double Trainer::rate_factor() const {

@@ -71,6 +71,8 @@ class Trainer {
 
  private:
   at::Tensor data_batch() const;
+  /// Collective where there is a burn-in. Those of the visited chains that count `steps` later.
+  CountedChains count_after(std::int64_t steps) const;
   /// Σ E over this rank's probes of plain noise.
   double energy_of_noise() const;
   /// Of each shard's part of a data batch.

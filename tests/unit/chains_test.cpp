@@ -165,6 +165,34 @@ TEST(Chains, RestartsComeWithTheirProbability) {
   EXPECT_LT(chi_square, 153.0);
 }
 
+TEST(Chains, NoneGetsOlderThanTheLimitAndTheyRestartOneByOne) {
+  constexpr std::int64_t limit = 60, steps = 5;  // 12 visits of a chain
+  ChainsConfig limited = config();
+  limited.maximum_age = limit;
+  Bank chains(limited, {2}, {shards, 0, shards}, 3, 0, at::kCPU);
+  chains.start_all(start);
+  std::vector<std::int64_t> restarts, lives(total, 0);
+  for (std::int64_t iteration = 0; iteration < 60 * passes; ++iteration) {
+    const std::vector<std::int64_t> before = chains.restarts();
+    iterate(chains, iteration, 0);
+    for (const std::int64_t age : chains.ages()) ASSERT_LE(age, limit);
+    for (std::int64_t row = 0; row < total; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      if (chains.restarts()[at] > before[at] && before[at] > 0) {
+        // Every life but the first, which a restart in another's visit can't shorten, lasts whole.
+        EXPECT_EQ(iteration / passes - lives[at], limit / steps);
+      }
+      if (chains.restarts()[at] > before[at]) lives[at] = iteration / passes;
+    }
+    restarts.push_back(chains.restarts_in_visit());
+  }
+  // In each 12 passes all 96 chains restart once: 2 in a visit. First ages are independent, so that
+  // 24 visited chains restart by a binomial law of p = 1/12: more than 12 have probability 1e-7.
+  EXPECT_EQ(std::accumulate(restarts.end() - 12 * passes, restarts.end(), std::int64_t{0}), total);
+  EXPECT_LE(*std::max_element(restarts.begin(), restarts.end()), 12);
+  EXPECT_EQ(chains.restarts().size(), static_cast<std::size_t>(total));
+}
+
 TEST(Chains, ARankHoldsItsPartOfTheSameBank) {
   Bank whole = bank(), half = bank({shards, 4, 4}), uneven = bank({shards, 2, 3});
   for (Bank* chains : {&whole, &half, &uneven}) chains->start_all(start);

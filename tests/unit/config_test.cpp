@@ -482,6 +482,30 @@ TEST(Config, RelationsThatHold) {
   }
 }
 
+TEST(Config, StartsAreOneLawOrSharesOfSeveral) {
+  const Config config = parse(good, {"chains.start={uniform: 0.25, data_gaussian: 0.75}"});
+  EXPECT_EQ(config.chains.start,
+            StartMixture({{StartType::uniform, 0.25}, {StartType::data_gaussian, 0.75}}));
+  EXPECT_EQ(parse(to_yaml(config)), config);
+  EXPECT_EQ(config.chains.start.pick(0.2499), StartType::uniform);
+  EXPECT_EQ(config.chains.start.pick(0.25), StartType::data_gaussian);
+  EXPECT_EQ(config.chains.start.pick(0.9999999), StartType::data_gaussian);
+  for (const char* wrong : {"{uniform: 0.5}", "{uniform: 0.5, data: 0.6}", "{}", "[uniform]",
+                            "{uniform: 1.5, data: -0.5}", "{uniform: a}"}) {
+    EXPECT_TRUE(contains(refusal(good, {std::string("chains.start=") + wrong}),
+                         "shares in (0, 1] that add up to 1"))
+        << wrong;
+  }
+  EXPECT_TRUE(contains(refusal(good, {"chains.start={unifrom: 1}"}), "chains.start.uniform"));
+  EXPECT_TRUE(contains(refusal(good, {"chains.start={bank: 0.5, data: 0.5}"}), "no share"));
+}
+
+TEST(Config, ChainsThatNeverCountAreRefused) {
+  EXPECT_EQ(refusal(good, {"chains={burn_in: 99, maximum_age: 100}"}), "accepted");
+  EXPECT_TRUE(contains(refusal(good, {"chains={burn_in: 100, maximum_age: 100}"}),
+                       "chains.burn_in 100 must be below chains.maximum_age 100"));
+}
+
 TEST(Config, StartFromTheBankIsForSamplingAlone) {
   const Config config = parse(good, {"chains.start=bank"});
   EXPECT_EQ(config.chains.start, StartType::bank);

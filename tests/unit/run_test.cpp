@@ -50,7 +50,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 IterationRecord awkward(std::int64_t iteration) {
   IterationRecord record;
   double* columns = &record.energy_data;
-  for (int i = 0; i < 43; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  for (int i = 0; i < 44; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
   record.iteration = iteration;
   record.gap_autocorrelation = std::nan("");
   record.energy_noise = -0.0;
@@ -76,7 +76,7 @@ TEST(Ticker, TicksUntilItGoes) {
 
 // --- metrics ------------------------------------------------------------------------------------
 
-static_assert(offsetof(IterationRecord, more) == 44 * sizeof(double), "a column without a test");
+static_assert(offsetof(IterationRecord, more) == 45 * sizeof(double), "a column without a test");
 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
@@ -84,7 +84,7 @@ TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   ASSERT_EQ(fields.size(), 44U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 43; ++i) {
+  for (std::size_t i = 0; i < 44; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -161,7 +161,7 @@ TEST_F(Run, MetricsOfAnOlderReleaseGetTheirColumnsByName) {
        {std::pair<std::string, std::string>{"1,2.25,nan,nan,0.5", ",7"},
         {"2,3,nan,nan,-1", ",8"}}) {
     expected += row;
-    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < 43; ++i) expected += ",nan";
+    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < 44; ++i) expected += ",nan";
     expected += forgotten + '\n';
   }
   std::string appended = to_csv(awkward(3));

@@ -41,6 +41,24 @@ at::Tensor starts(const Config& config, const Dataset& data, std::int64_t n,
   return batch.state;
 }
 
+TEST(StartStates, AMixtureHasItsShares) {
+  Config config = config_of(StartType::uniform);
+  const Dataset data = load(config);
+  const at::Tensor uniform = starts(config, data, 4000, 7);
+  config.chains.start = StartType::data;
+  const at::Tensor of_data = starts(config, data, 4000, 7);
+  config.chains.start = StartMixture({{StartType::uniform, 0.25}, {StartType::data, 0.75}});
+  const at::Tensor mixed = starts(config, data, 4000, 7);
+  // Each chain's state is what its law alone would have given it.
+  const at::Tensor is_uniform = (mixed == uniform).all(1), is_data = (mixed == of_data).all(1);
+  EXPECT_TRUE((is_uniform | is_data).all().item<bool>());
+  EXPECT_NEAR(is_uniform.to(at::kDouble).mean().item<double>(), 0.25,
+              4.42 * std::sqrt(0.25 * 0.75 / 4000));
+  // Neither the others of the batch nor the rank matter, and the next time is another one.
+  EXPECT_TRUE(at::equal(starts(config, data, 100, 7, 300), mixed.narrow(0, 300, 100)));
+  EXPECT_FALSE(at::equal((starts(config, data, 4000, 8) == uniform).all(1), is_uniform));
+}
+
 TEST(StartStates, UniformFillsTheBox) {
   Config config = config_of(StartType::uniform);
   config.sampler.box = {{-0.5, 2.0}};

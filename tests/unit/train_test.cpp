@@ -125,15 +125,40 @@ at::Tensor points(std::int64_t n, double shift) {
   return (at::cos(at::arange(2 * n, at::kFloat) * 1.3) + shift).view({n, 2});
 }
 
+CountedChains ten_chains() { return CountedChains::every_one(10, 10, at::kCPU); }
+
+TEST(TrainObjective, WhereNoChainIsPastItsBurnInAllCount) {
+  ChainsConfig config;
+  config.active = 3;
+  config.burn_in = 100;
+  const auto world = make_local_communicator();
+  CountedChains counted = count_chains({99, 0, 40}, config, *world, at::kCPU);
+  EXPECT_EQ(counted.all, 3);
+  EXPECT_EQ(counted.mine.sum().item<double>(), 3);
+  counted = count_chains({99, 100, 40}, config, *world, at::kCPU);
+  EXPECT_EQ(counted.all, 1);
+  EXPECT_EQ(counted.mine[1].item<double>(), 1);
+  EXPECT_EQ(counted.mine.sum().item<double>(), 1);
+}
+
 TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
-  for (const double penalty : {0.0, 0.01, 2.0}) {
+  for (const auto& [penalty, burn_in] :
+       std::vector<std::pair<double, std::int64_t>>{{0.0, 0}, {0.01, 0}, {2.0, 0}, {0.3, 10}}) {
     const auto network = mlp();
     ContrastiveObjective objective(objective_config(penalty), *network, Precision::float32,
                                    at::kCPU);
     objective.load();
-    const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
+    const at::Tensor data = points(6, 0.5), all_chains = points(10, -1.0);
     at::Tensor gradient = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1});
-    const EnergySums sums = objective.add_up(data, chains, gradient);
+    // Chains 1, 4, 5 and 8 are past the burn-in.
+    const std::vector<std::int64_t> ages{3, 20, 0, 5, 10, 11, 9, 1, 400, 2};
+    ChainsConfig burning = objective_config(penalty).chains;
+    burning.burn_in = burn_in;
+    const at::Tensor chains =
+        burn_in > 0 ? all_chains.index_select(0, at::tensor({1, 4, 5, 8}, at::kLong)) : all_chains;
+    const EnergySums sums = objective.add_up(
+        data, all_chains, count_chains(ages, burning, *make_local_communicator(), at::kCPU),
+        gradient);
 
     std::vector<at::Tensor> weights;
     for (const at::Tensor& value : network->parameter_values()) {
@@ -166,10 +191,10 @@ TEST(TrainObjective, FollowsFiniteDifferences) {
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor gradient = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), unused = gradient.clone();
   objective.load();
-  objective.add_up(data, chains, gradient);
+  objective.add_up(data, chains, ten_chains(), gradient);
   const auto loss = [&] {
     objective.load();
-    const EnergySums s = objective.add_up(data, chains, unused);
+    const EnergySums s = objective.add_up(data, chains, ten_chains(), unused);
     return s.data / 6 - s.chains / 10 + 0.3 * (s.data_squared / 6 + s.chains_squared / 10);
   };
   std::int64_t offset = 0;
@@ -193,11 +218,12 @@ TEST(TrainObjective, PartsAddUpToTheWhole) {
   objective.load();
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor whole = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), sum = whole.clone();
-  const EnergySums all = objective.add_up(data, chains, whole);
+  const EnergySums all = objective.add_up(data, chains, ten_chains(), whole);
   EnergySums added;
   for (const std::int64_t part : {0, 1}) {
     at::Tensor one = at::full_like(whole, 99.0);  // overwritten, not added to
-    added += objective.add_up(data.narrow(0, 3 * part, 3), chains.narrow(0, 5 * part, 5), one);
+    added += objective.add_up(data.narrow(0, 3 * part, 3), chains.narrow(0, 5 * part, 5),
+                              CountedChains::every_one(5, 10, at::kCPU), one);
     sum += one;
   }
   EXPECT_LT((sum - whole).abs().max().item<double>(), 1e-6);
