@@ -147,6 +147,13 @@ void check_optimizer(const Config& config, Checker& checker) {
       "optimizer.schedule.end must be above optimizer.schedule.warmup");
 }
 
+void check_samples(const Config& config, Checker& checker) {
+  checker.require(!config.samples.denoise.fitted || config.data.noise > 0,
+                  {"samples.denoise", "data.noise"},
+                  "samples.denoise {fitted: true} is fitted to noised data, and data.noise is 0: "
+                  "take noise-free steps, {steps: n}");
+}
+
 void check_evaluation(const Config& config, Checker& checker) {
   const EvaluationConfig& evaluation = config.evaluation;
   if (!evaluation.every) return;
@@ -180,6 +187,7 @@ void check_relations(const Config& config, const Value& document, Problems& prob
   check_data(config, checker);
   check_optimizer(config, checker);
   check_checkpoints(config, checker);
+  check_samples(config, checker);
   check_evaluation(config, checker);
 }
 

@@ -218,9 +218,19 @@ struct LogConfig {
   bool operator==(const LogConfig&) const = default;
 };
 
+/// How the noise of the sampler is taken off draws: not at all, or by exactly one of the two.
+struct Denoise {
+  std::optional<std::int64_t> steps;  ///< noise-free ones
+  bool fitted{false};                 ///< by one step along the gradient
+
+  bool asked() const { return steps || fitted; }
+  bool operator==(const Denoise&) const = default;
+};
+
 struct SamplesConfig {
   std::optional<std::int64_t> every{500};
   std::optional<std::int64_t> chains{64};  ///< none: all chains
+  Denoise denoise;
 
   bool operator==(const SamplesConfig&) const = default;
 };

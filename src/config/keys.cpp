@@ -225,6 +225,10 @@ std::vector<Key> keys_of_the_record(Config& config) {
        count()},
       {"samples.chains", "draws of the first so many chains; null: all", &config.samples.chains,
        id_count()},
+      {"samples.denoise",
+       "what takes the noise of the sampler off draws (the chains keep it): noise-free steps, or "
+       "one step along the gradient that is fitted to noised training data; null: nothing",
+       &config.samples.denoise, count()},
   };
 }
 
@@ -295,6 +299,9 @@ struct Words {
     return fmt::format("one of {0}, or some of them with shares{1} that add up to 1",
                        fmt::join(names_of(StartType{}), ", "), key.limits.text());
   }
+  std::string operator()(const Denoise*) const {
+    return "{steps: n} with n" + key.limits.text() + ", {fitted: true}, or null";
+  }
   std::string operator()(const Choice& choice) const {
     return choice.names.size() == 1 ? std::string(choice.names.front())
                                     : fmt::format("one of {}", fmt::join(choice.names, ", "));
@@ -342,6 +349,9 @@ std::vector<std::string> keys_inside(const Key& key) {
   }
   if (std::holds_alternative<Threshold*>(key.member)) {
     return {"quantile"};
+  }
+  if (std::holds_alternative<Denoise*>(key.member)) {
+    return {"steps", "fitted"};
   }
   if (std::holds_alternative<StartMixture*>(key.member)) {
     constexpr auto names = names_of(StartType{});

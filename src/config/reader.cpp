@@ -104,6 +104,17 @@ class ValueReader {
     *member = StartMixture(shares);
     return true;
   }
+  bool operator()(Denoise* member) const {
+    *member = {};
+    if (value_.kind == Value::Kind::null) return true;
+    if (value_.children.size() != 1) return false;
+    if (const Value* fitted = value_.child("fitted")) {
+      member->fitted = true;
+      return fitted->plain() && as_bool(fitted->text) == true;
+    }
+    const Value* steps = value_.child("steps");
+    return steps != nullptr && number(*steps, key_.limits, member->steps.emplace());
+  }
   bool operator()(const Choice& choice) const {
     const auto match = std::ranges::find(choice.names, value_.text);
     if (value_.kind != Value::Kind::scalar || match == choice.names.end()) {

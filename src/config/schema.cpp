@@ -95,6 +95,13 @@ struct Shape {
     }
     return {{"anyOf", {{{"enum", names_of(StartType{})}}, shares}}, {"default", to_string(*value)}};
   }
+  Json operator()(const Denoise*) const {
+    return {{"anyOf",
+             {{{"type", "null"}},
+              mapping({{"steps", number("integer", key.limits)}}),
+              mapping({{"fitted", {{"const", true}}}})}},
+            {"default", nullptr}};
+  }
   Json operator()(const Choice& choice) const {
     return {{"enum", choice.names}, {"default", choice.names.at(choice.read())}};
   }

@@ -68,6 +68,10 @@ struct ValueWriter {
     return value->quantile ? fmt::format("{{quantile: {}}}", *value->quantile)
                            : fmt::format("{}", value->value.value());
   }
+  std::string operator()(const Denoise* value) const {
+    if (value->steps) return fmt::format("{{steps: {}}}", *value->steps);
+    return value->fitted ? "{fitted: true}" : "null";
+  }
   std::string operator()(const StartMixture* value) const { return to_string(*value); }
   std::string operator()(const Choice& choice) const {
     return std::string(choice.names.at(choice.read()));

@@ -36,6 +36,7 @@ enum class Stream : std::uint32_t {
   sampling = 12,           ///< chain noise of chains that run outside of training; id: chain
   start_law = 13,          ///< of which law a chain starts, where there are several; id: chain
   first_age = 14,          ///< how old a chain of iteration 0 gets; id: chain
+  denoised_data = 15,      ///< noise of data that a denoising step is fitted to; id: sample
 };
 
 /// Which family of numbers. The stream and the attempt share one word of the Philox key.

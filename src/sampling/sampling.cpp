@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "chains/start_states.hpp"
 #include "chains/tensor_view.hpp"
@@ -21,6 +22,7 @@
 #include "run/stopwatch.hpp"
 #include "run/unfinished.hpp"
 #include "sampler/pieces.hpp"
+#include "sampling/denoiser.hpp"
 #include "sampling/describe_draws.hpp"
 #include "sampling/setup.hpp"
 #include "sampling/stored_config.hpp"
@@ -71,10 +73,12 @@ class Sampling {
     make_chains(header, setup);
     pieces_.most = energy_.most_states;
     if (config_.run.reproducible && !energy_.engine->batch_invariant()) pieces_.group = per_shard_;
+    fit_denoiser(setup);
     log_.info(topology_table(session_, setup.device, setup.threads));
     log_.info(fmt::format("{} chains from {}, {} steps by {}, weights: {}", config_.chains.total,
                           to_string(config_.chains.start), config_.sampler.steps,
                           energy_.engine->description(), request_.average ? "average" : "last"));
+    if (!denoiser_->text().empty()) log_.info("draws are denoised by " + denoiser_->text());
     if (!move()) return ExitCode::requeue;
     write(header);
     return ExitCode::finished;
@@ -161,12 +165,30 @@ class Sampling {
     return true;
   }
 
-  /// Keeps the present states as one draw.
+  /// Keeps the present states as one draw, without the sampler's noise where that is asked for.
   void keep(std::int64_t step, const at::Tensor& acceptance) {
     steps_.push_back(step);
-    states_.push_back(chains_.state.to(at::kCPU).clone());
-    energies_.push_back(energies_of(*energy_.engine, chains_.points(), pieces_).to(at::kCPU));
+    states_.push_back(at::empty(chains_.state.sizes(), at::kFloat));
+    energies_.push_back(at::empty({count()}, at::kDouble));
+    pieces_.for_each(count(), [&](std::int64_t first, std::int64_t size) {
+      ChainBatch piece = chains_.narrow(first, size);
+      piece.state = piece.state.clone();
+      denoiser_->apply(*energy_.engine, piece);
+      states_.back().narrow(0, first, size).copy_(piece.state);
+      energies_.back().narrow(0, first, size).copy_(
+          energies_of(*energy_.engine, piece.points(), {size}));
+    });
     acceptance_.push_back(acceptance.to(at::kCPU));
+  }
+
+  void fit_denoiser(const ComputeSetup& setup) {
+    denoiser_.emplace(config_);
+    if (!denoiser_->fitted()) return;
+    // Noised training data, whatever the chains start from.
+    if (dataset_.size() == 0) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
+    const auto refused =
+        denoiser_->fit(*energy_.engine, dataset_, pieces_.most, setup.torch_device);
+    if (refused) throw Error(ExitCode::configuration, *refused);
   }
 
   /// A number of each draw [n] as [n, draws].
@@ -203,6 +225,7 @@ class Sampling {
     draws.attributes["checkpoint"] = header.path;
     draws.attributes["iteration"] = header.iteration;
     draws.attributes["weights"] = std::string(request_.average ? "average" : "last");
+    if (!denoiser_->text().empty()) draws.attributes["denoise"] = denoiser_->text();
     if (world_.rank() == 0) remove_abandoned(request_.output);
     // Two that write the same file don't share the unfinished one: the later one wins, whole.
     const FileOptions options{.job = world_.broadcast(process_token(), 0)};
@@ -222,6 +245,7 @@ class Sampling {
   Dataset dataset_;
   TrainedEnergy energy_;
   Pieces pieces_;
+  std::optional<Denoiser> denoiser_;
   ChainBatch chains_;
   std::vector<std::int64_t> steps_;
   std::vector<at::Tensor> states_, energies_, acceptance_;  // one for each draw

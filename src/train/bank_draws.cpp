@@ -36,10 +36,10 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   Bank& bank = trainer.bank();
   const std::int64_t wanted = chains_wanted(config), count = chains_here(bank, config);
   const auto size = static_cast<std::size_t>(count);
-  states_ = bank.state().narrow(0, 0, count).to(at::kCPU, at::kFloat, false, true).contiguous();
-  const at::Tensor energy = trainer.chain_energies(count);
-  columns_.energies.assign(energy.const_data_ptr<double>(),
-                           energy.const_data_ptr<double>() + count);
+  ChainDraws draws = trainer.draws(count);
+  states_ = draws.states;
+  columns_.energies.assign(draws.energies.const_data_ptr<double>(),
+                           draws.energies.const_data_ptr<double>() + count);
   columns_.acceptance.assign(size, 1.0);
   columns_.ages.assign(bank.ages().begin(), bank.ages().begin() + count);
   columns_.restarts.assign(bank.restarts().begin(), bank.restarts().begin() + count);
@@ -54,6 +54,8 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& con
   set_.observed = observed(dataset);
   describe(set_, columns_, config);
   set_.attributes["iteration"] = trainer.iteration();
+  if (!draws.denoised.empty()) set_.attributes["denoise"] = draws.denoised;
+  refused_ = std::move(draws.refused);
 }
 
 std::size_t BankDraws::bytes(Bank& bank, const Config& config) {

@@ -54,7 +54,7 @@ std::string Learner::take_up(const CheckpointHeader* header, Sharding sharding,
   guard_.emplace(config_.guard, scale_);
   if (header != nullptr) return restore(*header, sharding, options);
   trainer_->begin();
-  agree(session_.world(), [&] { trainer_->chain_energies(1); });  // before any file is written
+  agree(session_.world(), [&] { trainer_->draws(1); });  // before any file is written
   return "";
 }
 

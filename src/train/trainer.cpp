@@ -11,6 +11,7 @@
 #include "engines/factory.hpp"
 #include "sampler/device_update.hpp"
 #include "sampler/pieces.hpp"
+#include "sampling/denoiser.hpp"
 
 namespace stanley {
 Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerContext& context,
@@ -25,6 +26,7 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
                                    context.communicator)),
       optimizer_(config.optimizer, *network_, context.setup.torch_device),
       objective_(config, *network_, context.setup.precision, context.setup.torch_device),
+      dataset_(dataset),
       batches_(dataset, config, attempt),
       start_(make_start_state(config, dataset, attempt,
                               [&activity = context.activity] { activity.advance(); })),
@@ -189,14 +191,28 @@ void Trainer::load_weights() {
   engine_->load(network_->weights(network_->parameter_values()));
 }
 
-at::Tensor Trainer::chain_energies(std::int64_t count) {
+ChainDraws Trainer::draws(std::int64_t count) {
   const std::int64_t active = bank_.active_per_shard() * shards_.count;
   const std::int64_t room = states_at_once(active, bank_.state().numel() / bank_.local_count(),
                                            context_.setup.torch_device);
-  return energies_of(*engine_, bank_.points(count),
-                     {.most = std::min(room, engine_->largest_batch()),
-                      .group = fixed_batches() ? bank_.chains_per_shard() : 0})
-      .to(at::kCPU);
+  const Pieces pieces{.most = std::min(room, engine_->largest_batch()),
+                      .group = fixed_batches() ? bank_.chains_per_shard() : 0};
+  ChainDraws draws;
+  Denoiser denoiser(config_);
+  if (denoiser.fitted()) {
+    draws.refused =
+        denoiser.fit(*engine_, dataset_, pieces.most, context_.setup.torch_device).value_or("");
+  }
+  draws.denoised = denoiser.text();
+  draws.states = at::empty(bank_.state().narrow(0, 0, count).sizes(), at::kFloat);
+  draws.energies = at::empty({count}, at::kDouble);
+  pieces.for_each(count, [&](std::int64_t first, std::int64_t size) {
+    ChainBatch piece = bank_.copy(first, size);
+    denoiser.apply(*engine_, piece);
+    draws.states.narrow(0, first, size).copy_(piece.state);
+    draws.energies.narrow(0, first, size).copy_(energies_of(*engine_, piece.points(), {size}));
+  });
+  return draws;
 }
 
 }  // namespace stanley

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "chains/bank.hpp"
@@ -31,6 +32,15 @@ struct TrainerContext {
   Reducer& reducer;
   const ComputeSetup& setup;
   Activity& activity;  ///< told which phase this rank is in
+};
+
+/// States of some chains, without the sampler's noise where that is asked for, and their energies
+/// under the present weights, on the CPU.
+struct ChainDraws {
+  at::Tensor states;     ///< [n, state shape] float32
+  at::Tensor energies;   ///< [n] float64
+  std::string denoised;  ///< how, in words; empty: not
+  std::string refused;   ///< why not, although it was asked for
 };
 
 /// The algorithm (design §3): persistent chains, data, one network, one optimiser. It knows nothing
@@ -65,9 +75,8 @@ class Trainer {
   Bank& bank() { return bank_; }
   /// Of its records, those that IterationRecord has no member for.
   std::vector<std::string> more_columns() const;
-  /// Energies of this rank's first `count` chains under the present weights, [count] float64, on
-  /// the CPU.
-  at::Tensor chain_energies(std::int64_t count);
+  /// This rank's first `count` chains as draws tell them.
+  ChainDraws draws(std::int64_t count);
 
  private:
   at::Tensor data_batch() const;
@@ -93,6 +102,7 @@ class Trainer {
   std::unique_ptr<Network> network_;
   Optimizer optimizer_;
   ContrastiveObjective objective_;
+  const Dataset& dataset_;
   Batches batches_;
   StartState start_;
   std::unique_ptr<GradientEngine> engine_;

@@ -500,6 +500,22 @@ TEST(Config, StartsAreOneLawOrSharesOfSeveral) {
   EXPECT_TRUE(contains(refusal(good, {"chains.start={bank: 0.5, data: 0.5}"}), "no share"));
 }
 
+TEST(Config, DrawsAreDenoisedInOneWay) {
+  EXPECT_EQ(parse(good, {"samples.denoise={steps: 40}"}).samples.denoise.steps, 40);
+  for (const char* way : {"{steps: 40}", "{fitted: true}", "null"}) {
+    const Config config = parse(good, {std::string("samples.denoise=") + way});
+    EXPECT_EQ(parse(to_yaml(config)), config);
+    EXPECT_TRUE(contains(to_yaml(config), std::string("denoise: ") + way));
+  }
+  for (const char* wrong : {"{steps: 0}", "{fitted: false}", "{steps: 3, fitted: true}", "40", "{}"}) {
+    EXPECT_TRUE(contains(refusal(good, {std::string("samples.denoise=") + wrong}),
+                         "expected {steps: n} with n of at least 1, {fitted: true}, or null"))
+        << wrong;
+  }
+  EXPECT_TRUE(contains(refusal(good, {"samples.denoise={fitted: true}", "data.noise=0"}),
+                       "data.noise is 0"));
+}
+
 TEST(Config, ChainsThatNeverCountAreRefused) {
   EXPECT_EQ(refusal(good, {"chains={burn_in: 99, maximum_age: 100}"}), "accepted");
   EXPECT_TRUE(contains(refusal(good, {"chains={burn_in: 100, maximum_age: 100}"}),

@@ -214,12 +214,13 @@ TEST(Trainer, TheRecordDescribesTheIteration) {
   EXPECT_EQ((moved > 0).sum().item<std::int64_t>(), 16);
   EXPECT_GT(first.gain_weighted_drift, 0);
   EXPECT_LT(first.gain_weighted_drift, 1);
-  EXPECT_EQ(training.trainer.chain_energies(5).size(0), 5);
+  const ChainDraws draws = training.trainer.draws(5);
+  EXPECT_TRUE(at::equal(draws.states, training.trainer.bank().state().narrow(0, 0, 5)));
   // One chain's energy by hand: the engine has the weights of after the update.
   const Network& network = training.trainer.network();
   const at::Tensor energy =
       network.forward(training.trainer.bank().state().narrow(0, 0, 5), network.parameter_values());
-  EXPECT_LT((energy - training.trainer.chain_energies(5)).abs().max().item<double>(), 1e-6);
+  EXPECT_LT((energy - draws.energies).abs().max().item<double>(), 1e-6);
 }
 
 /// rms(∇E)/T at noised data: at the whole first batch here, of four samples for each of four
