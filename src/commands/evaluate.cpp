@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "commands/command.hpp"
+#include "config/error.hpp"
 #include "run/stop.hpp"
 
 namespace stanley {
@@ -79,6 +80,11 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
   command->callback([request, &chosen] {
     chosen = [request](Session& session, Log& log) {
       release_signals();
+      if (request->chains && request->fresh.empty() && !request->long_run) {
+        throw Error(ExitCode::configuration,
+                    "--chains counts the chains of --fresh and --long-run, and neither is asked "
+                    "for: add one, or limit the states with --draws");
+      }
       const Evaluation evaluation = run_evaluation(*request, session, log);
       if (session.rank() == 0) std::cout << as_text(evaluation) << std::flush;
       return ExitCode::finished;

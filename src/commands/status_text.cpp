@@ -114,7 +114,9 @@ std::string evaluation_words(const RunStatus& run) {
   std::string words = one.iteration ? fmt::format("iteration {}, ", *one.iteration) : "";
   words += fmt::format("KID·1000 {}", kid_text(one));
   if (one.fid) words += fmt::format(", FID {:.4g}", *one.fid);
-  words += fmt::format(", protocol {}, {}", printable(one.protocol), printable(one.path));
+  words += fmt::format(", protocol {}", printable(one.protocol));
+  if (one.states) words += fmt::format(", {} states", *one.states);
+  words += ", " + printable(one.path);
   return one.seconds_old ? words + ", " + ago(one.seconds_old) : words;
 }
 
@@ -147,12 +149,13 @@ std::string block(const RunStatus& run) {
 // ----------------------------------------------------------------------------
 using Row = std::array<std::string, 9>;
 
-/// The training's own test figure where there is one, else that of the last evaluation.
+/// That of the last evaluation, with its protocol and states, else the training's own test figure.
 std::string short_kid(const RunStatus& run) {
-  if (run.kid_test) return fmt::format("{:.1f}", 1000 * run.kid_test->value);
   if (run.evaluation && run.evaluation->kid) {
-    return fmt::format("{:.1f}", 1000 * *run.evaluation->kid);
+    return fmt::format("{:.1f} ({}, {} states)", 1000 * *run.evaluation->kid,
+                       printable(run.evaluation->protocol), run.evaluation->states.value_or(0));
   }
+  if (run.kid_test) return fmt::format("{:.1f} (in training)", 1000 * run.kid_test->value);
   return none;
 }
 

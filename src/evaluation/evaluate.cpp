@@ -153,6 +153,12 @@ class Evaluating {
     protocol.dimension = features_->dimension();
     const FeatureNetwork* network = features_->network();
     if (network == nullptr) {
+      if (!request_.features.empty() && request_.features != "states") {
+        throw Error(ExitCode::configuration,
+                    fmt::format("--features {}: the states of {} are points, which are their own "
+                                "features: leave it out",
+                                request_.features, subject_.path));
+      }
       if (request_.protocol == "public") protocol.name = "states";
       protocol.features = "states";
       return;

@@ -102,18 +102,8 @@ void read_run_record(RunStatus& status, const RunDirectory& directory) {
   }
 }
 
-std::optional<double> mean_of(const MetricsEnd& end, const std::string& column) {
-  double sum = 0;
-  std::int64_t count = 0;
-  for (const auto& row : end.rows) {
-    const double value = end.value(row, column);
-    if (!std::isfinite(value)) continue;
-    sum += value;
-    ++count;
-  }
-  if (count == 0) return std::nullopt;
-  return sum / static_cast<double>(count);
-}
+/// A number of a row, or 0 where it has none.
+double or_zero(double value) { return std::isfinite(value) ? value : 0; }
 
 bool is_finite(const MetricsEnd& end, const std::vector<double>& row) {
   return std::ranges::all_of(
@@ -138,12 +128,19 @@ void read_training_kid(RunStatus& status, const RunDirectory& directory, Metrics
 }
 
 void read_rate(RunStatus& status, const MetricsEnd& end) {
-  status.seconds_per_iteration = mean_of(end, "seconds_iteration");
-  if (!status.seconds_per_iteration) return;
-  for (const char* beside : {"seconds_files", "seconds_evaluation"}) {
-    *status.seconds_per_iteration += mean_of(end, beside).value_or(0);
+  double seconds = 0, chain_steps = 0;
+  std::int64_t iterations = 0;
+  for (const auto& row : end.rows) {
+    const double of_iteration = end.value(row, "seconds_iteration");
+    if (!std::isfinite(of_iteration)) continue;
+    ++iterations;
+    chain_steps += or_zero(end.value(row, "chain_steps_per_second")) * of_iteration;
+    seconds += of_iteration + or_zero(end.value(row, "seconds_files")) +
+               or_zero(end.value(row, "seconds_evaluation"));
   }
-  status.chain_steps_per_second = mean_of(end, "chain_steps_per_second");
+  if (iterations == 0) return;
+  status.seconds_per_iteration = seconds / static_cast<double>(iterations);
+  if (seconds > 0) status.chain_steps_per_second = chain_steps / seconds;
   if (status.state == "finished" || !status.iteration || !status.iterations) return;
   const auto left = std::max<std::int64_t>(*status.iterations - *status.iteration, 0);
   status.seconds_left = *status.seconds_per_iteration * static_cast<double>(left);

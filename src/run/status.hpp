@@ -51,7 +51,7 @@ struct RunStatus {
   /// last stop: "finished", "requeue", "diverged", ...; empty: it can't be told.
   std::string state{};
   std::optional<std::int64_t> iteration{}, iterations{};  ///< done, and asked for
-  /// Means over the last rows of this start, files and evaluations included.
+  /// Over the last rows of this start together, files and evaluations included.
   std::optional<double> seconds_per_iteration{}, chain_steps_per_second{};
   std::optional<double> seconds_left{};       ///< at this pace; none for a finished run
   std::optional<double> seconds_since_row{};  ///< since metrics.csv was written

@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "config/error.hpp"
@@ -105,8 +108,14 @@ File File::create(const std::string& path) {
 
 File File::open(const std::string& path, Mode mode) {
   struct stat state {};
+  const bool is_there = ::stat(path.c_str(), &state) == 0;
+  std::error_code ignored;
+  if (!is_there && errno == ENOENT && !path.starts_with('/')) {
+    throw FileError("cannot open " + path + ": No such file or directory in " +
+                    std::filesystem::current_path(ignored).string());
+  }
   // HDF5 would wait for whoever writes into a pipe.
-  if (::stat(path.c_str(), &state) == 0 && !S_ISREG(state.st_mode)) {
+  if (is_there && !S_ISREG(state.st_mode)) {
     throw FileError("cannot open " + path + ": it is no regular file");
   }
   const Handle access = access_properties(path, mode);

@@ -163,7 +163,9 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
 IterationRecord Account::close(std::int64_t finished) {
   end_phase();
   record_.iteration = finished;
-  record_.seconds_reduction = std::max(0.0, record_.seconds_reduction - record_.seconds_waiting);
+  // Bounds the wait: a rank that began the iteration late had less to wait for than it had to do.
+  record_.seconds_waiting = std::min(record_.seconds_waiting, record_.seconds_reduction);
+  record_.seconds_reduction -= record_.seconds_waiting;
   record_.seconds_iteration = total_.lap();
   record_.chain_steps_per_second = static_cast<double>(config_.chains.active) *
                                    static_cast<double>(config_.sampler.steps) /

@@ -359,12 +359,21 @@ class Training {
       if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
     });
     iteration_log_.sum_up(watchdog_->seconds());
-    log_.info(code == ExitCode::finished
-                  ? fmt::format("finished: {} iterations", iteration())
-                  : fmt::format("stopped after iteration {}, asked by {}; the same command goes on "
-                                "from there",
-                                iteration(), asked_by));
+    log_.info(last_line(code, asked_by));
     return code;
+  }
+
+  std::string last_line(ExitCode code, const std::string& asked_by) const {
+    if (code != ExitCode::finished) {
+      return fmt::format(
+          "stopped after iteration {}, asked by {}; the same command goes on from there",
+          iteration(), asked_by);
+    }
+    if (iteration() <= config_.run.iterations) {
+      return fmt::format("finished: {} iterations", iteration());
+    }
+    return fmt::format("nothing to do: {} iterations are done, and run.iterations is {}",
+                       iteration(), config_.run.iterations);
   }
 
   Clock::time_point began_ = Clock::now();  // run.until counts from here

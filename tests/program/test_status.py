@@ -76,6 +76,7 @@ def test_pace_is_of_the_last_rows(copied):
     for number, row in enumerate(rows, 1):
         row[heading.index("seconds_iteration")] = "100" if number <= 10 else "2"
         row[heading.index("seconds_files")] = "0.5"
+        row[heading.index("chain_steps_per_second")] = "50" if number % 2 else "150"
     (copied / "metrics.csv").write_text("\n".join(",".join(row) for row in [heading, *rows]) + "\n12,half a r")
     record = json.loads((copied / "run.json").read_text())
     record["starts"].append(record["starts"][0] | {"iteration": 10})
@@ -83,6 +84,7 @@ def test_pace_is_of_the_last_rows(copied):
     one = only(copied)
     assert (one["iteration"], one["percent"], one["rows_read"]) == (20, 40, 10)
     assert one["seconds_per_iteration"] == 2.5 and one["seconds_left"] == 75
+    assert one["chain_steps_per_second"] == 80  # 100 in the mean of 2 of 2.5 seconds
     assert "1 min left" in said(copied)
 
 
@@ -234,7 +236,7 @@ def test_evaluations_and_the_best_checkpoint(copied):
     found = one["evaluation"]
     assert (found["iteration"], found["kid"], found["kid_interval_95"], found["fid"]) == (20, 0.25, [0.2, 0.3], 12.5)
     text = said(copied)
-    for words in ("KID·1000 250.0 (200.0 to 300.0), FID 12.5", "train 500.0 (iteration 10), test 625.0", "best        iteration 10"):
+    for words in ("KID·1000 250.0 (200.0 to 300.0), FID 12.5, protocol public, 64 states", "train 500.0 (iteration 10), test 625.0", "best        iteration 10"):
         assert words in text
     checkpoint(copied, 10).unlink()
     assert any("best checkpoint" in remark for remark in only(copied)["remarks"])
