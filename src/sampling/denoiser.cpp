@@ -33,7 +33,7 @@ void keep_in_box(at::Tensor& states, const SamplerConfig& config) {
   if (config.box) states.clamp_((*config.box)[0], (*config.box)[1]);
 }
 
-double inner(const at::Tensor& a, const at::Tensor& b) {
+double sum_of_products(const at::Tensor& a, const at::Tensor& b) {
   return (a.to(at::kCPU, at::kDouble) * b.to(at::kCPU, at::kDouble)).sum().item<double>();
 }
 
@@ -57,11 +57,11 @@ FittedStep fit_step(GradientEngine& engine, const Dataset& training, const Confi
   const at::Tensor gradient =
       gradient_of(engine, noised.state.to(device), {.most = at_once, .group = at_once});
   const at::Tensor error = noised.state - clean;
-  const double squares = inner(gradient, gradient), before = inner(error, error);
+  const double squares = sum_of_products(gradient, gradient), before = sum_of_products(error, error);
   const double temperature = config.sampler.temperature_value(), sigma = config.data.noise;
   FittedStep step;
-  step.factor = squares > 0 ? inner(error, gradient) / squares : 0;
-  step.removed = before > 0 ? step.factor * inner(error, gradient) / before : 0;
+  step.factor = squares > 0 ? sum_of_products(error, gradient) / squares : 0;
+  step.removed = before > 0 ? step.factor * sum_of_products(error, gradient) / before : 0;
   step.tweedie = sigma * sigma / temperature;
   step.score =
       sigma * std::sqrt(squares / static_cast<double>(gradient.numel())) / temperature;
