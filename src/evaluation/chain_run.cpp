@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
-#include <span>
 
 #include "chains/tensor_view.hpp"
 #include "config/error.hpp"
@@ -29,6 +29,12 @@ Part part_of(std::int64_t count, std::int64_t rank, std::int64_t size) {
   return {first, std::min(count - first, dealt.count * chains_of_a_group)};
 }
 
+/// Of an array [chains, ...].
+std::size_t bytes_of_a_row(const at::Tensor& array) {
+  return array.element_size() *
+         static_cast<std::size_t>(c10::multiply_integers(array.sizes().slice(1)));
+}
+
 }  // namespace
 
 ChainRun::ChainRun(SubjectEnergy& energy, std::int64_t count, Communicator& communicator)
@@ -42,10 +48,6 @@ ChainRun::ChainRun(SubjectEnergy& energy, std::int64_t count, Communicator& comm
                 fmt::format("{} chains are too many to be compared: states of {} numbers allow {} "
                             "(--chains)",
                             count, dimension, most));
-  }
-  for (int rank = 0; rank < communicator.size(); ++rank) {
-    const Part part = part_of(count, rank, communicator.size());
-    elements_.push_back(static_cast<int>(part.count * dimension));
   }
   const Part part = part_of(count, communicator.rank(), communicator.size());
   first_ = part.first;
@@ -75,7 +77,7 @@ void ChainRun::start(std::int64_t first, std::int64_t count, const ReadStates& r
 }
 
 void ChainRun::advance(std::int64_t steps, const std::function<void(std::int64_t)>& moved) {
-  if (done_ == 0) chains_.memory = start_memory(transition_->memory(), chains_.state);
+  if (done_ == 0) start_to_remember();
   const std::int64_t end = done_ + steps;
   agree(communicator_, [&] {
     while (done_ < end) {
@@ -95,10 +97,7 @@ at::Tensor ChainRun::states() {
   std::vector<std::int64_t> shape = energy_.energy.network->state_shape();
   shape.insert(shape.begin(), count_);
   at::Tensor all = at::empty(shape, at::kFloat);
-  const at::Tensor own = chains_.state.to(at::kCPU).contiguous();
-  communicator_.all_gather(
-      std::span<const float>(own.const_data_ptr<float>(), static_cast<std::size_t>(own.numel())),
-      values_of<float>(all), elements_);
+  gather(chains_.state, values_of<float>(all));
   return all;
 }
 
@@ -111,6 +110,56 @@ std::vector<double> ChainRun::energies() {
   }
   communicator_.sum(std::span<double>(all));
   return all;
+}
+
+void ChainRun::start_to_remember() {
+  chains_.memory = start_memory(transition_->memory(), chains_.state);
+}
+
+/// Of this rank's chains; a row of each is a chain's.
+std::vector<at::Tensor> ChainRun::arrays() const {
+  std::vector<at::Tensor> all{chains_.state};
+  all.insert(all.end(), chains_.memory.begin(), chains_.memory.end());
+  return all;
+}
+
+/// Collective. The rows of all ranks, of whatever type, as so many floats: they are only moved.
+void ChainRun::gather(const at::Tensor& own, std::span<float> all) {
+  const auto floats_of_a_row = static_cast<std::int64_t>(all.size()) / count_;
+  std::vector<int> counts;
+  for (int rank = 0; rank < communicator_.size(); ++rank) {
+    const Part part = part_of(count_, rank, communicator_.size());
+    counts.push_back(static_cast<int>(part.count * floats_of_a_row));
+  }
+  const at::Tensor here = own.to(at::kCPU).contiguous();
+  communicator_.all_gather(
+      {static_cast<const float*>(here.const_data_ptr()), here.nbytes() / sizeof(float)}, all,
+      counts);
+}
+
+std::vector<std::uint8_t> ChainRun::snapshot() {
+  std::vector<std::uint8_t> bytes;
+  for (const at::Tensor& own : arrays()) {
+    std::vector<float> all(static_cast<std::size_t>(count_) * bytes_of_a_row(own) / sizeof(float));
+    gather(own, all);
+    const auto* const begin = reinterpret_cast<const std::uint8_t*>(all.data());
+    bytes.insert(bytes.end(), begin, begin + all.size() * sizeof(float));
+  }
+  return bytes;
+}
+
+void ChainRun::restore(std::int64_t done, const std::vector<std::uint8_t>& snapshot) {
+  done_ = done;
+  if (done > 0) start_to_remember();
+  const std::uint8_t* rows = snapshot.data();
+  for (const at::Tensor& own : arrays()) {
+    const std::size_t bytes = bytes_of_a_row(own);
+    const at::Tensor here = at::empty(own.sizes(), own.options().device(at::kCPU));
+    std::memcpy(here.mutable_data_ptr(), rows + static_cast<std::size_t>(first_) * bytes,
+                here.nbytes());
+    own.copy_(here);
+    rows += static_cast<std::size_t>(count_) * bytes;
+  }
 }
 
 }  // namespace stanley

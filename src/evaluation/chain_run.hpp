@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "chains/bank.hpp"
@@ -36,13 +37,21 @@ class ChainRun {
   at::Tensor states();
   std::vector<double> energies();
 
+  /// Collective. The bytes of all that the chains are, chain after chain: their states, then each
+  /// thing that their transition remembers; the same on all ranks.
+  std::vector<std::uint8_t> snapshot();
+  /// Goes on from a snapshot that was taken after so many steps, on any number of ranks.
+  void restore(std::int64_t done, const std::vector<std::uint8_t>& snapshot);
+
  private:
   std::int64_t mine() const { return chains_.state.size(0); }
+  void start_to_remember();
+  std::vector<at::Tensor> arrays() const;
+  void gather(const at::Tensor& own, std::span<float> all);
 
   SubjectEnergy& energy_;
   Communicator& communicator_;
   std::int64_t count_, first_ = 0, done_ = 0;
-  std::vector<int> elements_;  // of each rank's states
   Pieces pieces_;
   std::unique_ptr<Transition> transition_;
   ChainBatch chains_;

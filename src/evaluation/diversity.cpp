@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "chains/tensor_view.hpp"
@@ -53,6 +54,11 @@ void check_training_split(const DataConfig& data, const Protocol& protocol) {
 /// `count` numbers from 0 to n − 1 at even steps.
 at::Tensor even_steps(std::int64_t count, std::int64_t n) {
   return at::floor_divide(at::arange(count, at::kLong) * n, count);
+}
+
+/// The rows of these states.
+at::Tensor rows_of(const at::Tensor& all, const AgeClass& ages) {
+  return all.index_select(0, at::tensor(ages.states, at::kLong));
 }
 
 std::vector<NearestPair> pairs_of(const Nearest& found, const at::Tensor& numbers) {
@@ -181,13 +187,13 @@ void DiversityPart::load_training() {
 Diversity DiversityPart::judge(const StateRows& states, const SortedStates& sorted,
                                const at::Tensor& draws, const at::Tensor& images) {
   Diversity found;
-  if (classifier() != nullptr) found.classes = classes(states, draws, images);
+  if (classifier() != nullptr) found.classes = classes(states, sorted, draws, images);
   if (training_) found.neighbours = neighbours(sorted, draws, images);
   return found;
 }
 
-ClassesFound DiversityPart::classes(const StateRows& states, const at::Tensor& draws,
-                                    const at::Tensor& images) {
+ClassesFound DiversityPart::classes(const StateRows& states, const SortedStates& sorted,
+                                    const at::Tensor& draws, const at::Tensor& images) {
   const FeatureNetwork& network = *classifier();
   const Dataset& reference = about_.reference;
   at::Tensor of_states = draws, of_reference = images;
@@ -200,11 +206,11 @@ ClassesFound DiversityPart::classes(const StateRows& states, const at::Tensor& d
     of_states = own_features_->of(states, world_, RowProgress(log_, "classes", world_.size()));
     of_reference = own_features_->of(rows, world_);
   }
-  const at::Tensor logits = network.logits(of_reference);
+  const at::Tensor logits = network.logits(of_reference), seen = network.logits(of_states);
   ClassesFound found{.classifier = network.name(),
                      .digest = network.digest(),
                      .names = network.classes(),
-                     .states = histogram_of(network.logits(of_states)),
+                     .states = histogram_of(seen),
                      .reference = histogram_of(logits)};
   if (!reference.labels().empty()) {
     const auto labels = reference.labels().first(static_cast<std::size_t>(images.size(0)));
@@ -214,6 +220,11 @@ ClassesFound DiversityPart::classes(const StateRows& states, const at::Tensor& d
   }
   found.variation = total_variation(found.states, found.reference);
   found.variation_by_chance = total_variation_by_chance(found.states, found.reference);
+  for (const AgeClass& ages : age_classes(sorted)) {
+    const ClassHistogram one = histogram_of(rows_of(seen, ages));
+    found.by_age.push_back({ages.name(), ages.ages, one, total_variation(one, found.reference),
+                            total_variation_by_chance(one, found.reference)});
+  }
   return found;
 }
 
@@ -235,10 +246,16 @@ NeighboursFound DiversityPart::neighbours(const SortedStates& sorted, const at::
     });
   }
   const Nearest states = of_states.finish(world_), reference = of_reference.finish(world_);
+  std::vector<DistancesByAge> by_age;
+  for (const AgeClass& ages : age_classes(sorted)) {
+    const Nearest some{rows_of(states.distances, ages), rows_of(states.indices, ages)};
+    by_age.push_back({ages.name(), ages.ages, compare_nearest(some, reference)});
+  }
   return {.split = training_split_,
           .data_digest = training_->digest(),
           .training = all,
           .to_training = compare_nearest(states, reference),
+          .by_age = std::move(by_age),
           .to_others = compare_with_others(sorted, draws, images, world_),
           .nearest = nearest_pairs(states),
           .states = even_pairs(states),

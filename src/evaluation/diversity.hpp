@@ -48,7 +48,8 @@ class DiversityPart {
   const FeatureNetwork* classifier() const;
   void load_classifier();
   void load_training();
-  ClassesFound classes(const StateRows& states, const at::Tensor& draws, const at::Tensor& images);
+  ClassesFound classes(const StateRows& states, const SortedStates& sorted, const at::Tensor& draws,
+                       const at::Tensor& images);
   NeighboursFound neighbours(const SortedStates& sorted, const at::Tensor& draws,
                              const at::Tensor& images);
 

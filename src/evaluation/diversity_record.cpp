@@ -24,6 +24,14 @@ Json as_json(const ClassesFound& c) {
     labels = as_json(*c.labels);
     labels.erase("confident");
   }
+  Json by_age = Json::array();
+  for (const ClassesByAge& one : c.by_age) {
+    by_age.push_back({{"name", one.name},
+                      {"ages", one.ages},
+                      {"states", as_json(one.states)},
+                      {"total_variation", one.variation},
+                      {"total_variation_by_chance", one.variation_by_chance}});
+  }
   return {{"classifier", c.classifier},
           {"digest", c.digest},
           {"names", c.names},
@@ -33,7 +41,8 @@ Json as_json(const ClassesFound& c) {
           {"labels", labels},
           {"right", c.right},
           {"total_variation", c.variation},
-          {"total_variation_by_chance", c.variation_by_chance}};
+          {"total_variation_by_chance", c.variation_by_chance},
+          {"by_age", by_age}};
 }
 
 Json as_json(const NearestDistances& d) {
@@ -56,10 +65,16 @@ Json as_json(const std::vector<NearestPair>& pairs, const char* number) {
 }
 
 Json as_json(const NeighboursFound& n) {
+  Json by_age = Json::array();
+  for (const DistancesByAge& one : n.by_age) {
+    by_age.push_back(
+        {{"name", one.name}, {"ages", one.ages}, {"to_training", as_json(one.to_training)}});
+  }
   return {{"split", n.split},
           {"data_digest", n.data_digest},
           {"training", n.training},
           {"to_training", as_json(n.to_training)},
+          {"by_age", by_age},
           {"to_others", n.to_others ? as_json(*n.to_others) : Json()},
           {"pairs",
            {{"nearest", as_json(n.nearest, "state")},
@@ -70,43 +85,60 @@ Json as_json(const NeighboursFound& n) {
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
 std::string text_of(const ClassesFound& c) {
-  std::string text = fmt::format(
-      "\nclasses as {} sees them{}\n", c.classifier,
-      c.right ? ", right on " + percent(*c.right) + " of the reference" : std::string());
-  const auto line = [&](const auto&... cells) {
-    text += fmt::format("{:<24} {:>10} {:>10} {:>10}\n", cells...);
+  std::string text =
+      fmt::format("\nclasses as {} sees them{}{}\n", c.classifier,
+                  c.right ? ", right on " + percent(*c.right) + " of the reference" : std::string(),
+                  c.by_age.empty() ? "" : "; to the right: states by the ages of their chains");
+  const auto line = [&](const auto& name, const auto& states, const auto& reference,
+                        const auto& labels, const auto& of_age) {
+    text += fmt::format("{:<24} {:>10} {:>10} {:>10}", name, states, reference, labels);
+    for (const ClassesByAge& one : c.by_age) text += fmt::format(" {:>15}", of_age(one));
+    text += "\n";
   };
-  const auto of_labels = [&](const auto& number) {
-    return c.labels ? number(*c.labels) : std::string("–");
+  const auto line_of_all = [&](const auto& name, const auto& number) {
+    line(name, number(c.states), number(c.reference),
+         c.labels ? number(*c.labels) : std::string("–"),
+         [&](const ClassesByAge& one) { return number(one.states); });
   };
-  line("", "states", "reference", "labels");
+  const auto decimal = [](double number) { return fmt::format("{:.3f}", number); };
+  line("", "states", "reference", "labels",
+       [](const ClassesByAge& one) { return fmt::format("{}–{}", one.ages[0], one.ages[1]); });
   for (std::size_t i = 0; i < c.names.size(); ++i) {
-    const auto share = [&](const ClassHistogram& h) { return percent(h.shares[i]); };
-    line(c.names[i], share(c.states), share(c.reference), of_labels(share));
+    line_of_all(c.names[i], [&](const ClassHistogram& h) { return percent(h.shares[i]); });
   }
-  const auto entropy = [](const ClassHistogram& h) { return fmt::format("{:.3f}", h.entropy); };
-  line("entropy", entropy(c.states), entropy(c.reference), of_labels(entropy));
+  line_of_all("entropy", [&](const ClassHistogram& h) { return decimal(h.entropy); });
   line(fmt::format("sure (p from {})", confident_from), percent(c.states.confident),
-       percent(c.reference.confident), "");
-  return text + fmt::format("total variation of states and reference {:.3f} ({:.3f} by chance)\n",
-                            c.variation, c.variation_by_chance);
+       percent(c.reference.confident), "",
+       [](const ClassesByAge& one) { return percent(one.states.confident); });
+  line("total variation", decimal(c.variation), "", "",
+       [&](const ClassesByAge& one) { return decimal(one.variation); });
+  line("  by chance", decimal(c.variation_by_chance), "", "",
+       [&](const ClassesByAge& one) { return decimal(one.variation_by_chance); });
+  return text;
+}
+
+std::string quantiles_text(const std::array<double, quantile_levels.size()>& q) {
+  return fmt::format("{:.3g} ({:.3g} to {:.3g})", q[3], q[1], q[5]);
 }
 
 std::string text_of(const NearestDistances& d, const std::string& what) {
-  const auto quantiles = [](const auto& q) {
-    return fmt::format("{:.3g} ({:.3g} to {:.3g})", q[3], q[1], q[5]);
-  };
   return fmt::format(
       "distance to the nearest {}, median (5 to 95 %): states {}, reference {}\n"
       "  {} of the states are nearer than the reference's median (50 % by chance), {} than its 5 % "
       "quantile (5 %); {} are copies\n",
-      what, quantiles(d.of_states), quantiles(d.of_reference), percent(d.nearer_than_median),
-      percent(d.nearer_than_5_percent), d.copies);
+      what, quantiles_text(d.of_states), quantiles_text(d.of_reference),
+      percent(d.nearer_than_median), percent(d.nearer_than_5_percent), d.copies);
 }
 
 std::string text_of(const NeighboursFound& n) {
   std::string text =
       "\n" + text_of(n.to_training, fmt::format("of {} images of split '{}'", n.training, n.split));
+  for (const DistancesByAge& one : n.by_age) {
+    const NearestDistances& d = one.to_training;
+    text += fmt::format("  {}: states {}; {} and {} are nearer; {} are copies\n", one.name,
+                        quantiles_text(d.of_states), percent(d.nearer_than_median),
+                        percent(d.nearer_than_5_percent), d.copies);
+  }
   if (n.to_others) {
     text += text_of(*n.to_others, fmt::format("other one of {}", n.to_others->states));
   }

@@ -11,6 +11,14 @@
 
 namespace stanley {
 
+/// Which classes a classifier sees in states of a class of ages.
+struct ClassesByAge {
+  std::string name;  ///< "ages 120 to 379"
+  std::array<std::int64_t, 2> ages{0, 0};
+  ClassHistogram states;
+  double variation = 0, variation_by_chance = 0;  ///< total_variation() of them and the reference
+};
+
 /// Which classes a classifier sees in the states, in the reference, and what labels say of the
 /// reference.
 struct ClassesFound {
@@ -20,6 +28,7 @@ struct ClassesFound {
   std::optional<ClassHistogram> labels;  ///< none where the data have none
   std::optional<double> right;           ///< share of the reference that it sees as labelled
   double variation = 0, variation_by_chance = 0;  ///< total_variation() of states and reference
+  std::vector<ClassesByAge> by_age;               ///< none where all are of one class
 };
 
 /// Of distances to a nearest one.
@@ -35,6 +44,13 @@ struct NearestDistances {
   std::int64_t copies = 0;  ///< states nearer than a thousandth of the reference's median
 };
 
+/// Distances of states of a class of ages.
+struct DistancesByAge {
+  std::string name;  ///< "ages 120 to 379"
+  std::array<std::int64_t, 2> ages{0, 0};
+  NearestDistances to_training;
+};
+
 /// A state, or an image of the reference, and the training image that is nearest to it.
 struct NearestPair {
   std::int64_t number = 0, training = 0;
@@ -46,6 +62,7 @@ struct NeighboursFound {
   std::string split, data_digest;  ///< of the training images
   std::int64_t training = 0;       ///< the first so many
   NearestDistances to_training;
+  std::vector<DistancesByAge> by_age;          ///< none where all are of one class
   std::optional<NearestDistances> to_others;   ///< none where all states are of one chain
   std::vector<NearestPair> nearest;            ///< the states nearest to a training image
   std::vector<NearestPair> states, reference;  ///< some at even steps of their number

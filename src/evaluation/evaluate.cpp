@@ -85,7 +85,7 @@ class Evaluating {
     choose_features();
     agree(world_, [&] { sorted_ = sort_states(*subject_.states, request_.draws); });
     describe();
-    TrainedParts trained(request_, subject_, dataset_, result_.protocol, session_, log_);
+    TrainedParts trained(request_, subject_, dataset_, result_.protocol, output_, session_, log_);
     result_.energy = trained.used();
     DiversityPart diversity({request_, subject_, dataset_, result_.protocol, *features_}, world_,
                             log_);
@@ -206,9 +206,11 @@ class Evaluating {
       result_.fresh.push_back(trained.run_fresh(steps, reference_, features));
       record_part();
     }
-    if (!request_.long_run) return;
-    result_.long_run = trained.run_long(*request_.long_run, reference_, features);
-    record_part();
+    if (request_.long_run) {
+      result_.long_run = trained.run_long(*request_.long_run, reference_, features);
+      record_part();
+    }
+    trained.forget_chains();
   }
 
   void record_part() {

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <numeric>
 #include <optional>
 
@@ -26,7 +25,7 @@ class Judging {
   ClassResult all() const {
     std::vector<std::int64_t> classes(static_cast<std::size_t>(states_.sorting.classes));
     std::iota(classes.begin(), classes.end(), 0);
-    ClassResult result = of(classes);
+    ClassResult result = of(all_ages(states_), classes);
     result.name = "all";
     add_manifold(result, std::nullopt);
     add_frechet(result, draws_);
@@ -35,33 +34,19 @@ class Judging {
     return result;
   }
 
-  ClassResult one(std::int64_t only_class) const {
-    ClassResult result = of({only_class});
-    result.name = fmt::format("ages {} to {}", result.ages[0], result.ages[1]);
-    add_manifold(result, only_class);
-    add_frechet(result, draws_.index_select(0, at::tensor(members({only_class}), at::kLong)));
+  ClassResult one(const AgeClass& ages, std::int64_t number) const {
+    ClassResult result = of(ages, {number});
+    result.name = ages.name();
+    add_manifold(result, number);
+    add_frechet(result, draws_.index_select(0, at::tensor(ages.states, at::kLong)));
     return result;
   }
 
  private:
-  std::vector<std::int64_t> members(const std::vector<std::int64_t>& classes) const {
-    std::vector<std::int64_t> members;
-    for (std::int64_t i = 0; i < states_.count; ++i) {
-      const std::int64_t of_state = states_.sorting.class_of[static_cast<std::size_t>(i)];
-      if (std::ranges::find(classes, of_state) != classes.end()) members.push_back(i);
-    }
-    return members;
-  }
-
-  ClassResult of(const std::vector<std::int64_t>& classes) const {
+  ClassResult of(const AgeClass& ages, const std::vector<std::int64_t>& classes) const {
     ClassResult result;
-    std::vector<std::int64_t> ages;
-    for (const std::int64_t i : members(classes)) {
-      ages.push_back(states_.ages[static_cast<std::size_t>(i)]);
-    }
-    const auto [youngest, oldest] = std::ranges::minmax(ages);
-    result.ages = {youngest, oldest};
-    result.states = static_cast<std::int64_t>(ages.size());
+    result.ages = ages.ages;
+    result.states = static_cast<std::int64_t>(ages.states.size());
     const Estimate kid = kernel_distance(table_, states_.sorting, reference_, classes);
     result.kid = kid.value;
     result.kid_low = kid.low;
@@ -114,8 +99,10 @@ std::vector<ClassResult> judge(const at::Tensor& draws, const SortedStates& stat
                                const Reference& reference, const PairTable& table) {
   const Judging judging(draws, states, reference, table);
   std::vector<ClassResult> results{judging.all()};
-  const std::int64_t classes = states.sorting.classes;
-  for (std::int64_t c = 0; classes > 1 && c < classes; ++c) results.push_back(judging.one(c));
+  const std::vector<AgeClass> classes = age_classes(states);
+  for (std::size_t c = 0; c < classes.size(); ++c) {
+    results.push_back(judging.one(classes[c], static_cast<std::int64_t>(c)));
+  }
   return results;
 }
 

@@ -94,16 +94,29 @@ void judge(LongRun& run) {
   run.verdict = run.reasons.empty() ? "stable" : "short-run generator";
 }
 
+List as_json(const LongRunPoint& p) {
+  return {{"step", p.step},
+          {"start", p.start},
+          {"energy", p.energy.value},
+          {"energy_interval_95", {List(p.energy.low), List(p.energy.high)}},
+          {"kid", p.kid},
+          {"kid_interval_95", {List(p.kid_low), List(p.kid_high)}}};
+}
+
+LongRunPoint point_of(const nlohmann::json& json) {
+  const auto number = [](const nlohmann::json& one) { return one.get<std::optional<double>>(); };
+  const nlohmann::json &energy = json.at("energy_interval_95"), &kid = json.at("kid_interval_95");
+  return {json.at("step"),
+          json.at("start"),
+          {json.at("energy"), number(energy[0]), number(energy[1])},
+          number(json.at("kid")),
+          number(kid[0]),
+          number(kid[1])};
+}
+
 List as_json(const LongRun& run) {
   List points = List::array();
-  for (const LongRunPoint& p : run.points) {
-    points.push_back({{"step", p.step},
-                      {"start", p.start},
-                      {"energy", p.energy.value},
-                      {"energy_interval_95", {List(p.energy.low), List(p.energy.high)}},
-                      {"kid", p.kid},
-                      {"kid_interval_95", {List(p.kid_low), List(p.kid_high)}}});
-  }
+  for (const LongRunPoint& point : run.points) points.push_back(as_json(point));
   return {{"steps", run.steps},     {"chains", run.chains},   {"points", points},
           {"verdict", run.verdict}, {"reasons", run.reasons}, {"rule", long_run_rule},
           {"seconds", run.seconds}};

@@ -42,6 +42,8 @@ std::vector<std::int64_t> steps_to_tell(std::int64_t steps, std::int64_t unit);
 /// kinds of energy apart by chains that run on).
 void judge(LongRun& run);
 
+nlohmann::ordered_json as_json(const LongRunPoint& point);
+LongRunPoint point_of(const nlohmann::json& json);
 nlohmann::ordered_json as_json(const LongRun& run);
 std::string as_text(const LongRun& run);
 

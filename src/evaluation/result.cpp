@@ -27,22 +27,6 @@ using List = nlohmann::ordered_json;  // keeps the order of keys
 constexpr const char* list_format = "stanley-evaluation";
 constexpr int list_version = 1;
 
-List as_json(const Protocol& p) {
-  return {{"name", p.name},
-          {"features", p.features},
-          {"features_digest", p.features_digest},
-          {"dimension", p.dimension},
-          {"input", p.input ? List(*p.input) : List(nullptr)},
-          {"data", p.data},
-          {"data_digest", p.data_digest},
-          {"split", p.split},
-          {"reference", p.reference_count},
-          {"range", p.range},
-          {"kernel", fmt::format("(x.y/{} + 1)^3", p.dimension)},
-          {"neighbours", neighbours_of_a_ball},
-          {"jackknife_groups", p.groups}};
-}
-
 List as_json(const ClassResult& c) {
   return {{"name", c.name},
           {"states", c.states},
@@ -179,6 +163,22 @@ std::string fid_cell(const ClassResult& c) {
 }
 
 }  // namespace
+
+List as_json(const Protocol& p) {
+  return {{"name", p.name},
+          {"features", p.features},
+          {"features_digest", p.features_digest},
+          {"dimension", p.dimension},
+          {"input", p.input ? List(*p.input) : List(nullptr)},
+          {"data", p.data},
+          {"data_digest", p.data_digest},
+          {"split", p.split},
+          {"reference", p.reference_count},
+          {"range", p.range},
+          {"kernel", fmt::format("(x.y/{} + 1)^3", p.dimension)},
+          {"neighbours", neighbours_of_a_ball},
+          {"jackknife_groups", p.groups}};
+}
 
 std::string as_text(const Evaluation& e) {
   std::string text = fmt::format(

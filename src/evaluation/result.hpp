@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -79,6 +80,8 @@ struct Evaluation {
   Diversity diversity;
   double seconds = 0;
 };
+
+nlohmann::ordered_json as_json(const Protocol& protocol);
 
 /// One line for each class, for people.
 std::string as_text(const Evaluation& evaluation);

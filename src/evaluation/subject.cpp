@@ -1,7 +1,12 @@
 #include "evaluation/subject.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
+#include <ranges>
+#include <utility>
 
 #include "config/error.hpp"
 #include "parallel/agree.hpp"
@@ -108,6 +113,12 @@ CheckpointHeader header_of_file(const std::string& path, Communicator& communica
   return header;
 }
 
+AgeClass ages_of(const SortedStates& sorted, std::vector<std::int64_t> states) {
+  const auto age = [&](std::int64_t i) { return sorted.ages[static_cast<std::size_t>(i)]; };
+  const auto [youngest, oldest] = std::ranges::minmax(states | std::views::transform(age));
+  return {{youngest, oldest}, std::move(states)};
+}
+
 }  // namespace
 
 Subject open_subject(const std::string& path, Communicator& communicator) {
@@ -138,6 +149,26 @@ SortedStates sort_states(const StoredStates& states, std::int64_t most) {
     sorting.group_of.push_back(sorting.chain_of.back() % sorting.groups);
   }
   return sorted;
+}
+
+std::string AgeClass::name() const { return fmt::format("ages {} to {}", ages[0], ages[1]); }
+
+AgeClass all_ages(const SortedStates& states) {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(states.count));
+  std::iota(all.begin(), all.end(), 0);
+  return ages_of(states, std::move(all));
+}
+
+std::vector<AgeClass> age_classes(const SortedStates& states) {
+  if (states.sorting.classes < 2) return {};
+  std::vector<std::vector<std::int64_t>> members(static_cast<std::size_t>(states.sorting.classes));
+  for (std::int64_t i = 0; i < states.count; ++i) {
+    const std::int64_t of_state = states.sorting.class_of[static_cast<std::size_t>(i)];
+    members[static_cast<std::size_t>(of_state)].push_back(i);
+  }
+  std::vector<AgeClass> classes;
+  for (auto& one : members) classes.push_back(ages_of(states, std::move(one)));
+  return classes;
 }
 
 }  // namespace stanley

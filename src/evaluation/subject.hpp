@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -43,5 +44,18 @@ struct SortedStates {
 /// Sorts states into classes by the quartiles of their ages (equal ages are of one class) and by
 /// chains into up to 20 groups for a jackknife: all draws of a chain are of one group.
 SortedStates sort_states(const StoredStates& states, std::int64_t most);
+
+/// Some of the states, and the ages of the youngest and the oldest of them.
+struct AgeClass {
+  std::array<std::int64_t, 2> ages{0, 0};
+  std::vector<std::int64_t> states;  ///< their numbers, ascending; at least one
+
+  std::string name() const;  ///< "ages 120 to 379"
+};
+
+/// All states as one class.
+AgeClass all_ages(const SortedStates& states);
+/// The classes of ages, the youngest first; none where all are of one.
+std::vector<AgeClass> age_classes(const SortedStates& states);
 
 }  // namespace stanley

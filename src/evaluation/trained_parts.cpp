@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "chains/start_states.hpp"
@@ -15,8 +17,11 @@
 #include "evaluation/judge.hpp"
 #include "parallel/agree.hpp"
 #include "run/stopwatch.hpp"
+#include "run/version.hpp"
 #include "sampler/device_update.hpp"
 #include "storage/data_file.hpp"
+#include "storage/digest.hpp"
+#include "storage/json_values.hpp"
 #include "storage/stored_states.hpp"
 
 namespace stanley {
@@ -43,18 +48,40 @@ bool all_finite(const std::vector<double>& numbers) {
   return std::ranges::all_of(numbers, [](double number) { return std::isfinite(number); });
 }
 
+/// The chains are kept each so many steps: after whole visits, about a hundred times.
+std::int64_t steps_to_keep(std::int64_t steps, std::int64_t of_a_visit) {
+  constexpr std::int64_t times = 100;
+  const std::int64_t visits = (steps + of_a_visit - 1) / of_a_visit;
+  return (visits + times - 1) / times * of_a_visit;
+}
+
+/// Collective. Moves the chains to this step, and keeps them on the way and there.
+void move_to(std::int64_t step, std::int64_t at_once, ChainRun& run,
+             const std::function<void(std::int64_t)>& moved, const std::function<void()>& keep) {
+  while (run.done() < step) {
+    run.advance(std::min(at_once, step - run.done()), moved);
+    keep();
+  }
+}
+
 /// Says every few seconds how far chains have come, and how long the rest will take.
 class ChainProgress {
  public:
-  /// The chains are looked at so many times on the way.
-  ChainProgress(Log& log, std::string what, std::int64_t steps, std::int64_t chains, double looks)
-      : log_(log), what_(std::move(what)), steps_(steps), chains_(chains), looks_(looks) {}
+  /// The chains have made `first` steps, and are looked at so many times on the rest of the way.
+  ChainProgress(Log& log, std::string what, std::int64_t first, std::int64_t steps,
+                std::int64_t chains, double looks)
+      : log_(log),
+        what_(std::move(what)),
+        first_(first),
+        steps_(steps),
+        chains_(chains),
+        looks_(looks) {}
 
   void moved(std::int64_t done) {
     moving_ += watch_.lap();
     if (moving_ < due_) return;
     due_ = moving_ + 5;
-    const double rate = static_cast<double>(done) / moving_;
+    const double rate = static_cast<double>(done - first_) / moving_;
     log_.info(
         fmt::format("{}: step {}/{} | {:.0f} chain steps/s | {} left", what_, done, steps_,
                     rate * static_cast<double>(chains_),
@@ -68,7 +95,7 @@ class ChainProgress {
  private:
   Log& log_;
   std::string what_;
-  std::int64_t steps_, chains_;
+  std::int64_t first_, steps_, chains_;
   double looks_;  // that are to come
   Stopwatch watch_;
   double moving_ = 0, look_ = 0, due_ = 5;  // seconds
@@ -88,12 +115,13 @@ std::string split_of(const std::string& path, const std::string& asked) {
 }  // namespace
 
 TrainedParts::TrainedParts(const EvaluationRequest& request, const Subject& subject,
-                           const Dataset& reference, const Protocol& protocol, Session& session,
-                           Log& log)
+                           const Dataset& reference, const Protocol& protocol,
+                           const std::string& output, Session& session, Log& log)
     : request_(request),
       subject_(subject),
       reference_(reference),
       protocol_(protocol),
+      output_(output),
       world_(session.world()),
       log_(log) {
   try {
@@ -238,6 +266,44 @@ const Dataset& TrainedParts::training_or_throw() const {
                               remarks_.front()));
 }
 
+/// Collective. Where these chains, which have their starts and have not moved, are kept on their
+/// way.
+KeptChains TrainedParts::kept_chains(const std::string& part, std::int64_t steps, ChainRun& run) {
+  const std::vector<std::uint8_t> starts = run.snapshot();
+  Config config = energy_->config;
+  config.chains.shards = 1;  // of this session
+  const nlohmann::json depends_on{
+      part,
+      steps,
+      digest_text({reinterpret_cast<const char*>(starts.data()), starts.size()}),
+      to_yaml(config),
+      as_json(energy_->used),
+      as_json(protocol_),
+      build_version,
+      build_commit};
+  KeptChains kept(output_, to_bytes(depends_on));
+  kept_.push_back(kept.path());
+  return kept;
+}
+
+/// Collective. What was noted with the chains that an evaluation which was cut off has kept; null
+/// where there are none.
+nlohmann::json TrainedParts::take_up(const std::string& part, const KeptChains& kept,
+                                     ChainRun& run) {
+  nlohmann::json noted = kept.take_up(run, world_);
+  if (!noted.is_null()) {
+    log_.info(fmt::format("{}: goes on at step {}, of {}", part, run.done(), kept.path()));
+  }
+  return noted;
+}
+
+void TrainedParts::forget_chains() {
+  on_first_rank(world_, [&] {
+    std::error_code ignored;
+    for (const std::string& path : kept_) std::filesystem::remove(path, ignored);
+  });
+}
+
 FreshChains TrainedParts::run_fresh(std::int64_t steps, const Reference& reference,
                                     const StatesToFeatures& features) {
   const Config& config = energy_->config;
@@ -248,8 +314,17 @@ FreshChains TrainedParts::run_fresh(std::int64_t steps, const Reference& referen
   ChainRun run(*energy_, fresh.chains, world_);
   run.start(0, fresh.chains,
             make_start_state(config, starts_from_data() ? training_or_throw() : none, 0));
-  ChainProgress progress(log_, "fresh chains", steps, fresh.chains, 0);
-  run.advance(steps, [&](std::int64_t done) { progress.moved(done); });
+  const KeptChains kept = kept_chains("fresh chains", steps, run);
+  const nlohmann::json noted = take_up("fresh chains", kept, run);
+  if (!noted.is_null()) fresh.seconds = noted["seconds"];
+  ChainProgress progress(log_, "fresh chains", run.done(), steps, fresh.chains, 0);
+  move_to(
+      steps, steps_to_keep(steps, config.sampler.steps), run,
+      [&](std::int64_t done) { progress.moved(done); },
+      [&] {
+        fresh.seconds += watch.lap();
+        kept.keep(run, {{"seconds", fresh.seconds}}, world_);
+      });
   const std::vector<double> energies = run.energies();
   fresh.energy = mean_of(energies);
   fresh.result.name = fmt::format("fresh, {} steps", steps);
@@ -267,7 +342,7 @@ FreshChains TrainedParts::run_fresh(std::int64_t steps, const Reference& referen
       fresh.result.name = name;
     });
   }
-  fresh.seconds = watch.lap();
+  fresh.seconds += watch.lap();
   return fresh;
 }
 
@@ -323,18 +398,32 @@ LongRun TrainedParts::run_long(std::int64_t steps, const Reference& reference,
   Stopwatch watch;
   ChainRun run(*energy_, 3 * result.chains, world_);
   agree(world_, [&] { start_long_run(run, result.chains); });
+  const KeptChains kept = kept_chains("long run", steps, run);
+  if (const nlohmann::json noted = take_up("long run", kept, run); !noted.is_null()) {
+    result.seconds = noted["seconds"];
+    for (const nlohmann::json& point : noted["points"]) result.points.push_back(point_of(point));
+  }
+  const auto keep = [&] {
+    result.seconds += watch.lap();
+    nlohmann::json points = nlohmann::json::array();
+    for (const LongRunPoint& point : result.points) points.emplace_back(as_json(point));
+    kept.keep(run, {{"seconds", result.seconds}, {"points", points}}, world_);
+  };
   // Where th is held for the steps of a visit, chains are looked at between visits.
   const SamplerConfig& sampler = energy_->config.sampler;
   const std::int64_t unit = sampler.refresh == Refresh::iteration ? sampler.steps : 1;
   const std::vector<std::int64_t> told = steps_to_tell(steps, unit);
-  ChainProgress progress(log_, "long run", steps, 3 * result.chains,
-                         static_cast<double>(told.size()));
+  std::size_t looks = result.points.size() / starts.size();
+  ChainProgress progress(log_, "long run", run.done(), steps, 3 * result.chains,
+                         static_cast<double>(told.size() - looks));
   bool finite = true;
-  for (const std::int64_t step : told) {
-    run.advance(step - run.done(), [&](std::int64_t done) { progress.moved(done); });
+  for (; finite && looks < told.size(); ++looks) {
+    move_to(
+        told[looks], steps_to_keep(steps, sampler.steps), run,
+        [&](std::int64_t done) { progress.moved(done); }, keep);
     finite = add_points(result, run, reference, features);
     progress.looked();
-    if (!finite) break;
+    if (finite) keep();
   }
   if (finite) {
     judge(result);
@@ -342,7 +431,7 @@ LongRun TrainedParts::run_long(std::int64_t steps, const Reference& reference,
     result.verdict = "short-run generator";
     result.reasons = {fmt::format("chains left for infinity before step {}", run.done())};
   }
-  result.seconds = watch.lap();
+  result.seconds += watch.lap();
   return result;
 }
 

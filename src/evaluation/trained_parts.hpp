@@ -3,12 +3,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "data/dataset.hpp"
 #include "evaluation/chain_run.hpp"
+#include "evaluation/kept_chains.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/result.hpp"
 #include "evaluation/subject.hpp"
@@ -29,10 +31,11 @@ class TrainedParts {
  public:
   /// Collective. Finds the weights and reads the data sets, so that what is missing is told before
   /// anything is computed. `reference`: of the held-out data, with what the protocol says of it.
-  /// All must outlive it. Errors: input_output where weights or files aren't there; configuration
-  /// where further data have states of another shape.
+  /// `output`: the list of results, as rank 0 knows it; chains that run are kept beside it. All
+  /// must outlive it. Errors: input_output where weights or files aren't there; configuration where
+  /// further data have states of another shape.
   TrainedParts(const EvaluationRequest& request, const Subject& subject, const Dataset& reference,
-               const Protocol& protocol, Session& session, Log& log);
+               const Protocol& protocol, const std::string& output, Session& session, Log& log);
 
   /// What the parts are computed with; none where the weights aren't there.
   std::optional<EnergyUsed> used() const {
@@ -48,6 +51,9 @@ class TrainedParts {
   /// Collective. Chains from bank, data and noise that run on.
   LongRun run_long(std::int64_t steps, const Reference& reference,
                    const StatesToFeatures& features);
+  /// Collective. Removes the chains that were kept, once all parts are recorded: until then a part
+  /// that is done costs the same command no chain steps.
+  void forget_chains();
 
  private:
   /// Data of which energies are told.
@@ -70,6 +76,8 @@ class TrainedParts {
   States noise(std::int64_t count) const;
   std::vector<States> all_states(const Evaluation& result, const ReadStates& read) const;
   const Dataset& training_or_throw() const;
+  KeptChains kept_chains(const std::string& part, std::int64_t steps, ChainRun& run);
+  nlohmann::json take_up(const std::string& part, const KeptChains& kept, ChainRun& run);
   void start_long_run(ChainRun& run, std::int64_t each);
   bool add_points(LongRun& result, ChainRun& run, const Reference& reference,
                   const StatesToFeatures& features) const;
@@ -78,12 +86,14 @@ class TrainedParts {
   const Subject& subject_;
   const Dataset& reference_;
   const Protocol& protocol_;
+  const std::string& output_;
   Communicator& world_;
   Log& log_;
   std::optional<SubjectEnergy> energy_;
   std::optional<Data> training_;
   std::vector<Data> further_;
   std::vector<std::string> remarks_;
+  std::vector<std::string> kept_;  // files
 };
 
 }  // namespace stanley

@@ -1,12 +1,26 @@
 #include "storage/stored_states.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 
 #include "config/error.hpp"
 #include "storage/blocks.hpp"
 #include "storage/hdf5.hpp"
 
 namespace stanley {
+namespace {
+
+constexpr const char* ages_are =
+    "ages of chains are whole numbers of steps from 0 on: correct them, or leave the array out";
+
+bool is_age(double number) {
+  constexpr double most = 9007199254740992;  // 2⁵³: above it not every whole number is a double
+  return number >= 0 && number <= most && number == std::floor(number);
+}
+
+}  // namespace
 
 StoredStates::StoredStates(const std::string& path)
     : file_(std::make_unique<hdf5::File>(hdf5::File::open(path, hdf5::Mode::read))),
@@ -40,15 +54,23 @@ StoredStates::~StoredStates() = default;
 
 std::vector<std::int64_t> StoredStates::ages() const {
   if (!hdf5::exists(*file_, ages_)) return {};
-  std::vector<std::int64_t> ages(static_cast<std::size_t>(count()));
   const hdf5::Dataset array(*file_, ages_);
   std::int64_t stored = 1;
   for (const std::int64_t extent : array.shape()) stored *= extent;
   if (stored != count()) throw FileError(array.described() + " doesn't fit the states");
+  const H5T_class_t kind = array.type_class();
+  if (kind != H5T_INTEGER && kind != H5T_FLOAT) throw FileError(array.described() + " " + ages_are);
+  // Others write whole numbers as floating-point ones.
+  std::vector<double> numbers(static_cast<std::size_t>(count()));
   hdf5::read_block(
       array, {.start = std::vector<std::int64_t>(array.shape().size(), 0), .count = array.shape()},
-      H5T_NATIVE_INT64, ages.data());
-  return ages;
+      H5T_NATIVE_DOUBLE, numbers.data());
+  const auto wrong = std::ranges::find_if_not(numbers, is_age);
+  if (wrong != numbers.end()) {
+    throw FileError(fmt::format("{} holds {} for state {}, and {}", array.described(), *wrong,
+                                wrong - numbers.begin(), ages_are));
+  }
+  return {numbers.begin(), numbers.end()};
 }
 
 void StoredStates::read(std::int64_t first, std::int64_t count, float* out) const {

@@ -27,7 +27,8 @@ class StoredStates {
   /// Of all states: chains() · draws().
   std::int64_t count() const { return chains_ * draws_; }
 
-  /// Steps since each state's chain began or restarted; none in a file that doesn't tell.
+  /// Steps since each state's chain began or restarted; none in a file that doesn't tell. Refuses
+  /// what is no whole number from 0 on.
   std::vector<std::int64_t> ages() const;
   /// States first to first + count − 1 to out [count, shape...].
   void read(std::int64_t first, std::int64_t count, float* out) const;

@@ -71,7 +71,24 @@ def test_neighbours_are_those_of_all_pairs(tmp_path, points):
         assert pair["distance"] == pytest.approx(to_train[pair["state"]].min(), rel=1e-9, abs=1e-15)
     assert [pair["state"] for pair in found["pairs"]["states"]] == [25 * i for i in range(12)]
     assert len(found["pairs"]["reference"]) == 12
+    assert found["by_age"] == []  # all are of one age
     assert "of 80 images of split 'train'" in said and "1 are copies" in said
+
+
+def test_neighbours_by_age(tmp_path, points):
+    draws, test, train = points
+    ages = numpy.arange(300).reshape(100, 3) // 150 * 40 + 5  # of two classes
+    write_draws(tmp_path / "draws.nc", (4 * draws).reshape(100, 3, 3).astype(numpy.float32), ages)
+    said = evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--neighbours", 80, ranks=2).stdout
+    found = only(tmp_path / "draws.nc.evaluation.json")
+    by_age = found["diversity"]["neighbours"]["by_age"]
+    assert [(one["name"], one["ages"]) for one in by_age] == [("ages 5 to 5", [5, 5]), ("ages 45 to 45", [45, 45])]
+    assert [one["name"] for one in by_age] == [one["name"] for one in found["results"][1:]]
+    nearest, of_test = distances(draws, train[:80]).min(1), distances(test, train[:80]).min(1)
+    for one, some in zip(by_age, (nearest[:150], nearest[150:])):
+        check(one["to_training"], some, of_test)
+        assert f"{one['name']}: states {numpy.median(some):.3g} (" in said
+    assert [one["to_training"]["copies"] for one in by_age] == [1, 0]
 
 
 def test_the_same_bits_on_any_number_of_ranks_and_threads(tmp_path, points):
@@ -163,6 +180,18 @@ def test_classes_are_those_of_the_classifier(trained, classifier, images, tmp_pa
     assert found["total_variation"] == pytest.approx(abs(p - q).sum() / 2)
     assert (found["classifier"], found["names"]) == ("quarters", NAMES)
     assert "quarters" in said and f"{100 * p[0]:.1f} %" in said
+    # By the classes of ages that the distances have.
+    results = only(output)["results"][1:]
+    with h5py.File(checkpoint(trained, 10)) as file:
+        ages = file["chains/age"][:]
+    assert len(found["by_age"]) == len(results) > 1
+    for one, of_results in zip(found["by_age"], results):
+        assert (one["name"], one["ages"]) == (of_results["name"], of_results["ages"])
+        some = of_states[(one["ages"][0] <= ages) & (ages <= one["ages"][1])]
+        shares = check_histogram(one["states"], some.argmax(1))
+        assert one["states"]["confident"] == pytest.approx(sure(some))
+        assert one["total_variation"] == pytest.approx(abs(shares - q).sum() / 2)
+        assert 0 < one["total_variation_by_chance"] < 1 and "{}–{}".format(*one["ages"]) in said
 
 
 def test_features_of_a_classifier_tell_classes_by_themselves(trained, classifier, tmp_path):

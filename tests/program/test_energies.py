@@ -1,7 +1,9 @@
 """stanley evaluate with the trained energy: energies of data, chains and noise, fresh chains, and chains that run on."""
 import math
 import os
+import re
 import shutil
+import signal
 import subprocess
 
 import h5py
@@ -9,7 +11,8 @@ import numpy
 import pytest
 
 from conftest import write_both_splits
-from program import CONFIGURATION, FINISHED, INPUT_OUTPUT, checkpoint, draws, ends, run, trains
+from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, Process, checkpoint, draws, ends, kill, launched, run,
+                     trains)
 from refusals import refused
 from test_evaluate import evaluate, listed, only
 
@@ -152,6 +155,56 @@ def test_parts_are_kept_as_long_as_their_weights(gaussian, tmp_path):
     evaluate(gaussian / "run", "--weights", "last", *output)
     found = only(tmp_path / "list.json")
     assert "long_run" not in found and found["energy"]["weights"] == "last"
+
+
+# --- cut off --------------------------------------------------------------------------------------------
+def kept(output):
+    """{file: when it was written} of the chains that are kept beside a list of results."""
+    return {path: path.stat().st_mtime_ns for path in output.parent.glob(output.name + ".chains-*")
+            if path.suffix != ".part"}
+
+
+def cut_off(command, output, ranks, number):
+    """Ends one rank of an evaluation of fresh chains and a long run, once chains of the long run were kept some times."""
+    with Process(launched([PROGRAM, *command, "--output", output], ranks)) as process:
+        before, seen = kept(output), set()
+
+        def moving():
+            seen.update(set(kept(output).items()) - set(before.items()))
+            return len(kept(output)) == 2 and len(seen) > 15
+        process.wait_for(moving, "chains that are kept")
+        kill(process.ranks()[0], number)
+        assert process.finish().returncode != FINISHED
+
+
+def gone_on(said, part):
+    """At which step a part goes on; None where it begins anew."""
+    found = re.search(rf"{part}: goes on at step (\d+), of ", said)
+    return found and int(found[1])
+
+
+def test_chains_go_on_where_they_were_cut_off(gaussian, tmp_path):
+    """By each signal, on any number of ranks; and what is whole and of these settings alone serves."""
+    command = ("evaluate", gaussian / "run", "--fresh", 400, "--chains", 64, "--long-run", 6000)
+    ends(run(*command, "--output", tmp_path / "whole.json"), FINISHED)
+    assert not kept(tmp_path / "whole.json")
+    output = tmp_path / "cut.json"
+    cut_off(command, output, 1, signal.SIGTERM)
+    other = ends(run(*command[:2], "--chains", 63, "--long-run", 6000, "--output", output), FINISHED).stdout
+    assert gone_on(other, "long run") is None and len(kept(output)) == 2
+    cut_off(command, output, 2, signal.SIGKILL)
+    (fresh, long_run) = sorted(kept(output), key=lambda path: kept(output)[path])
+    copies = {path: path.read_bytes() for path in (fresh, long_run)}
+    said = ends(run(*command, "--output", output), FINISHED).stdout
+    assert gone_on(said, "fresh chains") == 400 and 0 < gone_on(said, "long run") < 6000 and not kept(output)
+    whole = without_clocks(only(tmp_path / "whole.json"))
+    assert without_clocks(only(output)) == whole
+    # Damage is told by the file's digest.
+    for path, content in copies.items():
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    said = ends(run(*command, "--output", output, ranks=2), FINISHED).stdout
+    assert gone_on(said, "fresh chains") is gone_on(said, "long run") is None and not kept(output)
+    assert without_clocks(only(output)) == whole
 
 
 # --- images: chains that were trained for some steps only -----------------------------------------------

@@ -417,6 +417,30 @@ def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
     refused(run("evaluate", trained, "--features", tmp_path / "none.pt"), INPUT_OUTPUT, "none.pt", "tools/setup.sh")
 
 
+def test_refuses_ages_that_are_none(tmp_path, points):
+    x, _ = points(9, 40, 60, 3)
+    states = (4 * x).reshape(20, 2, 3).astype(numpy.float32)
+    ages = numpy.arange(40).reshape(20, 2)
+    about = ("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
+    for wrong, word in ((numpy.nan, "nan"), (2.5, "2.5"), (-1.0, "-1"), (numpy.inf, "inf"), (1e300, "1e+300")):
+        spoilt = ages.astype(float)
+        spoilt[3, 1] = wrong
+        write_draws(tmp_path / "draws.nc", states, spoilt)
+        refused(run(*about, ranks=2), INPUT_OUTPUT, "draws.nc", "sample_stats/age", f"holds {word} for state 7",
+                "whole numbers")
+    write_draws(tmp_path / "draws.nc", states, -ages)
+    refused(run(*about), INPUT_OUTPUT, "holds -1 for state 1", "whole numbers")
+    write_draws(tmp_path / "draws.nc", states, numpy.full((20, 2), b"old"))
+    refused(run(*about), INPUT_OUTPUT, "sample_stats/age", "whole numbers")
+    # Whole ones are ages in any type.
+    found = []
+    for kind in (int, float, numpy.uint8):
+        write_draws(tmp_path / "draws.nc", states, ages.astype(kind))
+        evaluate(*about[1:])
+        found.append(only(tmp_path / "draws.nc.evaluation.json")["results"])
+    assert found[0] == found[1] == found[2] and found[0][-1]["ages"][1] == 39
+
+
 def test_refuses_what_does_not_fit(trained, network, tmp_path, images, points):
     points(1, 20, 30, 2)
     refused(run("evaluate", trained, "--data", tmp_path / "points.h5", ranks=2), CONFIGURATION, "(1, 8, 8)", "(2)")

@@ -66,6 +66,22 @@ def test_classes_and_pairs_are_shown(run):
     assert greys(page) == [[0, 15, 30, 45], [10, 20, 25, 35, 70, 85], [75, 160]]
 
 
+def test_ages_are_told_apart_where_the_evaluation_has_them(run):
+    entry = json.loads((run / "evaluation.json").read_text())["evaluations"][0]
+    assert not report(run).says("ages 0 to 19")
+    levels = {"levels": [0, 0.5, 1], "quantiles_of_reference": [0, 0.75, 1]}
+    found = entry["diversity"]
+    found["classes"]["by_age"] = [{"name": "ages 0 to 19", "ages": [0, 19], "total_variation": 0.375,
+                                   "total_variation_by_chance": 0.1, "states": {**HISTOGRAM, "shares": [0.0625, 0.9375]}}]
+    found["neighbours"]["to_training"] = {**DISTANCES, **levels, "quantiles_of_states": [0, 0.5, 1]}
+    found["neighbours"]["by_age"] = [{"name": "ages 20 to 99", "ages": [20, 99], "to_training": {
+        **DISTANCES, **levels, "quantiles_of_states": [0, 0.3125, 1], "nearer_than_5_percent": 0.34}}]
+    write(run, entry)
+    page = report(run)
+    for words in ("ages 0 to 19", "93.8 %", "0.375", "ages 20 to 99", "0.312", "34.0 %", "0.75"):
+        assert page.says(words), words
+
+
 def test_states_of_draws_are_numbered_chain_by_chain(run, tmp_path):
     entry = json.loads((run / "evaluation.json").read_text())["evaluations"][0]
     (run / "samples").mkdir()

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
@@ -74,6 +77,21 @@ TEST(LongRun, TellsItsRule) {
   EXPECT_EQ(json["rule"], long_run_rule);
   EXPECT_EQ(json["points"].size(), 6U);
   EXPECT_EQ(json["points"][4]["start"], "data");
+}
+
+TEST(LongRun, PointsComeBackBitForBit) {
+  LongRunPoint exact = point(7, "noise", 1.0 / 3, 0.1);
+  exact.energy.low.reset();
+  exact.kid_high.reset();
+  const LongRunPoint back = point_of(from_bytes<nlohmann::json>(to_bytes(as_json(exact))));
+  EXPECT_EQ(back.step, 7);
+  EXPECT_EQ(back.start, "noise");
+  EXPECT_EQ(back.energy.value, exact.energy.value);
+  EXPECT_EQ(back.energy.low, std::nullopt);
+  EXPECT_EQ(back.energy.high, exact.energy.high);
+  EXPECT_EQ(back.kid, exact.kid);
+  EXPECT_EQ(back.kid_low, exact.kid_low);
+  EXPECT_EQ(back.kid_high, std::nullopt);
 }
 
 }  // namespace

@@ -29,29 +29,50 @@ def class_card(run, evaluation, found):
     columns = [("states", found["states"]), ("reference", found["reference"])]
     if found.get("labels"):
         columns.append(("labels", found["labels"]))
+    by_age = found.get("by_age", [])
+    columns += [(escape(str(one["name"])), one["states"]) for one in by_age]
     percent = lambda share: f"{100 * share:.1f} %"
     rows = [[name, *(percent(column["shares"][i]) for _, column in columns)] for i, name in enumerate(found["names"])]
     rows.append(["entropy, nats", *(f"{column['entropy']:.3f}" for _, column in columns)])
     rows.append([f"sure (p from {found['confident_from']})",
                  *(percent(column["confident"]) if "confident" in column else "" for _, column in columns)])
+    rows.append(["total variation", f"{found['total_variation']:.3f}", *[""] * (len(columns) - 1 - len(by_age)),
+                 *(f"{one['total_variation']:.3f}" for one in by_age)])
     right = f" It is right on {percent(found['right'])} of the reference." if found.get("right") is not None else ""
     return card("Classes", table(["", *(name for name, _ in columns)], rows),
                 f"As the classifier {escape(str(found['classifier']))} sees them.{right} Total variation of states and "
                 f"reference: {found['total_variation']:.3f}, by chance {found['total_variation_by_chance']:.3f}. Healthy: "
-                "the first two columns agree. Not: a class that is missing, or few states of which it is sure.")
+                "the first two columns agree, and all ages with them. Not: a class that is missing, or few states of which "
+                "it is sure.", wide=bool(by_age))
 
 
 def neighbour_card(run, evaluation, found):
     kinds = (("states", "nearest", "The states that are nearest to a training image"),
              ("states", "states", "Others, at even steps of their number"),
              ("reference", "reference", "Images of the reference, for comparison"))
-    content = "".join(pair_picture(run, evaluation, found, *kind) for kind in kinds)
+    content = "".join(pair_picture(run, evaluation, found, *kind) for kind in kinds) + distances_by_age(found)
     shares = found["to_training"]
     return card("Nearest training images", content,
                 f"Above: a state or image; below it the nearest of {found['training']:,} images of split "
                 f"'{escape(str(found['split']))}', and their distance. {100 * shares['nearer_than_median']:.0f} % of the "
                 "states are nearer to one than the median image of the reference (50 % by chance). Healthy: pairs differ "
-                "as they do for the reference. Not: copies.", wide=True)
+                "as they do for the reference, at all ages. Not: copies.", wide=True)
+
+
+def distances_by_age(found):
+    """A table of distances to the nearest training image, where states of several classes of ages were told apart."""
+    by_age = found.get("by_age", [])
+    if not by_age:
+        return ""
+    everything = found["to_training"]
+    middle = everything["levels"].index(0.5)
+    rows = [[name, one["states"], short(one["quantiles_of_states"][middle]),
+             f"{100 * one['nearer_than_median']:.1f} %", f"{100 * one['nearer_than_5_percent']:.1f} %", one["copies"]]
+            for name, one in [("all", everything), *((age["name"], age["to_training"]) for age in by_age)]]
+    rows.append(["reference", everything["reference"], short(everything["quantiles_of_reference"][middle]), "50 %", "5 %",
+                 ""])
+    return table(["", "states", "median distance", "nearer than the reference's median", "than its 5 % quantile",
+                  "copies"], rows)
 
 
 def pair_picture(run, evaluation, found, source, kind, title):
