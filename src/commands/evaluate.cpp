@@ -35,6 +35,11 @@ void add_trained_parts(CLI::App& command, EvaluationRequest& request) {
       ->default_str("10000")
       ->check(CLI::Range(1, 1000000000));
   command
+      .add_option("--denoise", request.denoise,
+                  "Also judge the states after so many noise-free steps (default: as the run's\n"
+                  "samples.denoise; 0: not)")
+      ->check(CLI::Range(0, 1000000));
+  command
       .add_option("--chains", request.chains,
                   "Chains of --fresh (default: 1024), and from each start of --long-run\n"
                   "(default: 256)")
@@ -63,6 +68,10 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
   command->add_option("--draws", request->draws, "Compare at most so many states")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
+  command
+      ->add_option("--minimum-age", request->minimum_age,
+                   "Leave out younger states (default: the run's chains.burn_in, in steps)")
+      ->check(CLI::Range(0, 1000000000));
   command->add_option("--reference", request->reference, "With at most so many images")
       ->check(CLI::Range(6, 1000000))
       ->capture_default_str();

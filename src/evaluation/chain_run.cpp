@@ -93,6 +93,17 @@ void ChainRun::advance(std::int64_t steps, const std::function<void(std::int64_t
   });
 }
 
+void ChainRun::denoise(const Denoiser& denoiser) {
+  agree(communicator_, [&] {
+    pieces_.for_each(mine(), [&](std::int64_t first, std::int64_t count) {
+      ChainBatch piece = chains_.narrow(first, count);
+      piece.state = piece.state.clone();
+      denoiser.apply(*energy_.energy.engine, piece);
+      chains_.state.narrow(0, first, count).copy_(piece.state);
+    });
+  });
+}
+
 at::Tensor ChainRun::states() {
   std::vector<std::int64_t> shape = energy_.energy.network->state_shape();
   shape.insert(shape.begin(), count_);

@@ -12,6 +12,7 @@
 #include "evaluation/weights.hpp"
 #include "sampler/pieces.hpp"
 #include "sampler/transition.hpp"
+#include "sampling/denoiser.hpp"
 
 namespace stanley {
 
@@ -32,6 +33,8 @@ class ChainRun {
   /// Collective. Moves all chains; `moved` is told now and then of the steps that were done.
   void advance(std::int64_t steps, const std::function<void(std::int64_t done)>& moved);
   std::int64_t done() const { return done_; }
+  /// Collective. Takes the noise of their sampler off the states.
+  void denoise(const Denoiser& denoiser);
 
   /// Collective. States [count, shape...] on the CPU and energies [count], the same on all ranks.
   at::Tensor states();

@@ -83,7 +83,10 @@ class Evaluating {
     });
     load_reference();
     choose_features();
-    agree(world_, [&] { sorted_ = sort_states(*subject_.states, request_.draws); });
+    agree(world_, [&] {
+      sorted_ = sort_states(*subject_.states, request_.draws,
+                            request_.minimum_age.value_or(subject_.config.chains.burn_in));
+    });
     describe();
     TrainedParts trained(request_, subject_, dataset_, result_.protocol, output_, session_, log_);
     result_.energy = trained.used();
@@ -94,7 +97,7 @@ class Evaluating {
         RowProgress(log_, "features of the reference", world_.size()));
     const ReadStates read = [&](std::int64_t first, std::int64_t count, float* out) {
       const std::lock_guard lock(file_mutex_);
-      subject_.states->read(first, count, out);
+      read_states(*subject_.states, sorted_, first, count, out);
     };
     const at::Tensor draws = features_of("features of states", sorted_.count, read);
     compare(draws, images);
@@ -108,6 +111,7 @@ class Evaluating {
       return RowProgress(log_, what, /*ranks=*/1);
     });
     record_part();
+    compare_denoised(trained, read);
     run_chains(trained);
     log_.info(fmt::format("recorded in {}", output_));
     return result_;
@@ -174,6 +178,8 @@ class Evaluating {
     result_.iteration = subject_.iteration;
     result_.states = sorted_.count;
     result_.available = subject_.states->count();
+    result_.younger = sorted_.younger;
+    result_.states_denoised = subject_.denoised;
     result_.chains = sorted_.chains;
     result_.shape = subject_.states->shape();
     result_.protocol.groups = sorted_.sorting.groups;
@@ -186,6 +192,14 @@ class Evaluating {
         world_, RowProgress(log_, what, world_.size()));
   }
 
+  at::Tensor features_of(const char* what, const at::Tensor& states) {
+    return features_of(what, states.size(0),
+                       [&](std::int64_t first, std::int64_t count, float* out) {
+                         const at::Tensor part = states.narrow(0, first, count);
+                         std::copy_n(part.const_data_ptr<float>(), part.numel(), out);
+                       });
+  }
+
   void compare(const at::Tensor& draws, const at::Tensor& images) {
     reference_ = make_reference(images, world_);
     const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_,
@@ -193,14 +207,20 @@ class Evaluating {
     on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference_, table); });
   }
 
+  /// The same states without noise, where the run or the request wants that and they have some.
+  void compare_denoised(TrainedParts& trained, const ReadStates& read) {
+    if (!subject_.denoised.empty()) return;
+    result_.denoised =
+        trained.denoise(sorted_, read, reference_, [&](const at::Tensor& states) {
+          return features_of("features of denoised states", states);
+        });
+    record_part();
+  }
+
   /// What is asked for of chains of the trained energy; each part is recorded as it is done.
   void run_chains(TrainedParts& trained) {
     const StatesToFeatures features = [&](const at::Tensor& states) {
-      return features_of("features of chains", states.size(0),
-                         [&](std::int64_t first, std::int64_t count, float* out) {
-                           const at::Tensor part = states.narrow(0, first, count);
-                           std::copy_n(part.const_data_ptr<float>(), part.numel(), out);
-                         });
+      return features_of("features of chains", states);
     };
     for (const std::int64_t steps : request_.fresh) {
       result_.fresh.push_back(trained.run_fresh(steps, reference_, features));

@@ -50,10 +50,17 @@ List as_json(const FreshChains& f) {
           {"result", distances}, {"seconds", f.seconds}};
 }
 
+List as_json(const Denoised& d) {
+  List classes = List::array();
+  for (const ClassResult& one : d.classes) classes.push_back(as_json(one));
+  return {{"how", d.how}, {"results", classes}, {"seconds", d.seconds}};
+}
+
 /// The parts that take the trained energy, as far as there are some.
 void add_trained(List& json, const Evaluation& e) {
   if (e.energy) json["energy"] = as_json(*e.energy);
   if (e.energies) json["energies"] = as_json(*e.energies);
+  if (e.denoised) json["denoised"] = as_json(*e.denoised);
   for (const FreshChains& one : e.fresh) json["fresh"].push_back(as_json(one));
   if (e.long_run) json["long_run"] = as_json(*e.long_run);
 }
@@ -65,7 +72,7 @@ void keep_trained(List& json, const List& older) {
            json["energy"].value(key, List()) == older["energy"].value(key, List());
   };
   if (!same("digest") || !same("weights")) return;
-  for (const char* part : {"energies", "fresh", "long_run"}) {
+  for (const char* part : {"energies", "denoised", "fresh", "long_run"}) {
     if (!json.contains(part) && older.contains(part)) json[part] = older[part];
   }
 }
@@ -78,6 +85,8 @@ List as_json(const Evaluation& e) {
             {"iteration", e.iteration},
             {"states", e.states},
             {"states_available", e.available},
+            {"states_younger", e.younger},
+            {"states_denoised", e.states_denoised},
             {"chains", e.chains},
             {"shape", e.shape},
             {"protocol", as_json(e.protocol)},
@@ -192,6 +201,12 @@ std::string as_text(const Evaluation& e) {
   };
   line("", "states", "KID·1000 (95 %)", "FID", "precision", "recall", "density", "coverage");
   std::vector<ClassResult> rows = e.classes;
+  if (e.denoised) {
+    for (ClassResult one : e.denoised->classes) {
+      one.name = "denoised, " + one.name;
+      rows.push_back(one);
+    }
+  }
   for (const FreshChains& one : e.fresh) rows.push_back(one.result);
   for (const ClassResult& c : rows) {
     line(c.name, c.states, kid_cell(c), fid_cell(c), cell(c.precision, 1, 3), cell(c.recall, 1, 3),
@@ -200,6 +215,13 @@ std::string as_text(const Evaluation& e) {
   for (const ClassResult& c : rows) {
     for (const std::string& remark : c.remarks) text += fmt::format("{}: {}\n", c.name, remark);
   }
+  if (e.younger > 0) {
+    text += fmt::format("{} states are younger, as those that the loss left out, and are not "
+                        "judged (--minimum-age)\n",
+                        e.younger);
+  }
+  if (!e.states_denoised.empty()) text += "the states are denoised: " + e.states_denoised + "\n";
+  if (e.denoised) text += "denoised: " + e.denoised->how + "\n";
   if (e.energy) {
     text += fmt::format("\nenergy: {} weights of {} ({}, {})\n", e.energy->weights,
                         e.energy->checkpoint, e.energy->arithmetic, e.energy->device);

@@ -23,6 +23,8 @@ struct EvaluationRequest {
   std::int64_t draws = 10000;              ///< at most so many states
   std::int64_t reference = 2048;           ///< at most so many images
   std::string classifier;  ///< a feature network that tells classes; empty: none, or `features`
+  /// Leave younger states out, in steps; none: those that the training left out of its loss.
+  std::optional<std::int64_t> minimum_age;
   std::int64_t neighbours = 0;  ///< search the nearest of so many training images
   std::string output;           ///< empty: evaluation.json of the run, or beside the file
 
@@ -32,6 +34,7 @@ struct EvaluationRequest {
   std::vector<std::int64_t> fresh;       ///< steps of chains that start afresh
   std::optional<std::int64_t> long_run;  ///< steps of chains from bank, data and noise
   std::optional<std::int64_t> chains;    ///< of either, from each start
+  std::optional<std::int64_t> denoise;   ///< noise-free steps; none: as the run's samples.denoise
 };
 
 /// What a number was computed from: stands beside it in the results.
@@ -65,16 +68,26 @@ struct FreshChains {
   double seconds = 0;
 };
 
+/// Distances of the same states without the noise of their sampler.
+struct Denoised {
+  std::string how;  ///< in words
+  std::vector<ClassResult> classes;
+  double seconds = 0;
+};
+
 /// What was evaluated, how, and what came out.
 struct Evaluation {
   std::string path, kind;  ///< the file; "checkpoint" or "draws"
   std::optional<std::int64_t> iteration;
   std::int64_t states = 0, available = 0, chains = 0;
+  std::int64_t younger = 0;   ///< states that were passed over for their age
+  std::string states_denoised;  ///< how the file's own states are; empty: they have their noise
   std::vector<std::int64_t> shape;
   Protocol protocol;
   std::vector<ClassResult> classes;  ///< all first, then by age
   std::optional<EnergyUsed> energy;  ///< of all that follows
   std::optional<EnergyReport> energies;
+  std::optional<Denoised> denoised;
   std::vector<FreshChains> fresh;
   std::optional<LongRun> long_run;
   Diversity diversity;

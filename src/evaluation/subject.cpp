@@ -42,7 +42,7 @@ std::string without_links(const std::string& path) {
 
 /// What rank 0 has found in the file, as texts that it tells the others.
 struct Told {
-  std::string config, kind, iteration, checkpoint, weights;
+  std::string config, kind, iteration, checkpoint, weights, denoised;
 };
 
 Told told_by(const FileReport& report) {
@@ -64,7 +64,7 @@ Told told_by(const FileReport& report) {
   };
   return {config->second, to_string(report.kind),
           report.iteration ? std::to_string(*report.iteration) : "", text("checkpoint"),
-          text("weights")};
+          text("weights"), text("denoise")};
 }
 
 std::vector<std::int64_t> classes_of(const std::vector<std::int64_t>& ages) {
@@ -110,6 +110,7 @@ CheckpointHeader header_of_file(const std::string& path, Communicator& communica
   subject.checkpoint = communicator.broadcast(std::move(told.checkpoint), 0);
   const std::string weights = communicator.broadcast(std::move(told.weights), 0);
   if (!weights.empty()) subject.weights = weights;
+  subject.denoised = communicator.broadcast(std::move(told.denoised), 0);
   return header;
 }
 
@@ -134,21 +135,46 @@ Subject open_subject(const std::string& path, Communicator& communicator) {
   return subject;
 }
 
-SortedStates sort_states(const StoredStates& states, std::int64_t most) {
-  SortedStates sorted{.count = std::min(most, states.count())};
-  const auto count = static_cast<std::size_t>(sorted.count);
-  sorted.chains = (sorted.count + states.draws() - 1) / states.draws();
-  sorted.ages = states.ages();
-  sorted.ages.resize(count, 0);
+SortedStates sort_states(const StoredStates& states, std::int64_t most, std::int64_t minimum_age) {
+  SortedStates sorted;
+  std::vector<std::int64_t> ages = states.ages();
+  ages.resize(static_cast<std::size_t>(states.count()), 0);
+  const bool any = std::ranges::any_of(ages, [&](auto age) { return age >= minimum_age; });
+  for (std::int64_t row = 0; row < states.count() && sorted.count < most; ++row) {
+    const std::int64_t age = ages[static_cast<std::size_t>(row)];
+    if (any && age < minimum_age) {
+      ++sorted.younger;
+      continue;
+    }
+    sorted.rows.push_back(row);
+    sorted.ages.push_back(age);
+    ++sorted.count;
+  }
   Sorting& sorting = sorted.sorting;
+  for (const std::int64_t row : sorted.rows) sorting.chain_of.push_back(row / states.draws());
+  std::vector<std::int64_t> numbers;  // of each state's chain, among those that are there
+  for (std::size_t i = 0; i < sorting.chain_of.size(); ++i) {
+    if (i == 0 || sorting.chain_of[i] != sorting.chain_of[i - 1]) ++sorted.chains;
+    numbers.push_back(sorted.chains - 1);
+  }
   sorting.class_of = classes_of(sorted.ages);
   sorting.classes = *std::ranges::max_element(sorting.class_of) + 1;
   sorting.groups = std::min(most_groups, sorted.chains);
-  for (std::int64_t i = 0; i < sorted.count; ++i) {
-    sorting.chain_of.push_back(i / states.draws());
-    sorting.group_of.push_back(sorting.chain_of.back() % sorting.groups);
-  }
+  for (const std::int64_t number : numbers) sorting.group_of.push_back(number % sorting.groups);
   return sorted;
+}
+
+void read_states(const StoredStates& states, const SortedStates& sorted, std::int64_t first,
+                 std::int64_t count, float* out) {
+  std::int64_t size = 1;
+  for (const std::int64_t extent : states.shape()) size *= extent;
+  const std::int64_t* rows = sorted.rows.data() + first;
+  for (std::int64_t done = 0; done < count;) {
+    std::int64_t together = 1;  // neighbours in the file
+    while (done + together < count && rows[done + together] == rows[done] + together) ++together;
+    states.read(rows[done], together, out + done * size);
+    done += together;
+  }
 }
 
 std::string AgeClass::name() const { return fmt::format("ages {} to {}", ages[0], ages[1]); }

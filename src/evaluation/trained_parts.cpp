@@ -19,6 +19,7 @@
 #include "run/stopwatch.hpp"
 #include "run/version.hpp"
 #include "sampler/device_update.hpp"
+#include "sampling/denoiser.hpp"
 #include "storage/data_file.hpp"
 #include "storage/digest.hpp"
 #include "storage/json_values.hpp"
@@ -144,7 +145,7 @@ bool TrainedParts::starts_from_data() const {
 
 bool TrainedParts::asked() const {
   return request_.weights || !request_.further.empty() || !request_.fresh.empty() ||
-         request_.long_run;
+         request_.long_run || request_.denoise.value_or(0) > 0;
 }
 
 void TrainedParts::load_training() {
@@ -302,6 +303,38 @@ void TrainedParts::forget_chains() {
     std::error_code ignored;
     for (const std::string& path : kept_) std::filesystem::remove(path, ignored);
   });
+}
+
+std::optional<Denoised> TrainedParts::denoise(const SortedStates& states, const ReadStates& read,
+                                              const Reference& reference,
+                                              const StatesToFeatures& features) {
+  if (!energy_) return std::nullopt;
+  Config config = energy_->config;
+  if (request_.denoise) config.samples.denoise = {};
+  if (request_.denoise.value_or(0) > 0) config.samples.denoise.steps = request_.denoise;
+  if (!config.samples.denoise.asked()) return std::nullopt;
+  Denoised result;
+  Stopwatch watch;
+  Denoiser denoiser(config);
+  if (denoiser.fitted()) {
+    const auto refused =
+        training_ ? denoiser.fit(*energy_->energy.engine, training_->samples,
+                                 energy_->energy.most_states, energy_->setup.torch_device)
+                  : "samples.denoise is not fitted: " + remarks_.front();
+    if (refused) {
+      log_.warn(*refused);
+      return std::nullopt;
+    }
+  }
+  result.how = denoiser.text();
+  ChainRun run(*energy_, states.count, world_);
+  run.start(0, states.count, read);
+  run.denoise(denoiser);
+  const at::Tensor x = features(run.states());
+  const PairTable table = compare_pairs(x, states.sorting, reference, world_);
+  on_first_rank(world_, [&] { result.classes = judge(x, states, reference, table); });
+  result.seconds = watch.lap();
+  return result;
 }
 
 FreshChains TrainedParts::run_fresh(std::int64_t steps, const Reference& reference,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -99,6 +100,11 @@ void BankEvaluation::prepare(const Dataset& training) {
   training_ = images_of(training, config_.data.split, "features of training images");
   test_ = test_images(training);
   const FeatureNetwork* network = features_.network();
+  if (config_.chains.start.has(StartType::data)) {
+    log_.warn(
+        "chains.start has training data: young chains are near them whatever was learned, so KID "
+        "tells little of the energy, and the best checkpoint by it neither");
+  }
   log_.info(fmt::format(
       "each {} iterations KID of {} chains, the first ones of each shard, to {} training images, "
       "which tells the best checkpoint{}; features: {}",
@@ -141,6 +147,32 @@ BankEvaluation::Images BankEvaluation::images_of(const Dataset& images, const st
 
 // --- chains
 
+/// Those of the sample that are past their burn-in, as the loss has them; all where fewer than two
+/// are.
+at::Tensor BankEvaluation::counted_rows(Bank& bank) {
+  std::vector<double> ages(static_cast<std::size_t>(chains_), 0.0);
+  const at::Tensor rows = sampled_rows(bank, shards_, chains_);
+  const std::int64_t first = begin_in_sample(shards_.first, shards_, chains_);
+  for (std::int64_t i = 0; i < rows.numel(); ++i) {
+    const std::int64_t row = rows.const_data_ptr<std::int64_t>()[i];
+    ages[static_cast<std::size_t>(first + i)] =
+        static_cast<double>(bank.ages()[static_cast<std::size_t>(row)]);
+  }
+  world_.sum(std::span(ages));
+  std::vector<std::int64_t> counted;
+  for (std::int64_t i = 0; i < chains_; ++i) {
+    if (ages[static_cast<std::size_t>(i)] >= static_cast<double>(config_.chains.burn_in)) {
+      counted.push_back(i);
+    }
+  }
+  if (counted.size() < 2) {
+    counted.resize(static_cast<std::size_t>(chains_));
+    std::iota(counted.begin(), counted.end(), 0);
+  }
+  counted_ = static_cast<std::int64_t>(counted.size());
+  return at::tensor(counted, at::kLong);
+}
+
 at::Tensor BankEvaluation::features_of(Bank& bank) {
   activity_.enter("evaluation");
   const OneThreadEach one_thread;
@@ -173,7 +205,7 @@ double BankEvaluation::distance(const at::Tensor& draws, double within, const Im
 
 void BankEvaluation::observe(Bank& bank, IterationRecord& record) {
   Stopwatch watch;
-  const at::Tensor draws = features_of(bank);
+  const at::Tensor draws = features_of(bank).index_select(0, counted_rows(bank));
   const OneThreadEach one_thread;
   const double within = mean_kernel_within(draws, world_);
   // Of rank 0: other processors may round otherwise, and all ranks must find the same one best.
@@ -192,7 +224,7 @@ std::string BankEvaluation::text_of(const IterationRecord& record) const {
   return fmt::format("evaluation: KID·1000 {:.1f} to training images{}, of {} chains, in {:.2f} s",
                      1000 * record.kid_train,
                      test_ ? fmt::format(", {:.1f} to test images", 1000 * record.kid_test) : "",
-                     chains_, record.seconds_evaluation);
+                     counted_, record.seconds_evaluation);
 }
 
 }  // namespace stanley

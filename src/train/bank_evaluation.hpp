@@ -47,6 +47,7 @@ class BankEvaluation {
   at::Tensor features_of(Bank& bank);
 
  private:
+  at::Tensor counted_rows(Bank& bank);
   /// Images, and what of KID depends on them alone.
   struct Images {
     at::Tensor features;     // [m, d] float64
@@ -60,7 +61,7 @@ class BankEvaluation {
   Communicator& world_;
   Log& log_;
   Activity& activity_;
-  std::int64_t every_, chains_;
+  std::int64_t every_, chains_, counted_ = 0;  // chains of the sample; of the last comparison
   Shards shards_;
   Features features_;
   Images training_;
