@@ -1,4 +1,6 @@
 """The checks at the top of the report: (class for the colour, sentence) each, or None where there is nothing to judge."""
+from html import escape
+
 import numpy as np
 
 from . import entries
@@ -125,15 +127,16 @@ def kid_limit(values):
 
 
 def long_run(run, record):
-    """The verdict on the newest checkpoint, or file, that has one."""
+    """The verdict on the newest checkpoint, or file, that has one; steps fewer than the training's own can't tell."""
     for entry in entries.long_runs(run)[:1]:
         report, age = entry["long_run"], mean_age(record)
         told = f"{entries.count(report, 'steps'):,} steps ({entries.words_of(run, entry)})"
-        if report.get("verdict") == "stable":
+        stable, short_run = report.get("verdict") == "stable", entries.shorter_than_training(report, age)
+        if report.get("verdict") and short_run:
+            yield "", (f"Chains from bank, data and noise {'are alike' if stable else 'have not met'} after {told}, but the "
+                       f"training's own are {short(age)} steps old on average: a longer run can tell.")
+        elif stable:
             yield "good", f"Chains from bank, data and noise are alike after a long run of {told}: stable."
-        elif entries.shorter_than_training(report, age):
-            yield "", (f"Chains from bank, data and noise have not met after {told}; the training's own are {short(age)} "
-                       "steps old on average: a longer run can tell.")
         elif report.get("verdict"):
-            yield "warn", (f"A long run of {told} finds a {entries.escape(str(report['verdict']))}: its reasons stand "
-                           "under “Long runs”.")
+            yield "warn", (f"A long run of {told} finds a {escape(str(report['verdict']))}: its reasons stand under “Long "
+                           "runs”.")
