@@ -435,7 +435,7 @@ def test_what_was_evaluated_is_shown(judged):
                   "1,024 of 2,048 states in the features public-net, against 2,048 of split 'test' of d.h5",
                   "Energies of kinds of states, checkpoint of iteration 100", "noise above test", "0.998",
                   "test above training", "0.541 (0.510 to 0.570)", "78 % of noise above", "equal counts",
-                  "short-run generator, or not met after 100 steps (the training's own chains are 4",
+                  "short-run generator or not met after 100 steps (the training's own chains are 4",
                   "noise ends <above> the bank", "have not met after 100 steps", "rose again: 800 at the end, 600 at best"):
         assert page.says(words), words
     assert page.plots == 5  # KID over iterations, by age twice, energies, long runs
@@ -452,7 +452,7 @@ def test_a_quick_look_hides_no_thorough_one(judged):
                   "Distances to the data, protocol mine, checkpoint of iteration 100: 300 states",
                   "Distances to the data, protocol public, draws of iteration 100: 64 states",
                   "Chains that start afresh, protocol public, checkpoint of iteration 75",
-                  "Long runs, protocol public, checkpoint of iteration 100: short-run generator",
+                  "Long runs of 10,000 steps, protocol public, checkpoint of iteration 100: short-run generator",
                   "A long run of 10,000 steps", "KID over iterations, features mine-net"):
         assert page.says(words), words
     for words in ("100: 100 states", "iteration 75: 1,024", "not met"):
@@ -512,7 +512,7 @@ def test_what_the_program_evaluates_is_shown(tmp_path):
     page = Page(tools().evaluation(opened, tools().Record(opened.metrics), ""))
     for words in ("KID over iterations, features states", "KID by age, protocol states, checkpoint of iteration 20: 64 states",
                   "64 of 64 states in the features states, against 2,048 of split 'fresh' of eight_gaussians",
-                  "Chains that start afresh", "too few", "noise above test", "Long runs, protocol states"):
+                  "Chains that start afresh", "too few", "noise above test", "Long runs of 2 steps, protocol states"):
         assert page.says(words), words
     assert page.plots == 4
 

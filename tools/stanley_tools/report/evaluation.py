@@ -207,11 +207,11 @@ def long_run(run, entry, age):
                         *(numbers_of(points, f"{key}_interval_95", end) for end in (0, 1)))
                 for start, points in curves.items()}
     verdict = escape(str(report.get("verdict") or "no verdict"))
-    if report.get("verdict") == "short-run generator" and shorter_than_training(report, age):
-        verdict += (f", or not met after {count(report, 'steps'):,} steps (the training's own chains are {short(age)} "
-                    "steps old on average)")
+    if shorter_than_training(report, age):
+        met = "" if report.get("verdict") == "stable" else f" or not met after {count(report, 'steps'):,} steps"
+        verdict += f"{met} (the training's own chains are {short(age)} steps old on average)"
     reasons = "".join(f"<li>{escape(str(reason))}</li>" for reason in part(report, "reasons", list))
-    return card(title(run, "Long runs", entry, verdict), figures.long_runs(column("energy"), column("kid"))
+    return card(title(run, f"Long runs of {count(report, 'steps'):,} steps", entry, verdict), figures.long_runs(column("energy"), column("kid"))
                 + (f'<ul class="reasons">{reasons}</ul>' if reasons else ""),
                 f"{count(report, 'chains'):,} chains each that run on from the bank, from data and from noise. Healthy: "
                 "the three come to one level and stay there. Not: they drift off (a short-run generator), or never meet.",
