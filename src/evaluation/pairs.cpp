@@ -12,7 +12,7 @@
 namespace stanley {
 namespace {
 
-constexpr std::int64_t rows_at_once = 256;
+constexpr std::int64_t rows_of_a_tile = 256;
 
 at::Tensor squared_norms_of(const at::Tensor& samples) { return samples.square().sum(1); }
 
@@ -204,7 +204,7 @@ OwnPairs compare_own(const at::Tensor& samples, const Sorting& sorting, Communic
                      const RowsDone& done) {
   Within within(samples, sorting);
   for_each_pair_tile(
-      samples, samples, Pairs::within, rows_at_once, communicator,
+      samples, samples, Pairs::within, rows_of_a_tile, communicator,
       [&](const PairTile& tile) { within.add(tile); }, done);
   return within.finish(communicator);
 }
@@ -232,7 +232,7 @@ PairTable compare_pairs(const at::Tensor& draws, const Sorting& sorting, const R
       compare_own(draws, sorting, communicator, done("comparing states with each other"));
   Across across(draws, sorting, own, reference);
   for_each_pair_tile(
-      draws, reference.features, Pairs::across, rows_at_once, communicator,
+      draws, reference.features, Pairs::across, rows_of_a_tile, communicator,
       [&](const PairTile& tile) { across.add(tile); }, done("comparing states with the reference"));
   return across.finish(communicator);
 }

@@ -480,6 +480,7 @@ def test_refuses_what_does_not_fit(trained, network, tmp_path, images, points):
     refused(run("evaluate", trained, "--chains", 10, ranks=2), CONFIGURATION, "--chains", "--fresh", "--draws")
     points(1, 20, 5, 2)
     refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5"), CONFIGURATION, "5 images")
+    points(2, 20, 30, 2)
     refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--features", "net.pt"), CONFIGURATION,
             "--features net.pt", "own features")
 
