@@ -123,6 +123,13 @@ class Evaluating {
     on_first_rank(world_, [&] { check_split(data); });
     // Of a distribution: samples that no training of this seed has seen.
     const bool from_file = data.type == DataType::file;
+    if (!from_file && request_.split && request_.further.empty()) {
+      throw Error(
+          ExitCode::configuration,
+          fmt::format("--split {}: {} was trained on the law {}, of which fresh samples are "
+                      "the reference: leave it out, or give a file with --data",
+                      *request_.split, subject_.path, to_string(data.type)));
+    }
     dataset_ = Dataset::load(data, subject_.config.run.seed + (from_file ? 0 : 1), world_);
     if (dataset_.shape() != subject_.states->shape()) {
       throw Error(ExitCode::configuration,
@@ -163,13 +170,24 @@ class Evaluating {
                                 "features: leave it out",
                                 request_.features, subject_.path));
       }
+      refuse_pinned_name();
       if (request_.protocol == "public") protocol.name = "states";
       protocol.features = "states";
       return;
     }
     protocol.features = network->name();
     protocol.features_digest = network->digest();
+    protocol.features_code_digest = network->code_digest();
     protocol.input = network->input();
+  }
+
+  /// The name of a protocol that is for a network, but for the default one.
+  void refuse_pinned_name() const {
+    if (request_.protocol == "public" || !is_pinned(request_.protocol)) return;
+    throw Error(ExitCode::configuration,
+                fmt::format("protocol {} means the features of a network, and the states of {} are "
+                            "their own features here: leave --protocol out",
+                            request_.protocol, subject_.path));
   }
 
   void describe() {
@@ -181,6 +199,7 @@ class Evaluating {
     result_.chains = sorted_.chains;
     result_.shape = subject_.states->shape();
     result_.protocol.groups = sorted_.sorting.groups;
+    on_first_rank(world_, [&] { result_.states_digest = subject_.states->digest(); });
   }
 
   /// Collective. Features [count, dimension] float64 of the subject's states, or of its energy's.

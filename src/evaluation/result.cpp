@@ -80,6 +80,7 @@ List as_json(const Evaluation& e) {
             {"states_available", e.available},
             {"chains", e.chains},
             {"shape", e.shape},
+            {"states_digest", e.states_digest},
             {"protocol", as_json(e.protocol)},
             {"results", classes},
             {"diversity", e.diversity},
@@ -89,6 +90,13 @@ List as_json(const Evaluation& e) {
             {"commit", build_commit}};
   add_trained(json, e);
   return json;
+}
+
+/// What is known of the same states and the new result hasn't.
+void keep_parts(List& json, const List& older) {
+  if (older.value("states_digest", List()) != json["states_digest"]) return;
+  keep_trained(json, older);
+  keep_older(json["diversity"], older.value("diversity", List::object()));
 }
 
 /// A list of ours: an object that says so, with entries that are objects.
@@ -168,6 +176,7 @@ List as_json(const Protocol& p) {
   return {{"name", p.name},
           {"features", p.features},
           {"features_digest", p.features_digest},
+          {"features_code_digest", p.features_code_digest},
           {"dimension", p.dimension},
           {"input", p.input ? List(*p.input) : List(nullptr)},
           {"data", p.data},
@@ -227,8 +236,7 @@ void record(const Evaluation& evaluation, const std::string& output) {
   List kept = List::array();
   for (const List& one : list["evaluations"]) {
     if (key_of(one) == key_of(result)) {
-      keep_trained(result, one);
-      keep_older(result["diversity"], one.value("diversity", List::object()));
+      keep_parts(result, one);
     } else {
       kept.push_back(one);
     }

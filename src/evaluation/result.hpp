@@ -36,7 +36,8 @@ struct EvaluationRequest {
 
 /// What a number was computed from: stands beside it in the results.
 struct Protocol {
-  std::string name, features, features_digest;  ///< features: "states" where they are their own
+  std::string name, features;  ///< features: "states" where they are their own
+  std::string features_digest, features_code_digest;
   std::int64_t dimension = 0;
   std::optional<FeatureInput> input;  ///< of the network
   std::string data, data_digest, split;
@@ -71,6 +72,7 @@ struct Evaluation {
   std::optional<std::int64_t> iteration;
   std::int64_t states = 0, available = 0, chains = 0;
   std::vector<std::int64_t> shape;
+  std::string states_digest;  ///< of all states and ages of the file
   Protocol protocol;
   std::vector<ClassResult> classes;  ///< all first, then by age
   std::optional<EnergyUsed> energy;  ///< of all that follows
@@ -91,8 +93,8 @@ std::string as_text(const Evaluation& evaluation);
 void check_list(const std::string& output);
 
 /// One rank. Puts the result into a list of results, in place of an older one of the same file and
-/// protocol, of which it keeps what the same weights gave and the new one has not. Errors:
-/// input_output where the file is there and is no such list.
+/// protocol. Of that it keeps what the same states, and of what takes the energy the same weights,
+/// gave and the new one has not. Errors: input_output where the file is there and is no such list.
 void record(const Evaluation& evaluation, const std::string& output);
 
 }  // namespace stanley

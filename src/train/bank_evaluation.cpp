@@ -85,7 +85,11 @@ BankEvaluation::BankEvaluation(const Config& config, Session& session, Log& log,
       every_(config.evaluation.every.value()),
       chains_(config.evaluation.sample(config.chains.total)),
       shards_(deal_shards(config.chains.shards, session.rank(), session.size())),
-      features_(load_features(config, session)) {}
+      features_(load_features(config, session)) {
+  if (every_ <= config.run.iterations) return;
+  log_.warn(fmt::format("evaluation.every {} is above run.iterations {}: nothing is evaluated",
+                        every_, config.run.iterations));
+}
 
 std::string BankEvaluation::features_identity() const {
   const FeatureNetwork* network = features_.network();
@@ -104,8 +108,11 @@ void BankEvaluation::prepare(const Dataset& training) {
       "which tells the best checkpoint{}; features: {}",
       every_, chains_, training_.features.size(0),
       test_ ? fmt::format(", and to {} test images", test_->features.size(0)) : "",
-      network == nullptr ? "the states themselves"
-                         : fmt::format("{} ({})", network->name(), network->digest())));
+      network == nullptr
+          ? "the states themselves"
+          : fmt::format("{} ({}, code {}), {}", network->name(), network->digest(),
+                        network->code_digest(),
+                        network->is_public() ? "as protocol public" : "a network of your own")));
 }
 
 std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset& training) {

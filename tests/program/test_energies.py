@@ -253,6 +253,35 @@ def test_draws_say_which_weights_made_them(trained, tmp_path):
     assert named(found["energies"], "chains")["mean"] == pytest.approx(energies.mean(), rel=1e-5)
 
 
+def test_draws_of_another_run_have_no_weights_here(trained, tmp_path):
+    """In a run's folder, or of a checkpoint that another run has written anew: one remark, and no energies."""
+    with h5py.File(draws(trained, 40)) as file:
+        config, states = file.attrs["configuration"], file["posterior/x"][:]
+    sampled = trained / "samples" / "sampled.nc"
+    ends(run("sample", trained / "checkpoints" / "latest", "--set", "sampler.steps=1", "--set", "sampler.write_every=1",
+             "--set", "run.seed=9", "--output", sampled), FINISHED)
+    with h5py.File(sampled) as file:
+        made = dict(file.attrs)
+    assert made["checkpoint"].endswith("iteration-00000040.h5")
+    common = {"configuration": config, "iteration": 40}
+    of_sample = {key: made[key] for key in ("configuration", "iteration", "checkpoint", "weights", "weights_digest")}
+    for attributes, words in (
+            (common, None), (of_sample, None),
+            ({**common, "configuration": re.sub("seed: [0-9]+", "seed: 77", config)}, "run.seed is 77 there"),
+            ({**of_sample, "configuration": re.sub("channels: [0-9]+", "channels: 77", made["configuration"])},
+             "energy.channels is 77 there"),
+            ({**of_sample, "weights_digest": "0123456789abcdef"}, "digest is 0123456789abcdef there")):
+        copied = trained / "samples" / "copied.nc"
+        with h5py.File(copied, "w") as file:
+            file.attrs.update(attributes)
+            file["posterior/x"] = states
+        evaluate(copied, *STATES, "--output", tmp_path / "list.json")
+        found = only(tmp_path / "list.json")["energies"]
+        assert bool(found["sets"]) == (words is None)
+        assert words is None or any("another run" in remark and words in remark for remark in found["remarks"])
+    copied.unlink(), sampled.unlink()
+
+
 def test_training_data_that_are_gone_cost_no_more_than_their_numbers(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "run", symlinks=True)
     test = tmp_path / "test.h5"

@@ -220,6 +220,12 @@ def trained(tmp_path_factory, convnet, images):
     return folder / "run"
 
 
+def write_module(kind, path):
+    subprocess.run([os.environ["STANLEY_WRITE_SCRIPT"], kind, path], check=True)
+    describe(path)
+    return path
+
+
 def own(network):
     return "--features", network, "--protocol", "mine"
 
@@ -397,6 +403,26 @@ def test_another_input_or_network_is_another_question(trained, network, tmp_path
     assert first != second == only(tmp_path / "again.json")["results"][0]["kid"]
 
 
+def test_other_code_with_the_same_weights_is_another_network(trained, network, tmp_path):
+    output, protocols = tmp_path / "list.json", []
+    for kind in ("features", "greatest features"):
+        evaluate(trained, *own(write_module(kind, tmp_path / f"{kind}.pt")), "--output", output)
+        protocols.append(listed(output)[-1]["protocol"])
+    evaluate(trained, *own(network), "--output", output)  # written under another name: the first one's question
+    protocols.append(listed(output)[-1]["protocol"])
+    assert len({one["features_digest"] for one in protocols}) == 1 and len(listed(output)) == 2
+    assert protocols[0]["features_code_digest"] == protocols[2]["features_code_digest"] != protocols[1]["features_code_digest"]
+
+
+def test_features_too_large_for_the_kernel_give_no_number_and_say_so(tmp_path, points):
+    x, _ = points(1, 40, 30, 2)
+    write_draws(tmp_path / "draws.nc", numpy.where(x > 0, 3e38, -3e38).astype(numpy.float32)[:, None], numpy.zeros((40, 1)))
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
+    found = only(tmp_path / "draws.nc.evaluation.json")["results"][0]
+    assert found["kid"] is None and found["kid_interval_95"] == [None, None]
+    assert any("too large" in remark for remark in found["remarks"])
+
+
 def test_several_at_once_keep_all_results(tmp_path, points):
     points(3, 60, 50, 2)
     commands = [[PROGRAM, "evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--draws", str(count),
@@ -432,17 +458,27 @@ def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
     refused(run("evaluate", trained, "--features", module, "--protocol", "clean-fid"), CONFIGURATION, "another input")
     describe(module, input={"channels": 3})
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", "height")
-    for change, word in (({"dimension": 7}, "(1, 7)"), ({"height": -3}, "1 to 4096"), ({"mean": [0.5]}, "each channel"),
+    for change, word in (({"dimension": 7}, "(8, 7)"), ({"height": -3}, "from 1 to 4096"), ({"mean": [0.5]}, "each channel"),
                          ({"range": [0, 1, 2]}, "two numbers"), ({"deviation": [0, 1, 1]}, "above 0"),
-                         ({"resize": "nearest"}, "bicubic_antialias"), ({"height": 2}, "takes the input")):
+                         ({"resize": "nearest"}, "bicubic_antialias"), ({"height": 2}, "takes the input"),
+                         ({"dimension": 0}, "from 1"), ({"height": 12.5}, "12.5"), ({"channels": True}, "true"),
+                         ({"mean": [True, 0, 0]}, "numbers"), ({"resise": "bilinear"}, "'resise'"),
+                         ({"classes ": []}, "'classes '")):
         describe(module)
         text = json.loads(module.with_suffix(".json").read_text())
-        (text if "dimension" in change else text["input"]).update(change)
+        (text if {"dimension", "classes "} & set(change) else text["input"]).update(change)
         module.with_suffix(".json").write_text(json.dumps(text))
         refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", word)
     module.with_suffix(".json").unlink()
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json")
     refused(run("evaluate", trained, "--features", tmp_path / "none.pt"), INPUT_OUTPUT, "none.pt", "tools/setup.sh")
+
+
+@pytest.mark.parametrize("kind, word", [("noisy features", "call to call"), ("counting features", "call to call"),
+                                        ("centred features", "other images"), ("features of one image", "one wanted")])
+def test_refuses_features_that_are_no_function_of_an_image(trained, tmp_path, kind, word):
+    module = write_module(kind, tmp_path / "bad.pt")
+    refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "bad.pt", word)
 
 
 def test_refuses_ages_that_are_none(tmp_path, points):
@@ -483,6 +519,14 @@ def test_refuses_what_does_not_fit(trained, network, tmp_path, images, points):
     points(2, 20, 30, 2)
     refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--features", "net.pt"), CONFIGURATION,
             "--features net.pt", "own features")
+    refused(run("evaluate", tmp_path / "draws.nc", "--protocol", "tensorflow"), CONFIGURATION, "protocol tensorflow",
+            "--protocol")
+    refused(run("evaluate", trained, "--features", "states", "--protocol", "clean-fid", ranks=2), CONFIGURATION,
+            "protocol clean-fid")
+    refused(run("evaluate", tmp_path / "draws.nc", "--split", "train"), CONFIGURATION, "--split train", "law", "--data")
+    with h5py.File(tmp_path / "draws.nc", "a") as file:
+        del file.attrs["configuration"]
+    refused(run("evaluate", tmp_path / "draws.nc"), INPUT_OUTPUT, "no configuration", "attribute 'configuration'")
 
 
 @pytest.mark.parametrize("value", [numpy.nan, numpy.inf])

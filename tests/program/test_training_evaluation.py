@@ -13,7 +13,7 @@ import pytest
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, Process, attributes, checkpoint, ends, kill,
                      launched, metrics, rows_so_far, run, same_bits, train, trains, unfinished)
 from refusals import refused
-from test_evaluate import describe, evaluate, kid, listed
+from test_evaluate import describe, evaluate, kid, listed, write_module
 from test_guard import ABSURD, poison, rollbacks, starts_of
 
 
@@ -219,7 +219,8 @@ def test_of_images_it_tells_what_evaluate_tells(tmp_path, convnet, images, netwo
     with h5py.File(data_file, "a") as file:
         file["test/images"] = images[::-1].copy()
     values = {"data.path": data_file, "run.iterations": 20, "evaluation.every": 10, "evaluation.features": network}
-    trains(tmp_path / "run", values, convnet, ranks=2)
+    said = trains(tmp_path / "run", values, convnet, ranks=2).stdout
+    assert "a network of your own" in said
     for split in ("train", "test"):
         output = tmp_path / f"{split}.json"
         evaluate(checkpoint(tmp_path / "run", 20), "--features", network, "--protocol", "mine", "--split", split,
@@ -241,8 +242,19 @@ def test_other_features_cannot_be_compared(tmp_path, convnet, network, data_file
 
 
 def test_the_dry_run_says_what_it_costs(tmp_path, settings):
-    said = ends(run(*train(tmp_path / "run", settings), "--dry-run"), FINISHED).stdout
+    values = {**settings, "evaluation.every": 25}
+    said = ends(run(*train(tmp_path / "run", values), "--dry-run"), FINISHED).stdout
     assert "evaluation: " in said and "of 64 chains" in said
+    assert "evaluation.every 25 is above run.iterations 24" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_refuses_features_of_single_images_before_there_is_a_run(tmp_path, convnet, data_file):
+    module = write_module("features of one image", tmp_path / "one.pt")
+    values = {"data.path": data_file, "evaluation.every": 10, "evaluation.features": module}
+    for more in ([], ["--dry-run"]):
+        refused(run(*train(tmp_path / "run", values, convnet, *more)), INPUT_OUTPUT, "evaluation.features", "one.pt",
+                "one wanted")
     assert not (tmp_path / "run").exists()
 
 
