@@ -41,7 +41,7 @@ void FeatureCache::write(const at::Tensor& features) const {
     throw FileError(fmt::format("{} can't be made ({})", folder.string(), failure.message()));
   const at::Tensor numbers = features.to(at::kFloat).contiguous();
   const std::string bytes(static_cast<const char*>(numbers.const_data_ptr()), numbers.nbytes());
-  replace_file(path_, digest_text(bytes) + bytes);
+  replace_shared_file(path_, digest_text(bytes) + bytes);
 }
 
 }  // namespace stanley

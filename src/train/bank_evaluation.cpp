@@ -105,7 +105,7 @@ void BankEvaluation::prepare(const Dataset& training) {
       every_, chains_, training_.features.size(0),
       test_ ? fmt::format(", and to {} test images", test_->features.size(0)) : "",
       network == nullptr ? "the states themselves"
-                         : fmt::format("{} ({})", network->name(), network->digest())));
+                         : fmt::format("{} ({})", printable(network->name()), network->digest())));
 }
 
 std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset& training) {
@@ -119,6 +119,12 @@ std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset&
   if (images.shape() != training.shape()) {
     log_.warn(fmt::format("{}: the split '{}' has images of shape {}: they are not compared with",
                           data.path, data.split, shape_text(images.shape())));
+    return std::nullopt;
+  }
+  if (images.size() < 2) {
+    log_.warn(fmt::format("{}: the split '{}' has one image, and KID takes two: it is not compared "
+                          "with",
+                          data.path, data.split));
     return std::nullopt;
   }
   return images_of(images, data.split, "features of test images");
