@@ -198,9 +198,8 @@ ExitCode benchmark(const BenchmarkOptions& options, Session& session) {
   Config config = load_config_on_all(options.config, session.world());
   if (options.weak) multiply_work(config, session.size());
   const Findings found = measure(options, config, session);
-  on_first_rank(session.world(), [&] {
-    print(options.json ? as_json(found, options) : as_text(found, options));
-  });
+  on_first_rank(session.world(),
+                [&] { print(options.json ? as_json(found, options) : as_text(found, options)); });
   return ExitCode::finished;
 }
 

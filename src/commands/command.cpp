@@ -15,9 +15,9 @@ namespace stanley {
 void print(std::string text) {
   if (!text.ends_with('\n')) text += '\n';
   if (std::cout << text << std::flush) return;
-  throw FileError(fmt::format(
-      "the report can't be written to standard output ({}): direct it to another place",
-      std::strerror(errno)));
+  throw FileError(
+      fmt::format("the report can't be written to standard output ({}): direct it to another place",
+                  std::strerror(errno)));
 }
 
 CLI::Option* add_config_arguments(CLI::App& command, ConfigArguments& arguments) {

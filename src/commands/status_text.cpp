@@ -32,7 +32,8 @@ std::string percent_text(const RunStatus& run) {
       100 * static_cast<double>(*run.iteration) / static_cast<double>(*run.iterations);
   if (share < 10) return fmt::format("{:.1f} %", std::floor(10 * share) / 10);
   const bool at_the_end = *run.iteration >= *run.iterations;  // 100 % only there
-  return fmt::format("{:.0f} %", at_the_end ? std::floor(share) : std::min(std::floor(share), 99.0));
+  return fmt::format("{:.0f} %",
+                     at_the_end ? std::floor(share) : std::min(std::floor(share), 99.0));
 }
 
 std::string seconds_text(const std::optional<double>& seconds) {

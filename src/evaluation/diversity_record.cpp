@@ -105,7 +105,8 @@ std::string text_of(const ClassesFound& c) {
   line("", "states", "reference", "labels",
        [](const ClassesByAge& one) { return fmt::format("{}–{}", one.ages[0], one.ages[1]); });
   for (std::size_t i = 0; i < c.names.size(); ++i) {
-    line_of_all(printable(c.names[i]), [&](const ClassHistogram& h) { return percent(h.shares[i]); });
+    line_of_all(printable(c.names[i]),
+                [&](const ClassHistogram& h) { return percent(h.shares[i]); });
   }
   line_of_all("entropy", [&](const ClassHistogram& h) { return decimal(h.entropy); });
   line(fmt::format("sure (p from {})", confident_from), percent(c.states.confident),

@@ -19,8 +19,8 @@ struct Opened {
 };
 
 /// Collective. Opens what the request names. Where the run meanwhile took away what its newest
-/// checkpoint was, or a link led to, the one that is it now is taken. Errors: as open_subject(), and
-/// as open_energy() where the request takes the energy; else their reason is kept.
+/// checkpoint was, or a link led to, the one that is it now is taken. Errors: as open_subject(),
+/// and as open_energy() where the request takes the energy; else their reason is kept.
 Opened open_evaluated(const EvaluationRequest& request, Session& session);
 
 }  // namespace stanley

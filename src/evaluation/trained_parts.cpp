@@ -392,8 +392,8 @@ bool TrainedParts::add_points(LongRun& result, ChainRun& run, const Reference& r
 
 LongRun TrainedParts::run_long(std::int64_t steps, const Reference& reference,
                                const StatesToFeatures& features) {
-  LongRun result{
-      steps, std::min(request_.chains.value_or(default_long_chains), energy_->bank->count())};
+  LongRun result{steps,
+                 std::min(request_.chains.value_or(default_long_chains), energy_->bank->count())};
   Stopwatch watch;
   ChainRun run(*energy_, 3 * result.chains, world_);
   agree(world_, [&] { start_long_run(run, result.chains); });

@@ -10,7 +10,7 @@ namespace stanley {
 
 /// The last rows of a metrics.csv.
 struct MetricsEnd {
-  std::vector<std::string> names{};         ///< of the columns
+  std::vector<std::string> names{};  ///< of the columns
   /// Those that name an iteration, oldest first; NaN where a row has no number.
   std::vector<std::vector<double>> rows{};
 

@@ -122,9 +122,10 @@ std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset&
     return std::nullopt;
   }
   if (images.size() < 2) {
-    log_.warn(fmt::format("{}: the split '{}' has one image, and KID takes two: it is not compared "
-                          "with",
-                          data.path, data.split));
+    log_.warn(
+        fmt::format("{}: the split '{}' has one image, and KID takes two: it is not compared "
+                    "with",
+                    data.path, data.split));
     return std::nullopt;
   }
   return images_of(images, data.split, "features of test images");

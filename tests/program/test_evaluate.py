@@ -348,8 +348,12 @@ def test_features_of_the_reference_are_kept_and_damage_is_no_answer(trained, net
     assert "kept in" not in again.stderr + again.stdout
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    of_another = kept.with_name(kept.name + ".part")
+    of_another.mkdir()  # who writes the same has a file of its own
     again = evaluate(trained, *own(network))
     assert "kept in" in again.stderr + again.stdout
+    of_another.rmdir()
+    assert list(folder.iterdir()) == [kept]
     assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
 
 

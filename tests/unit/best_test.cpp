@@ -111,7 +111,8 @@ TEST_F(RecalledBests, AreThoseOfTheTargetsAndOfTheStart) {
   const auto alone = make_local_communicator();
   bool told_otherwise = false;
   const auto at = [&](std::int64_t iteration) {
-    return recall_bests(*alone, directory_, iteration, {0, 10, 20}, Bests("states", 64), told_otherwise)
+    return recall_bests(*alone, directory_, iteration, {0, 10, 20}, Bests("states", 64),
+                        told_otherwise)
         .all();
   };
   EXPECT_EQ(at(22), bests.all());
