@@ -13,6 +13,7 @@
 #include "evaluation/diversity.hpp"
 #include "evaluation/features.hpp"
 #include "evaluation/judge.hpp"
+#include "evaluation/kept_reference.hpp"
 #include "evaluation/opened.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_progress.hpp"
@@ -89,19 +90,22 @@ class Evaluating {
     result_.energy = trained.used();
     DiversityPart diversity({request_, subject_, dataset_, result_.protocol, *features_}, world_,
                             log_);
-    const at::Tensor images = features_->of_reference(
-        {dataset_, result_.protocol.data, result_.protocol.split, reference_count_}, world_, log_,
-        RowProgress(log_, "features of the reference", world_.size()));
+    const ProgressOf progress = [&](const char* what) -> RowsDone {
+      return RowProgress(log_, what, world_.size());
+    };
+    reference_ = kept_reference(
+        *features_, {dataset_, result_.protocol.data, result_.protocol.split, reference_count_},
+        world_, log_, progress);
     const ReadStates read = [&](std::int64_t first, std::int64_t count, float* out) {
       const std::lock_guard lock(file_mutex_);
       subject_.states->read(first, count, out);
     };
     const at::Tensor draws = features_of("features of states", sorted_.count, read);
-    compare(draws, images);
+    compare(draws, progress);
     record_part();
     if (diversity.asked()) {
       const StateRows states{sorted_.count, read, "features of states of " + subject_.path};
-      result_.diversity = diversity.judge(states, sorted_, draws, images);
+      result_.diversity = diversity.judge(states, sorted_, draws, reference_.features);
       record_part();
     }
     trained.add_energies(result_, read, [&](const char* what) -> RowsDone {
@@ -187,10 +191,8 @@ class Evaluating {
         world_, RowProgress(log_, what, world_.size()));
   }
 
-  void compare(const at::Tensor& draws, const at::Tensor& images) {
-    reference_ = make_reference(images, world_);
-    const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_,
-                                          RowProgress(log_, "comparing", world_.size()));
+  void compare(const at::Tensor& draws, const ProgressOf& progress) {
+    const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_, progress);
     on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference_, table); });
   }
 

@@ -17,9 +17,7 @@ class Judging {
   Judging(const at::Tensor& draws, const SortedStates& states, const Reference& reference,
           const PairTable& table)
       : draws_(draws), states_(states), reference_(reference), table_(table) {
-    if (reference.features.size(0) > reference.features.size(1)) {
-      frechet_.emplace(reference.features);
-    }
+    if (reference.gaussian) frechet_.emplace(*reference.gaussian);
   }
 
   ClassResult all() const {

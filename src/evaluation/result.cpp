@@ -252,7 +252,7 @@ std::string as_text(const Evaluation& e) {
                         printable(e.energy->checkpoint), e.energy->arithmetic, e.energy->device);
   }
   if (e.energies) text += as_text(*e.energies);
-  if (e.long_run) text += "\n" + as_text(*e.long_run);
+  if (e.long_run) text += fmt::format("\n{}", as_text(*e.long_run));
   return text + as_text(e.diversity);
 }
 

@@ -22,9 +22,6 @@ namespace stanley {
 /// Collective. Features [n, dimension] float64 of states [n, shape...], the same on all ranks.
 using StatesToFeatures = std::function<at::Tensor(const at::Tensor& states)>;
 
-/// Tells, on the log, how far something has come.
-using ProgressOf = std::function<RowsDone(const char* what)>;
-
 /// The parts of an evaluation that take the trained energy: energies, fresh chains, long runs.
 /// Where its weights aren't there and nothing of this was asked for, the only part is a remark.
 class TrainedParts {

@@ -123,7 +123,8 @@ def points(tmp_path):
 
 
 @pytest.mark.parametrize("n, m, dimension, per_chain", [
-    (60, 50, 3, 1), (90, 200, 8, 3), (24, 400, 40, 1), (130, 30, 40, 1), (300, 257, 2, 5)])
+    (60, 50, 3, 1), (90, 200, 8, 3), (24, 400, 40, 1), (130, 30, 40, 1), (300, 257, 2, 5),
+    (600, 530, 3, 2)])
 def test_numbers_are_those_of_the_formulas(tmp_path, points, n, m, dimension, per_chain):
     x, y = points(n + m, n, m, dimension, per_chain)
     evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
@@ -140,7 +141,7 @@ def test_numbers_are_those_of_the_formulas(tmp_path, points, n, m, dimension, pe
 
 
 def test_the_same_bits_on_any_number_of_ranks_and_threads(tmp_path, points):
-    points(3, 300, 200, 4)
+    points(3, 1100, 700, 4)  # several blocks of rows for each
     results = []
     for ranks, threads in ((1, 1), (1, 2), (2, 1), (4, 1)):
         output = tmp_path / f"{ranks}-{threads}.json"
@@ -261,6 +262,13 @@ def test_states_reach_the_network_as_the_protocol_says(trained, network, images)
     assert found["fid"] == pytest.approx(fid(x, y), rel=1e-4)
 
 
+def kept_beside(data):
+    """Features of the reference, and what follows from them."""
+    statistics, features = sorted(pathlib.Path(f"{data}.features").iterdir(), key=lambda file: file.suffix, reverse=True)
+    assert (features.suffix, statistics.suffix) == ("", ".statistics-5") and features.stem == statistics.stem
+    return features, statistics
+
+
 def pixels_of_reference(run_directory, folder, images, **described):
     """What reaches a feature network, for the images of a data file of their own: float32 (n, height, width)."""
     data, module = folder / "data.h5", folder / "pixels.pt"
@@ -269,8 +277,7 @@ def pixels_of_reference(run_directory, folder, images, **described):
     size = described["input"]["height"], described["input"]["width"]
     describe(module, dimension=size[0] * size[1], **described)
     evaluate(run_directory, *own(module), "--data", data, "--split", "train")
-    (kept,) = pathlib.Path(f"{data}.features").iterdir()
-    return numpy.frombuffer(kept.read_bytes()[16:], numpy.float32).reshape(-1, *size)
+    return numpy.frombuffer(kept_beside(data)[0].read_bytes()[16:], numpy.float32).reshape(-1, *size)
 
 
 def resized_as_pillow(image, size, rule):
@@ -339,22 +346,42 @@ def test_states_become_files_of_8_bits_where_the_description_says_so(trained, ne
     assert found[0] == found[1] and found[2] != found[3]
 
 
-def test_features_of_the_reference_are_kept_and_damage_is_no_answer(trained, network):
-    folder = pathlib.Path(f"{trained.parent / 'images.h5'}.features")
+def test_what_follows_from_the_reference_is_kept_and_damage_is_no_answer(trained, network):
     evaluate(trained, *own(network))
-    (kept,) = folder.iterdir()
+    features, statistics = kept_beside(trained.parent / "images.h5")
     first = without_clocks(listed(trained / "evaluation.json")[-1])
-    again = evaluate(trained, *own(network))
-    assert "kept in" not in again.stderr + again.stdout
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    of_another = kept.with_name(kept.name + ".part")
-    of_another.mkdir()  # who writes the same has a file of its own
-    again = evaluate(trained, *own(network))
-    assert "kept in" in again.stderr + again.stdout
-    of_another.rmdir()
-    assert list(folder.iterdir()) == [kept]
-    assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
+    for damaged, count in (((), 0), ((features,), 1), ((statistics,), 1), ((features, statistics), 2)):
+        for kept in damaged:
+            whole = kept.read_bytes()
+            kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            kept.with_name(kept.name + ".part").mkdir()  # who writes the same has a file of its own
+        again = evaluate(trained, *own(network), ranks=2)
+        for kept in damaged:
+            kept.with_name(kept.name + ".part").rmdir()
+        assert (again.stderr + again.stdout).count("kept in") == count
+        assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
+
+
+def test_numbers_of_the_reference_are_not_made_twice(trained, network, tmp_path):
+    """What is read in their place shows in the results."""
+    data = tmp_path / "images.h5"
+    shutil.copy(trained.parent / "images.h5", data)
+    command = trained, *own(network), "--data", data, "--output", tmp_path / "found.json"
+    evaluate(*command)
+    first = only(tmp_path / "found.json")["results"][0]
+    _, statistics = kept_beside(data)
+    numbers = numpy.frombuffer(statistics.read_bytes()[16:]).copy()
+    images = only(tmp_path / "found.json")["protocol"]["reference"]
+    assert len(numbers) == images + 1 + 1 + 6 + 36
+    numbers[images] += 0.25  # the mean of the kernel
+    numbers[images + 1] += 0.5  # the trace of the covariance
+    numbers[:images] = 0  # no ball has an inside
+    statistics.write_bytes(xxhash.xxh3_64(numbers.tobytes()).hexdigest().encode() + numbers.tobytes())
+    evaluate(*command)
+    again = only(tmp_path / "found.json")["results"][0]
+    assert again["kid"] == pytest.approx(first["kid"] + 0.25, rel=1e-12)
+    assert again["fid"] == pytest.approx(first["fid"] + 0.5, rel=1e-12)
+    assert again["coverage"] == again["density"] == again["precision"] == 0
 
 
 def test_another_input_or_network_is_another_question(trained, network, tmp_path):
