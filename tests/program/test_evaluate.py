@@ -495,10 +495,10 @@ def test_refuses_what_does_not_fit(trained, network, tmp_path, images, points):
     refused(run("evaluate", tmp_path), INPUT_OUTPUT, "no checkpoint")
     refused(run("evaluate", trained, "--draws", 0), CONFIGURATION, "--draws")
     refused(run("evaluate", trained, "--chains", 10, ranks=2), CONFIGURATION, "--chains", "--fresh", "--draws")
-    points(1, 20, 5, 2)
-    refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5"), CONFIGURATION, "5 images")
     refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--features", "net.pt"), CONFIGURATION,
             "--features net.pt", "own features")
+    points(1, 20, 5, 2)
+    refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5"), CONFIGURATION, "5 images")
 
 
 @pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
