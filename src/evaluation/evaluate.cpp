@@ -14,9 +14,9 @@
 #include "evaluation/features.hpp"
 #include "evaluation/judge.hpp"
 #include "evaluation/kept_reference.hpp"
+#include "evaluation/opened.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_progress.hpp"
-#include "evaluation/subject.hpp"
 #include "evaluation/trained_parts.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
@@ -71,7 +71,7 @@ class Evaluating {
   }
 
   Evaluation run() {
-    subject_ = open_subject(request_.path, world_);
+    opened_ = open_evaluated(request_, session_);
     on_first_rank(world_, [&] {
       for (const PassedOver& one : subject_.passed_over) {
         log_.warn(fmt::format("passed over {}: {}", one.path, one.reason));
@@ -86,7 +86,7 @@ class Evaluating {
     choose_features();
     agree(world_, [&] { sorted_ = sort_states(*subject_.states, request_.draws); });
     describe();
-    TrainedParts trained(request_, subject_, dataset_, result_.protocol, output_, session_, log_);
+    TrainedParts trained(request_, opened_, dataset_, result_.protocol, output_, session_, log_);
     result_.energy = trained.used();
     DiversityPart diversity({request_, subject_, dataset_, result_.protocol, *features_}, world_,
                             log_);
@@ -146,7 +146,8 @@ class Evaluating {
     }
     Protocol& protocol = result_.protocol;
     protocol.name = request_.protocol;
-    protocol.data = from_file ? data.path : to_string(data.type);
+    protocol.data = from_file ? fs::absolute(data.path).lexically_normal().string()
+                              : std::string(to_string(data.type));
     protocol.data_digest = dataset_.digest();
     protocol.split = from_file ? data.split : "fresh";
     protocol.reference_count = reference_count_;
@@ -224,6 +225,8 @@ class Evaluating {
                          });
     };
     for (const std::int64_t steps : request_.fresh) {
+      const auto done = std::ranges::find(result_.fresh, steps, &FreshChains::steps);
+      if (done != result_.fresh.end()) continue;  // it was asked for twice
       result_.fresh.push_back(trained.run_fresh(steps, reference_, features));
       record_part();
     }
@@ -243,7 +246,8 @@ class Evaluating {
   Session& session_;
   Communicator& world_;
   Log& log_;
-  Subject subject_;
+  Opened opened_;
+  const Subject& subject_ = opened_.subject;
   Dataset dataset_;
   std::optional<Features> features_;
   std::int64_t reference_count_ = 0;

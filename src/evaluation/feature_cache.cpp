@@ -41,7 +41,7 @@ void FeatureCache::write(const at::Tensor& numbers) const {
     throw FileError(fmt::format("{} can't be made ({})", folder.string(), failure.message()));
   const at::Tensor whole = numbers.contiguous();
   const std::string bytes(static_cast<const char*>(whole.const_data_ptr()), whole.nbytes());
-  replace_file(path_, digest_text(bytes) + bytes);
+  replace_shared_file(path_, digest_text(bytes) + bytes);
 }
 
 }  // namespace stanley

@@ -10,14 +10,14 @@
 namespace stanley {
 namespace {
 
-constexpr std::int64_t rows_at_once = 32;  // few enough for every thread to get some
+constexpr std::int64_t rows_of_a_mean = 32;  // few enough for every thread to get some
 
 /// Collective. Σ k over all pairs.
 double kernel_sum(const at::Tensor& x, const at::Tensor& y, Pairs pairs,
                   Communicator& communicator) {
   const at::Tensor sums = at::zeros({x.size(0)}, at::kDouble);
   const auto sum_of_row = values_of<double>(sums);
-  for_each_pair_tile(x, y, pairs, rows_at_once, communicator, [&](const PairTile& tile) {
+  for_each_pair_tile(x, y, pairs, rows_of_a_mean, communicator, [&](const PairTile& tile) {
     for (std::int64_t i = tile.rows.first; i < tile.rows.end(); ++i) {
       double& sum = sum_of_row[static_cast<std::size_t>(i)];
       for (std::int64_t j = tile.first_of(i); j < tile.columns.end(); ++j) {

@@ -32,6 +32,8 @@ struct EvaluationRequest {
   std::vector<std::int64_t> fresh;       ///< steps of chains that start afresh
   std::optional<std::int64_t> long_run;  ///< steps of chains from bank, data and noise
   std::optional<std::int64_t> chains;    ///< of either, from each start
+
+  bool takes_energy() const { return weights || !further.empty() || !fresh.empty() || long_run; }
 };
 
 /// What a number was computed from: stands beside it in the results.

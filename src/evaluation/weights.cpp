@@ -117,14 +117,18 @@ SubjectEnergy open_energy(const Subject& subject, const std::optional<std::strin
                                 subject.path, header.path));
   }
   std::string path;
-  agree(world, [&] { path = fs::canonical(header.path).string(); });
+  std::unique_ptr<StoredStates> bank;
+  agree(world, [&] {
+    path = fs::canonical(header.path).string();
+    bank = std::make_unique<StoredStates>(path);
+  });
   EnergyUsed used{path,
                   header.iteration,
                   average ? "average" : "last",
                   digest_of_weights(header, average, setup.energy_file.digest),
                   setup.torch_device.is_cuda() ? "cuda" : "cpu",
                   energy.engine->description()};
-  return {config, std::move(setup), std::move(energy), std::move(used)};
+  return {config, std::move(setup), std::move(energy), std::move(used), std::move(bank)};
 }
 
 std::vector<double> energies_of_states(SubjectEnergy& of, std::int64_t count,

@@ -110,7 +110,7 @@ void BankEvaluation::prepare(const Dataset& training) {
       test_ ? fmt::format(", and to {} test images", test_->features.size(0)) : "",
       network == nullptr
           ? "the states themselves"
-          : fmt::format("{} ({}, code {}), {}", network->name(), network->digest(),
+          : fmt::format("{} ({}, code {}), {}", printable(network->name()), network->digest(),
                         network->code_digest(),
                         network->is_public() ? "as protocol public" : "a network of your own")));
 }
@@ -126,6 +126,13 @@ std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset&
   if (images.shape() != training.shape()) {
     log_.warn(fmt::format("{}: the split '{}' has images of shape {}: they are not compared with",
                           data.path, data.split, shape_text(images.shape())));
+    return std::nullopt;
+  }
+  if (images.size() < 2) {
+    log_.warn(
+        fmt::format("{}: the split '{}' has one image, and KID takes two: it is not compared "
+                    "with",
+                    data.path, data.split));
     return std::nullopt;
   }
   return images_of(images, data.split, "features of test images");

@@ -360,7 +360,10 @@ def test_what_follows_from_the_reference_is_kept_and_damage_is_no_answer(trained
         for kept in damaged:
             whole = kept.read_bytes()
             kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            kept.with_name(kept.name + ".part").mkdir()  # who writes the same has a file of its own
         again = evaluate(trained, *own(network), ranks=2)
+        for kept in damaged:
+            kept.with_name(kept.name + ".part").rmdir()
         assert (again.stderr + again.stdout).count("kept in") == count
         assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
 
@@ -421,6 +424,18 @@ def test_features_too_large_for_the_kernel_give_no_number_and_say_so(tmp_path, p
     found = only(tmp_path / "draws.nc.evaluation.json")["results"][0]
     assert found["kid"] is None and found["kid_interval_95"] == [None, None]
     assert any("too large" in remark for remark in found["remarks"])
+def test_a_list_that_is_a_link_stays_one_and_a_file_has_one_name(tmp_path, points, monkeypatch):
+    points(3, 60, 50, 2)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "draws.nc.evaluation.json").symlink_to("lists/list.json")
+    for data in ("points.h5", "./points.h5", tmp_path / "points.h5"):
+        evaluate("draws.nc", "--data", data)
+        assert (tmp_path / "draws.nc.evaluation.json").is_symlink()
+    assert only(tmp_path / "lists" / "list.json")["protocol"]["data"] == str(tmp_path / "points.h5")
+    said = evaluate("draws.nc", "--data", "points.h5", "--protocol", "mine\nand\x07").stdout
+    assert "protocol mine\\x0aand\\x07: features" in said
+    assert [path.name for path in (tmp_path / "lists").iterdir()] == ["list.json"]
 
 
 def test_several_at_once_keep_all_results(tmp_path, points):
@@ -556,7 +571,8 @@ def test_refuses_a_damaged_checkpoint_and_a_list_that_is_none(trained, network, 
     refused(run("evaluate", trained, *own(network), "--output", notes), INPUT_OUTPUT, notes, "--output")
     assert notes.read_text() == "[1, 2]"
     for text in ('{"format": 3}', '{"format": "stanley-evaluation", "version": 1.5, "evaluations": []}', "",
-                 '{"format": "stanley-evaluation", "version": 1, "evaluations": [3, null]}'):
+                 *('{"format": "stanley-evaluation", "version": 1, "evaluations": [%s]}' % entry for entry in (
+                     '3, null', '{"energy": 5}', '{"fresh": {}}', '{"fresh": [5]}', '{"diversity": [1]}'))):
         notes.write_text(text)
         refused(run("evaluate", trained, *own(network), "--output", notes), INPUT_OUTPUT, notes, "no list")
         assert notes.read_text() == text

@@ -239,6 +239,11 @@ def test_other_features_cannot_be_compared(tmp_path, convnet, network, data_file
     said = trains(tmp_path / "run", {**values, "run.iterations": 20, "evaluation.features": "states"}, convnet).stdout
     assert "counts as the first" in said
     assert best_link(tmp_path / "run") == 20
+    values = {**values, "run.iterations": 30, "evaluation.features": "states", "evaluation.chains": 24}
+    assert "counts as the first" in trains(tmp_path / "run", values, convnet).stdout
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count(" warning evaluation.features") == 2
+    assert "counts as the first" not in trains(tmp_path / "run", {**values, "run.iterations": 40}, convnet).stdout
 
 
 def test_the_dry_run_says_what_it_costs(tmp_path, settings):
@@ -256,6 +261,16 @@ def test_refuses_features_of_single_images_before_there_is_a_run(tmp_path, convn
         refused(run(*train(tmp_path / "run", values, convnet, *more)), INPUT_OUTPUT, "evaluation.features", "one.pt",
                 "one wanted")
     assert not (tmp_path / "run").exists()
+
+
+def test_one_test_image_is_none(tmp_path, settings):
+    data = tmp_path / "points.h5"
+    with h5py.File(settings["data.path"]) as source, h5py.File(data, "w") as file:
+        file.attrs.update(source.attrs)
+        file["train/images"], file["test/images"] = source["train/images"][:], source["test/images"][:1]
+    said = trains(tmp_path / "run", {**settings, "data.path": data, "run.iterations": 3}).stdout
+    assert "the split 'test' has one image" in said and "nan to test" not in said
+    assert column(tmp_path / "run", "kid_train") and not column(tmp_path / "run", "kid_test")
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
