@@ -4,6 +4,7 @@
 #include <exception>
 #include <iostream>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -102,7 +103,9 @@ Command parse(int argc, char** argv, bool leader) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
-    if (leader) app.exit(help);
+    std::ostringstream text;
+    app.exit(help, text, text);
+    if (leader) stanley::print(text.str());
     return {};
   } catch (const CLI::ParseError& error) {
     const std::vector<std::string> unknown = app.remaining();

@@ -4,6 +4,7 @@
 #include <torch/script.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -172,12 +173,35 @@ def forward(self, x):
     return torch.mean(torch.relu(torch.conv2d(x, self.filter)), [2, 3])
 )");
   }
+  const std::vector<std::pair<std::string, std::string>> features{
+      {"greatest features", "torch.amax(made, [2, 3])"},
+      {"noisy features", "torch.mean(made, [2, 3]) + 1e-6 * torch.rand([x.size(0), 6])"},
+      {"counting features", "torch.mean(made, [2, 3]) + self.count.add_(1)"},
+      {"centred features", "torch.mean(made - torch.mean(made), [2, 3])"}};
+  for (const auto& [name, result] : features) {
+    if (name != kind) continue;
+    std::vector<ScriptTensor> tensors{{"filter", script_weights({6, 3, 3, 3})}};
+    if (kind == "counting features") tensors.push_back({"count", at::zeros({}), false});
+    return script_module(
+        tensors,
+        "def forward(self, x):\n    made = torch.relu(torch.conv2d(x, self.filter))\n    return " +
+            result + "\n");
+  }
+  if (kind == "features of one image") {
+    return script_module({{"filter", script_weights({6, 3, 3, 3})}}, R"(
+def forward(self, x):
+    assert x.size(0) == 1, 'one wanted'
+    return torch.mean(torch.relu(torch.conv2d(x, self.filter)), [2, 3])
+)");
+  }
   if (kind == "pixels") {  // what reaches a feature network is its features
     return script_module(std::vector<ScriptTensor>{},
                          "def forward(self, x):\n    return torch.flatten(x, 1)\n");
   }
-  if (kind == "classifier") {  // of 8×8 pixels: its features are four of them, and so its classes
-    return script_module({{"scale", at::full({4}, 3.0F)}}, R"(
+  if (kind == "classifier" ||
+      kind == "classifier without numbers") {  // of 8×8 pixels: its features are four of them, and
+                                               // so its classes
+    return script_module({{"scale", at::full({4}, kind == "classifier" ? 3.0F : NAN)}}, R"(
 def forward(self, x):
     return torch.flatten(torch.upsample_nearest2d(x, [2, 2]), 1)
 

@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -12,6 +11,8 @@
 #include "commands/benchmark_model.hpp"
 #include "commands/command.hpp"
 #include "data/dataset.hpp"
+#include "parallel/agree.hpp"
+#include "run/stop.hpp"
 #include "storage/json_values.hpp"
 
 namespace stanley {
@@ -197,9 +198,8 @@ ExitCode benchmark(const BenchmarkOptions& options, Session& session) {
   Config config = load_config_on_all(options.config, session.world());
   if (options.weak) multiply_work(config, session.size());
   const Findings found = measure(options, config, session);
-  if (session.rank() == 0) {
-    std::cout << (options.json ? as_json(found, options) : as_text(found, options)) << std::endl;
-  }
+  on_first_rank(session.world(),
+                [&] { print(options.json ? as_json(found, options) : as_text(found, options)); });
   return ExitCode::finished;
 }
 
@@ -232,7 +232,10 @@ void add_benchmark_command(CLI::App& app, Command& chosen) {
   command->add_flag("--json", options->json, "One JSON object instead of text");
   add_model_options(*command, options->model);
   command->callback([options, &chosen] {
-    chosen = [options](Session& session, Log&) { return benchmark(*options, session); };
+    chosen = [options](Session& session, Log&) {
+      release_signals();
+      return benchmark(*options, session);
+    };
   });
 }
 

@@ -1,11 +1,24 @@
 #include "commands/command.hpp"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
+#include <iostream>
 
 #include "config/files.hpp"
 #include "parallel/agree.hpp"
 
 namespace stanley {
+
+void print(std::string text) {
+  if (!text.ends_with('\n')) text += '\n';
+  if (std::cout << text << std::flush) return;
+  throw FileError(
+      fmt::format("the report can't be written to standard output ({}): direct it to another place",
+                  std::strerror(errno)));
+}
 
 CLI::Option* add_config_arguments(CLI::App& command, ConfigArguments& arguments) {
   command.add_option("--set", arguments.overrides, "Override a key: key.path=value")

@@ -28,6 +28,10 @@ void add_status_command(CLI::App& app, Command& chosen);
 void add_benchmark_command(CLI::App& app, Command& chosen);
 void add_config_command(CLI::App& app, Command& chosen);
 
+/// Writes what a command has to say, with a line's end, to standard output. Errors: input_output
+/// where not all of it arrives.
+void print(std::string text);
+
 /// The arguments CONFIG and --set of a command.
 struct ConfigArguments {
   std::string path;

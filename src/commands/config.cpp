@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <optional>
 
@@ -30,16 +29,16 @@ ExitCode show(const ConfigOptions& options) {
     if (!options.config.path.empty() || !options.config.overrides.empty()) {
       refuse("neither a configuration nor --set with --schema, which is the same for all");
     }
-    std::cout << configuration_schema() << std::endl;
+    print(configuration_schema());
     return ExitCode::finished;
   }
   if (options.config.path.empty()) {
     refuse("a configuration file (YAML), but for --schema: stanley config CONFIG --resolved");
   }
   const Config config = load_config(options.config.path, options.config.overrides);
-  if (options.resolved) std::cout << to_yaml(config) << std::flush;
-  if (options.key) std::cout << plain_value(config, *options.key) << std::endl;
-  if (options.directory) std::cout << run_directory(config, options.run_directory) << std::endl;
+  if (options.resolved) print(to_yaml(config));
+  if (options.key) print(plain_value(config, *options.key));
+  if (options.directory) print(run_directory(config, options.run_directory));
   return ExitCode::finished;
 }
 

@@ -1,11 +1,11 @@
 #include "evaluation/evaluate.hpp"
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 
 #include "commands/command.hpp"
 #include "config/error.hpp"
+#include "parallel/agree.hpp"
 #include "run/stop.hpp"
 
 namespace stanley {
@@ -95,7 +95,7 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
                     "for: add one, or limit the states with --draws");
       }
       const Evaluation evaluation = run_evaluation(*request, session, log);
-      if (session.rank() == 0) std::cout << as_text(evaluation) << std::flush;
+      on_first_rank(session.world(), [&] { print(as_text(evaluation)); });
       return ExitCode::finished;
     };
   });

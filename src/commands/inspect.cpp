@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
-#include <iostream>
 #include <memory>
 
 #include "commands/command.hpp"
@@ -59,7 +58,7 @@ ExitCode inspect(const InspectOptions& options, Session& session) {
     }
   }
   on_first_rank(session.world(), [&] {
-    std::cout << (options.json ? as_json(all) : as_text(all, options.configuration)) << std::endl;
+    print(options.json ? as_json(all) : as_text(all, options.configuration));
     const auto bad = untrusted(all);
     if (!bad.empty()) refuse(bad, files);
   });
@@ -100,11 +99,9 @@ ExitCode compare(const InspectOptions& options, Session& session) {
   const std::string& first = options.paths[0];
   const std::string& second = options.paths[1];
   const CheckpointDifference difference = compare_checkpoints(session.world(), first, second);
-  if (session.rank() == 0) {
-    std::cout << (options.json ? as_json(difference, first, second)
-                               : as_text(difference, first, second))
-              << std::endl;
-  }
+  on_first_rank(session.world(), [&] {
+    print(options.json ? as_json(difference, first, second) : as_text(difference, first, second));
+  });
   if (difference.equal()) return ExitCode::finished;
   throw FileError(fmt::format("{} and {} differ in {}", first, second, differences(difference)));
 }

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <iostream>
 #include <memory>
 
 #include "commands/command.hpp"
@@ -22,7 +21,7 @@ struct StatusOptions {
 void refuse_others(const std::vector<RunStatus>& runs) {
   std::vector<std::string> others;
   for (const RunStatus& run : runs) {
-    if (!run.is_run) others.push_back(run.path);
+    if (!run.is_run) others.push_back(printable(run.path));
   }
   if (others.empty()) return;
   if (runs.size() == 1) {
@@ -36,9 +35,7 @@ ExitCode status(const StatusOptions& options) {
   std::vector<RunStatus> runs(options.paths.size());
   std::ranges::transform(options.paths, runs.begin(), read_status);
   const bool nothing = runs.size() == 1 && !runs.front().is_run;
-  if (options.json || !nothing) {
-    std::cout << (options.json ? as_json(runs) : as_text(runs)) << std::endl;
-  }
+  if (options.json || !nothing) print(options.json ? as_json(runs) : as_text(runs));
   refuse_others(runs);
   return ExitCode::finished;
 }

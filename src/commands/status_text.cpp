@@ -28,9 +28,12 @@ std::string iteration_text(const RunStatus& run) {
 
 std::string percent_text(const RunStatus& run) {
   if (!run.iteration || !run.iterations || *run.iterations <= 0) return none;
-  const auto tenths = 1000 * *run.iteration / *run.iterations;  // 100 % only at the end
-  return tenths < 100 ? fmt::format("{}.{} %", tenths / 10, tenths % 10)
-                      : fmt::format("{} %", tenths / 10);
+  const double share =
+      100 * static_cast<double>(*run.iteration) / static_cast<double>(*run.iterations);
+  if (share < 10) return fmt::format("{:.1f} %", std::floor(10 * share) / 10);
+  const bool at_the_end = *run.iteration >= *run.iterations;  // 100 % only there
+  return fmt::format("{:.0f} %",
+                     at_the_end ? std::floor(share) : std::min(std::floor(share), 99.0));
 }
 
 std::string seconds_text(const std::optional<double>& seconds) {
@@ -41,13 +44,21 @@ std::string ago(const std::optional<double>& seconds) {
   return seconds ? time_in_words(*seconds) + " ago" : "";
 }
 
+/// So many digits behind the point; fewer in all where a damaged file says what nothing measures.
+std::string decimal(double number, int digits) {
+  return std::abs(number) < 1e12 ? fmt::format("{:.{}f}", number, digits)
+                                 : fmt::format("{:.3g}", number);
+}
+
+std::string thousandths(double kid) { return decimal(1000 * kid, 1); }
+
 /// "812.0 (790.1 to 833.9)"
 std::string kid_text(const EvaluationStatus& evaluation) {
   if (!evaluation.kid) return none;
-  std::string text = fmt::format("{:.1f}", 1000 * *evaluation.kid);
+  std::string text = thousandths(*evaluation.kid);
   if (evaluation.kid_low && evaluation.kid_high) {
-    text +=
-        fmt::format(" ({:.1f} to {:.1f})", 1000 * *evaluation.kid_low, 1000 * *evaluation.kid_high);
+    text += fmt::format(" ({} to {})", thousandths(*evaluation.kid_low),
+                        thousandths(*evaluation.kid_high));
   }
   return text;
 }
@@ -78,7 +89,7 @@ std::string rate_words(const RunStatus& run) {
   if (!run.seconds_per_iteration) return "";
   std::string words = fmt::format("{:.3g} s an iteration", *run.seconds_per_iteration);
   if (run.chain_steps_per_second) {
-    words += fmt::format(", {:.0f} chain steps/s", *run.chain_steps_per_second);
+    words += fmt::format(", {} chain steps/s", decimal(*run.chain_steps_per_second, 0));
   }
   return words;
 }
@@ -124,7 +135,8 @@ std::string training_kid_words(const RunStatus& run) {
   std::vector<std::string> words;
   const auto say = [&](const char* of, const std::optional<TrainingKid>& kid) {
     if (!kid) return;
-    words.push_back(fmt::format("{} {:.1f} (iteration {})", of, 1000 * kid->value, kid->iteration));
+    words.push_back(
+        fmt::format("{} {} (iteration {})", of, thousandths(kid->value), kid->iteration));
   };
   say("train", run.kid_train);
   say("test", run.kid_test);
@@ -132,7 +144,7 @@ std::string training_kid_words(const RunStatus& run) {
 }
 
 std::string block(const RunStatus& run) {
-  std::string text = fmt::format("{}: {}", run.path, state_text(run));
+  std::string text = fmt::format("{}: {}", printable(run.path), state_text(run));
   add(text, "progress", progress_words(run));
   add(text, "pace", rate_words(run));
   add(text, "owner", owner_words(run));
@@ -152,10 +164,10 @@ using Row = std::array<std::string, 9>;
 /// That of the last evaluation, with its protocol and states, else the training's own test figure.
 std::string short_kid(const RunStatus& run) {
   if (run.evaluation && run.evaluation->kid) {
-    return fmt::format("{:.1f} ({}, {} states)", 1000 * *run.evaluation->kid,
+    return fmt::format("{} ({}, {} states)", thousandths(*run.evaluation->kid),
                        printable(run.evaluation->protocol), run.evaluation->states.value_or(0));
   }
-  if (run.kid_test) return fmt::format("{:.1f} (in training)", 1000 * run.kid_test->value);
+  if (run.kid_test) return thousandths(run.kid_test->value) + " (in training)";
   return none;
 }
 
@@ -166,8 +178,9 @@ std::string short_checkpoint(const RunStatus& run) {
 }
 
 Row row_of(const RunStatus& run) {
-  if (!run.is_run) return {run.path, state_text(run), none, none, none, none, none, none, none};
-  return {run.path,
+  const std::string path = printable(run.path);
+  if (!run.is_run) return {path, state_text(run), none, none, none, none, none, none, none};
+  return {path,
           state_text(run),
           iteration_text(run),
           percent_text(run),
@@ -203,7 +216,7 @@ std::string table(const std::vector<RunStatus>& runs) {
   }
   for (const RunStatus& run : runs) {
     for (const auto& remark : run.remarks)
-      text += fmt::format("\n{}: {}", run.path, printable(remark));
+      text += fmt::format("\n{}: {}", printable(run.path), printable(remark));
   }
   return text;
 }

@@ -3,6 +3,7 @@
 
 #include "commands/command.hpp"
 #include "measure/dry_run.hpp"
+#include "run/stop.hpp"
 #include "sampling/setup.hpp"
 #include "train/training.hpp"
 
@@ -16,6 +17,7 @@ struct TrainOptions {
 };
 
 ExitCode train(const TrainOptions& options, Session& session, Log& log) {
+  if (options.dry_run) release_signals();
   TrainingRequest request = options.request;
   request.config = load_config_on_all(options.config, session.world());
   check_for_training(request.config);

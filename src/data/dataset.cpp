@@ -11,6 +11,7 @@
 #include "parallel/agree.hpp"
 #include "storage/data_file.hpp"
 #include "storage/digest.hpp"
+#include "storage/json_values.hpp"
 
 namespace stanley {
 namespace {
@@ -74,6 +75,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
       floats = file.read_all_floats(config.split, progressed);
     }
     if (file.has_labels(config.split)) data.labels_ = file.read_labels(config.split);
+    data.class_names_ = file.class_names();
     if (extents[0] == 0) {
       throw FileError(config.path + ": the split '" + config.split +
                       "' holds no images; convert the data again");
@@ -87,6 +89,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
   broadcast_vector(images, communicator);
   broadcast_vector(floats, communicator);
   broadcast_vector(data.labels_, communicator);
+  data.class_names_ = from_first_rank(communicator, [&] { return data.class_names_; });
   data.set_shape(extents);
   if (floats.empty()) {
     data.values_ = std::move(images);

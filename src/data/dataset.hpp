@@ -41,6 +41,9 @@ class Dataset {
   /// Empty where there are none.
   std::span<const std::int64_t> labels() const { return labels_; }
 
+  /// Of the classes that labels count; empty where the file names none.
+  const std::vector<std::string>& class_names() const { return class_names_; }
+
   /// Writes sample `index` to out [dimension], in logical element order, scaled to `data.range`.
   void copy_sample(std::int64_t index, float* out) const;
 
@@ -57,6 +60,7 @@ class Dataset {
   std::vector<std::int64_t> shape_;
   std::variant<std::vector<std::uint8_t>, std::vector<float>> values_;
   std::vector<std::int64_t> labels_;
+  std::vector<std::string> class_names_;
   std::string digest_;
   float scale_ = 1, offset_ = 0;  // from stored values to data.range
 };

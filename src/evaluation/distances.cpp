@@ -109,20 +109,9 @@ Manifold manifold(const PairTable& table, const Sorting& sorting,
           .coverage = table.covered[row].mean().item<double>()};
 }
 
-FrechetDistance::FrechetDistance(const at::Tensor& reference) : reference_(fit(reference)) {}
-
-FrechetDistance::Gaussian FrechetDistance::fit(const at::Tensor& features) {
-  const at::Tensor mean = features.mean(0);
-  at::Tensor centred = (features - mean) / std::sqrt(static_cast<double>(features.size(0) - 1));
-  const double trace = centred.square().sum().item<double>();
-  // R of Q·R has the same RᵀR, and as few rows as there are features.
-  if (centred.size(0) > centred.size(1)) centred = std::get<1>(at::linalg_qr(centred, "r"));
-  return {mean, centred.t(), trace};
-}
-
 double FrechetDistance::to(const at::Tensor& draws) const {
-  const Gaussian other = fit(draws);
-  const at::Tensor product = at::mm(reference_.factor.t(), other.factor);
+  const Gaussian other = fit_gaussian(draws);
+  const at::Tensor product = at::mm(reference_.factor, other.factor.t());
   const double root = at::linalg_svdvals(product).sum().item<double>();
   const double means = (reference_.mean - other.mean).square().sum().item<double>();
   return means + reference_.trace + other.trace - 2 * root;

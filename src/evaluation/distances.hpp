@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "evaluation/gaussian.hpp"
 #include "evaluation/pairs.hpp"
 
 namespace stanley {
@@ -40,7 +42,7 @@ Manifold manifold(const PairTable& table, const Sorting& sorting,
 /// both factors, which keeps its digits where covariances are singular.
 class FrechetDistance {
  public:
-  explicit FrechetDistance(const at::Tensor& reference);
+  explicit FrechetDistance(Gaussian reference) : reference_(std::move(reference)) {}
   double to(const at::Tensor& draws) const;
 
   /// The distance that infinitely many draws would have, by a line through the distances of parts
@@ -49,12 +51,6 @@ class FrechetDistance {
   std::optional<double> extrapolated(const at::Tensor& draws, double distance) const;
 
  private:
-  struct Gaussian {
-    at::Tensor mean, factor;  // [d], [d, ≤ d]: factor · factorᵀ is the covariance
-    double trace = 0;         // of the covariance
-  };
-  static Gaussian fit(const at::Tensor& features);
-
   Gaussian reference_;
 };
 

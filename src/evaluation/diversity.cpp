@@ -152,6 +152,10 @@ void DiversityPart::load_classifier() {
                     "tools/train_classifier.py makes one from a labelled data file",
                     path, shape_text(shape)));
   }
+  if (other_classes(*network)) {
+    features_tell_classes_ = false;
+    return;
+  }
   const auto labels = about_.reference.labels();
   const auto classes = static_cast<std::int64_t>(network->classes().size());
   if (!labels.empty() && *std::ranges::max_element(labels) >= classes) {
@@ -160,6 +164,19 @@ void DiversityPart::load_classifier() {
         "these data",
         network->name(), classes, about_.protocol.data, *std::ranges::max_element(labels)));
   }
+}
+
+/// Whether the data name other classes than the classifier; that is an error where it was asked
+/// for, and features are features whatever they tell.
+bool DiversityPart::other_classes(const FeatureNetwork& network) const {
+  const std::vector<std::string>& named = about_.reference.class_names();
+  if (named.empty() || named == network.classes()) return false;
+  const std::string what = printable(fmt::format("the classes of {} are {}, and those of {} are {}",
+                                                 network.name(), fmt::join(network.classes(), ", "),
+                                                 about_.protocol.data, fmt::join(named, ", ")));
+  if (own_features_) refuse_request(what + ": train a classifier on these data");
+  log_.warn(what + ": they are not told");
+  return true;
 }
 
 const FeatureNetwork* DiversityPart::classifier() const {
@@ -207,6 +224,12 @@ ClassesFound DiversityPart::classes(const StateRows& states, const SortedStates&
     of_reference = own_features_->of(rows, world_);
   }
   const at::Tensor logits = network.logits(of_reference), seen = network.logits(of_states);
+  if (!logits.isfinite().all().item<bool>() || !seen.isfinite().all().item<bool>()) {
+    throw FileError(
+        fmt::format("the logits of the classifier {} are not all finite numbers: train "
+                    "another one with tools/train_classifier.py",
+                    network.name()));
+  }
   ClassesFound found{.classifier = network.name(),
                      .digest = network.digest(),
                      .names = network.classes(),

@@ -32,8 +32,8 @@ class DiversityPart {
   };
 
   /// Collective. Loads classifier and training images. Errors: as Features::load(); configuration
-  /// where the classifier is for images of another shape or the labels name more classes, where
-  /// there are fewer training images than are asked for, or where the reference is their split.
+  /// where the classifier is for images of another shape or of other classes, where there are fewer
+  /// training images than are asked for, or where the reference is their split.
   DiversityPart(const About& about, Communicator& communicator, Log& log);
 
   /// Whether anything was asked for.
@@ -47,6 +47,7 @@ class DiversityPart {
  private:
   const FeatureNetwork* classifier() const;
   void load_classifier();
+  bool other_classes(const FeatureNetwork& network) const;
   void load_training();
   ClassesFound classes(const StateRows& states, const SortedStates& sorted, const at::Tensor& draws,
                        const at::Tensor& images);

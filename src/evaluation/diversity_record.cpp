@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "config/error.hpp"
 #include "storage/json_values.hpp"
 
 namespace stanley {
@@ -86,7 +87,7 @@ std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share);
 
 std::string text_of(const ClassesFound& c) {
   std::string text =
-      fmt::format("\nclasses as {} sees them{}{}\n", c.classifier,
+      fmt::format("\nclasses as {} sees them{}{}\n", printable(c.classifier),
                   c.right ? ", right on " + percent(*c.right) + " of the reference" : std::string(),
                   c.by_age.empty() ? "" : "; to the right: states by the ages of their chains");
   const auto line = [&](const auto& name, const auto& states, const auto& reference,
@@ -104,7 +105,8 @@ std::string text_of(const ClassesFound& c) {
   line("", "states", "reference", "labels",
        [](const ClassesByAge& one) { return fmt::format("{}–{}", one.ages[0], one.ages[1]); });
   for (std::size_t i = 0; i < c.names.size(); ++i) {
-    line_of_all(c.names[i], [&](const ClassHistogram& h) { return percent(h.shares[i]); });
+    line_of_all(printable(c.names[i]),
+                [&](const ClassHistogram& h) { return percent(h.shares[i]); });
   }
   line_of_all("entropy", [&](const ClassHistogram& h) { return decimal(h.entropy); });
   line(fmt::format("sure (p from {})", confident_from), percent(c.states.confident),

@@ -13,9 +13,10 @@
 #include "evaluation/diversity.hpp"
 #include "evaluation/features.hpp"
 #include "evaluation/judge.hpp"
+#include "evaluation/kept_reference.hpp"
+#include "evaluation/opened.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_progress.hpp"
-#include "evaluation/subject.hpp"
 #include "evaluation/trained_parts.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/threads.hpp"
@@ -70,7 +71,7 @@ class Evaluating {
   }
 
   Evaluation run() {
-    subject_ = open_subject(request_.path, world_);
+    opened_ = open_evaluated(request_, session_);
     on_first_rank(world_, [&] {
       for (const PassedOver& one : subject_.passed_over) {
         log_.warn(fmt::format("passed over {}: {}", one.path, one.reason));
@@ -88,23 +89,26 @@ class Evaluating {
                             request_.minimum_age.value_or(subject_.config.chains.burn_in));
     });
     describe();
-    TrainedParts trained(request_, subject_, dataset_, result_.protocol, output_, session_, log_);
+    TrainedParts trained(request_, opened_, dataset_, result_.protocol, output_, session_, log_);
     result_.energy = trained.used();
     DiversityPart diversity({request_, subject_, dataset_, result_.protocol, *features_}, world_,
                             log_);
-    const at::Tensor images = features_->of_reference(
-        {dataset_, result_.protocol.data, result_.protocol.split, reference_count_}, world_, log_,
-        RowProgress(log_, "features of the reference", world_.size()));
+    const ProgressOf progress = [&](const char* what) -> RowsDone {
+      return RowProgress(log_, what, world_.size());
+    };
+    reference_ = kept_reference(
+        *features_, {dataset_, result_.protocol.data, result_.protocol.split, reference_count_},
+        world_, log_, progress);
     const ReadStates read = [&](std::int64_t first, std::int64_t count, float* out) {
       const std::lock_guard lock(file_mutex_);
       read_states(*subject_.states, sorted_, first, count, out);
     };
     const at::Tensor draws = features_of("features of states", sorted_.count, read);
-    compare(draws, images);
+    compare(draws, progress);
     record_part();
     if (diversity.asked()) {
       const StateRows states{sorted_.count, read, "features of states of " + subject_.path};
-      result_.diversity = diversity.judge(states, sorted_, draws, images);
+      result_.diversity = diversity.judge(states, sorted_, draws, reference_.features);
       record_part();
     }
     trained.add_energies(result_, read, [&](const char* what) -> RowsDone {
@@ -123,6 +127,13 @@ class Evaluating {
     on_first_rank(world_, [&] { check_split(data); });
     // Of a distribution: samples that no training of this seed has seen.
     const bool from_file = data.type == DataType::file;
+    if (!from_file && request_.split && request_.further.empty()) {
+      throw Error(
+          ExitCode::configuration,
+          fmt::format("--split {}: {} was trained on the law {}, of which fresh samples are "
+                      "the reference: leave it out, or give a file with --data",
+                      *request_.split, subject_.path, to_string(data.type)));
+    }
     dataset_ = Dataset::load(data, subject_.config.run.seed + (from_file ? 0 : 1), world_);
     if (dataset_.shape() != subject_.states->shape()) {
       throw Error(ExitCode::configuration,
@@ -139,7 +150,8 @@ class Evaluating {
     }
     Protocol& protocol = result_.protocol;
     protocol.name = request_.protocol;
-    protocol.data = from_file ? data.path : to_string(data.type);
+    protocol.data = from_file ? fs::absolute(data.path).lexically_normal().string()
+                              : std::string(to_string(data.type));
     protocol.data_digest = dataset_.digest();
     protocol.split = from_file ? data.split : "fresh";
     protocol.reference_count = reference_count_;
@@ -163,13 +175,24 @@ class Evaluating {
                                 "features: leave it out",
                                 request_.features, subject_.path));
       }
+      refuse_pinned_name();
       if (request_.protocol == "public") protocol.name = "states";
       protocol.features = "states";
       return;
     }
     protocol.features = network->name();
     protocol.features_digest = network->digest();
+    protocol.features_code_digest = network->code_digest();
     protocol.input = network->input();
+  }
+
+  /// The name of a protocol that is for a network, but for the default one.
+  void refuse_pinned_name() const {
+    if (request_.protocol == "public" || !is_pinned(request_.protocol)) return;
+    throw Error(ExitCode::configuration,
+                fmt::format("protocol {} means the features of a network, and the states of {} are "
+                            "their own features here: leave --protocol out",
+                            request_.protocol, subject_.path));
   }
 
   void describe() {
@@ -183,6 +206,7 @@ class Evaluating {
     result_.chains = sorted_.chains;
     result_.shape = subject_.states->shape();
     result_.protocol.groups = sorted_.sorting.groups;
+    on_first_rank(world_, [&] { result_.states_digest = subject_.states->digest(); });
   }
 
   /// Collective. Features [count, dimension] float64 of the subject's states, or of its energy's.
@@ -200,10 +224,8 @@ class Evaluating {
                        });
   }
 
-  void compare(const at::Tensor& draws, const at::Tensor& images) {
-    reference_ = make_reference(images, world_);
-    const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_,
-                                          RowProgress(log_, "comparing", world_.size()));
+  void compare(const at::Tensor& draws, const ProgressOf& progress) {
+    const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_, progress);
     on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference_, table); });
   }
 
@@ -223,6 +245,8 @@ class Evaluating {
       return features_of("features of chains", states);
     };
     for (const std::int64_t steps : request_.fresh) {
+      const auto done = std::ranges::find(result_.fresh, steps, &FreshChains::steps);
+      if (done != result_.fresh.end()) continue;  // it was asked for twice
       result_.fresh.push_back(trained.run_fresh(steps, reference_, features));
       record_part();
     }
@@ -242,7 +266,8 @@ class Evaluating {
   Session& session_;
   Communicator& world_;
   Log& log_;
-  Subject subject_;
+  Opened opened_;
+  const Subject& subject_ = opened_.subject;
   Dataset dataset_;
   std::optional<Features> features_;
   std::int64_t reference_count_ = 0;

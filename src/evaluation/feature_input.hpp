@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -32,6 +33,15 @@ struct FeatureInput {
 
   bool operator==(const FeatureInput&) const = default;
 };
+
+/// Throws Error(input_output) where an object of a description has a key that is none of these: one
+/// that is written otherwise would be left out in silence.
+void require_known_keys(const nlohmann::json& object, std::initializer_list<const char*> known);
+
+/// A whole number of a description. Throws Error(input_output) where it is none from `least` to
+/// `most`.
+std::int64_t whole_number(const nlohmann::json& object, const char* key, std::int64_t least,
+                          std::int64_t most);
 
 void to_json(nlohmann::ordered_json& json, const FeatureInput& input);
 /// Throws Error(input_output) or a JSON library's exception where it isn't one that can be

@@ -31,14 +31,12 @@ void require_finite(const at::Tensor& states, const at::Tensor& features, const 
 }
 
 /// A folder of data may be another's: then they are computed each time.
-void keep(const FeatureCache& cache, const std::string& split, const at::Tensor& features,
-          Log& log) {
+void keep(const FeatureCache& cache, const std::string& what, const at::Tensor& numbers, Log& log) {
   try {
-    cache.write(features);
-    log.info(fmt::format("features of {} images of split '{}' kept in {}", features.size(0), split,
-                         cache.path()));
+    cache.write(numbers);
+    log.info(fmt::format("{} kept in {}", what, cache.path()));
   } catch (const Error& error) {
-    log.warn(fmt::format("features of split '{}' are not kept: {}", split, error.what()));
+    log.warn(fmt::format("{} are not kept: {}", what, error.what()));
   }
 }
 
@@ -98,39 +96,55 @@ at::Tensor Features::of(const StateRows& rows, Communicator& communicator,
   return all;
 }
 
-FeatureCache Features::cache_of(const ReferenceImages& reference,
+FeatureCache Features::cache_of(const ReferenceImages& reference, const std::string& kind,
                                 Communicator& communicator) const {
   return {reference.data,
           fmt::format("{} {}{} {} {} {} {} {} {} {}", reference.images.digest(), reference.split,
                       reference.first == 0 ? "" : fmt::format("+{}", reference.first),
                       reference.count, network_ ? network_->identity() : "", range_[0], range_[1],
-                      states_at_once, TORCH_VERSION, common_instruction_set(false, communicator))};
+                      states_at_once, TORCH_VERSION, common_instruction_set(false, communicator)),
+          kind};
+}
+
+at::Tensor Features::known_or_made(const ReferenceImages& reference, const KeptNumbers& wanted,
+                                   Communicator& communicator, Log& log,
+                                   const std::function<at::Tensor()>& make) const {
+  if (!network_ || reference.images.digest().empty()) return make();
+  const FeatureCache cache = cache_of(reference, wanted.kind, communicator);
+  std::optional<at::Tensor> known;
+  if (communicator.rank() == 0) known = cache.read(wanted.shape, wanted.type);
+  if (communicator.max(known ? 1 : 0) > 0) {
+    at::Tensor numbers = known.value_or(at::empty(wanted.shape, wanted.type));
+    communicator.broadcast({static_cast<std::byte*>(numbers.mutable_data_ptr()), numbers.nbytes()},
+                           0);
+    return numbers;
+  }
+  at::Tensor made = make().to(wanted.type);
+  if (communicator.rank() == 0) {
+    keep(
+        cache,
+        fmt::format("{} of {} images of split '{}'", wanted.what, reference.count, reference.split),
+        made, log);
+  }
+  return made;
 }
 
 at::Tensor Features::of_reference(const ReferenceImages& reference, Communicator& communicator,
                                   Log& log, const RowsDone& done) const {
   const Dataset& images = reference.images;
-  const FeatureCache cache = cache_of(reference, communicator);
-  const bool kept = network_ && !images.digest().empty();
-  std::optional<at::Tensor> known;
-  if (kept && communicator.rank() == 0) known = cache.read(reference.count, dimension());
-  if (communicator.max(known ? 1 : 0) > 0) {
-    at::Tensor features = known.value_or(at::empty({reference.count, dimension()}, at::kDouble));
-    communicator.broadcast(std::as_writable_bytes(values_of<double>(features)), 0);
-    return features;
-  }
-  at::Tensor features =
-      of({.count = reference.count,
-          .read =
-              [&](std::int64_t first, std::int64_t count, float* out) {
-                for (std::int64_t i = 0; i < count; ++i) {
-                  images.copy_sample(reference.first + first + i, out + i * images.dimension());
-                }
-              },
-          .refuse_as = "features of the reference, " + reference.data},
-         communicator, done);
-  if (kept && communicator.rank() == 0) keep(cache, reference.split, features, log);
-  return features;
+  const StateRows rows{.count = reference.count,
+                       .read =
+                           [&](std::int64_t first, std::int64_t count, float* out) {
+                             for (std::int64_t i = 0; i < count; ++i) {
+                               images.copy_sample(reference.first + first + i,
+                                                  out + i * images.dimension());
+                             }
+                           },
+                       .refuse_as = "features of the reference, " + reference.data};
+  const KeptNumbers features{"features", "", {reference.count, dimension()}, at::kFloat};
+  return known_or_made(reference, features, communicator, log,
+                       [&] { return of(rows, communicator, done); })
+      .to(at::kDouble);
 }
 
 }  // namespace stanley

@@ -44,6 +44,14 @@ struct ReferenceImages {
   std::int64_t first = 0;  ///< number of the first one
 };
 
+/// Numbers that follow from the features of reference images alone.
+struct KeptNumbers {
+  const char* what;  ///< for the log: "features"
+  std::string kind;  ///< as FeatureCache takes it, with all that they depend on beside the features
+  std::vector<std::int64_t> shape;
+  at::ScalarType type;
+};
+
 /// What makes features of states: a network, or nothing where states are their own.
 class Features {
  public:
@@ -65,12 +73,19 @@ class Features {
   at::Tensor of_reference(const ReferenceImages& reference, Communicator& communicator, Log& log,
                           const RowsDone& done = {}) const;
 
+  /// Collective. Numbers of the reference that were made before, or made now, the same on all
+  /// ranks, and kept beside the data file. Where states are their own features nothing is kept.
+  at::Tensor known_or_made(const ReferenceImages& reference, const KeptNumbers& wanted,
+                           Communicator& communicator, Log& log,
+                           const std::function<at::Tensor()>& make) const;
+
  private:
   Features(const std::vector<std::int64_t>& shape, const std::array<double, 2>& range)
       : shape_(shape), range_(range) {}
   at::Tensor of_block(const StateRows& rows, const RowBlock& block) const;
   at::Tensor as_features(const at::Tensor& states) const;
-  FeatureCache cache_of(const ReferenceImages& reference, Communicator& communicator) const;
+  FeatureCache cache_of(const ReferenceImages& reference, const std::string& kind,
+                        Communicator& communicator) const;
 
   std::vector<std::int64_t> shape_;
   std::array<double, 2> range_;

@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <numeric>
 #include <optional>
 
@@ -11,15 +14,18 @@
 namespace stanley {
 namespace {
 
+bool is_finite(const Estimate& estimate) {
+  return std::ranges::all_of(std::array{estimate.value, estimate.low, estimate.high},
+                             [](const auto& one) { return !one || std::isfinite(*one); });
+}
+
 /// The classes that are judged together: all of them, or one.
 class Judging {
  public:
   Judging(const at::Tensor& draws, const SortedStates& states, const Reference& reference,
           const PairTable& table)
       : draws_(draws), states_(states), reference_(reference), table_(table) {
-    if (reference.features.size(0) > reference.features.size(1)) {
-      frechet_.emplace(reference.features);
-    }
+    if (reference.gaussian) frechet_.emplace(*reference.gaussian);
   }
 
   ClassResult all() const {
@@ -48,6 +54,10 @@ class Judging {
     result.ages = ages.ages;
     result.states = static_cast<std::int64_t>(ages.states.size());
     const Estimate kid = kernel_distance(table_, states_.sorting, reference_, classes);
+    if (!is_finite(kid)) {
+      result.remarks.emplace_back("no KID: the features are too large for its kernel");
+      return result;
+    }
     result.kid = kid.value;
     result.kid_low = kid.low;
     result.kid_high = kid.high;

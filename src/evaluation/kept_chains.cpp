@@ -48,7 +48,7 @@ void KeptChains::keep(ChainRun& run, const nlohmann::json& noted,
         to_bytes(nlohmann::json{{"done", run.done()},
                                 {"noted", noted},
                                 {"chains", nlohmann::json::binary(std::move(chains))}});
-    replace_file(path_, digest_text(text) + text);
+    replace_shared_file(path_, digest_text(text) + text);
   });
 }
 

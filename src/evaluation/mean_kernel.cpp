@@ -5,28 +5,27 @@
 #include <algorithm>
 
 #include "chains/tensor_view.hpp"
-#include "evaluation/pairs.hpp"
-#include "evaluation/row_blocks.hpp"
+#include "evaluation/pair_tiles.hpp"
 
 namespace stanley {
 namespace {
 
-/// Rows whose pairs with `columns` others take 2 MiB, few enough for every thread to get some.
-std::int64_t rows_of_a_block(std::int64_t columns) {
-  return std::clamp<std::int64_t>((std::int64_t{1} << 18) / columns, 1, 32);
-}
+constexpr std::int64_t rows_of_a_mean = 32;  // few enough for every thread to get some
 
-/// Collective. Σ k over all rows of x and y, but for each row and itself where y is x.
-double kernel_sum(const at::Tensor& x, const at::Tensor& y, bool same, Communicator& communicator) {
+/// Collective. Σ k over all pairs.
+double kernel_sum(const at::Tensor& x, const at::Tensor& y, Pairs pairs,
+                  Communicator& communicator) {
   const at::Tensor sums = at::zeros({x.size(0)}, at::kDouble);
-  for_each_row_block(
-      x.size(0), rows_of_a_block(y.size(0)), communicator, [&](const RowBlock& rows) {
-        const at::Tensor products = at::mm(x.narrow(0, rows.first, rows.count), y.t());
-        at::Tensor kernel = polynomial_kernel(products, x.size(1));
-        if (same) kernel.diagonal(rows.first).fill_(0);
-        sums.narrow(0, rows.first, rows.count).copy_(kernel.sum(1));
-      });
-  communicator.sum(values_of<double>(sums));
+  const auto sum_of_row = values_of<double>(sums);
+  for_each_pair_tile(x, y, pairs, rows_of_a_mean, communicator, [&](const PairTile& tile) {
+    for (std::int64_t i = tile.rows.first; i < tile.rows.end(); ++i) {
+      double& sum = sum_of_row[static_cast<std::size_t>(i)];
+      for (std::int64_t j = tile.first_of(i); j < tile.columns.end(); ++j) {
+        sum += polynomial_kernel(tile.product(i, j), x.size(1));
+      }
+    }
+  });
+  communicator.sum(sum_of_row);
   return sums.sum().item<double>();
 }
 
@@ -34,11 +33,11 @@ double kernel_sum(const at::Tensor& x, const at::Tensor& y, bool same, Communica
 
 double mean_kernel_within(const at::Tensor& x, Communicator& communicator) {
   const auto n = static_cast<double>(x.size(0));
-  return kernel_sum(x, x, true, communicator) / (n * (n - 1));
+  return 2 * kernel_sum(x, x, Pairs::within, communicator) / (n * (n - 1));
 }
 
 double mean_kernel_across(const at::Tensor& x, const at::Tensor& y, Communicator& communicator) {
-  return kernel_sum(x, y, false, communicator) /
+  return kernel_sum(x, y, Pairs::across, communicator) /
          (static_cast<double>(x.size(0)) * static_cast<double>(y.size(0)));
 }
 

@@ -3,106 +3,142 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <limits>
 #include <mutex>
+#include <numeric>
 
 #include "chains/tensor_view.hpp"
+#include "evaluation/pair_tiles.hpp"
 
 namespace stanley {
 namespace {
 
-constexpr double infinite = std::numeric_limits<double>::infinity();
+constexpr std::int64_t rows_of_a_tile = 256;
 
-/// Rows whose pairs with `columns` others take 8 MiB.
-std::int64_t rows_at_once(std::int64_t columns) {
-  return std::clamp<std::int64_t>((std::int64_t{1} << 20) / columns, 1, 256);
+at::Tensor squared_norms_of(const at::Tensor& samples) { return samples.square().sum(1); }
+
+double squared_distance(double squared_norm, double other_squared_norm, double product) {
+  return std::max(0.0, squared_norm + other_squared_norm - 2 * product);
 }
 
-at::Tensor of(const at::Tensor& all, const RowBlock& rows) {
-  return all.narrow(0, rows.first, rows.count);
+/// 1 where a sample is in a cell, 0 elsewhere [n, cells].
+at::Tensor cells_of(const Sorting& sorting) {
+  const auto n = static_cast<std::int64_t>(sorting.class_of.size());
+  const at::Tensor cells = at::zeros({n, sorting.cells()}, at::kDouble);
+  auto in_cell = cells.accessor<double, 2>();
+  for (std::int64_t i = 0; i < n; ++i) in_cell[i][sorting.cell_of(static_cast<std::size_t>(i))] = 1;
+  return cells;
 }
 
-/// Of products x·y [rows, columns] and the squared norms of both.
-at::Tensor squared_distances(const at::Tensor& products, const at::Tensor& of_rows,
-                             const at::Tensor& of_columns) {
-  return (of_rows.unsqueeze(1) + of_columns.unsqueeze(0) - 2 * products).clamp_min_(0);
-}
-
-/// The squared radius of the ball around each row's sample; infinite where too few others are
-/// there.
-at::Tensor squared_radii(const at::Tensor& squared_distances_to_others) {
-  const std::int64_t others = squared_distances_to_others.size(1);
-  if (others < neighbours_of_a_ball) {
-    return at::full({squared_distances_to_others.size(0)}, infinite, at::kDouble);
-  }
-  return std::get<0>(squared_distances_to_others.kthvalue(neighbours_of_a_ball, 1));
-}
-
-/// The samples of one kind, and a block's pairs with all of them.
-struct Samples {
-  explicit Samples(const at::Tensor& all)
-      : features(all), squared_norms(all.square().sum(1)), dimension(all.size(1)) {}
-
-  at::Tensor products(const at::Tensor& x) const { return at::mm(x, features.t()); }
-  /// A block of these samples to the others: infinite to itself.
-  at::Tensor squared_to_others(const at::Tensor& products, const RowBlock& rows) const {
-    at::Tensor squared = squared_distances(products, of(squared_norms, rows), squared_norms);
-    squared.diagonal(rows.first).fill_(infinite);
-    return squared;
-  }
-  /// Σ of k over those of other chains, within each column of `sums` [all, ...].
-  at::Tensor kernel_sums(const at::Tensor& products, const RowBlock& rows,
-                         const at::Tensor& chain_of, const at::Tensor& sums) const {
-    at::Tensor kernel = polynomial_kernel(products, dimension);
-    kernel.masked_fill_(of(chain_of, rows).unsqueeze(1).eq(chain_of.unsqueeze(0)), 0);
-    return at::mm(kernel, sums);
-  }
-
-  at::Tensor features, squared_norms;
-  std::int64_t dimension;
-};
-
-/// The table, while blocks of rows are added to it.
-class Comparison {
+/// Pairs of samples with each other, while tiles of them are added.
+class Within {
  public:
-  Comparison(const at::Tensor& draws, const Sorting& sorting, const Reference& reference)
+  Within(const at::Tensor& samples, const Sorting& sorting)
       : sorting_(sorting),
-        reference_(reference),
-        draws_(draws),
-        images_(reference.features),
-        chain_of_(at::tensor(sorting.chain_of, at::kLong)),
-        class_of_(at::tensor(sorting.class_of, at::kLong)),
-        in_cell_(at::zeros({draws.size(0), sorting.cells()}, at::kDouble)),
-        within_(at::zeros({draws.size(0), sorting.cells()}, at::kDouble)),
-        across_(at::zeros({draws.size(0), 1}, at::kDouble)),
-        balls_(at::zeros({draws.size(0)}, at::kDouble)),
-        recalled_(at::zeros({sorting.classes + 1, reference.features.size(0)}, at::kDouble)),
-        covered_(at::zeros_like(recalled_)) {
-    auto in_cell = in_cell_.accessor<double, 2>();
+        dimension_(samples.size(1)),
+        squared_norms_(squared_norms_of(samples)),
+        sums_(at::zeros({samples.size(0), sorting.cells()}, at::kDouble)),
+        nearest_(samples.size(0)),
+        nearest_of_class_(sorting.classes > 1 ? samples.size(0) : 0) {
     for (std::size_t i = 0; i < sorting.class_of.size(); ++i) {
-      in_cell[static_cast<std::int64_t>(i)][sorting.cell_of(i)] = 1;
+      cell_of_.push_back(sorting.cell_of(i));
     }
   }
 
-  void add(const RowBlock& rows) {
-    const at::Tensor x = of(draws_.features, rows);
-    const at::Tensor products = draws_.products(x);
-    of(within_, rows).copy_(draws_.kernel_sums(products, rows, chain_of_, in_cell_));
-    at::Tensor to_draws = draws_.squared_to_others(products, rows);
-    const at::Tensor radii = squared_radii(to_draws);
-    const at::Tensor classes = of(class_of_, rows).unsqueeze(1);
-    to_draws.masked_fill_(classes.ne(class_of_.unsqueeze(0)), infinite);
-    add_reference(x, rows, radii, squared_radii(to_draws));
+  void add(const PairTile& tile) {
+    add_kernel(tile);
+    add_nearest(tile, nearest_, [](std::int64_t, std::int64_t) { return true; });
+    if (sorting_.classes == 1) return;
+    const std::int64_t* class_of = sorting_.class_of.data();
+    add_nearest(tile, nearest_of_class_,
+                [class_of](std::int64_t i, std::int64_t j) { return class_of[i] == class_of[j]; });
+  }
+
+  /// Collective: each rank has some of the rows.
+  OwnPairs finish(Communicator& communicator) {
+    communicator.sum(values_of<double>(sums_));
+    const at::Tensor once = at::mm(cells_of(sorting_).t(), sums_);
+    const at::Tensor radii = nearest_.squared_radii(communicator);
+    return {once + once.t(), radii,
+            sorting_.classes == 1 ? radii : nearest_of_class_.squared_radii(communicator)};
+  }
+
+ private:
+  /// Σ of k, for each row over later samples of other chains, within each of their cells.
+  void add_kernel(const PairTile& tile) {
+    const std::int64_t *chain_of = sorting_.chain_of.data(), *cell_of = cell_of_.data();
+    for (std::int64_t i = tile.rows.first; i < tile.rows.end(); ++i) {
+      double* sums = sums_.mutable_data_ptr<double>() + i * sorting_.cells();
+      for (std::int64_t j = tile.first_of(i); j < tile.columns.end(); ++j) {
+        if (chain_of[i] == chain_of[j]) continue;
+        sums[cell_of[j]] += polynomial_kernel(tile.product(i, j), dimension_);
+      }
+    }
+  }
+
+  template <typename IsPair>
+  void add_nearest(const PairTile& tile, NearestFew& nearest, const IsPair& is_pair) {
+    NearestFew of_rows(tile.rows.count), of_columns(tile.columns.count);
+    const double* norms = squared_norms_.const_data_ptr<double>();
+    for (std::int64_t i = tile.rows.first; i < tile.rows.end(); ++i) {
+      for (std::int64_t j = tile.first_of(i); j < tile.columns.end(); ++j) {
+        if (!is_pair(i, j)) continue;
+        const double squared = squared_distance(norms[i], norms[j], tile.product(i, j));
+        of_rows.add(i - tile.rows.first, squared);
+        of_columns.add(j - tile.columns.first, squared);
+      }
+    }
+    const std::lock_guard lock(mutex_);
+    nearest.add(of_rows, tile.rows.first);
+    nearest.add(of_columns, tile.columns.first);
+  }
+
+  const Sorting& sorting_;
+  std::int64_t dimension_;
+  at::Tensor squared_norms_;           // [n]
+  std::vector<std::int64_t> cell_of_;  // of each sample
+  at::Tensor sums_;                    // [n, cells]
+  NearestFew nearest_, nearest_of_class_;
+  std::mutex mutex_;  // of the last two
+};
+
+/// Pairs of draws with a reference, while tiles of them are added.
+class Across {
+ public:
+  Across(const at::Tensor& draws, const Sorting& sorting, const OwnPairs& own,
+         const Reference& reference)
+      : sorting_(sorting),
+        own_(own),
+        reference_(reference),
+        squared_norms_(squared_norms_of(draws)),
+        of_images_(squared_norms_of(reference.features)),
+        kernel_sums_(at::zeros({draws.size(0), 1}, at::kDouble)),
+        balls_(at::zeros({draws.size(0)}, at::kDouble)),
+        recalled_(at::zeros({sorting.classes + 1, reference.features.size(0)}, at::kDouble)),
+        covered_(at::zeros_like(recalled_)) {}
+
+  void add(const PairTile& tile) {
+    add_kernel(tile);
+    const std::int64_t columns = tile.columns.count;
+    const at::Tensor recalled = at::zeros({sorting_.classes + 1, columns}, at::kBool);
+    const at::Tensor covered = at::zeros_like(recalled);
+    for (std::int64_t i = tile.rows.first; i < tile.rows.end(); ++i) {
+      add_balls(tile, i, recalled.mutable_data_ptr<bool>(), covered.mutable_data_ptr<bool>());
+    }
+    const std::lock_guard lock(mutex_);
+    recalled_.narrow(1, tile.columns.first, columns).logical_or_(recalled);
+    covered_.narrow(1, tile.columns.first, columns).logical_or_(covered);
   }
 
   /// Collective: each rank has some of the rows.
   PairTable finish(Communicator& communicator) {
-    for (const at::Tensor& part : {within_, across_, balls_})
+    for (const at::Tensor& part : {kernel_sums_, balls_}) {
       communicator.sum(values_of<double>(part));
+    }
     for (const at::Tensor& part : {recalled_, covered_}) communicator.max(values_of<double>(part));
-    return {at::mm(in_cell_.t(), within_),
-            count_pairs(),
-            at::mm(in_cell_.t(), across_).squeeze(1),
+    const at::Tensor in_cell = cells_of(sorting_);
+    return {own_.kernel_sums,
+            count_pairs(in_cell),
+            at::mm(in_cell.t(), kernel_sums_).squeeze(1),
             balls_,
             recalled_,
             covered_};
@@ -110,75 +146,95 @@ class Comparison {
 
  private:
   /// Pairs of draws of different chains, by cells.
-  at::Tensor count_pairs() const {
-    const std::int64_t chains = chain_of_.max().item<std::int64_t>() + 1;
-    at::Tensor by_chain = at::zeros({chains, in_cell_.size(1)}, at::kDouble);
-    by_chain.index_add_(0, chain_of_, in_cell_);
+  at::Tensor count_pairs(const at::Tensor& in_cell) const {
+    const at::Tensor chain_of = at::tensor(sorting_.chain_of, at::kLong);
+    const std::int64_t chains = chain_of.max().item<std::int64_t>() + 1;
+    at::Tensor by_chain = at::zeros({chains, in_cell.size(1)}, at::kDouble);
+    by_chain.index_add_(0, chain_of, in_cell);
     const at::Tensor of_cells = by_chain.sum(0);
     return at::outer(of_cells, of_cells) - at::mm(by_chain.t(), by_chain);
   }
 
-  void add_reference(const at::Tensor& x, const RowBlock& rows, const at::Tensor& radii,
-                     const at::Tensor& class_radii) {
-    const at::Tensor products = images_.products(x);
-    of(across_, rows)
-        .copy_(polynomial_kernel(products, images_.dimension).sum(1, /*keepdim=*/true));
-    const at::Tensor squared =
-        squared_distances(products, of(draws_.squared_norms, rows), images_.squared_norms);
-    const at::Tensor covers = squared.lt(reference_.squared_radii.unsqueeze(0));
-    of(balls_, rows).copy_(covers.sum(1));
-    const at::Tensor in_class_ball = squared.lt(class_radii.unsqueeze(1));
-    const at::Tensor classes = of(class_of_, rows).unsqueeze(1);
-    const std::lock_guard lock(mutex_);
-    covered_[0].logical_or_(covers.any(0));
-    recalled_[0].logical_or_(squared.lt(radii.unsqueeze(1)).any(0));
-    for (std::int64_t c = 0; c < sorting_.classes; ++c) {
-      const at::Tensor mine = classes.eq(c);
-      covered_[c + 1].logical_or_(covers.logical_and(mine).any(0));
-      recalled_[c + 1].logical_or_(in_class_ball.logical_and(mine).any(0));
+  void add_kernel(const PairTile& tile) {
+    double* sums = kernel_sums_.mutable_data_ptr<double>();
+    const std::int64_t dimension = reference_.features.size(1);
+    for (std::int64_t i = tile.rows.first; i < tile.rows.end(); ++i) {
+      for (std::int64_t j = tile.columns.first; j < tile.columns.end(); ++j) {
+        sums[i] += polynomial_kernel(tile.product(i, j), dimension);
+      }
     }
   }
 
+  /// Of draw i: in how many balls of images it lies, and into which images' balls and which images
+  /// lie in its own; `recalled` and `covered` as in the table, of the tile's columns.
+  void add_balls(const PairTile& tile, std::int64_t i, bool* recalled, bool* covered) {
+    const double* of_images = of_images_.const_data_ptr<double>();
+    const double* radii_of_images = reference_.squared_radii.const_data_ptr<double>();
+    const double norm = squared_norms_.const_data_ptr<double>()[i];
+    const double radius = own_.squared_radii.const_data_ptr<double>()[i];
+    const double class_radius = own_.squared_class_radii.const_data_ptr<double>()[i];
+    const std::int64_t columns = tile.columns.count;
+    const std::int64_t of_class = (sorting_.class_of[static_cast<std::size_t>(i)] + 1) * columns;
+    double balls = 0;
+    for (std::int64_t k = 0; k < columns; ++k) {
+      const std::int64_t j = tile.columns.first + k;
+      const double squared = squared_distance(norm, of_images[j], tile.product(i, j));
+      const bool covers = squared < radii_of_images[j];
+      balls += covers ? 1 : 0;
+      covered[k] |= covers;
+      covered[of_class + k] |= covers;
+      recalled[k] |= squared < radius;
+      recalled[of_class + k] |= squared < class_radius;
+    }
+    balls_.mutable_data_ptr<double>()[i] += balls;
+  }
+
   const Sorting& sorting_;
+  const OwnPairs& own_;
   const Reference& reference_;
-  Samples draws_, images_;
-  at::Tensor chain_of_, class_of_, in_cell_;  // [n], [n], [n, cells]
-  at::Tensor within_, across_, balls_;        // a row for each draw
-  at::Tensor recalled_, covered_;             // as in the table
-  std::mutex mutex_;                          // of the last two
+  at::Tensor squared_norms_, of_images_;  // [n], [m]
+  at::Tensor kernel_sums_, balls_;        // a row for each draw
+  at::Tensor recalled_, covered_;         // as in the table
+  std::mutex mutex_;                      // of the last two
 };
 
 }  // namespace
 
-at::Tensor polynomial_kernel(const at::Tensor& products, std::int64_t dimension) {
-  const at::Tensor base = products / static_cast<double>(dimension) + 1;
-  return base * base * base;
+OwnPairs compare_own(const at::Tensor& samples, const Sorting& sorting, Communicator& communicator,
+                     const RowsDone& done) {
+  Within within(samples, sorting);
+  for_each_pair_tile(
+      samples, samples, Pairs::within, rows_of_a_tile, communicator,
+      [&](const PairTile& tile) { within.add(tile); }, done);
+  return within.finish(communicator);
 }
 
-Reference make_reference(const at::Tensor& features, Communicator& communicator) {
+Reference make_reference(const at::Tensor& features, Communicator& communicator,
+                         const RowsDone& done) {
   const std::int64_t m = features.size(0);
-  const Samples images(features);
-  const at::Tensor one = at::ones({m, 1}, at::kDouble);
-  const at::Tensor alone = at::arange(m, at::kLong);
-  const at::Tensor sums = at::zeros({m, 1}, at::kDouble);
-  const at::Tensor radii = at::zeros({m}, at::kDouble);
-  for_each_row_block(m, rows_at_once(m), communicator, [&](const RowBlock& rows) {
-    const at::Tensor products = images.products(of(features, rows));
-    of(sums, rows).copy_(images.kernel_sums(products, rows, alone, one));
-    of(radii, rows).copy_(squared_radii(images.squared_to_others(products, rows)));
-  });
-  for (const at::Tensor& part : {sums, radii}) communicator.sum(values_of<double>(part));
+  const auto images = static_cast<std::size_t>(m);
+  Sorting alone;
+  alone.chain_of.resize(images);
+  std::iota(alone.chain_of.begin(), alone.chain_of.end(), 0);
+  alone.class_of.resize(images);
+  alone.group_of.resize(images);
+  const OwnPairs own = compare_own(features, alone, communicator, done);
   const auto pairs = static_cast<double>(m) * static_cast<double>(m - 1);
-  return {features, radii, sums.sum().item<double>() / pairs};
+  Reference reference{features, own.squared_radii, own.kernel_sums.item<double>() / pairs, {}};
+  if (m > features.size(1)) reference.gaussian = fit_gaussian(features);
+  return reference;
 }
 
 PairTable compare_pairs(const at::Tensor& draws, const Sorting& sorting, const Reference& reference,
-                        Communicator& communicator, const RowsDone& done) {
-  Comparison comparison(draws, sorting, reference);
-  for_each_row_block(
-      draws.size(0), rows_at_once(std::max(draws.size(0), reference.features.size(0))),
-      communicator, [&](const RowBlock& rows) { comparison.add(rows); }, done);
-  return comparison.finish(communicator);
+                        Communicator& communicator, const ProgressOf& progress) {
+  const auto done = [&](const char* what) { return progress ? progress(what) : RowsDone{}; };
+  const OwnPairs own =
+      compare_own(draws, sorting, communicator, done("comparing states with each other"));
+  Across across(draws, sorting, own, reference);
+  for_each_pair_tile(
+      draws, reference.features, Pairs::across, rows_of_a_tile, communicator,
+      [&](const PairTile& tile) { across.add(tile); }, done("comparing states with the reference"));
+  return across.finish(communicator);
 }
 
 }  // namespace stanley

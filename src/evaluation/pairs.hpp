@@ -3,31 +3,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "evaluation/gaussian.hpp"
+#include "evaluation/nearest_few.hpp"
 #include "evaluation/row_blocks.hpp"
 #include "parallel/communicator.hpp"
 
 namespace stanley {
-
-/// The polynomial kernel of KID, (x·y/d + 1)³, of products x·y (Bińkowski et al., arXiv
-/// 1801.01401, eq. 4).
-at::Tensor polynomial_kernel(const at::Tensor& products, std::int64_t dimension);
-
-/// A ball around a sample ends at the so-manieth nearest other one of its kind (Kynkäänniemi et
-/// al., arXiv 1904.06991, eq. 1; Naeem et al., arXiv 2002.09797, eq. 4).
-inline constexpr std::int64_t neighbours_of_a_ball = 5;
-
-/// The images that draws are compared with.
-struct Reference {
-  at::Tensor features;       ///< [m, d] float64
-  at::Tensor squared_radii;  ///< of the balls around them [m] float64
-  double mean_kernel = 0;    ///< mean of k(y, y′) over all pairs of two different ones
-};
-
-/// Collective. Of features [m, d] float64, the same on all ranks, m > neighbours_of_a_ball. No bit
-/// of it depends on ranks or threads.
-Reference make_reference(const at::Tensor& features, Communicator& communicator);
 
 /// How draws are sorted: by their chains, into classes, each of which is judged for itself too, and
 /// into the groups of a jackknife, with all draws of a chain in one. A cell is a class and a group:
@@ -55,10 +39,35 @@ struct PairTable {
   at::Tensor recalled, covered;
 };
 
+/// What pairs of samples of one kind with each other tell.
+struct OwnPairs {
+  at::Tensor kernel_sums;          ///< PairTable::within
+  at::Tensor squared_radii;        ///< of the balls around all samples [n] float64
+  at::Tensor squared_class_radii;  ///< of balls that end at neighbours of the same class [n]
+};
+
+/// Collective. Of samples [n, d] float64, the same on all ranks, which share the work: each pair
+/// once, in O(n²·d) time and O(n · cells) memory. No bit of it depends on ranks or threads.
+OwnPairs compare_own(const at::Tensor& samples, const Sorting& sorting, Communicator& communicator,
+                     const RowsDone& done = {});
+
+/// The images that draws are compared with, and what follows from them alone.
+struct Reference {
+  at::Tensor features;               ///< [m, d] float64
+  at::Tensor squared_radii;          ///< of the balls around them [m] float64
+  double mean_kernel = 0;            ///< mean of k(y, y′) over all pairs of two different ones
+  std::optional<Gaussian> gaussian;  ///< none where they are no more than the features: m ≤ d
+};
+
+/// Collective. Of features [m, d] float64, the same on all ranks, m > neighbours_of_a_ball. No bit
+/// of it depends on ranks or threads.
+Reference make_reference(const at::Tensor& features, Communicator& communicator,
+                         const RowsDone& done = {});
+
 /// Collective. Compares draws [n, d] float64, the same on all ranks, which share the work, with
-/// each other and with the reference, in O(n·(n + m)·d) time and O(n · cells) memory beside the
+/// each other and with the reference, in O(n·(n/2 + m)·d) time and O(n · cells) memory beside the
 /// features. No bit of it depends on ranks or threads.
 PairTable compare_pairs(const at::Tensor& draws, const Sorting& sorting, const Reference& reference,
-                        Communicator& communicator, const RowsDone& done = {});
+                        Communicator& communicator, const ProgressOf& progress = {});
 
 }  // namespace stanley

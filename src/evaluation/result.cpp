@@ -65,6 +65,24 @@ void add_trained(List& json, const Evaluation& e) {
   if (e.long_run) json["long_run"] = as_json(*e.long_run);
 }
 
+/// Fresh chains of as many steps, and as many.
+bool same_fresh(const List& one, const List& other) {
+  return one.value("steps", List()) == other.value("steps", List()) &&
+         one.value("chains", List()) == other.value("chains", List());
+}
+
+/// Older entries that the new ones don't replace, and the new ones.
+List merged_fresh(const List& older, const List& newer) {
+  List merged = List::array();
+  for (const List& one : older) {
+    if (std::ranges::none_of(newer, [&](const List& other) { return same_fresh(one, other); })) {
+      merged.push_back(one);
+    }
+  }
+  merged.insert(merged.end(), newer.begin(), newer.end());
+  return merged;
+}
+
 /// What the same weights gave before.
 void keep_trained(List& json, const List& older) {
   const auto same = [&](const char* key) {
@@ -72,8 +90,11 @@ void keep_trained(List& json, const List& older) {
            json["energy"].value(key, List()) == older["energy"].value(key, List());
   };
   if (!same("digest") || !same("weights")) return;
-  for (const char* part : {"energies", "denoised", "fresh", "long_run"}) {
+  for (const char* part : {"energies", "denoised", "long_run"}) {
     if (!json.contains(part) && older.contains(part)) json[part] = older[part];
+  }
+  if (older.contains("fresh")) {
+    json["fresh"] = merged_fresh(older["fresh"], json.value("fresh", List::array()));
   }
 }
 
@@ -89,6 +110,7 @@ List as_json(const Evaluation& e) {
             {"states_denoised", e.states_denoised},
             {"chains", e.chains},
             {"shape", e.shape},
+            {"states_digest", e.states_digest},
             {"protocol", as_json(e.protocol)},
             {"results", classes},
             {"diversity", e.diversity},
@@ -100,13 +122,34 @@ List as_json(const Evaluation& e) {
   return json;
 }
 
-/// A list of ours: an object that says so, with entries that are objects.
+/// What is known of the same states and the new result hasn't.
+void keep_parts(List& json, const List& older) {
+  if (older.value("states_digest", List()) != json["states_digest"]) return;
+  keep_trained(json, older);
+  keep_older(json["diversity"], older.value("diversity", List::object()));
+}
+
+/// Whether a part of an entry that is kept, and read for it, is of its kind.
+bool is_entry(const List& entry) {
+  if (!entry.is_object()) return false;
+  const auto all = [&](std::initializer_list<const char*> parts, const auto& is_kind) {
+    return std::ranges::all_of(
+        parts, [&](const char* part) { return !entry.contains(part) || is_kind(entry[part]); });
+  };
+  const auto is_object = [](const List& part) { return part.is_object(); };
+  return all({"protocol", "energy", "energies", "long_run", "diversity"}, is_object) &&
+         all({"fresh"}, [&](const List& part) {
+           return part.is_array() && std::ranges::all_of(part, is_object);
+         });
+}
+
+/// A list of ours: an object that says so, with entries of ours.
 bool is_list(const List& list) {
   if (!list.is_object() || !list.contains("evaluations")) return false;
   if (list.value("format", List()) != list_format) return false;
   if (list.value("version", List()) != list_version || !list["evaluations"].is_array())
     return false;
-  return std::ranges::all_of(list["evaluations"], [](const List& one) { return one.is_object(); });
+  return std::ranges::all_of(list["evaluations"], is_entry);
 }
 
 List read_list(const std::string& path) {
@@ -155,6 +198,17 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
+/// Where a name leads: a list that is a link stays one.
+std::string target_of(const std::string& path) {
+  constexpr int most = 40;  // as the system follows
+  std::filesystem::path target = std::filesystem::absolute(path);
+  std::error_code failure;
+  for (int i = 0; i < most && std::filesystem::is_symlink(target, failure); ++i) {
+    target = target.parent_path() / std::filesystem::read_symlink(target, failure);
+  }
+  return target.string();
+}
+
 std::string cell(const std::optional<double>& number, double scale, int digits) {
   return number ? fmt::format("{:.{}f}", *number * scale, digits) : "–";
 }
@@ -177,6 +231,7 @@ List as_json(const Protocol& p) {
   return {{"name", p.name},
           {"features", p.features},
           {"features_digest", p.features_digest},
+          {"features_code_digest", p.features_code_digest},
           {"dimension", p.dimension},
           {"input", p.input ? List(*p.input) : List(nullptr)},
           {"data", p.data},
@@ -193,8 +248,9 @@ std::string as_text(const Evaluation& e) {
   std::string text = fmt::format(
       "{}: {} of {} states of {} chains against {} of split '{}' of {}\n"
       "protocol {}: features {} ({}){}{}\n\n",
-      e.path, e.states, e.available, e.chains, e.protocol.reference_count, e.protocol.split,
-      e.protocol.data, e.protocol.name, e.protocol.features, e.protocol.dimension,
+      printable(e.path), e.states, e.available, e.chains, e.protocol.reference_count,
+      printable(e.protocol.split), printable(e.protocol.data), printable(e.protocol.name),
+      printable(e.protocol.features), e.protocol.dimension,
       e.protocol.features_digest.empty() ? "" : ", digest ", e.protocol.features_digest);
   const auto line = [&](const auto&... cells) {
     text += fmt::format("{:<24} {:>7} {:>27} {:>21} {:>10} {:>7} {:>8} {:>9}\n", cells...);
@@ -224,22 +280,23 @@ std::string as_text(const Evaluation& e) {
   if (e.denoised) text += "denoised: " + e.denoised->how + "\n";
   if (e.energy) {
     text += fmt::format("\nenergy: {} weights of {} ({}, {})\n", e.energy->weights,
-                        e.energy->checkpoint, e.energy->arithmetic, e.energy->device);
+                        printable(e.energy->checkpoint), e.energy->arithmetic, e.energy->device);
   }
   if (e.energies) text += as_text(*e.energies);
-  if (e.long_run) text += "\n" + as_text(*e.long_run);
+  if (e.long_run) text += fmt::format("\n{}", as_text(*e.long_run));
   return text + as_text(e.diversity);
 }
 
 void check_list(const std::string& output) {
   read_list(output);
-  if (::access(folder_of(output).c_str(), W_OK) == 0) return;
+  if (::access(folder_of(target_of(output)).c_str(), W_OK) == 0) return;
   throw FileError(fmt::format("{} can't be written ({}): choose another place with --output",
                               output, std::strerror(errno)));
 }
 
 void record(const Evaluation& evaluation, const std::string& output) {
-  const FolderLock lock(folder_of(output));
+  const std::string target = target_of(output);
+  const FolderLock lock(folder_of(target));
   List list = read_list(output);
   List result = as_json(evaluation);
   // A run may be moved with its list.
@@ -249,15 +306,14 @@ void record(const Evaluation& evaluation, const std::string& output) {
   List kept = List::array();
   for (const List& one : list["evaluations"]) {
     if (key_of(one) == key_of(result)) {
-      keep_trained(result, one);
-      keep_older(result["diversity"], one.value("diversity", List::object()));
+      keep_parts(result, one);
     } else {
       kept.push_back(one);
     }
   }
   kept.push_back(result);
   list["evaluations"] = kept;
-  replace_file(output, list.dump(2, ' ', false, List::error_handler_t::replace) + "\n");
+  replace_shared_file(target, list.dump(2, ' ', false, List::error_handler_t::replace) + "\n");
 }
 
 }  // namespace stanley

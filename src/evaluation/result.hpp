@@ -35,11 +35,16 @@ struct EvaluationRequest {
   std::optional<std::int64_t> long_run;  ///< steps of chains from bank, data and noise
   std::optional<std::int64_t> chains;    ///< of either, from each start
   std::optional<std::int64_t> denoise;   ///< noise-free steps; none: as the run's samples.denoise
+
+  bool takes_energy() const {
+    return weights || !further.empty() || !fresh.empty() || long_run || denoise.value_or(0) > 0;
+  }
 };
 
 /// What a number was computed from: stands beside it in the results.
 struct Protocol {
-  std::string name, features, features_digest;  ///< features: "states" where they are their own
+  std::string name, features;  ///< features: "states" where they are their own
+  std::string features_digest, features_code_digest;
   std::int64_t dimension = 0;
   std::optional<FeatureInput> input;  ///< of the network
   std::string data, data_digest, split;
@@ -83,6 +88,7 @@ struct Evaluation {
   std::int64_t younger = 0;   ///< states that were passed over for their age
   std::string states_denoised;  ///< how the file's own states are; empty: they have their noise
   std::vector<std::int64_t> shape;
+  std::string states_digest;  ///< of all states and ages of the file
   Protocol protocol;
   std::vector<ClassResult> classes;  ///< all first, then by age
   std::optional<EnergyUsed> energy;  ///< of all that follows
@@ -104,8 +110,8 @@ std::string as_text(const Evaluation& evaluation);
 void check_list(const std::string& output);
 
 /// One rank. Puts the result into a list of results, in place of an older one of the same file and
-/// protocol, of which it keeps what the same weights gave and the new one has not. Errors:
-/// input_output where the file is there and is no such list.
+/// protocol. Of that it keeps what the same states, and of what takes the energy the same weights,
+/// gave and the new one has not. Errors: input_output where the file is there and is no such list.
 void record(const Evaluation& evaluation, const std::string& output);
 
 }  // namespace stanley

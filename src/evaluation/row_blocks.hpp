@@ -23,11 +23,15 @@ class OneThreadEach {
 /// Neighbouring rows of a matrix.
 struct RowBlock {
   std::int64_t first = 0, count = 0;
+
+  std::int64_t end() const { return first + count; }
 };
 
 /// Called now and then, by one thread at a time, with the rows that are done on this rank, and of
 /// how many.
 using RowsDone = std::function<void(std::int64_t done, std::int64_t all)>;
+/// Makes what is told of the rows of a part, by its name, a literal.
+using ProgressOf = std::function<RowsDone(const char* what)>;
 
 /// Cuts `rows` into blocks of `at_once`, deals them over the ranks in turn, and calls `step` with
 /// each of this rank's, on loop_threads() threads at once, LibTorch on one of its own in each: what

@@ -12,6 +12,7 @@
 #include "parallel/agree.hpp"
 #include "sampling/stored_config.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/folder.hpp"
 #include "storage/inspection.hpp"
 
 namespace stanley {
@@ -42,7 +43,7 @@ std::string without_links(const std::string& path) {
 
 /// What rank 0 has found in the file, as texts that it tells the others.
 struct Told {
-  std::string config, kind, iteration, checkpoint, weights, denoised;
+  std::string config, kind, iteration, checkpoint, weights, weights_digest, denoised;
 };
 
 Told told_by(const FileReport& report) {
@@ -56,15 +57,23 @@ Told told_by(const FileReport& report) {
   }
   const auto config = report.texts.find(is_bank ? "config" : "configuration");
   if (config == report.texts.end()) {
-    throw FileError(report.path + " holds no configuration; it was not written by this program");
+    throw FileError(
+        report.path +
+        " holds no configuration; it was not written by this program: give its root an attribute "
+        "'configuration', what stanley config CONFIG --resolved prints for a run with states of "
+        "that shape and range");
   }
   const auto text = [&](const char* name) {
     const auto found = report.texts.find(name);
     return is_bank || found == report.texts.end() ? "" : found->second;
   };
-  return {config->second, to_string(report.kind),
-          report.iteration ? std::to_string(*report.iteration) : "", text("checkpoint"),
-          text("weights"), text("denoise")};
+  return {config->second,
+          to_string(report.kind),
+          report.iteration ? std::to_string(*report.iteration) : "",
+          text("checkpoint"),
+          text("weights"),
+          text("weights_digest"),
+          text("denoise")};
 }
 
 std::vector<std::int64_t> classes_of(const std::vector<std::int64_t>& ages) {
@@ -111,6 +120,7 @@ CheckpointHeader header_of_file(const std::string& path, Communicator& communica
   const std::string weights = communicator.broadcast(std::move(told.weights), 0);
   if (!weights.empty()) subject.weights = weights;
   subject.denoised = communicator.broadcast(std::move(told.denoised), 0);
+  subject.weights_digest = communicator.broadcast(std::move(told.weights_digest), 0);
   return header;
 }
 
@@ -122,8 +132,9 @@ AgeClass ages_of(const SortedStates& sorted, std::vector<std::int64_t> states) {
 
 }  // namespace
 
-Subject open_subject(const std::string& path, Communicator& communicator) {
+Subject open_subject(const std::string& name, Communicator& communicator) {
   Subject subject;
+  const std::string path = communicator.broadcast(followed(name), 0);
   const CheckpointHeader header = is_directory(path, communicator)
                                       ? header_of_run(path, communicator, subject)
                                       : header_of_file(path, communicator, subject);

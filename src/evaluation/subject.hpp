@@ -19,8 +19,9 @@ namespace stanley {
 struct Subject {
   std::string path, kind;  ///< of the file, without links; "checkpoint" or "draws"
   std::optional<std::int64_t> iteration;
-  /// Of draws that `stanley sample` made: the checkpoint, as it was named, and which weights.
-  std::string checkpoint;
+  /// Of draws that `stanley sample` made: the checkpoint, as it was named, and which weights with
+  /// which digest.
+  std::string checkpoint, weights_digest;
   std::optional<std::string> weights;
   std::string denoised;                 ///< how, where its states already are
   Config config;                        ///< that they were made under
@@ -30,7 +31,7 @@ struct Subject {
 
 /// Collective. Opens a checkpoint, a draw file, or the newest checkpoint of a run directory that
 /// verifies, after reading all of it once to see that it is to be trusted. Errors: input_output.
-Subject open_subject(const std::string& path, Communicator& communicator);
+Subject open_subject(const std::string& name, Communicator& communicator);
 
 /// Of a jackknife over chains, at most.
 inline constexpr std::int64_t most_groups = 20;

@@ -23,7 +23,6 @@
 #include "storage/data_file.hpp"
 #include "storage/digest.hpp"
 #include "storage/json_values.hpp"
-#include "storage/stored_states.hpp"
 
 namespace stanley {
 namespace {
@@ -47,6 +46,16 @@ SortedStates sorted_chains(std::int64_t count, std::int64_t age) {
 
 bool all_finite(const std::vector<double>& numbers) {
   return std::ranges::all_of(numbers, [](double number) { return std::isfinite(number); });
+}
+
+/// From where chains came that have no finite energy; without any it is states that aren't finite,
+/// and only a bank holds such.
+std::vector<std::string> not_finite(const std::vector<LongRunPoint>& points) {
+  std::vector<std::string> found;
+  for (const LongRunPoint& point : points) {
+    if (!std::isfinite(point.energy.value)) found.push_back(point.start);
+  }
+  return found.empty() ? std::vector<std::string>{"bank"} : found;
 }
 
 /// The chains are kept each so many steps: after whole visits, about a hundred times.
@@ -115,23 +124,19 @@ std::string split_of(const std::string& path, const std::string& asked) {
 
 }  // namespace
 
-TrainedParts::TrainedParts(const EvaluationRequest& request, const Subject& subject,
+TrainedParts::TrainedParts(const EvaluationRequest& request, Opened& opened,
                            const Dataset& reference, const Protocol& protocol,
                            const std::string& output, Session& session, Log& log)
     : request_(request),
-      subject_(subject),
+      subject_(opened.subject),
       reference_(reference),
       protocol_(protocol),
       output_(output),
       world_(session.world()),
-      log_(log) {
-  try {
-    energy_.emplace(open_energy(subject, request.weights, session));
-  } catch (const Error& error) {
-    const bool of_the_file =
-        error.code == ExitCode::input_output || error.code == ExitCode::configuration;
-    if (asked() || !of_the_file) throw;
-    remarks_.push_back(fmt::format("none: {}", error.what()));
+      log_(log),
+      energy_(std::move(opened.energy)) {
+  if (!energy_) {
+    remarks_.push_back("none: " + opened.without_energy);
     return;
   }
   for (const std::string& path : request.further) load_further(path);
@@ -141,11 +146,6 @@ TrainedParts::TrainedParts(const EvaluationRequest& request, const Subject& subj
 
 bool TrainedParts::starts_from_data() const {
   return energy_->config.chains.start.from_data();
-}
-
-bool TrainedParts::asked() const {
-  return request_.weights || !request_.further.empty() || !request_.fresh.empty() ||
-         request_.long_run || request_.denoise.value_or(0) > 0;
 }
 
 void TrainedParts::load_training() {
@@ -380,9 +380,8 @@ FreshChains TrainedParts::run_fresh(std::int64_t steps, const Reference& referen
 }
 
 void TrainedParts::start_long_run(ChainRun& run, std::int64_t each) {
-  const StoredStates bank(energy_->used.checkpoint);
   run.start(0, each, [&](std::int64_t first, std::int64_t count, float* out) {
-    bank.read(first, count, out);
+    energy_->bank->read(first, count, out);
   });
   Config config = energy_->config;
   config.chains.start = StartType::data;
@@ -425,9 +424,8 @@ bool TrainedParts::add_points(LongRun& result, ChainRun& run, const Reference& r
 
 LongRun TrainedParts::run_long(std::int64_t steps, const Reference& reference,
                                const StatesToFeatures& features) {
-  std::int64_t stored = 0;
-  agree(world_, [&] { stored = StoredStates(energy_->used.checkpoint).count(); });
-  LongRun result{steps, std::min(request_.chains.value_or(default_long_chains), stored)};
+  LongRun result{steps,
+                 std::min(request_.chains.value_or(default_long_chains), energy_->bank->count())};
   Stopwatch watch;
   ChainRun run(*energy_, 3 * result.chains, world_);
   agree(world_, [&] { start_long_run(run, result.chains); });
@@ -460,6 +458,12 @@ LongRun TrainedParts::run_long(std::int64_t steps, const Reference& reference,
   }
   if (finite) {
     judge(result);
+  } else if (run.done() == 0) {
+    result.verdict = "none";
+    result.reasons = {fmt::format(
+        "no verdict: before the first step chains from {} are no finite numbers, or have no finite "
+        "energy, with the weights of {}",
+        fmt::join(not_finite(result.points), " and "), energy_->used.checkpoint)};
   } else {
     result.verdict = "short-run generator";
     result.reasons = {fmt::format("chains left for infinity before step {}", run.done())};

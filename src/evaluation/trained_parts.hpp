@@ -11,9 +11,9 @@
 #include "data/dataset.hpp"
 #include "evaluation/chain_run.hpp"
 #include "evaluation/kept_chains.hpp"
+#include "evaluation/opened.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/result.hpp"
-#include "evaluation/subject.hpp"
 #include "evaluation/weights.hpp"
 #include "run/log.hpp"
 
@@ -22,19 +22,16 @@ namespace stanley {
 /// Collective. Features [n, dimension] float64 of states [n, shape...], the same on all ranks.
 using StatesToFeatures = std::function<at::Tensor(const at::Tensor& states)>;
 
-/// Tells, on the log, how far something has come.
-using ProgressOf = std::function<RowsDone(const char* what)>;
-
 /// The parts of an evaluation that take the trained energy: energies, fresh chains, long runs.
 /// Where its weights aren't there and nothing of this was asked for, the only part is a remark.
 class TrainedParts {
  public:
-  /// Collective. Finds the weights and reads the data sets, so that what is missing is told before
+  /// Collective. Takes the energy and reads the data sets, so that what is missing is told before
   /// anything is computed. `reference`: of the held-out data, with what the protocol says of it.
   /// `output`: the list of results, as rank 0 knows it; chains that run are kept beside it. All
-  /// must outlive it. Errors: input_output where weights or files aren't there; configuration where
-  /// further data have states of another shape.
-  TrainedParts(const EvaluationRequest& request, const Subject& subject, const Dataset& reference,
+  /// must outlive it. Errors: input_output where files aren't there; configuration where further
+  /// data have states of another shape.
+  TrainedParts(const EvaluationRequest& request, Opened& opened, const Dataset& reference,
                const Protocol& protocol, const std::string& output, Session& session, Log& log);
 
   /// What the parts are computed with; none where the weights aren't there.
@@ -71,7 +68,6 @@ class TrainedParts {
     ReadStates read;
   };
 
-  bool asked() const;
   bool starts_from_data() const;
   void load_training();
   void load_further(const std::string& path);

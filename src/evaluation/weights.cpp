@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -9,7 +10,6 @@
 
 #include "parallel/agree.hpp"
 #include "sampling/stored_config.hpp"
-#include "storage/digest.hpp"
 
 namespace stanley {
 namespace {
@@ -53,21 +53,29 @@ CheckpointHeader header_of(const Subject& subject, Communicator& communicator) {
   return header;
 }
 
-bool is_weight(const StoredArray& array, bool average) {
-  return array.name.starts_with(average ? "average/" : "parameters/") ||
-         array.name.starts_with("buffers/");
-}
-
-/// `code`: the digest of a network that is a file of the user's.
-std::string digest_of_weights(const CheckpointHeader& header, bool average,
-                              const std::string& code) {
-  std::string all = code;
-  for (const StoredArray& array : header.arrays) {
-    if (!is_weight(array, average)) continue;
-    all += array.name;
-    for (const std::uint64_t one : array.digests) all += fmt::format(" {:016x}", one);
+/// Throws Error(input_output) where the draws are of other weights than the checkpoint's: those of
+/// a training by seed and configuration, those of `stanley sample` by what of the configuration its
+/// options can't change, and by the weights themselves.
+void check_of_one_run(const Subject& subject, const CheckpointHeader& header,
+                      const std::string& code) {
+  std::vector<std::string> found =
+      differences(subject.config, stored_config(header).config, /*branch=*/false);
+  if (subject.weights) {
+    std::erase_if(found, [](const std::string& one) {
+      return !one.starts_with("energy.") && !one.starts_with("objective.") &&
+             !one.starts_with("optimizer.");
+    });
+    const std::string here = digest_of_weights(header, *subject.weights == "average", code);
+    if (!subject.weights_digest.empty() && subject.weights_digest != here) {
+      found.push_back(
+          fmt::format("their digest is {} there and {} here", subject.weights_digest, here));
+    }
   }
-  return digest_text(all);
+  if (found.empty()) return;
+  throw FileError(
+      fmt::format("the weights of {} aren't there: it holds draws of another run than {} "
+                  "({}): give it with the run that made it",
+                  subject.path, header.path, fmt::join(found, ", ")));
 }
 
 bool has_average(const CheckpointHeader& header) {
@@ -102,20 +110,25 @@ SubjectEnergy open_energy(const Subject& subject, const std::optional<std::strin
   ComputeSetup setup = set_up(config, session);
   use_threads(setup.threads, /*reproducible=*/true);
   check_energy_file(header, config, setup.energy_file.digest);
+  if (subject.kind != "checkpoint") check_of_one_run(subject, header, setup.energy_file.digest);
   TrainedEnergy energy = load_trained_energy(header, config, setup, average, world);
   if (energy.network->state_shape() != subject.states->shape()) {
     throw FileError(fmt::format("the weights of {} aren't there: {} has states of another shape",
                                 subject.path, header.path));
   }
   std::string path;
-  agree(world, [&] { path = fs::canonical(header.path).string(); });
+  std::unique_ptr<StoredStates> bank;
+  agree(world, [&] {
+    path = fs::canonical(header.path).string();
+    bank = std::make_unique<StoredStates>(path);
+  });
   EnergyUsed used{path,
                   header.iteration,
                   average ? "average" : "last",
                   digest_of_weights(header, average, setup.energy_file.digest),
                   setup.torch_device.is_cuda() ? "cuda" : "cpu",
                   energy.engine->description()};
-  return {config, std::move(setup), std::move(energy), std::move(used)};
+  return {config, std::move(setup), std::move(energy), std::move(used), std::move(bank)};
 }
 
 std::vector<double> energies_of_states(SubjectEnergy& of, std::int64_t count,

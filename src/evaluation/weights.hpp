@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "parallel/session.hpp"
 #include "sampling/trained_energy.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/stored_states.hpp"
 
 namespace stanley {
 
@@ -20,6 +22,7 @@ struct SubjectEnergy {
   ComputeSetup setup;
   TrainedEnergy energy;
   EnergyUsed used;
+  std::unique_ptr<StoredStates> bank;  ///< of its checkpoint
 
   /// States that go through the engine at once, the same on all ranks: where a number depends on
   /// the others of its batch, it doesn't depend on ranks.

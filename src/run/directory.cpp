@@ -38,6 +38,21 @@ void write_new(const std::string& path, const std::string& text) {
   throw FileError(fmt::format("{} can't be written ({})", path, system_reason(error)));
 }
 
+/// What replace_file() does, by this unfinished file.
+void replace_by(const std::string& unfinished, const std::string& path, const std::string& text) {
+  // What a killed process left goes; a link that somebody put there is not followed.
+  ::unlink(unfinished.c_str());
+  write_new(unfinished, text);
+  std::error_code error;
+  fs::rename(unfinished, path, error);
+  if (error) {
+    ::unlink(unfinished.c_str());
+    throw FileError(fmt::format("{} can't be replaced ({})", path, error.message()));
+  }
+  const fs::path folder = fs::path(path).parent_path();
+  synchronise_folder(folder.empty() ? "." : folder.string());
+}
+
 void make_directory(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
@@ -256,19 +271,18 @@ void RunDirectory::check_ownership() const {
 }
 
 void replace_file(const std::string& path, const std::string& text) {
-  const std::string unfinished = path + ".part";
-  // What a killed process left goes; a link that somebody put there is not followed.
-  ::unlink(unfinished.c_str());
-  write_new(unfinished, text);
-  std::error_code error;
-  fs::rename(unfinished, path, error);
-  if (error) {
-    throw FileError(fmt::format("{} can't be replaced ({})", path, error.message()));
-  }
-  const fs::path folder = fs::path(path).parent_path();
-  synchronise_folder(folder.empty() ? "." : folder.string());
+  replace_by(path + ".part", path, text);
 }
 
-std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
+void replace_shared_file(const std::string& path, const std::string& text) {
+  remove_abandoned(path);
+  replace_by(path + ".part." + process_token(), path, text);
+}
+
+std::string read_text(const std::string& path) {
+  std::error_code ignored;
+  // Opening a pipe would wait for whoever writes into it.
+  return fs::is_regular_file(path, ignored) ? read_file(path).value_or("") : "";
+}
 
 }  // namespace stanley

@@ -74,7 +74,11 @@ class RunDirectory {
 /// to the disk too. Errors: input_output.
 void replace_file(const std::string& path, const std::string& text);
 
-/// The whole text of a file; empty if there is none.
+/// The same for a file that several processes may replace at once: each writes an unfinished file
+/// of its own, and what killed ones of this host left goes.
+void replace_shared_file(const std::string& path, const std::string& text);
+
+/// The whole text of a file; empty if there is none, or what is there is no regular file.
 std::string read_text(const std::string& path);
 
 }  // namespace stanley

@@ -1,21 +1,45 @@
 #include "run/log.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <cmath>
+#include <iterator>
+#include <string_view>
+#include <utility>
 
 #include "config/error.hpp"
 
 namespace stanley {
+namespace {
+
+/// On a terminal "warning: " or "error: " begins such a line, and nothing the others; in the file
+/// each line has its level.
+class LoudLevel : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& line) override {
+    if (message.level < spdlog::level::warn) return;
+    const auto name = spdlog::level::to_string_view(message.level);
+    fmt::format_to(std::back_inserter(line), "{}: ", std::string_view(name.data(), name.size()));
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<LoudLevel>();
+  }
+};
+
+}  // namespace
 
 Log::Log(bool speaks) : logger_(std::make_shared<spdlog::logger>("stanley")) {
   logger_->set_level(speaks ? spdlog::level::info : spdlog::level::off);
   if (!speaks) return;
   auto terminal = std::make_shared<spdlog::sinks::stdout_sink_mt>();
-  terminal->set_pattern("%Y-%m-%dT%H:%M:%S%z %v");
+  auto words = std::make_unique<spdlog::pattern_formatter>();
+  words->add_flag<LoudLevel>('*').set_pattern("%Y-%m-%dT%H:%M:%S%z %*%v");
+  terminal->set_formatter(std::move(words));
   logger_->sinks().push_back(std::move(terminal));
   logger_->flush_on(spdlog::level::info);
 }
@@ -32,8 +56,8 @@ void Log::add_file(const std::string& path) {
 }
 
 void Log::info(const std::string& message) { logger_->info("{}", message); }
-void Log::warn(const std::string& message) { logger_->warn("warning: {}", message); }
-void Log::error(const std::string& message) { logger_->error("error: {}", message); }
+void Log::warn(const std::string& message) { logger_->warn("{}", message); }
+void Log::error(const std::string& message) { logger_->error("{}", message); }
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 
@@ -17,6 +17,11 @@ double number_of(const std::string& text) {
   double number = undefined;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
   return parsed.ec == std::errc() ? number : undefined;
+}
+
+bool is_iteration(double number) {
+  constexpr double most = 9007199254740992;  // 2⁵³: above it not every whole number is a double
+  return number >= 0 && number <= most;
 }
 
 /// The last so many bytes, from the beginning of a line to the end of one.
@@ -53,13 +58,14 @@ double MetricsEnd::last(const std::string& name) const {
 }
 
 std::optional<std::int64_t> MetricsEnd::iteration() const {
-  const double number = last("iteration");
-  if (!std::isfinite(number)) return std::nullopt;
-  return static_cast<std::int64_t>(number);
+  if (rows.empty()) return std::nullopt;
+  return static_cast<std::int64_t>(last("iteration"));
 }
 
 MetricsEnd read_metrics_end(const std::string& path, std::size_t most) {
   MetricsEnd end;
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return end;  // a pipe would wait
   std::ifstream file(path, std::ios::binary);
   std::string heading;
   if (!std::getline(file, heading) || file.eof()) return end;
@@ -71,7 +77,7 @@ MetricsEnd read_metrics_end(const std::string& path, std::size_t most) {
     if (fields.size() != end.names.size()) continue;
     std::vector<double> row(fields.size());
     std::ranges::transform(fields, row.begin(), number_of);
-    if (std::isfinite(end.value(row, "iteration"))) end.rows.push_back(std::move(row));
+    if (is_iteration(end.value(row, "iteration"))) end.rows.push_back(std::move(row));
   }
   return end;
 }

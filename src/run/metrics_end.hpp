@@ -10,8 +10,9 @@ namespace stanley {
 
 /// The last rows of a metrics.csv.
 struct MetricsEnd {
-  std::vector<std::string> names{};         ///< of the columns
-  std::vector<std::vector<double>> rows{};  ///< oldest first; NaN where a row has no number
+  std::vector<std::string> names{};  ///< of the columns
+  /// Those that name an iteration, oldest first; NaN where a row has no number.
+  std::vector<std::vector<double>> rows{};
 
   /// The place of a column; none if the file has none of that name.
   std::optional<std::size_t> place(const std::string& name) const;

@@ -120,13 +120,16 @@ std::string to_text(const Owner& owner) {
 
 std::optional<Owner> read_owner(const std::string& path) {
   Owner owner;
-  const Descriptor file(path, O_RDONLY, std::nothrow);
+  // Opening a pipe would wait for whoever writes into it.
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK, std::nothrow);
   if (file.number() < 0) {
     owner.error = errno;
     return owner.error == ENOENT ? std::nullopt : std::optional(owner);
   }
   struct stat status {};
   if (::fstat(file.number(), &status) != 0) owner.error = errno;
+  if (owner.error == 0 && !S_ISREG(status.st_mode)) owner.error = EINVAL;
+  if (owner.error != 0) return owner;
   owner.heartbeat = static_cast<double>(status.st_mtim.tv_sec) +
                     1e-9 * static_cast<double>(status.st_mtim.tv_nsec);
   owner.by_this_user = status.st_uid == ::geteuid();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -39,7 +40,14 @@ Json child_of(const Json& object, const char* key) {
 std::optional<std::int64_t> integer_in(const Json& object, const char* key) {
   const Json value = child_of(object, key);
   if (!value.is_number_integer()) return std::nullopt;
+  constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > most) return std::nullopt;
   return value.get<std::int64_t>();
+}
+
+std::optional<std::int64_t> count_in(const Json& object, const char* key) {
+  const auto number = integer_in(object, key);
+  return number && *number >= 0 ? number : std::nullopt;
 }
 
 std::optional<double> real_in(const Json& object, const char* key) {
@@ -66,7 +74,7 @@ std::vector<RunEvent> events_of(const Json& record) {
   std::vector<RunEvent> events;
   const auto add = [&](const Json& entry, std::string what, std::string detail) {
     events.push_back({text_in(entry, "time"), std::move(what),
-                      integer_in(entry, "iteration").value_or(0), std::move(detail)});
+                      count_in(entry, "iteration").value_or(0), std::move(detail)});
   };
   for (const Json& start : child_of(record, "starts")) add(start, "start", start_detail(start));
   for (const Json& stop : child_of(record, "stops")) {

@@ -23,6 +23,8 @@ struct RunEvent {
 
 /// The values of an object's keys; nothing where there is none of that kind.
 std::optional<std::int64_t> integer_in(const nlohmann::json& object, const char* key);
+/// From 0 on.
+std::optional<std::int64_t> count_in(const nlohmann::json& object, const char* key);
 std::optional<double> real_in(const nlohmann::json& object, const char* key);
 std::string text_in(const nlohmann::json& object, const char* key);
 /// null where there is none.

@@ -67,6 +67,16 @@ bool looks_like_run(const RunDirectory& directory) {
   return std::ranges::any_of(files, [&](const auto& file) { return fs::exists(file, ignored); });
 }
 
+/// Why a file of a run that is there can't be read; empty where it can, or isn't there.
+std::string why_unreadable(const std::string& path) {
+  std::error_code ignored;
+  const fs::file_status there = fs::status(path, ignored);
+  if (!fs::exists(there)) return "";
+  if (!fs::is_regular_file(there)) return "is no regular file";
+  if (::access(path.c_str(), R_OK) == 0) return "";
+  return fmt::format("can't be read ({})", std::strerror(errno));
+}
+
 /// RunDirectory::occupied() asks the file server for its time, for which it writes.
 std::optional<OwnerStatus> owner_of(const RunDirectory& directory) {
   const auto owner = read_owner(directory.owner());
@@ -89,8 +99,8 @@ void read_run_record(RunStatus& status, const RunDirectory& directory) {
   status.name = text_in(record, "name");
   status.state = text_in(record, "verdict");
   if (status.state == "running" && !lives(status)) status.state = "cut off";
-  status.iterations = integer_in(record, "iterations");
-  status.iteration = integer_in(record, "iteration");
+  status.iterations = count_in(record, "iterations");
+  status.iteration = count_in(record, "iteration");
   for (const RunEvent& event : events_of(record)) {
     if (event.what == "roll-back") {
       status.roll_backs.push_back(event);
@@ -163,6 +173,11 @@ void read_metrics(RunStatus& status, const RunDirectory& directory) {
   status.rows_read = static_cast<std::int64_t>(end.rows.size());
   status.rows_not_finite =
       std::ranges::count_if(end.rows, [&](const auto& row) { return !is_finite(end, row); });
+  std::string problem = why_unreadable(directory.metrics());
+  if (problem.empty() && !end.names.empty() && !end.place("iteration")) {
+    problem = "has no column 'iteration': it is damaged, or another program's";
+  }
+  if (!problem.empty()) status.remarks.push_back("its metrics.csv " + problem);
   if (end.rows.empty()) return;
   status.iteration = end.iteration();
   status.seconds_since_row = age_of(directory.metrics());
@@ -202,10 +217,24 @@ std::optional<CheckpointStatus> linked_checkpoint(const std::string& folder, con
   return checkpoint_at((fs::path(folder) / target).string());
 }
 
+/// A run, or a branch, that has just begun has none yet.
+void remark_on_rows(RunStatus& status, const RunDirectory& directory) {
+  std::error_code ignored;
+  if (status.rows_read > 0 || !fs::is_regular_file(directory.metrics(), ignored)) return;
+  const auto iterations = list_checkpoints(directory.checkpoints());
+  const std::int64_t begun = iterations.empty() ? 0 : iterations.back();
+  const std::int64_t newest = iterations.empty() ? 0 : iterations.front();
+  const std::int64_t done = std::max(newest, status.iteration.value_or(0));
+  if (done <= begun) return;
+  status.remarks.push_back(
+      fmt::format("its metrics.csv has no row, and iteration {} was reached", done));
+}
+
 void read_checkpoints(RunStatus& status, const RunDirectory& directory) {
   try {
     status.newest = newest_checkpoint(directory.checkpoints());
     status.best = linked_checkpoint(directory.checkpoints(), "best");
+    remark_on_rows(status, directory);
   } catch (const std::exception& exception) {
     status.remarks.emplace_back(as_error(exception).what());
   }
@@ -215,8 +244,8 @@ EvaluationStatus evaluation_in(const Json& entry) {
   EvaluationStatus found{.time = text_in(entry, "time"),
                          .path = text_in(entry, "path"),
                          .protocol = text_in(child_of(entry, "protocol"), "name"),
-                         .iteration = integer_in(entry, "iteration"),
-                         .states = integer_in(entry, "states")};
+                         .iteration = count_in(entry, "iteration"),
+                         .states = count_in(entry, "states")};
   found.seconds_old = age_of_time(found.time);
   for (const Json& one : child_of(entry, "results")) {
     if (text_in(one, "name") != "all") continue;
@@ -231,10 +260,15 @@ EvaluationStatus evaluation_in(const Json& entry) {
 }
 
 void read_evaluation(RunStatus& status, const std::string& path) {
-  const std::string text = read_text(path);
-  if (text.empty()) return;
-  const Json list = Json::parse(text, nullptr, false);
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return;
+  if (const std::string problem = why_unreadable(path); !problem.empty()) {
+    status.remarks.push_back("its evaluation.json " + problem);
+    return;
+  }
+  const Json list = Json::parse(read_text(path), nullptr, false);
   for (const Json& entry : child_of(list, "evaluations")) {
+    if (!entry.is_object()) continue;
     EvaluationStatus one = evaluation_in(entry);
     // Of equal times the later entry is the newer one.
     if (!status.evaluation || one.time >= status.evaluation->time) status.evaluation = one;
@@ -316,7 +350,8 @@ RunStatus read_status(const std::string& path) {
 }
 
 std::string time_in_words(double seconds) {
-  if (!std::isfinite(seconds)) return "?";
+  constexpr double most = 1e12;  // more than any clock tells
+  if (!std::isfinite(seconds) || seconds > most) return "?";
   const auto whole = static_cast<std::int64_t>(std::llround(std::max(seconds, 0.0)));
   const std::int64_t minutes = whole / 60, hours = minutes / 60;
   if (whole < 60) return fmt::format("{} s", whole);

@@ -8,7 +8,7 @@ namespace stanley {
 namespace {
 
 // The only mutable state outside of objects: a signal handler can reach nothing else.
-volatile std::sig_atomic_t stop_requested = 0;
+volatile std::sig_atomic_t stop_requested = 0;  // by this signal
 volatile std::sig_atomic_t checkpoint_requested = 0;
 volatile std::time_t first_request = 0;
 std::time_t (*clock_of_requests)(std::time_t*) = std::time;
@@ -17,7 +17,7 @@ void on_stop(int signal) {
   const std::time_t now = clock_of_requests(nullptr);
   if (stop_requested == 0) {
     first_request = now;
-    stop_requested = 1;
+    stop_requested = signal;
   } else if (signal != SIGUSR1 && now - first_request >= 5) {
     std::_Exit(static_cast<int>(ExitCode::requeue));
   }
@@ -66,6 +66,9 @@ void catch_signals(std::time_t (*clock)(std::time_t*)) {
 void release_signals() {
   for (const int signal : {SIGUSR1, SIGTERM, SIGINT, SIGUSR2, SIGPIPE}) install(signal, SIG_DFL);
   install_hang_up(SIG_DFL);
+  // Which came before now would have ended the process.
+  if (stop_requested != 0) std::raise(stop_requested);
+  if (checkpoint_requested != 0) std::raise(SIGUSR2);
 }
 
 StopRequest take_request() {

@@ -15,8 +15,8 @@ struct StopRequest {
 /// a warning may come seconds after the start. Seconds are those of `clock`.
 void catch_signals(std::time_t (*clock)(std::time_t*) = std::time);
 
-/// Lets signals end the process at once again, for commands that write nothing, or whole files
-/// only.
+/// Lets signals end the process at once again, those too that came since catch_signals(): for
+/// commands that write nothing, or whole files only, and don't ask take_request().
 void release_signals();
 
 /// What this rank was asked since the last call; `stop` stays. Ranks agree on it themselves.

@@ -67,6 +67,7 @@ class Sampling {
     config_ = sampling_config(header, request_.overrides);
     const ComputeSetup setup = set_up(config_, session_);
     check_energy_file(header, config_, setup.energy_file.digest);
+    energy_code_ = setup.energy_file.digest;
     shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
     per_shard_ = config_.chains.total / config_.chains.shards;
     energy_ = load_trained_energy(header, config_, setup, request_.average, world_);
@@ -226,6 +227,7 @@ class Sampling {
     draws.attributes["iteration"] = header.iteration;
     draws.attributes["weights"] = std::string(request_.average ? "average" : "last");
     if (!denoiser_->text().empty()) draws.attributes["denoise"] = denoiser_->text();
+    draws.attributes["weights_digest"] = digest_of_weights(header, request_.average, energy_code_);
     if (world_.rank() == 0) remove_abandoned(request_.output);
     // Two that write the same file don't share the unfinished one: the later one wins, whole.
     const FileOptions options{.job = world_.broadcast(process_token(), 0)};
@@ -244,6 +246,7 @@ class Sampling {
   std::int64_t per_shard_ = 0;
   Dataset dataset_;
   TrainedEnergy energy_;
+  std::string energy_code_;  // digest of a network that is a file
   Pieces pieces_;
   std::optional<Denoiser> denoiser_;
   ChainBatch chains_;

@@ -16,6 +16,21 @@ bool can_be_read(const CheckpointHeader& header, const std::string& text) {
   }
 }
 
+/// Whether a resumed run may have another value of this key: where and for how long it runs, what
+/// it writes and when, how it is watched. The rest makes it another run; a branch may change all
+/// but the network.
+bool may_change(const std::string& path, bool branch) {
+  const auto below = [&](const std::string& section) { return path.starts_with(section + "."); };
+  if (path == "energy.path") return true;  // see check_energy_file()
+  if (branch) return !below("energy");
+  if (below("run")) return path != "run.seed" && path != "run.reproducible";
+  if (below("log") || below("samples") || below("checkpoint") || below("guard") ||
+      below("watchdog") || below("evaluation")) {
+    return true;
+  }
+  return path == "data.path" || path == "optimizer.schedule.end";
+}
+
 }  // namespace
 
 StoredConfig stored_config(const CheckpointHeader& header,
@@ -36,6 +51,17 @@ StoredConfig stored_config(const CheckpointHeader& header,
                             "wrote it ({})",
                             what, header.text("versions").value_or("unknown")));
   }
+}
+
+std::vector<std::string> differences(const Config& there, const Config& here, bool branch) {
+  std::vector<std::string> found;
+  const auto old = key_values(there), now = key_values(here);
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    if (old[i].second == now[i].second || may_change(now[i].first, branch)) continue;
+    found.push_back(
+        fmt::format("{} is {} there and {} here", now[i].first, old[i].second, now[i].second));
+  }
+  return found;
 }
 
 void check_energy_file(const CheckpointHeader& header, const Config& config,

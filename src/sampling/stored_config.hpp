@@ -14,6 +14,10 @@ namespace stanley {
 StoredConfig stored_config(const CheckpointHeader& header,
                            const std::vector<std::string>& overrides = {});
 
+/// "sampler.steps is 20 there and 10 here", for each key that differs although it may not in a run
+/// that goes on (in a branch of it, which may change all but the network).
+std::vector<std::string> differences(const Config& there, const Config& here, bool branch);
+
 /// The text of a checkpoint that holds the digest of the energy's file; only where there is one.
 inline constexpr const char* energy_digest = "energy_digest";
 

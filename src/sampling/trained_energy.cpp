@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -10,8 +11,17 @@
 #include "engines/factory.hpp"
 #include "sampler/pieces.hpp"
 #include "sampling/stored_config.hpp"
+#include "storage/digest.hpp"
 
 namespace stanley {
+namespace {
+
+bool is_weight(const StoredArray& array, bool average) {
+  return array.name.starts_with(average ? "average/" : "parameters/") ||
+         array.name.starts_with("buffers/");
+}
+
+}  // namespace
 
 TrainedEnergy load_trained_energy(const CheckpointHeader& header, const Config& config,
                                   const ComputeSetup& setup, bool average,
@@ -47,6 +57,17 @@ TrainedEnergy load_trained_energy(const CheckpointHeader& header, const Config& 
   trained.most_states = std::min(states_at_once(active, dimension, setup.torch_device),
                                  trained.engine->largest_batch());
   return trained;
+}
+
+std::string digest_of_weights(const CheckpointHeader& header, bool average,
+                              const std::string& code) {
+  std::string all = code;
+  for (const StoredArray& array : header.arrays) {
+    if (!is_weight(array, average)) continue;
+    all += array.name;
+    for (const std::uint64_t one : array.digests) all += fmt::format(" {:016x}", one);
+  }
+  return digest_text(all);
 }
 
 }  // namespace stanley

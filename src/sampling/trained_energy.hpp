@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "config/config.hpp"
 #include "energy/gradient_engine.hpp"
@@ -23,5 +24,10 @@ struct TrainedEnergy {
 TrainedEnergy load_trained_energy(const CheckpointHeader& header, const Config& config,
                                   const ComputeSetup& setup, bool average,
                                   Communicator& communicator);
+
+/// XXH3 of the digests that a checkpoint has of its running average of the weights, or of the last
+/// ones, and of `code`, the digest of a network that is a file of the user's.
+std::string digest_of_weights(const CheckpointHeader& header, bool average,
+                              const std::string& code);
 
 }  // namespace stanley

@@ -89,8 +89,9 @@ std::size_t writing_bytes(const std::vector<ArrayView>& arrays);
 CheckpointHeader read_checkpoint_header(const std::string& path);
 
 /// Collective. The header, read by one rank, and every array checked against its digests by all
-/// ranks together. Throws Error(input_output) with the reason if the file doesn't verify.
-CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string& path,
+/// ranks together; its path is that of the file, where `name` is a link. Throws Error(input_output)
+/// with the reason if the file doesn't verify.
+CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string& name,
                                    const FileOptions& options);
 
 /// A checkpoint that was passed over.

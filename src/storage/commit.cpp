@@ -114,9 +114,12 @@ void open_everywhere(const std::string& part, std::optional<EarlyWriteback>& fil
   }
 }
 
+/// Removes `from` where it fails.
 void rename_to(const std::string& from, const std::string& to) {
   if (std::rename(from.c_str(), to.c_str()) == 0) return;
-  throw FileError("cannot rename " + from + " to " + to + ": " + system_reason(errno));
+  const int error = errno;
+  ::unlink(from.c_str());
+  throw FileError("cannot rename " + from + " to " + to + ": " + system_reason(error));
 }
 
 void publish(const FileRequest& request, const FileOptions& options, const std::string& part) {

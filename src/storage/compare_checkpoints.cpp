@@ -17,6 +17,7 @@
 #include "parallel/agree.hpp"
 #include "storage/blocks.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/folder.hpp"
 #include "storage/hdf5.hpp"
 #include "storage/json_values.hpp"
 
@@ -209,8 +210,10 @@ std::int64_t CheckpointDifference::differing_progress() const {
   return std::ranges::count(progress, false, &ProgressDifference::clock);
 }
 
-CheckpointDifference compare_checkpoints(Communicator& communicator, const std::string& first,
-                                         const std::string& second, std::size_t block_bytes) {
+CheckpointDifference compare_checkpoints(Communicator& communicator, const std::string& one,
+                                         const std::string& other, std::size_t block_bytes) {
+  const std::string first = communicator.broadcast(followed(one), 0);
+  const std::string second = communicator.broadcast(followed(other), 0);
   CheckpointDifference difference;
   std::vector<Found> mine;
   std::vector<std::vector<std::int64_t>> shapes;

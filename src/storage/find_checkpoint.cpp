@@ -4,6 +4,7 @@
 #include "parallel/agree.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/checkpoint_schema.hpp"
+#include "storage/folder.hpp"
 #include "storage/hdf5.hpp"
 #include "storage/json_values.hpp"
 #include "storage/seal.hpp"
@@ -64,8 +65,9 @@ Outcome examine(Communicator& communicator, const std::string& path, const FileO
 
 }  // namespace
 
-CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string& path,
+CheckpointHeader verify_checkpoint(Communicator& communicator, const std::string& name,
                                    const FileOptions& options) {
+  const std::string path = communicator.broadcast(followed(name), 0);
   Outcome outcome = examine(communicator, path, options);
   if (outcome.header) return *std::move(outcome.header);
   throw FileError(outcome.reason.find(path) == std::string::npos ? path + ": " + outcome.reason

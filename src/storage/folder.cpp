@@ -31,6 +31,18 @@ bool is_unfinished_name(const std::string& path) {
   return name.ends_with(".part") || name.find(".part.") != std::string::npos;
 }
 
+std::string followed(const std::string& path) {
+  constexpr int most_links = 40;  // as the system's own limit: they may go in a circle
+  fs::path place(path);
+  std::error_code failure;
+  for (int i = 0; i < most_links && fs::is_symlink(place, failure); ++i) {
+    const fs::path target = fs::read_symlink(place, failure);
+    if (failure) break;
+    place = place.parent_path() / target;
+  }
+  return place.string();
+}
+
 void synchronise_folder(const std::string& folder) {
   bring_to_disk(Descriptor(folder, O_RDONLY | O_DIRECTORY).number(), folder);
 }

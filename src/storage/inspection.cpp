@@ -115,7 +115,7 @@ std::string without_path(std::string message, const std::string& path) {
 }
 
 FileReport inspect_file(Communicator& communicator, const std::string& path) {
-  FileReport report{.path = path};
+  FileReport report{.path = communicator.broadcast(followed(path), 0)};
   std::string unsealed;
   if (communicator.rank() == 0) {
     noting_problems(report, [&] { unsealed = inspect_alone(report); });
@@ -127,6 +127,7 @@ FileReport inspect_file(Communicator& communicator, const std::string& path) {
   }
   // Last: what was found besides says better what is wrong.
   if (!unsealed.empty()) report.problems.push_back(unsealed);
+  report.path = path;
   return report;
 }
 

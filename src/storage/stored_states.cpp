@@ -1,12 +1,17 @@
 #include "storage/stored_states.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <span>
 
 #include "config/error.hpp"
 #include "storage/blocks.hpp"
+#include "storage/checkpoint_schema.hpp"
+#include "storage/digest.hpp"
 #include "storage/hdf5.hpp"
 
 namespace stanley {
@@ -73,10 +78,51 @@ std::vector<std::int64_t> StoredStates::ages() const {
   return {numbers.begin(), numbers.end()};
 }
 
+std::string StoredStates::digest() const {
+  std::string all = shape_text(hdf5::Dataset(*file_, states_).shape());
+  for (const std::string& array : {states_, ages_}) {
+    if (hdf5::exists(*file_, array)) all += " " + digests_of(array);
+  }
+  return digest_text(all);
+}
+
+std::string StoredStates::digests_of(const std::string& array) const {
+  if (const std::string name = digests_name(array); hdf5::exists(*file_, name)) {
+    const hdf5::Dataset stored(*file_, name);
+    std::vector<std::uint64_t> digests(static_cast<std::size_t>(stored.shape().at(0)));
+    stored.read_all(digests.data());
+    return fmt::format("{:016x}", fmt::join(digests, " "));
+  }
+  const auto stored = hdf5::read_unsigned(hdf5::Dataset(*file_, array).id(), "digest");
+  return stored ? fmt::format("{:016x}", *stored) : digest_of_numbers(array);
+}
+
+std::string StoredStates::digest_of_numbers(const std::string& array) const {
+  constexpr std::int64_t at_once = 1024;
+  PartDigester digester(std::numeric_limits<std::size_t>::max());
+  if (array == ages_) {
+    const std::vector<std::int64_t> numbers = ages();
+    digester.feed(std::as_bytes(std::span(numbers)));
+  } else {
+    std::vector<float> numbers;
+    for (std::int64_t first = 0; first < count(); first += at_once) {
+      const std::int64_t part = std::min(at_once, count() - first);
+      numbers.resize(static_cast<std::size_t>(part * dimension()));
+      read(first, part, numbers.data());
+      digester.feed(std::as_bytes(std::span(numbers)));
+    }
+  }
+  return fmt::format("{:016x}", digester.digests().at(0));
+}
+
+std::int64_t StoredStates::dimension() const {
+  std::int64_t elements = 1;
+  for (const std::int64_t extent : shape_) elements *= extent;
+  return elements;
+}
+
 void StoredStates::read(std::int64_t first, std::int64_t count, float* out) const {
   const hdf5::Dataset array(*file_, states_);
-  std::int64_t dimension = 1;
-  for (const std::int64_t extent : shape_) dimension *= extent;
   while (count > 0) {
     // Whole chains, or what is wanted of one.
     const std::int64_t draw = first % draws_;
@@ -91,7 +137,7 @@ void StoredStates::read(std::int64_t first, std::int64_t count, float* out) cons
     block.start.resize(array.shape().size(), 0);
     block.count.insert(block.count.end(), shape_.begin(), shape_.end());
     hdf5::read_block(array, block, H5T_NATIVE_FLOAT, out);
-    out += chains * draws * dimension;
+    out += chains * draws * dimension();
     first += chains * draws;
     count -= chains * draws;
   }

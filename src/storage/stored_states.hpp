@@ -30,10 +30,17 @@ class StoredStates {
   /// Steps since each state's chain began or restarted; none in a file that doesn't tell. Refuses
   /// what is no whole number from 0 on.
   std::vector<std::int64_t> ages() const;
+  /// XXH3 of states and ages in hexadecimal digits: of the digests that the file has of them, or of
+  /// their numbers where it has none.
+  std::string digest() const;
   /// States first to first + count − 1 to out [count, shape...].
   void read(std::int64_t first, std::int64_t count, float* out) const;
 
  private:
+  std::int64_t dimension() const;  // of a state
+  std::string digests_of(const std::string& array) const;
+  std::string digest_of_numbers(const std::string& array) const;
+
   std::unique_ptr<hdf5::File> file_;
   std::string states_, ages_;  // their arrays
   std::vector<std::int64_t> shape_;

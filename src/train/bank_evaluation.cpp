@@ -86,7 +86,11 @@ BankEvaluation::BankEvaluation(const Config& config, Session& session, Log& log,
       every_(config.evaluation.every.value()),
       chains_(config.evaluation.sample(config.chains.total)),
       shards_(deal_shards(config.chains.shards, session.rank(), session.size())),
-      features_(load_features(config, session)) {}
+      features_(load_features(config, session)) {
+  if (every_ <= config.run.iterations) return;
+  log_.warn(fmt::format("evaluation.every {} is above run.iterations {}: nothing is evaluated",
+                        every_, config.run.iterations));
+}
 
 std::string BankEvaluation::features_identity() const {
   const FeatureNetwork* network = features_.network();
@@ -110,8 +114,11 @@ void BankEvaluation::prepare(const Dataset& training) {
       "which tells the best checkpoint{}; features: {}",
       every_, chains_, training_.features.size(0),
       test_ ? fmt::format(", and to {} test images", test_->features.size(0)) : "",
-      network == nullptr ? "the states themselves"
-                         : fmt::format("{} ({})", network->name(), network->digest())));
+      network == nullptr
+          ? "the states themselves"
+          : fmt::format("{} ({}, code {}), {}", printable(network->name()), network->digest(),
+                        network->code_digest(),
+                        network->is_public() ? "as protocol public" : "a network of your own")));
 }
 
 std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset& training) {
@@ -125,6 +132,13 @@ std::optional<BankEvaluation::Images> BankEvaluation::test_images(const Dataset&
   if (images.shape() != training.shape()) {
     log_.warn(fmt::format("{}: the split '{}' has images of shape {}: they are not compared with",
                           data.path, data.split, shape_text(images.shape())));
+    return std::nullopt;
+  }
+  if (images.size() < 2) {
+    log_.warn(
+        fmt::format("{}: the split '{}' has one image, and KID takes two: it is not compared "
+                    "with",
+                    data.path, data.split));
     return std::nullopt;
   }
   return images_of(images, data.split, "features of test images");

@@ -14,14 +14,16 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Best, iteration, kid)
 namespace {
 
 constexpr const char* features_text = "evaluation_features";
+constexpr const char* chains_progress = "evaluation_chains";
 
 /// What rank 0 found in the files.
 struct Recalled {
   std::vector<Best> bests{};
   std::string features{};
+  std::int64_t chains = 0;
   bool told_otherwise = false;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recalled, bests, features, told_otherwise)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recalled, bests, features, chains, told_otherwise)
 
 std::optional<CheckpointHeader> header_if_there(const std::string& path) {
   std::error_code ignored;
@@ -69,24 +71,32 @@ void Bests::add_to(Progress& progress, std::map<std::string, std::string>& texts
   progress[best_progress] = bests_.back().iteration;
   progress["best_kid"] = bests_.back().kid;
   texts[features_text] = features_;
+  if (chains_ > 0) progress[chains_progress] = chains_;
 }
 
 bool Bests::learn(const CheckpointHeader& header) {
   const auto iteration = best_iteration(header.progress);
   if (!iteration) return true;
   const std::string told_in = header.text(features_text).value_or("");
-  if (features_.empty()) features_ = told_in;
-  if (features_ != told_in) return false;
+  // Earlier releases don't tell how many chains: as many as now.
+  const std::int64_t told_of = header.progress.contains(chains_progress)
+                                   ? integer_of(header.progress, chains_progress)
+                                   : chains_;
+  if (features_.empty()) {
+    features_ = told_in;
+    chains_ = told_of;
+  }
+  if (features_ != told_in || chains_ != told_of) return false;
   const Best best{*iteration, real_of(header.progress, "best_kid")};
   if (std::ranges::find(bests_, best) == bests_.end()) bests_.push_back(best);
   return true;
 }
 
 Bests recall_bests(Communicator& world, const std::string& directory, std::int64_t iteration,
-                   const std::set<std::int64_t>& targets, const std::string& features,
+                   const std::set<std::int64_t>& targets, const Bests& asking,
                    bool& told_otherwise) {
   const Recalled found = from_first_rank(world, [&] {
-    Bests bests(features);
+    Bests bests = asking;
     Recalled recalled;
     std::set<std::int64_t> remember = targets;
     remember.insert(iteration);
@@ -102,10 +112,11 @@ Bests recall_bests(Communicator& world, const std::string& directory, std::int64
       }
     }
     recalled.features = bests.features();
+    recalled.chains = bests.chains();
     return recalled;
   });
   told_otherwise = found.told_otherwise;
-  Bests bests(found.features);
+  Bests bests(found.features, found.chains);
   for (const Best& best : found.bests) bests.take(best.iteration, best.kid);
   return bests;
 }

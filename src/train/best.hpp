@@ -24,9 +24,10 @@ struct Best {
 /// ones are what a roll-back goes back to.
 class Bests {
  public:
-  /// `features`: those that the KIDs are told in; others can't be compared with them. Empty: this
-  /// start evaluates nothing, and only remembers.
-  explicit Bests(std::string features = "") : features_(std::move(features)) {}
+  /// `features`: those that the KIDs are told in, and of how many chains; others can't be compared
+  /// with them. Empty: this start evaluates nothing, and only remembers.
+  explicit Bests(std::string features = "", std::int64_t chains = 0)
+      : features_(std::move(features)), chains_(chains) {}
 
   /// Whether this evaluation is better than all before. A KID that isn't a number never is.
   bool take(std::int64_t iteration, double kid);
@@ -43,22 +44,25 @@ class Bests {
   /// What a checkpoint remembers of the best.
   void add_to(Progress& progress, std::map<std::string, std::string>& texts) const;
   /// Takes over what a checkpoint remembers; older checkpoints first. False where it is told in
-  /// other features, and stays unknown.
+  /// other features or of another sample, and stays unknown.
   bool learn(const CheckpointHeader& header);
 
   const std::vector<Best>& all() const { return bests_; }
   const std::string& features() const { return features_; }
+  std::int64_t chains() const { return chains_; }
 
  private:
   std::string features_;
+  std::int64_t chains_;
   std::vector<Best> bests_;  // by rising iteration and falling KID
 };
 
 /// Collective. What the checkpoints of a directory remember: that of the iteration from which the
 /// run goes on, and those of `targets`, to which it may go back. Leaves out evaluations whose
-/// checkpoint is gone. `told_otherwise`: set where they are told in other features.
+/// checkpoint is gone. `asking`: of this start, knows nothing yet. `told_otherwise`: set where they
+/// can't be compared with those of this start.
 Bests recall_bests(Communicator& world, const std::string& directory, std::int64_t iteration,
-                   const std::set<std::int64_t>& targets, const std::string& features,
+                   const std::set<std::int64_t>& targets, const Bests& asking,
                    bool& told_otherwise);
 
 }  // namespace stanley

@@ -10,36 +10,6 @@
 #include "sampling/stored_config.hpp"
 
 namespace stanley {
-namespace {
-
-/// Whether a resumed run may have another value of this key: where and for how long it runs, what
-/// it writes and when, how it is watched. The rest makes it another run; a branch may change all
-/// but the network.
-bool may_change(const std::string& path, bool branch) {
-  const auto below = [&](const std::string& section) { return path.starts_with(section + "."); };
-  if (path == "energy.path") return true;  // see check_energy_file()
-  if (branch) return !below("energy");
-  if (below("run")) return path != "run.seed" && path != "run.reproducible";
-  if (below("log") || below("samples") || below("checkpoint") || below("guard") ||
-      below("watchdog") || below("evaluation")) {
-    return true;
-  }
-  return path == "data.path" || path == "optimizer.schedule.end";
-}
-
-/// "sampler.steps is 20 there and 10 here", for each key that differs although it must not.
-std::vector<std::string> differences(const Config& before, const Config& now, bool branch) {
-  std::vector<std::string> found;
-  const auto there = key_values(before), here = key_values(now);
-  for (std::size_t i = 0; i < here.size(); ++i) {
-    if (there[i].second == here[i].second || may_change(here[i].first, branch)) continue;
-    found.push_back(
-        fmt::format("{} is {} there and {} here", here[i].first, there[i].second, here[i].second));
-  }
-  return found;
-}
-
-}  // namespace
 
 std::map<std::string, std::string> checkpoint_texts(const Config& config, const ComputeSetup& setup,
                                                     const std::string& digest_of_data) {

@@ -172,16 +172,15 @@ class Training {
 
   /// Collective. What a run that goes on knows of its best evaluation; a branch begins anew.
   void recall_best(bool anew) {
-    const std::string features = evaluation_ ? evaluation_->features_identity() : "";
-    bests_ = Bests(features);
+    bests_ = evaluation_ ? Bests(evaluation_->features_identity(), evaluation_->chains()) : Bests();
     if (anew) return;
     bool told_otherwise = false;
     bests_ = recall_bests(world_, directory_.checkpoints(), iteration(), targets_.from(iteration()),
-                          features, told_otherwise);
+                          bests_, told_otherwise);
     if (told_otherwise) {
       log_.warn(
-          "evaluation.features are others than those of the best evaluation so far: the next "
-          "one counts as the first");
+          "evaluation.features or evaluation.chains are others than those of the best evaluation "
+          "so far, which can't be compared: the next one counts as the first");
     }
     on_first_rank(world_, [&] {
       const auto best = bests_.newest();

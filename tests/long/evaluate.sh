@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers of `stanley evaluate` beside those of torchmetrics and prdc, and its Inception network beside those of
-# torch-fidelity and clean-fid; all come from PyPI.
+# torch-fidelity and clean-fid; all come from PyPI. And what the protocol public is pinned to.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 cmake --build .build/release --target stanley
@@ -13,7 +13,7 @@ if ! .deps/venv/bin/python -c 'import torch' 2>/dev/null; then
   echo "no torch in Python: tools/setup.sh --evaluate installs what it needs"
   exit 77
 fi
-for script in reference_metrics inception_conventions; do
+for script in public_network reference_metrics inception_conventions; do
   PYTHONPATH=$folder OMP_NUM_THREADS=2 STANLEY_PROGRAM=$PWD/.build/release/stanley \
     .deps/venv/bin/python -B "tests/long/$script.py"
 done

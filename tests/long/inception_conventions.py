@@ -80,7 +80,7 @@ def reaches(convention, images, folder):
         file.attrs["configuration"], file["posterior/x"] = config, numpy.zeros((1, 1, *images.shape[1:]), "float32")
     subprocess.run([PROGRAM, "evaluate", folder / "draws.nc", "--data", data, "--features", module, "--protocol",
                     convention], check=True, stdout=subprocess.DEVNULL)
-    (kept,) = pathlib.Path(f"{data}.features").iterdir()
+    (kept,) = (file for file in pathlib.Path(f"{data}.features").iterdir() if not file.suffix)
     return numpy.frombuffer(kept.read_bytes()[16:], numpy.float32).reshape(-1, 3, 299, 299)
 
 

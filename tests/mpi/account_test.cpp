@@ -1,3 +1,5 @@
+#include "train/account.hpp"
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -6,7 +8,6 @@
 
 #include "run/activity.hpp"
 #include "test_session.hpp"
-#include "train/account.hpp"
 
 namespace stanley {
 namespace {

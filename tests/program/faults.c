@@ -11,6 +11,7 @@
 //                            hang: the first from this call on that takes room never returns.
 //   STANLEY_FAULT_READS      so many reads of the run's owner file fail with ESTALE, as where a file
 //                            server comes back; each is a line "spoiled read path" of the log
+//   STANLEY_FAULT_GONE       a file that goes once it was opened STANLEY_FAULT_OPENINGS times
 //   STANLEY_FAULT_LOCKS      if set, every flock() fails with ENOLCK, and is a line of the log
 //   STANLEY_FAULT_SLOW       while there is a file of this name, fsync() takes five seconds more
 //   STANLEY_FAULT_CLOCK      while there is a file of this name, time() is a minute ahead
@@ -34,6 +35,7 @@
 
 static atomic_long calls;
 static atomic_long reads;
+static atomic_long openings;
 
 static const char* setting(const char* name) {
   const char* value = getenv(name);
@@ -275,6 +277,30 @@ ssize_t read(int file, void* data, size_t size) {
   errno = ESTALE;
   return -1;
 }
+
+/// `path` was opened.
+static void opened(const char* path) {
+  if (strcmp(path, setting("STANLEY_FAULT_GONE")) != 0 || !suffers()) return;
+  if (atomic_fetch_add(&openings, 1) + 1 != atol(setting("STANLEY_FAULT_OPENINGS"))) return;
+  note("spoiled ", "open", path);
+  syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+
+#define OPEN(name)                               \
+  int name(const char* path, int flags, ...) {   \
+    REAL(int, #name, const char*, int, ...);     \
+    va_list more;                                \
+    va_start(more, flags);                       \
+    const mode_t mode = va_arg(more, mode_t);    \
+    va_end(more);                                \
+    const int file = real(path, flags, mode);    \
+    const int before = errno;                    \
+    if (file >= 0) opened(path);                 \
+    errno = before;                              \
+    return file;                                 \
+  }
+OPEN(open)
+OPEN(open64)
 
 int flock(int file, int operation) {
   REAL(int, "flock", int, int);

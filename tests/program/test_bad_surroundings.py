@@ -12,11 +12,12 @@ import time
 
 import pytest
 
-from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, Process, arrays, checkpoint,
-                     draws, ends, environment, iterations_recorded, kill, launched, mpirun, rows_so_far, run, spoils, train,
-                     trains, unfinished)
+from program import (CONFIGURATION, ENVIRONMENT, FINISHED, INPUT_OUTPUT, PROGRAM, REQUEUE, ROOT, SMOKE, Process, arrays,
+                     checkpoint, draws, ends, environment, iterations_recorded, kill, launched, mpirun, rows_so_far, run,
+                     spoils, train, trains, unfinished)
 from refusals import LIMIT, mounted, no_gpu, refused, train_here, untouched
 
+KEPT = next((ROOT / "tests" / "kept").glob("*/rings_run"))
 one_and_two = pytest.mark.parametrize("ranks", [1, 2])
 
 
@@ -82,6 +83,16 @@ def test_owner_file_that_names_nobody_is_taken_over(tmp_path, owner):
     (tmp_path / "run" / "owner.json").write_text(owner)
     ends(train_here(tmp_path, {"run.iterations": 1}), FINISHED)
     assert (tmp_path / "run" / "DONE").is_file() and not unfinished(tmp_path / "run")
+
+
+@pytest.mark.parametrize("command", [
+    ["status", KEPT, "--json"], ["inspect", KEPT], ["config", SMOKE, "--resolved"], ["--version"],
+    ["benchmark", SMOKE, "--seconds", "0.01", "--json"]], ids=lambda command: command[0])
+def test_a_report_that_nobody_gets_is_an_error(command):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([PROGRAM, *map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True,
+                                env=environment())
+    refused(result, INPUT_OUTPUT, "standard output (No space left on device)")
 
 
 # --- a full disk -----------------------------------------------------------------------------------

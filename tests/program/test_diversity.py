@@ -89,6 +89,11 @@ def test_neighbours_by_age(tmp_path, points):
         check(one["to_training"], some, of_test)
         assert f"{one['name']}: states {numpy.median(some):.3g} (" in said
     assert [one["to_training"]["copies"] for one in by_age] == [1, 0]
+    # What was found of these states is nothing that other states of the same file's name have.
+    write_draws(tmp_path / "draws.nc", (-4 * draws).reshape(100, 3, 3).astype(numpy.float32), ages)
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
+    other = only(tmp_path / "draws.nc.evaluation.json")
+    assert other["states_digest"] != found["states_digest"] and other["diversity"] == {}
 
 
 def test_the_same_bits_on_any_number_of_ranks_and_threads(tmp_path, points):
@@ -220,20 +225,28 @@ def test_refuses_a_classifier_that_does_not_fit(trained, classifier, tmp_path):
     describe(classifier, classes=[])
     refused(run(*about), CONFIGURATION, "no classifier")
     describe(classifier, classes=NAMES[:3])
-    refused(run(*about), INPUT_OUTPUT, "--classifier", "(1, 3)")
+    refused(run(*about), INPUT_OUTPUT, "--classifier", "(8, 3)")
     describe(classifier)
     with h5py.File(trained.parent / "images.h5") as file:
         images = file["test/images"][:]
     other = tmp_path / "more.h5"
     write_images(other, images)
     with h5py.File(other, "a") as file:
-        file.attrs["class_names"] = [*NAMES, "e"]
         file["test/images"], file["test/labels"] = images, numpy.full(len(images), 4)
+        file.attrs["class_names"] = [*NAMES, "e"]
+    refused(run(*about, "--data", other, ranks=2), CONFIGURATION, "are a, b, c, d, and", "are a, b, c, d, e: train")
+    with h5py.File(other, "a") as file:
+        del file.attrs["class_names"]
     refused(run(*about, "--data", other), CONFIGURATION, "knows 4 classes", "label 4")
     features = tmp_path / "features.pt"
     subprocess.run([os.environ["STANLEY_WRITE_SCRIPT"], "features", features], check=True)
     describe(features, dimension=6)
     refused(run("evaluate", trained, "--features", "states", "--classifier", features), INPUT_OUTPUT, "logits")
+    refused(run("evaluate", trained, "--classifier", tmp_path / "none.pt", "--features", "states"), INPUT_OUTPUT,
+            "none.pt", "tools/train_classifier.py")
+    subprocess.run([os.environ["STANLEY_WRITE_SCRIPT"], "classifier without numbers", classifier], check=True)
+    describe(classifier)
+    refused(run(*about), INPUT_OUTPUT, "--classifier", "logits", "finite")
 
 
 def test_the_report_shows_the_pairs(trained, classifier):

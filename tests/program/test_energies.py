@@ -11,10 +11,11 @@ import numpy
 import pytest
 
 from conftest import write_both_splits
-from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, Process, checkpoint, draws, ends, kill, launched, run,
-                     trains)
+from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, Process, checkpoint, draws, ends, faults, kill,
+                     launched, run, trains)
 from refusals import refused
 from test_evaluate import evaluate, listed, only
+from test_guard import poison
 
 
 def without_clocks(value):
@@ -152,16 +153,50 @@ def test_parts_are_kept_as_long_as_their_weights(gaussian, tmp_path):
     first = only(tmp_path / "list.json")
     evaluate(gaussian / "run", *output)
     assert only(tmp_path / "list.json")["long_run"] == first["long_run"]
+    for fresh in ((5, 3, 3), (9,), (5,)):
+        evaluate(gaussian / "run", "--chains", 20, *output, *(part for steps in fresh for part in ("--fresh", steps)))
+    evaluate(gaussian / "run", "--chains", 21, "--fresh", 3, *output)
+    assert [(one["steps"], one["chains"]) for one in only(tmp_path / "list.json")["fresh"]] == [
+        (3, 20), (9, 20), (5, 20), (3, 21)]
     evaluate(gaussian / "run", "--weights", "last", *output)
     found = only(tmp_path / "list.json")
     assert "long_run" not in found and found["energy"]["weights"] == "last"
+
+
+# --- beside a living run ----------------------------------------------------------------------------------
+def test_a_checkpoint_that_its_run_takes_away_stays_readable(gaussian, tmp_path):
+    shutil.copytree(gaussian / "run", tmp_path / "run", symlinks=True)
+    output = tmp_path / "list.json"
+    command = ("evaluate", tmp_path / "run", "--fresh", 2000, "--long-run", 30, "--chains", 64, "--output", output)
+    with Process(launched([PROGRAM, *command], 1)) as process:
+        process.wait_for(lambda: kept(output), "chains that are kept")
+        checkpoint(tmp_path / "run", 30).unlink()
+        ends(process.finish(), FINISHED)
+    found = only(output)
+    assert found["long_run"]["verdict"] == "stable" and named(found["energies"], "chains")
+
+
+@pytest.mark.parametrize("opening", [1, 3, 5, 7])
+def test_the_next_checkpoint_is_taken_where_one_goes_at_once(gaussian, tmp_path, library, opening):
+    """It goes after it was opened so many times."""
+    shutil.copytree(gaussian / "run", tmp_path / "run", symlinks=True)
+    newest = checkpoint(tmp_path / "run", 30)
+    variables = faults(library, tmp_path / "run", tmp_path / "log", gone=newest, openings=opening)
+    evaluate(tmp_path / "run", "--output", tmp_path / "list.json", **variables)
+    assert not newest.exists() and "spoiled open" in (tmp_path / "log").read_text()
+    found = only(tmp_path / "list.json")
+    assert named(found["energies"], "chains") and found["energy"]["checkpoint"].endswith(found["path"])
+    shutil.copy(checkpoint(gaussian / "run", 30), newest)
+    result = run("evaluate", newest, "--output", tmp_path / "list.json", **variables)
+    if result.returncode != FINISHED:  # else its states at least were open
+        refused(result, INPUT_OUTPUT, newest, "give its run")
 
 
 # --- cut off --------------------------------------------------------------------------------------------
 def kept(output):
     """{file: when it was written} of the chains that are kept beside a list of results."""
     return {path: path.stat().st_mtime_ns for path in output.parent.glob(output.name + ".chains-*")
-            if path.suffix != ".part"}
+            if ".part." not in path.name}
 
 
 def cut_off(command, output, ranks, number):
@@ -205,6 +240,15 @@ def test_chains_go_on_where_they_were_cut_off(gaussian, tmp_path):
     said = ends(run(*command, "--output", output, ranks=2), FINISHED).stdout
     assert gone_on(said, "fresh chains") is gone_on(said, "long run") is None and not kept(output)
     assert without_clocks(only(output)) == whole
+
+
+def test_a_bank_of_no_numbers_is_no_verdict_on_chains(gaussian, tmp_path):
+    shutil.copytree(gaussian / "run", tmp_path / "run", symlinks=True)
+    poison(tmp_path / "run", 30, chain=40)
+    said = evaluate(tmp_path / "run", "--draws", 30, "--long-run", 40, "--output", tmp_path / "list.json").stdout
+    found = only(tmp_path / "list.json")["long_run"]
+    (reason,) = found["reasons"]
+    assert found["verdict"] == "none" and "chains from bank are no finite numbers" in reason and reason in said
 
 
 # --- images: chains that were trained for some steps only -----------------------------------------------
@@ -251,6 +295,35 @@ def test_draws_say_which_weights_made_them(trained, tmp_path):
     with h5py.File(tmp_path / "last.nc") as file:
         energies = file["sample_stats/potential_energy"][:]
     assert named(found["energies"], "chains")["mean"] == pytest.approx(energies.mean(), rel=1e-5)
+
+
+def test_draws_of_another_run_have_no_weights_here(trained, tmp_path):
+    """In a run's folder, or of a checkpoint that another run has written anew: one remark, and no energies."""
+    with h5py.File(draws(trained, 40)) as file:
+        config, states = file.attrs["configuration"], file["posterior/x"][:]
+    sampled = trained / "samples" / "sampled.nc"
+    ends(run("sample", trained / "checkpoints" / "latest", "--set", "sampler.steps=1", "--set", "sampler.write_every=1",
+             "--set", "run.seed=9", "--output", sampled), FINISHED)
+    with h5py.File(sampled) as file:
+        made = dict(file.attrs)
+    assert made["checkpoint"].endswith("iteration-00000040.h5")
+    common = {"configuration": config, "iteration": 40}
+    of_sample = {key: made[key] for key in ("configuration", "iteration", "checkpoint", "weights", "weights_digest")}
+    for attributes, words in (
+            (common, None), (of_sample, None),
+            ({**common, "configuration": re.sub("seed: [0-9]+", "seed: 77", config)}, "run.seed is 77 there"),
+            ({**of_sample, "configuration": re.sub("channels: [0-9]+", "channels: 77", made["configuration"])},
+             "energy.channels is 77 there"),
+            ({**of_sample, "weights_digest": "0123456789abcdef"}, "digest is 0123456789abcdef there")):
+        copied = trained / "samples" / "copied.nc"
+        with h5py.File(copied, "w") as file:
+            file.attrs.update(attributes)
+            file["posterior/x"] = states
+        evaluate(copied, *STATES, "--output", tmp_path / "list.json")
+        found = only(tmp_path / "list.json")["energies"]
+        assert bool(found["sets"]) == (words is None)
+        assert words is None or any("another run" in remark and words in remark for remark in found["remarks"])
+    copied.unlink(), sampled.unlink()
 
 
 def test_training_data_that_are_gone_cost_no_more_than_their_numbers(trained, tmp_path):

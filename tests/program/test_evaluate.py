@@ -123,7 +123,8 @@ def points(tmp_path):
 
 
 @pytest.mark.parametrize("n, m, dimension, per_chain", [
-    (60, 50, 3, 1), (90, 200, 8, 3), (24, 400, 40, 1), (130, 30, 40, 1), (300, 257, 2, 5)])
+    (60, 50, 3, 1), (90, 200, 8, 3), (24, 400, 40, 1), (130, 30, 40, 1), (300, 257, 2, 5),
+    (600, 530, 3, 2)])
 def test_numbers_are_those_of_the_formulas(tmp_path, points, n, m, dimension, per_chain):
     x, y = points(n + m, n, m, dimension, per_chain)
     evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
@@ -140,7 +141,7 @@ def test_numbers_are_those_of_the_formulas(tmp_path, points, n, m, dimension, pe
 
 
 def test_the_same_bits_on_any_number_of_ranks_and_threads(tmp_path, points):
-    points(3, 300, 200, 4)
+    points(3, 1100, 700, 4)  # several blocks of rows for each
     results = []
     for ranks, threads in ((1, 1), (1, 2), (2, 1), (4, 1)):
         output = tmp_path / f"{ranks}-{threads}.json"
@@ -219,6 +220,12 @@ def trained(tmp_path_factory, convnet, images):
     return folder / "run"
 
 
+def write_module(kind, path):
+    subprocess.run([os.environ["STANLEY_WRITE_SCRIPT"], kind, path], check=True)
+    describe(path)
+    return path
+
+
 def own(network):
     return "--features", network, "--protocol", "mine"
 
@@ -261,6 +268,13 @@ def test_states_reach_the_network_as_the_protocol_says(trained, network, images)
     assert found["fid"] == pytest.approx(fid(x, y), rel=1e-4)
 
 
+def kept_beside(data):
+    """Features of the reference, and what follows from them."""
+    statistics, features = sorted(pathlib.Path(f"{data}.features").iterdir(), key=lambda file: file.suffix, reverse=True)
+    assert (features.suffix, statistics.suffix) == ("", ".statistics-5") and features.stem == statistics.stem
+    return features, statistics
+
+
 def pixels_of_reference(run_directory, folder, images, **described):
     """What reaches a feature network, for the images of a data file of their own: float32 (n, height, width)."""
     data, module = folder / "data.h5", folder / "pixels.pt"
@@ -269,8 +283,7 @@ def pixels_of_reference(run_directory, folder, images, **described):
     size = described["input"]["height"], described["input"]["width"]
     describe(module, dimension=size[0] * size[1], **described)
     evaluate(run_directory, *own(module), "--data", data, "--split", "train")
-    (kept,) = pathlib.Path(f"{data}.features").iterdir()
-    return numpy.frombuffer(kept.read_bytes()[16:], numpy.float32).reshape(-1, *size)
+    return numpy.frombuffer(kept_beside(data)[0].read_bytes()[16:], numpy.float32).reshape(-1, *size)
 
 
 def resized_as_pillow(image, size, rule):
@@ -339,18 +352,42 @@ def test_states_become_files_of_8_bits_where_the_description_says_so(trained, ne
     assert found[0] == found[1] and found[2] != found[3]
 
 
-def test_features_of_the_reference_are_kept_and_damage_is_no_answer(trained, network):
-    folder = pathlib.Path(f"{trained.parent / 'images.h5'}.features")
+def test_what_follows_from_the_reference_is_kept_and_damage_is_no_answer(trained, network):
     evaluate(trained, *own(network))
-    (kept,) = folder.iterdir()
+    features, statistics = kept_beside(trained.parent / "images.h5")
     first = without_clocks(listed(trained / "evaluation.json")[-1])
-    again = evaluate(trained, *own(network))
-    assert "kept in" not in again.stderr + again.stdout
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    again = evaluate(trained, *own(network))
-    assert "kept in" in again.stderr + again.stdout
-    assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
+    for damaged, count in (((), 0), ((features,), 1), ((statistics,), 1), ((features, statistics), 2)):
+        for kept in damaged:
+            whole = kept.read_bytes()
+            kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            kept.with_name(kept.name + ".part").mkdir()  # who writes the same has a file of its own
+        again = evaluate(trained, *own(network), ranks=2)
+        for kept in damaged:
+            kept.with_name(kept.name + ".part").rmdir()
+        assert (again.stderr + again.stdout).count("kept in") == count
+        assert without_clocks(listed(trained / "evaluation.json")[-1]) == first
+
+
+def test_numbers_of_the_reference_are_not_made_twice(trained, network, tmp_path):
+    """What is read in their place shows in the results."""
+    data = tmp_path / "images.h5"
+    shutil.copy(trained.parent / "images.h5", data)
+    command = trained, *own(network), "--data", data, "--output", tmp_path / "found.json"
+    evaluate(*command)
+    first = only(tmp_path / "found.json")["results"][0]
+    _, statistics = kept_beside(data)
+    numbers = numpy.frombuffer(statistics.read_bytes()[16:]).copy()
+    images = only(tmp_path / "found.json")["protocol"]["reference"]
+    assert len(numbers) == images + 1 + 1 + 6 + 36
+    numbers[images] += 0.25  # the mean of the kernel
+    numbers[images + 1] += 0.5  # the trace of the covariance
+    numbers[:images] = 0  # no ball has an inside
+    statistics.write_bytes(xxhash.xxh3_64(numbers.tobytes()).hexdigest().encode() + numbers.tobytes())
+    evaluate(*command)
+    again = only(tmp_path / "found.json")["results"][0]
+    assert again["kid"] == pytest.approx(first["kid"] + 0.25, rel=1e-12)
+    assert again["fid"] == pytest.approx(first["fid"] + 0.5, rel=1e-12)
+    assert again["coverage"] == again["density"] == again["precision"] == 0
 
 
 def test_another_input_or_network_is_another_question(trained, network, tmp_path):
@@ -367,6 +404,38 @@ def test_another_input_or_network_is_another_question(trained, network, tmp_path
     first, second = (one["results"][0]["kid"] for one in listed(output))
     evaluate(trained, *own(tmp_path / "b.pt"), "--output", tmp_path / "again.json")
     assert first != second == only(tmp_path / "again.json")["results"][0]["kid"]
+
+
+def test_other_code_with_the_same_weights_is_another_network(trained, network, tmp_path):
+    output, protocols = tmp_path / "list.json", []
+    for kind in ("features", "greatest features"):
+        evaluate(trained, *own(write_module(kind, tmp_path / f"{kind}.pt")), "--output", output)
+        protocols.append(listed(output)[-1]["protocol"])
+    evaluate(trained, *own(network), "--output", output)  # written under another name: the first one's question
+    protocols.append(listed(output)[-1]["protocol"])
+    assert len({one["features_digest"] for one in protocols}) == 1 and len(listed(output)) == 2
+    assert protocols[0]["features_code_digest"] == protocols[2]["features_code_digest"] != protocols[1]["features_code_digest"]
+
+
+def test_features_too_large_for_the_kernel_give_no_number_and_say_so(tmp_path, points):
+    x, _ = points(1, 40, 30, 2)
+    write_draws(tmp_path / "draws.nc", numpy.where(x > 0, 3e38, -3e38).astype(numpy.float32)[:, None], numpy.zeros((40, 1)))
+    evaluate(tmp_path / "draws.nc", "--data", tmp_path / "points.h5")
+    found = only(tmp_path / "draws.nc.evaluation.json")["results"][0]
+    assert found["kid"] is None and found["kid_interval_95"] == [None, None]
+    assert any("too large" in remark for remark in found["remarks"])
+def test_a_list_that_is_a_link_stays_one_and_a_file_has_one_name(tmp_path, points, monkeypatch):
+    points(3, 60, 50, 2)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "draws.nc.evaluation.json").symlink_to("lists/list.json")
+    for data in ("points.h5", "./points.h5", tmp_path / "points.h5"):
+        evaluate("draws.nc", "--data", data)
+        assert (tmp_path / "draws.nc.evaluation.json").is_symlink()
+    assert only(tmp_path / "lists" / "list.json")["protocol"]["data"] == str(tmp_path / "points.h5")
+    said = evaluate("draws.nc", "--data", "points.h5", "--protocol", "mine\nand\x07").stdout
+    assert "protocol mine\\x0aand\\x07: features" in said
+    assert [path.name for path in (tmp_path / "lists").iterdir()] == ["list.json"]
 
 
 def test_several_at_once_keep_all_results(tmp_path, points):
@@ -404,17 +473,27 @@ def test_refuses_a_feature_network_that_changed(trained, network, tmp_path):
     refused(run("evaluate", trained, "--features", module, "--protocol", "clean-fid"), CONFIGURATION, "another input")
     describe(module, input={"channels": 3})
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", "height")
-    for change, word in (({"dimension": 7}, "(1, 7)"), ({"height": -3}, "1 to 4096"), ({"mean": [0.5]}, "each channel"),
+    for change, word in (({"dimension": 7}, "(8, 7)"), ({"height": -3}, "from 1 to 4096"), ({"mean": [0.5]}, "each channel"),
                          ({"range": [0, 1, 2]}, "two numbers"), ({"deviation": [0, 1, 1]}, "above 0"),
-                         ({"resize": "nearest"}, "bicubic_antialias"), ({"height": 2}, "takes the input")):
+                         ({"resize": "nearest"}, "bicubic_antialias"), ({"height": 2}, "takes the input"),
+                         ({"dimension": 0}, "from 1"), ({"height": 12.5}, "12.5"), ({"channels": True}, "true"),
+                         ({"mean": [True, 0, 0]}, "numbers"), ({"resise": "bilinear"}, "'resise'"),
+                         ({"classes ": []}, "'classes '")):
         describe(module)
         text = json.loads(module.with_suffix(".json").read_text())
-        (text if "dimension" in change else text["input"]).update(change)
+        (text if {"dimension", "classes "} & set(change) else text["input"]).update(change)
         module.with_suffix(".json").write_text(json.dumps(text))
         refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json", word)
     module.with_suffix(".json").unlink()
     refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "mine.json")
     refused(run("evaluate", trained, "--features", tmp_path / "none.pt"), INPUT_OUTPUT, "none.pt", "tools/setup.sh")
+
+
+@pytest.mark.parametrize("kind, word", [("noisy features", "call to call"), ("counting features", "call to call"),
+                                        ("centred features", "other images"), ("features of one image", "one wanted")])
+def test_refuses_features_that_are_no_function_of_an_image(trained, tmp_path, kind, word):
+    module = write_module(kind, tmp_path / "bad.pt")
+    refused(run("evaluate", trained, *own(module)), INPUT_OUTPUT, "bad.pt", word)
 
 
 def test_refuses_ages_that_are_none(tmp_path, points):
@@ -452,8 +531,17 @@ def test_refuses_what_does_not_fit(trained, network, tmp_path, images, points):
     refused(run("evaluate", trained, "--chains", 10, ranks=2), CONFIGURATION, "--chains", "--fresh", "--draws")
     points(1, 20, 5, 2)
     refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5"), CONFIGURATION, "5 images")
+    points(2, 20, 30, 2)
     refused(run("evaluate", tmp_path / "draws.nc", "--data", tmp_path / "points.h5", "--features", "net.pt"), CONFIGURATION,
             "--features net.pt", "own features")
+    refused(run("evaluate", tmp_path / "draws.nc", "--protocol", "tensorflow"), CONFIGURATION, "protocol tensorflow",
+            "--protocol")
+    refused(run("evaluate", trained, "--features", "states", "--protocol", "clean-fid", ranks=2), CONFIGURATION,
+            "protocol clean-fid")
+    refused(run("evaluate", tmp_path / "draws.nc", "--split", "train"), CONFIGURATION, "--split train", "law", "--data")
+    with h5py.File(tmp_path / "draws.nc", "a") as file:
+        del file.attrs["configuration"]
+    refused(run("evaluate", tmp_path / "draws.nc"), INPUT_OUTPUT, "no configuration", "attribute 'configuration'")
 
 
 @pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
@@ -483,7 +571,8 @@ def test_refuses_a_damaged_checkpoint_and_a_list_that_is_none(trained, network, 
     refused(run("evaluate", trained, *own(network), "--output", notes), INPUT_OUTPUT, notes, "--output")
     assert notes.read_text() == "[1, 2]"
     for text in ('{"format": 3}', '{"format": "stanley-evaluation", "version": 1.5, "evaluations": []}', "",
-                 '{"format": "stanley-evaluation", "version": 1, "evaluations": [3, null]}'):
+                 *('{"format": "stanley-evaluation", "version": 1, "evaluations": [%s]}' % entry for entry in (
+                     '3, null', '{"energy": 5}', '{"fresh": {}}', '{"fresh": [5]}', '{"diversity": [1]}'))):
         notes.write_text(text)
         refused(run("evaluate", trained, *own(network), "--output", notes), INPUT_OUTPUT, notes, "no list")
         assert notes.read_text() == text

@@ -163,11 +163,28 @@ def break_header(path):
     path.write_bytes(content)
 
 
+def as_pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
 HALF = {
     "no record": (lambda run: (run / "run.json").unlink(), "run.json", "", 20),
     "half a record": (lambda run: (run / "run.json").write_text('{"verdict": "fin'), "run.json", "", 20),
     "no metrics": (lambda run: (run / "metrics.csv").unlink(), None, "finished", 20),
-    "a heading cut off": (lambda run: (run / "metrics.csv").write_text("iteration,ener"), None, "finished", 20),
+    "a heading cut off": (lambda run: (run / "metrics.csv").write_text("iteration,ener"), "metrics.csv has no row", "finished", 20),
+    "empty metrics": (lambda run: (run / "metrics.csv").write_text(""), "metrics.csv has no row", "finished", 20),
+    "metrics without a row": (lambda run: (run / "metrics.csv").write_text("iteration,gap\n1e300,2\n"), "no row", "finished", 20),
+    "metrics of another program": (lambda run: (run / "metrics.csv").write_text("epoch,loss\n1,2\n"), "no column 'iteration'",
+                                   "finished", 20),
+    "metrics that are a pipe": (lambda run: as_pipe(run / "metrics.csv"), "metrics.csv is no regular file", "finished", 20),
+    "a record that is a pipe": (lambda run: as_pipe(run / "run.json"), "run.json", "", 20),
+    "an owner that is a pipe": (lambda run: as_pipe(run / "owner.json"), "owner.json", "finished", 20),
+    "an evaluation that is a pipe": (lambda run: as_pipe(run / "evaluation.json"), "evaluation.json is no regular file",
+                                     "finished", 20),
+    "an empty evaluation": (lambda run: (run / "evaluation.json").write_text(""), "evaluation.json has no result", "finished", 20),
+    "an evaluation of numbers": (lambda run: (run / "evaluation.json").write_text('{"evaluations": [5]}'),
+                                 "evaluation.json has no result", "finished", 20),
     "half an evaluation": (lambda run: (run / "evaluation.json").write_text('{"evaluations": [{"pa'),
                            "evaluation.json", "finished", 20),
     "odd values": (lambda run: (run / "run.json").write_text('{"verdict": 7, "starts": 3, "stops": [1], "iterations": "x"}'),
@@ -240,6 +257,30 @@ def test_evaluations_and_the_best_checkpoint(copied):
         assert words in text
     checkpoint(copied, 10).unlink()
     assert any("best checkpoint" in remark for remark in only(copied)["remarks"])
+
+
+def test_numbers_that_no_run_has(copied):
+    (copied / "metrics.csv").unlink()
+    record = json.loads((copied / "run.json").read_text())
+    for iteration, iterations, words in ((2**61, 2**62, "(50 %)"), (2**62 - 1, 2**62, "(99 %)"), (-3, 20, "no iteration yet"),
+                                         (2**64 - 1, 20, "no iteration yet"), (1, -20, "iteration 1 of ?")):
+        (copied / "run.json").write_text(json.dumps(record | {"iteration": iteration, "iterations": iterations}))
+        assert words in said(copied)
+    entry = {"results": [{"name": "all", "kid": 1e303, "kid_interval_95": [-1e308, 1e308]}], "iteration": -1, "states": -2}
+    (copied / "evaluation.json").write_text(json.dumps({"evaluations": [entry]}))
+    assert "evaluation  KID·1000 1e+306 (-inf to inf), protocol" in said(copied)
+    (copied / "metrics.csv").write_text("iteration,seconds_iteration,chain_steps_per_second\n1,1e300,1e300\n2,1e300,1e300\n")
+    (copied / "run.json").write_text(json.dumps(record | {"verdict": "requeue"}))
+    assert ", ? left" in said(copied) and max(map(len, said(copied).splitlines())) < 200
+
+
+def test_names_are_one_line(trained, tmp_path):
+    odd = tmp_path / "a\nb\x1b[2J"
+    odd.symlink_to(trained)
+    assert said(odd).splitlines()[0] == f"{tmp_path}/a\\x0ab\\x1b[2J: finished"
+    assert len(said(odd, odd).splitlines()) == 3
+    odd.unlink()
+    refused(run("status", odd), INPUT_OUTPUT, "a\\x0ab")
 
 
 def test_several_runs_are_a_table_and_what_is_no_run_is_named(trained, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, Process, attributes, checkpoint, ends, kill,
                      launched, metrics, rows_so_far, run, same_bits, train, trains, unfinished)
 from refusals import refused
-from test_evaluate import describe, evaluate, kid, listed
+from test_evaluate import describe, evaluate, kid, listed, write_module
 from test_guard import ABSURD, poison, rollbacks, starts_of
 
 
@@ -219,7 +219,8 @@ def test_of_images_it_tells_what_evaluate_tells(tmp_path, convnet, images, netwo
     with h5py.File(data_file, "a") as file:
         file["test/images"] = images[::-1].copy()
     values = {"data.path": data_file, "run.iterations": 20, "evaluation.every": 10, "evaluation.features": network}
-    trains(tmp_path / "run", values, convnet, ranks=2)
+    said = trains(tmp_path / "run", values, convnet, ranks=2).stdout
+    assert "a network of your own" in said
     for split in ("train", "test"):
         output = tmp_path / f"{split}.json"
         evaluate(checkpoint(tmp_path / "run", 20), "--features", network, "--protocol", "mine", "--split", split,
@@ -227,7 +228,8 @@ def test_of_images_it_tells_what_evaluate_tells(tmp_path, convnet, images, netwo
         (found,) = listed(output)
         assert found["states"] == 48
         assert column(tmp_path / "run", f"kid_{split}")[20] == pytest.approx(found["results"][0]["kid"], rel=1e-9)
-    assert len(list(pathlib.Path(f"{data_file}.features").iterdir())) == 2  # evaluate found both
+    features = [file for file in pathlib.Path(f"{data_file}.features").iterdir() if not file.suffix]
+    assert len(features) == 2  # evaluate found both
 
 
 def test_other_features_cannot_be_compared(tmp_path, convnet, network, data_file):
@@ -237,12 +239,38 @@ def test_other_features_cannot_be_compared(tmp_path, convnet, network, data_file
     said = trains(tmp_path / "run", {**values, "run.iterations": 20, "evaluation.features": "states"}, convnet).stdout
     assert "counts as the first" in said
     assert best_link(tmp_path / "run") == 20
+    values = {**values, "run.iterations": 30, "evaluation.features": "states", "evaluation.chains": 24}
+    assert "counts as the first" in trains(tmp_path / "run", values, convnet).stdout
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count(" warning evaluation.features") == 2
+    assert "counts as the first" not in trains(tmp_path / "run", {**values, "run.iterations": 40}, convnet).stdout
 
 
 def test_the_dry_run_says_what_it_costs(tmp_path, settings):
-    said = ends(run(*train(tmp_path / "run", settings), "--dry-run"), FINISHED).stdout
+    values = {**settings, "evaluation.every": 25}
+    said = ends(run(*train(tmp_path / "run", values), "--dry-run"), FINISHED).stdout
     assert "evaluation: " in said and "of 64 chains" in said
+    assert "evaluation.every 25 is above run.iterations 24" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_refuses_features_of_single_images_before_there_is_a_run(tmp_path, convnet, data_file):
+    module = write_module("features of one image", tmp_path / "one.pt")
+    values = {"data.path": data_file, "evaluation.every": 10, "evaluation.features": module}
+    for more in ([], ["--dry-run"]):
+        refused(run(*train(tmp_path / "run", values, convnet, *more)), INPUT_OUTPUT, "evaluation.features", "one.pt",
+                "one wanted")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_test_image_is_none(tmp_path, settings):
+    data = tmp_path / "points.h5"
+    with h5py.File(settings["data.path"]) as source, h5py.File(data, "w") as file:
+        file.attrs.update(source.attrs)
+        file["train/images"], file["test/images"] = source["train/images"][:], source["test/images"][:1]
+    said = trains(tmp_path / "run", {**settings, "data.path": data, "run.iterations": 3}).stdout
+    assert "the split 'test' has one image" in said and "nan to test" not in said
+    assert column(tmp_path / "run", "kid_train") and not column(tmp_path / "run", "kid_test")
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

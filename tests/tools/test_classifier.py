@@ -101,7 +101,13 @@ def with_points(file):
     file["train/images"] = np.zeros((300, 2))
 
 
+def with_a_huge_label_and_no_names(file):
+    del file.attrs["class_names"]
+    file["train/labels"][7] = 2**40
+
+
 @pytest.mark.parametrize("act, words", [(without_labels, "no labels"), (with_one_class, "1 classes"),
+                                        (with_a_huge_label_and_no_names, "training images (300)"),
                                         (with_few_labels, "don't fit"), (with_points, "(300, 2)")])
 def test_refuses_what_it_cannot_learn_from(data, tmp_path, capsys, act, words):
     spoil(data, act)

@@ -61,9 +61,11 @@ def greys(page):
 def test_classes_and_pairs_are_shown(run):
     page = report(run)
     for words in ("Classes and nearest training images", "dark", "75.0 %", "right on 87.5 % of the reference",
-                  "62 % of the states", "distances 1.5, 0"):
+                  "62 % of the states",
+                  "Classes, checkpoints/iteration-00000030.h5: 9 states", "Others, at even steps of their number"):
         assert page.says(words), words
     assert greys(page) == [[0, 15, 30, 45], [10, 20, 25, 35, 70, 85], [75, 160]]
+    assert "repeat(2, 1fr)\"><span>1.5</span><span>0</span></figcaption>" in (run / "report.html").read_text()
 
 
 def test_ages_are_told_apart_where_the_evaluation_has_them(run):

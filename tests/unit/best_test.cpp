@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "temporary_directory.hpp"
@@ -57,10 +58,10 @@ TEST(Bests, WhatCouldNotBeWrittenIsForgotten) {
 }
 
 TEST(Bests, ACheckpointRemembersThemBitForBit) {
-  Bests bests("states");
+  Bests bests("states", 64);
   EXPECT_TRUE(header_of(bests).progress.empty() && header_of(bests).texts.empty());
   bests.take(10, 0.1 + 0.2);
-  Bests again("states");
+  Bests again("states", 64);
   EXPECT_TRUE(again.learn(header_of(Bests())));
   EXPECT_TRUE(again.learn(header_of(bests)));
   EXPECT_TRUE(again.learn(header_of(bests)));
@@ -70,9 +71,15 @@ TEST(Bests, ACheckpointRemembersThemBitForBit) {
   EXPECT_TRUE(silent.learn(header_of(bests)));
   EXPECT_EQ(header_of(silent).progress, header_of(bests).progress);
   EXPECT_EQ(header_of(silent).texts, header_of(bests).texts);
-  Bests other("another network");
-  EXPECT_FALSE(other.learn(header_of(bests)));
-  EXPECT_FALSE(other.newest());
+  for (Bests other : {Bests("another network", 64), Bests("states", 63)}) {
+    EXPECT_FALSE(other.learn(header_of(bests)));
+    EXPECT_FALSE(other.newest());
+  }
+  // Earlier releases don't tell how many chains.
+  CheckpointHeader older = header_of(bests);
+  older.progress.erase("evaluation_chains");
+  Bests of_now("states", 63);
+  EXPECT_TRUE(of_now.learn(older));
 }
 
 class RecalledBests : public TemporaryDirectory {
@@ -93,7 +100,7 @@ class RecalledBests : public TemporaryDirectory {
 };
 
 TEST_F(RecalledBests, AreThoseOfTheTargetsAndOfTheStart) {
-  Bests bests("states");
+  Bests bests("states", 64);
   write(0, bests);
   for (const std::int64_t iteration : {8, 10, 14, 20, 22}) {
     if (iteration != 10 && iteration != 20) {
@@ -104,16 +111,19 @@ TEST_F(RecalledBests, AreThoseOfTheTargetsAndOfTheStart) {
   const auto alone = make_local_communicator();
   bool told_otherwise = false;
   const auto at = [&](std::int64_t iteration) {
-    return recall_bests(*alone, directory_, iteration, {0, 10, 20}, "states", told_otherwise).all();
+    return recall_bests(*alone, directory_, iteration, {0, 10, 20}, Bests("states", 64),
+                        told_otherwise)
+        .all();
   };
   EXPECT_EQ(at(22), bests.all());
   EXPECT_EQ(at(20), (std::vector<Best>{{8, 1.0 / 8}, {14, 1.0 / 14}}));  // 22 is still to come
   std::filesystem::remove(checkpoint_path(directory_, 14));
   EXPECT_EQ(at(20), (std::vector<Best>{{8, 1.0 / 8}}));
   EXPECT_FALSE(told_otherwise);
-  EXPECT_TRUE(
-      recall_bests(*alone, directory_, 22, {0, 10}, "others", told_otherwise).all().empty());
-  EXPECT_TRUE(told_otherwise);
+  for (const Bests& other : {Bests("others"), Bests("states", 32)}) {
+    EXPECT_TRUE(recall_bests(*alone, directory_, 22, {0, 10}, other, told_otherwise).all().empty());
+    EXPECT_TRUE(std::exchange(told_otherwise, false));
+  }
 }
 
 }  // namespace

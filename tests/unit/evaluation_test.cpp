@@ -10,6 +10,8 @@
 
 #include "evaluation/distances.hpp"
 #include "evaluation/mean_kernel.hpp"
+#include "evaluation/nearest_few.hpp"
+#include "evaluation/pair_tiles.hpp"
 #include "evaluation/pairs.hpp"
 #include "evaluation/row_blocks.hpp"
 #include "kernels/loop_threads.hpp"
@@ -175,8 +177,11 @@ TEST_F(Evaluation, ManifoldsAreThoseOfAllBalls) {
 
 TEST_F(Evaluation, NoBitDependsOnThreads) {
   const LoopThreads three(3);
-  const Reference reference = make_reference(images_, *alone_);
+  std::int64_t told = 0;  // on the way over the reference too
+  const Reference reference =
+      make_reference(images_, *alone_, [&](std::int64_t done, std::int64_t) { told = done; });
   const PairTable table = compare_pairs(draws_, sorting_, reference, *alone_);
+  EXPECT_GE(told, images_.size(0));
   EXPECT_EQ(reference.mean_kernel, reference_.mean_kernel);
   EXPECT_TRUE(table.within.equal(table_.within));
   EXPECT_TRUE(table.across.equal(table_.across));
@@ -196,28 +201,28 @@ double frechet_by_eigenvalues(const at::Tensor& x, const at::Tensor& y) {
 TEST(FrechetDistance, IsThatOfTheGaussians) {
   const at::Tensor x = numbers(60, 7, 0.1), y = numbers(50, 7, 2.2) * 1.3 + 0.2;
   const double expected = frechet_by_eigenvalues(x, y);
-  EXPECT_NEAR(FrechetDistance(y).to(x), expected, 1e-10 * expected);
+  EXPECT_NEAR(FrechetDistance(fit_gaussian(y)).to(x), expected, 1e-10 * expected);
 }
 
 TEST(FrechetDistance, KeepsItsDigitsWhereCovariancesAreSingular) {
   const at::Tensor x = numbers(5, 40, 0.1);  // rank 4 in 40 dimensions
   const double trace = at::cov(x.t()).trace().item<double>();
-  EXPECT_NEAR(FrechetDistance(x).to(x), 0, 1e-12 * trace);
-  EXPECT_NEAR(FrechetDistance(x + 3).to(x), 40 * 9, 1e-9);
+  EXPECT_NEAR(FrechetDistance(fit_gaussian(x)).to(x), 0, 1e-12 * trace);
+  EXPECT_NEAR(FrechetDistance(fit_gaussian(x + 3)).to(x), 40 * 9, 1e-9);
   const at::Tensor wider = (x - x.mean(0)) * 2 + x.mean(0);
-  EXPECT_NEAR(FrechetDistance(wider).to(x), trace, 1e-10 * trace);  // (2 − 1)²·tr Σ
+  EXPECT_NEAR(FrechetDistance(fit_gaussian(wider)).to(x), trace, 1e-10 * trace);  // (2 − 1)²·tr Σ
   // In directions of their own two Gaussians share nothing: the traces add.
   const at::Tensor left = at::cat({x, at::zeros_like(x)}, 1);
   const at::Tensor right = at::cat({at::zeros_like(x), x - x.mean(0)}, 1);
   const double means = x.mean(0).square().sum().item<double>();
-  EXPECT_NEAR(FrechetDistance(left).to(right), means + 2 * trace, 1e-9 * trace);
+  EXPECT_NEAR(FrechetDistance(fit_gaussian(left)).to(right), means + 2 * trace, 1e-9 * trace);
 }
 
 TEST(FrechetDistance, ExtrapolatesToInfinitelyManyDraws) {
   // Of one law, all distance is bias, which falls with 1/n.
   at::Generator generator = at::detail::createCPUGenerator(7);
   const auto normal = [&](std::int64_t n) { return at::randn({n, 8}, generator, at::kDouble); };
-  const FrechetDistance frechet(normal(40000));
+  const FrechetDistance frechet(fit_gaussian(normal(40000)));
   double biased = 0, extrapolated = 0;
   for (int i = 0; i < 20; ++i) {
     const at::Tensor draws = normal(500);
@@ -238,6 +243,59 @@ TEST(MeanKernel, MakesTheDistanceOfThePairs) {
     EXPECT_NEAR(found, kernel_distance_of(rows_of(draws), rows_of(images)), 1e-12);
   }
   EXPECT_TRUE(std::isnan(mean_kernel_within(numbers(1, 3, 0), *alone)));
+}
+
+TEST(PairTiles, HoldEachPairOnce) {
+  const auto alone = make_local_communicator();
+  const LoopThreads three(3);
+  for (const auto& [n, m] : {std::array<std::int64_t, 2>{50, 4100}, {70, 3}, {4200, 4200}}) {
+    const at::Tensor x = numbers(n, 1, 0.3), y = n == m ? x : numbers(m, 1, 1.7);
+    const Pairs pairs = n == m ? Pairs::within : Pairs::across;
+    const at::Tensor seen = at::zeros({n, m}, at::kInt);
+    std::int64_t told = 0;
+    for_each_pair_tile(
+        x, y, pairs, 32, *alone,
+        [&](const PairTile& tile) {
+          for (std::int64_t i = tile.rows.first; i < tile.rows.end(); ++i) {
+            for (std::int64_t j = tile.first_of(i); j < tile.columns.end(); ++j) {
+              const bool right = tile.product(i, j) ==
+                                 x.const_data_ptr<double>()[i] * y.const_data_ptr<double>()[j];
+              seen.mutable_data_ptr<int>()[i * m + j] += right ? 1 : 1000;
+            }
+          }
+        },
+        [&](std::int64_t done, std::int64_t all) {
+          EXPECT_GE(done, told);
+          EXPECT_GE(all, n);
+          told = done == all ? n : done;
+        });
+    EXPECT_EQ(told, n);
+    const at::Tensor once = at::ones({n, m}, at::kInt);
+    EXPECT_TRUE(seen.equal(pairs == Pairs::within ? once.triu(1) : once));
+  }
+}
+
+TEST(NearestFew, KeepsTheRadiusInAnyOrder) {
+  const at::Tensor squared = numbers(6, 40, 0.3).abs();
+  squared.narrow(1, 0, 20).copy_(squared.narrow(1, 20, 20));  // each stands twice
+  NearestFew whole(6), parts(8);
+  for (std::int64_t from : {20, 0}) {
+    NearestFew part(6);
+    for (std::int64_t k = 0; k < 20; ++k) {
+      for (std::int64_t i = 0; i < 6; ++i) {
+        const double number = squared[i][from + k].item<double>();
+        whole.add(i, number);
+        part.add(i, number);
+      }
+    }
+    parts.add(part, 2);
+  }
+  const auto alone = make_local_communicator();
+  const at::Tensor expected = std::get<0>(squared.kthvalue(neighbours_of_a_ball, 1));
+  EXPECT_TRUE(whole.squared_radii(*alone).equal(expected));
+  const at::Tensor of_parts = parts.squared_radii(*alone);
+  EXPECT_TRUE(of_parts.narrow(0, 2, 6).equal(expected));
+  EXPECT_TRUE(of_parts.narrow(0, 0, 2).isinf().all().item<bool>());  // no others
 }
 
 TEST(RowBlocks, OneThreadEachLastsAsLongAsItsObject) {

@@ -128,5 +128,12 @@ TEST_F(Rejection, WithoutACheckpointThereIsNoLink) {
   EXPECT_EQ(best(), "none");
 }
 
+TEST_F(Rejection, ALinkThatCannotBeMovedLeavesNothing) {
+  write_checkpoint_of(0, 0);
+  fs::create_directories(run_->checkpoints() + "/best/below");
+  EXPECT_THROW(point_best_at(0, *run_), Error);
+  EXPECT_EQ(std::distance(fs::directory_iterator(run_->checkpoints()), {}), 3);  // latest, the file
+}
+
 }  // namespace
 }  // namespace stanley

@@ -365,6 +365,18 @@ TEST_F(Run, FilesAreReplacedWhole) {
             std::string::npos);
 }
 
+TEST_F(Run, SeveralReplaceAFileByUnfinishedOnesOfTheirOwn) {
+  const std::string path = directory_ + "/text";
+  std::ofstream(path + ".part") << "another's";
+  replace_shared_file(path, "mine");
+  EXPECT_EQ(read_text(path), "mine");
+  EXPECT_EQ(read_text(path + ".part"), "another's");
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory_), {}), 2);
+  fs::create_directories(path + ".folder/below");
+  input_output_failure([&] { replace_shared_file(path + ".folder", "mine"); });
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory_), {}), 3);  // nothing unfinished
+}
+
 TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
   const std::string path = directory_ + "/run.json";
   const auto json = [&] { return nlohmann::json::parse(read_text(path)); };
@@ -520,15 +532,18 @@ TEST(Stragglers, AreNotAllNamedWhereTheyAreMany) {
 
 TEST_F(Run, TheLogFileIsAppendedTo) {
   const std::string path = directory_ + "/log.txt";
+  testing::internal::CaptureStdout();
   for (const char* word : {"first", "second"}) {
     Log log(true);
     log.add_file(path);
     log.info(std::string(word) + " {} %s");
     log.warn("hot");
   }
+  EXPECT_NE(testing::internal::GetCapturedStdout().find(" warning: hot\n"), std::string::npos);
   const std::string text = read_text(path);
   EXPECT_LT(text.find("first {} %s"), text.find("second"));
-  EXPECT_NE(text.find("warning: hot"), std::string::npos);
+  EXPECT_NE(text.find(" warning hot\n"), std::string::npos);
+  EXPECT_NE(text.find(" info first"), std::string::npos);
   Log silent(false);
   silent.add_file(directory_ + "/none.txt");
   silent.error("nobody hears it");
@@ -572,6 +587,18 @@ TEST(RunStop, UsrTwoAsksForOneCheckpoint) {
               return first.checkpoint && !first.stop && !second.checkpoint && !second.stop;
             }),
             0);
+}
+
+TEST(RunStop, WhoReleasesSignalsEndsByThoseThatCameBefore) {
+  for (const int signal : {SIGUSR1, SIGTERM, SIGINT, SIGUSR2}) {
+    EXPECT_EXIT(
+        {
+          catch_signals();
+          raise(signal);
+          release_signals();
+        },
+        testing::KilledBySignal(signal), "");
+  }
 }
 
 TEST(RunStop, ContinueDoesNothing) {

@@ -16,6 +16,7 @@
 #include "storage/data_file.hpp"
 #include "storage/digest.hpp"
 #include "storage/draws.hpp"
+#include "storage/folder.hpp"
 #include "storage/hdf5.hpp"
 #include "temporary_directory.hpp"
 
@@ -265,6 +266,17 @@ TEST_F(Storage, ErrorsOfHdf5StayQuiet) {
 }
 
 // --- draws --------------------------------------------------------------------------------------
+
+TEST_F(Storage, LinksAreFollowedToAName) {
+  const std::string& folder = directory_;
+  fs::create_symlink("iteration-00000020.h5", folder + "/latest");
+  fs::create_symlink(folder + "/latest", folder + "/mine");
+  fs::create_symlink("circle", folder + "/circle");
+  EXPECT_EQ(followed(folder + "/latest"), folder + "/iteration-00000020.h5");
+  EXPECT_EQ(followed(folder + "/mine"), folder + "/iteration-00000020.h5");
+  EXPECT_EQ(followed(folder + "/circle"), folder + "/circle");
+  EXPECT_EQ(followed("nowhere"), "nowhere");
+}
 
 TEST_F(Storage, DrawsHaveNamedDimensions) {
   std::vector<float> states(4 * 3 * 2);

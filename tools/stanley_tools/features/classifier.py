@@ -57,10 +57,10 @@ class LabelledData:
             names = [shown(name if isinstance(name, str) else name.decode(errors="replace"))
                      for name in file.attrs.get("class_names", ())]
         count = max(split.classes for split in (self.train, self.test) if split)
+        most, of = (len(names), "it has names for") if names else (len(self.train.labels), "it has training images")
+        if not 2 <= count <= most:
+            raise InputError(f"its labels name {count} classes: expected two or more, and no more than {of} ({most})")
         self.names = names or [str(number) for number in range(count)]
-        if count < 2 or count > len(self.names):
-            raise InputError(f"its labels name {count} classes: expected two or more, and no more than it has names for "
-                             f"({len(self.names)})")
 
 
 def build(channels, classes):

@@ -6,23 +6,21 @@ import numpy as np
 
 from ..files import RunError, first_line
 from . import pictures
+from .entries import chosen, counts, fullest, part, states_and_reference, words_of
 from .markup import card, section, short, table
 
 
 def diversity(run):
-    """A section on the newest evaluation that tells classes or neighbours, or nothing."""
-    found = [one for one in run.evaluations if one.get("diversity")]
-    if not found:
-        return ""
-    newest, cards = found[-1], []
-    for part, show in (("classes", class_card), ("neighbours", neighbour_card)):
-        try:
-            if part in newest["diversity"]:
-                cards.append(show(run, newest, newest["diversity"][part]))
-        except (RunError, OSError, KeyError, ValueError, IndexError, TypeError) as error:
-            run.remarks.append(f"{part} of evaluation.json aren't shown: {first_line(error)}.")
-    lead = f"{newest.get('states', 0):,} states of {newest.get('path')}, by <code>stanley evaluate</code>."
-    return section("Classes and nearest training images", lead, cards)
+    """A section on classes and neighbours, each of the newest files that were evaluated for it, or nothing."""
+    cards = []
+    for name, show in (("classes", class_card), ("neighbours", neighbour_card)):
+        for entries in chosen(run, lambda entry: part(entry, "diversity", dict).get(name) is not None):
+            entry = fullest(entries, states_and_reference)
+            try:
+                cards.append(show(run, entry, entry["diversity"][name]))
+            except (RunError, OSError, KeyError, ValueError, IndexError, TypeError) as error:
+                run.remarks.append(f"{name} of evaluation.json aren't shown: {first_line(error)}.")
+    return section("Classes and nearest training images", "By <code>stanley evaluate</code>.", cards)
 
 
 def class_card(run, evaluation, found):
@@ -39,7 +37,7 @@ def class_card(run, evaluation, found):
     rows.append(["total variation", f"{found['total_variation']:.3f}", *[""] * (len(columns) - 1 - len(by_age)),
                  *(f"{one['total_variation']:.3f}" for one in by_age)])
     right = f" It is right on {percent(found['right'])} of the reference." if found.get("right") is not None else ""
-    return card("Classes", table(["", *(name for name, _ in columns)], rows),
+    return card(f"Classes, {words_of(run, evaluation)}: {counts(evaluation)}", table(["", *(name for name, _ in columns)], rows),
                 f"As the classifier {escape(str(found['classifier']))} sees them.{right} Total variation of states and "
                 f"reference: {found['total_variation']:.3f}, by chance {found['total_variation_by_chance']:.3f}. Healthy: "
                 "the first two columns agree, and all ages with them. Not: a class that is missing, or few states of which "
@@ -52,9 +50,9 @@ def neighbour_card(run, evaluation, found):
              ("reference", "reference", "Images of the reference, for comparison"))
     content = "".join(pair_picture(run, evaluation, found, *kind) for kind in kinds) + distances_by_age(found)
     shares = found["to_training"]
-    return card("Nearest training images", content,
+    return card(f"Nearest training images, {words_of(run, evaluation)}: {counts(evaluation)}", content,
                 f"Above: a state or image; below it the nearest of {found['training']:,} images of split "
-                f"'{escape(str(found['split']))}', and their distance. {100 * shares['nearer_than_median']:.0f} % of the "
+                f"'{escape(str(found['split']))}', and below that their distance. {100 * shares['nearer_than_median']:.0f} % of the "
                 "states are nearer to one than the median image of the reference (50 % by chance). Healthy: pairs differ "
                 "as they do for the reference, at all ages. Not: copies.", wide=True)
 
@@ -86,9 +84,10 @@ def pair_picture(run, evaluation, found, source, kind, title):
     if above.shape != below.shape:
         raise RunError("states and training images have different shapes")
     mosaic = pictures.mosaic(np.concatenate([above, below]), columns=len(pairs), least_width=760)
-    words = ", ".join(short(pair["distance"]) for pair in pairs)
-    return (f'<p>{escape(title)}; distances {words}</p><p><img style="max-width: 100%; image-rendering: pixelated" '
-            f'alt="{escape(title)}" src="{pictures.tile(np.asarray(mosaic))}"></p>')
+    distances = "".join(f"<span>{short(pair['distance'])}</span>" for pair in pairs)
+    return (f'<p>{escape(title)}</p><div class="scroll"><figure class="matched" style="min-width: {44 * len(pairs)}px; '
+            f'max-width: {mosaic.width}px"><img alt="{escape(title)}" src="{pictures.tile(np.asarray(mosaic))}">'
+            f'<figcaption style="grid-template-columns: repeat({len(pairs)}, 1fr)">{distances}</figcaption></figure></div>')
 
 
 def read_rows(array, numbers):

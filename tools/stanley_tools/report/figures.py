@@ -58,22 +58,28 @@ class Record:
 
 
 def svg(figure, label):
-    """The figure as an SVG element that scales with the page."""
+    """The figure as an SVG element that scales with the page, in a box that scrolls where that is narrow."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     plt.close(figure)
     text = buffer.getvalue()
     text = text[text.index("<svg"):]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', text)
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" style="{least_width(figure)}" role="img" '
+                  rf'aria-label="{label}">', text)
     for colour, variable in THEME.items():
         text = text.replace(colour, variable)
-    return text
+    return f'<div class="scroll">{text}</div>'
+
+
+def least_width(figure):
+    """At which a plot's writing can still be read; a narrower page scrolls it."""
+    return f"min-width: {0.8 * 72 * figure.get_figwidth():.0f}px"
 
 
 def axes(y_label, record=None, width=6.0, height=2.9):
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    ax.set_ylabel(y_label)
+    name_values(ax, y_label)
     if record is not None:
         ax.set_xlabel("iteration")
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -87,6 +93,12 @@ def axes(y_label, record=None, width=6.0, height=2.9):
                 if first - 1 <= iteration <= last:
                     ax.axvline(iteration, color=colour, linewidth=0.9, linestyle=style)
     return figure, ax
+
+
+def name_values(ax, label):
+    """Labels the y axis, its numbers written out: a common power of ten would stand where the legend does."""
+    ax.set_ylabel(label)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.9g}".replace("-", "−")))
 
 
 def legend(ax):
@@ -227,46 +239,50 @@ def temperature(record, asked):
     return svg(figure, "Temperature of the chains as the thermometer reads it")
 
 
-def kid(record, told, best):
-    """KID·1000 of the training's own evaluations, and of `told`: {protocol: [(iteration, KID, (low, high)), ...]}."""
-    figure, ax = axes("KID·1000", record if len(record) else None, width=12.4, height=3.2)
+def kid(record, told, best, with_own):
+    """KID·1000 in one network's features: `told`, {name: [(iteration, KID, (low, high)), ...]}, and with `with_own` the
+    training's own."""
+    figure, ax = axes("KID·1000", record if len(record) else None)
     ax.set_xlabel("iteration")
     ax.axhline(0, color=MUTED, linewidth=0.9)
-    for name, colour, label in (("kid_train", BLUE, "against training images"), ("kid_test", ORANGE, "against test images")):
+    for name, colour, label in (("kid_train", BLUE, "to training images"), ("kid_test", ORANGE, "to test images")):
         there = np.isfinite(record.column(name))
-        if not there.any():
+        if not (with_own and there.any()):
             continue
-        x, y = record.iteration[there], record.column(name)[there]
-        low, high = record.column(f"{name}_low")[there], record.column(f"{name}_high")[there]
-        bars(ax, x, y, low, high, colour, label, line="-")
+        x, y = record.iteration[there], 1000 * record.column(name)[there]
+        ax.plot(x, y, color=colour, label=label, linewidth=1.3, marker="o", markersize=4)
         if best is not None and name == "kid_train" and best in x:
-            ax.plot([best], 1000 * y[x == best], color=colour, marker="*", markersize=14, zorder=4)
-    for (protocol, points), colour in zip(told.items(), (GREEN, PURPLE, RED, GREY)):
+            ax.plot([best], y[x == best], color=colour, marker="*", markersize=14, zorder=4)
+    for (name, points), colour in zip(told.items(), (GREEN, PURPLE, RED, GREY)):
         ends = np.array([[np.nan if end is None else end for end in p[2]] for p in points])
-        bars(ax, np.array([p[0] for p in points]), np.array([p[1] for p in points]), *ends.T, colour, protocol, line="none")
-    legend(ax)
+        bars(ax, np.array([p[0] for p in points]), np.array([p[1] for p in points]), *ends.T, colour, name)
+    legend_two_rows(ax)
     return svg(figure, "KID over iterations")
 
 
-def bars(ax, x, y, low, high, colour, label, line):
+def bars(ax, x, y, low, high, colour, label):
     """Points with their intervals, in thousandths; a missing interval leaves the point alone."""
     reach = [np.nan_to_num(1000 * np.maximum(y - low, 0)), np.nan_to_num(1000 * np.maximum(high - y, 0))]
-    ax.errorbar(x, 1000 * y, yerr=reach, color=colour, label=label, linestyle=line, linewidth=1.3, marker="o",
-                markersize=4, capsize=2.5, elinewidth=1)
+    ax.errorbar(x, 1000 * y, yerr=reach, color=colour, label=label, linestyle="none", marker="o", markersize=4, capsize=2.5,
+                elinewidth=1)
 
 
-def kid_classes(classes):
-    """KID·1000 by class of ages: [(name, KID, (low, high)), ...], the class "all" as a line."""
+def kid_classes(classes, few):
+    """KID·1000 by class of ages: [(name, KID, (low, high), states), ...], the class "all" as a line, those of few states
+    in grey."""
     figure, ax = axes("KID·1000")
     ages = [c for c in classes if c[0] != "all"]
-    for name, value, (low, high) in classes:
+    for name, value, (low, high), _ in classes:
         if name == "all":
             ax.axhline(1000 * value, color=MUTED, linewidth=1.2, label="all")
             if low is not None and high is not None:
                 ax.axhspan(1000 * low, 1000 * high, color=MUTED, alpha=0.15, linewidth=0)
-    ends = np.array([[np.nan if end is None else end for end in c[2]] for c in ages])
-    bars(ax, np.arange(len(ages)), np.array([c[1] for c in ages]), *ends.T, BLUE, "95 % interval", line="none")
-    ax.set_xticks(np.arange(len(ages)), [name.removeprefix("ages ") for name, _, _ in ages])
+    for colour, label, shown in ((BLUE, "95 % interval", [i for i, c in enumerate(ages) if c[3] >= few]),
+                                 (GREY, f"of fewer than {few} states", [i for i, c in enumerate(ages) if c[3] < few])):
+        ends = np.array([[np.nan if end is None else end for end in ages[i][2]] for i in shown])
+        if shown:
+            bars(ax, np.array(shown), np.array([ages[i][1] for i in shown]), *ends.T, colour, label)
+    ax.set_xticks(np.arange(len(ages)), [name.removeprefix("ages ") for name, *_ in ages])
     ax.set_xlim(-0.6, len(ages) - 0.4)
     ax.set_xlabel("age in chain steps")
     ax.grid(False, axis="x")
@@ -274,23 +290,47 @@ def kid_classes(classes):
     return svg(figure, "KID by age")
 
 
+ENERGY_BINS = 80
+DATA_AND_CHAINS = ("training", "test", "chains")
+
+
+def cumulated(edges, counts, energies):
+    """The share of a histogram below each energy, its bins taken as filled evenly."""
+    return np.interp(energies, edges, np.append(0, np.cumsum(counts)) / counts.sum(), left=0, right=1)
+
+
+def energy_range(edges, sets):
+    """From the 1 to the 99 % quantile of data and chains, widened to those of the other kinds by at most twice that."""
+    def span(some):
+        shares = [np.append(0, np.cumsum(counts)) / counts.sum() for _, counts, _ in some]
+        return min(np.interp(0.01, share, edges) for share in shares), max(np.interp(0.99, share, edges) for share in shares)
+    low, high = span([one for one in sets if one[0] in DATA_AND_CHAINS] or sets)
+    lowest, highest = span(sets)
+    width = high - low or abs(low) or 1.0
+    low, high = max(lowest, low - 2 * width), min(highest, high + 2 * width)
+    return low - 0.03 * width, high + 0.03 * width
+
+
 def energy_histograms(edges, sets):
-    """Densities over bins of their own widths: [(name, counts, mean or None), ...]."""
-    figure, ax = axes("states per unit of energy, share", width=12.4, height=3.2)
+    """Histograms in equal bins, each of its own height, of sets [(name, counts, mean or None), ...] that were counted
+    between `edges`; and what lies beyond the range shown, in words."""
+    figure, ax = axes("share of the kind, its fullest bin = 1", width=12.4, height=3.2)
     ax.set_xlabel("energy E (network's unit)")
-    width = np.diff(edges)
-    filled, shown = width > 0, []
+    ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
+    corners, beyond = np.linspace(*energy_range(edges, sets), ENERGY_BINS + 1), []
     for (name, counts, mean), colour in zip(sets, (BLUE, GREEN, ORANGE, GREY, PURPLE, RED)):
-        height = counts[filled] / counts.sum() / width[filled]
-        corners = np.append(edges[:-1][filled], edges[-1])
+        below = cumulated(edges, counts, corners)
+        shares = np.diff(below)
+        height = shares / (shares.max() or 1.0)
         ax.stairs(height, corners, color=colour, linewidth=1.4, label=name)
         ax.stairs(height, corners, color=colour, alpha=0.15, fill=True)
-        if mean is not None:
+        if mean is not None and corners[0] <= mean <= corners[-1]:
             ax.axvline(mean, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
-        shown.append(height)
-    ax.set_ylim(0, 1.1 * np.quantile(np.concatenate(shown), 0.99))
+        beyond += [f"{100 * share:.0f} % of {name} {where}" for share, where in ((below[0], "below"), (1 - below[-1], "above"))
+                   if share >= 0.005]
+    ax.set(xlim=(corners[0], corners[-1]), ylim=(0, 1.08))
     legend(ax)
-    return svg(figure, "Histograms of energies")
+    return svg(figure, "Histograms of energies"), beyond
 
 
 STARTS = {"bank": ORANGE, "data": BLUE, "noise": GREY}
@@ -308,7 +348,7 @@ def long_runs(energy, kid_of):
             ax.fill_between(steps, unit * low, unit * high, color=colour, alpha=0.2, linewidth=0)
         ax.set_xscale("symlog", linthresh=first)
         ax.set_xlabel("chain steps")
-        ax.set_ylabel(name)
+        name_values(ax, name)
         legend(ax)
     return svg(figure, "Energies and KID of chains that run on")
 

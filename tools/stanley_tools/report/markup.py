@@ -40,10 +40,15 @@ def moment(value):
     return str(value) if value is not None else "–"
 
 
+LONG_TEXT = 60  # letters, from which a cell is broken into lines
+
+
 def table(head, rows):
-    cell = lambda value: escape("–" if value in (None, "") else str(value))
+    """Cells stay on one line, those of long texts apart; a narrow page scrolls the table."""
+    def cell(value, tag="td"):
+        text = "–" if value in (None, "") else str(value)
+        return f"<{tag}{' class=text' if len(text) > LONG_TEXT else ''}>{escape(text)}</{tag}>"
     top = "<tr>" + "".join(f"<th>{h}</th>" for h in head) + "</tr>" if head else ""
-    body = "".join("<tr>" + "".join(
-        f"<th>{cell(v)}</th>" if i == 0 and not head else f"<td>{cell(v)}</td>" for i, v in enumerate(row)) + "</tr>"
-        for row in rows)
+    body = "".join("<tr>" + "".join(cell(v, "th" if i == 0 and not head else "td") for i, v in enumerate(row)) + "</tr>"
+                   for row in rows)
     return f'<div class="scroll"><table class="facts">{top}{body}</table></div>'

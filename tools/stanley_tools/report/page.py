@@ -7,6 +7,7 @@ import numpy as np
 
 from ..files import number
 from . import figures
+from .checks import checks, recent
 from .diversity import diversity
 from .markup import card, duration, moment, section, short, table
 from .states import states
@@ -18,7 +19,7 @@ STYLE = pathlib.Path(__file__).with_name("style.css")
 def build(run, selection, written_at):
     record = figures.Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)],
                             [number(r.get("target")) or 0 for r in run.listed("rollbacks")])
-    body = [header(run, record), numbers(run, record, selection), checks(run, record, selection),
+    body = [header(run, record), numbers(run, record, selection), checks(run, record),
             states(run, selection), diversity(run), plots(run, record), configuration(run), history(run)]
     body.insert(3, remarks(run))  # after the parts that read files
     body.insert(5, evaluation(run, record, marks(record)))
@@ -35,12 +36,6 @@ def starts(run):
 
 def stops(run):
     return run.listed("stops")
-
-
-def recent(record, name, share=0.2):
-    """The finite values of a column in the last fifth of the run (20 rows at least)."""
-    values = record.column(name)[-max(20, int(share * len(record))):]
-    return values[np.isfinite(values)]
 
 
 # --- verdict --------------------------------------------------------------------------------------
@@ -98,67 +93,6 @@ def numbers(run, record, selection):
             items.append((f"{100 * np.nansum(record.column('seconds_chains')) / spent:.0f} %", "of it in the chains"))
     return '<div class="numbers">' + "".join(
         f'<div class="card"><b>{escape(value)}</b><span>{text}</span></div>' for value, text in items) + "</div>"
-
-
-def checks(run, record, selection):
-    found = [check for check in (check_finite(record), check_gap(record), check_gain(run, record),
-                                 check_autocorrelation(record), check_rollbacks(run)) if check]
-    if not len(record):
-        found = [("", "No iteration is recorded yet: run this tool again in a while.")]
-    elif len(record) < 20:
-        found.append(("", f"Only {len(record)} iterations are recorded: too early to judge."))
-    return '<div class="card"><ul class="checks">' + "".join(
-        f'<li class="{colour}">{text}</li>' for colour, text in found) + "</ul></div>"
-
-
-def check_finite(record):
-    broken = sum(~np.isfinite(record.column("energy_data")) | ~np.isfinite(record.column("energy_chains")))
-    if len(record) and "energy_data" in record.metrics:
-        return ("bad", f"{broken:,} iterations have energies that are not finite.") if broken else (
-            "good", "Energies are finite in every iteration.")
-    return None
-
-
-def check_gap(record):
-    values = record.column("gap")
-    values = np.abs(values[np.isfinite(values)])
-    if len(values) < 20:
-        return None
-    late, middle = np.mean(values[-len(values) // 5:]), np.mean(values[len(values) // 5:3 * len(values) // 5])
-    if late > 3 * middle:
-        return "warn", f"|gap| grew from {middle:.3g} to {late:.3g}: chains no longer keep up with the energy."
-    return "good", f"|gap| does not grow ({middle:.3g} in the middle of the run, {late:.3g} at its end)."
-
-
-def check_gain(run, record):
-    values = recent(record, "gain_weighted_drift")
-    if run.setting("sampler.type", "stanley") != "stanley" or len(values) < 10:
-        return None
-    share = np.mean(values)
-    if share > 0.9:
-        return "warn", f"γ hardly acts: {share:.2f} of the drift passes, so this is nearly plain Langevin."
-    if share < 0.3:
-        return "warn", f"γ brakes hard: only {share:.2f} of the drift passes; young chains may not keep up."
-    return "good", f"γ is at work: {share:.2f} of the drift passes it (between 0.3 and 0.9 is meant)."
-
-
-def check_autocorrelation(record):
-    values = recent(record, "gap_autocorrelation")
-    if len(values) < 10:
-        return None
-    value = np.mean(values)
-    if value < -0.5:
-        return "warn", (f"The gap swings from iteration to iteration (autocorrelation {value:.2f}): "
-                        "lower the learning rate.")
-    return "good", f"The gap does not swing from iteration to iteration (autocorrelation {value:.2f})."
-
-
-def check_rollbacks(run):
-    if run.rollbacks:
-        times = "once" if run.rollbacks == 1 else f"{run.rollbacks} times"
-        return "warn", (f"The run was rolled back {times} after it had left its band; the rejected files are in "
-                        "<code>rejected/</code>.")
-    return None
 
 
 def remarks(run):

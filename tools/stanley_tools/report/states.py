@@ -69,7 +69,7 @@ def image_cards(run, selection):
 def tiles(pixels, draws=None, indices=None, small=False):
     parts = []
     for i, image in enumerate(pixels):
-        caption, name = "", "data"
+        caption, name = "<figcaption>&nbsp;</figcaption>", "data"  # as high as one with an age
         if draws is not None:
             name = f"chain {draws.ids[indices[i]]}"
             if draws.age is not None:
