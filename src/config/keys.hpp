@@ -49,8 +49,7 @@ using Member =
                  double*, std::optional<double>*, bool*, std::string*, std::optional<std::string>*,
                  std::array<double, 2>*, std::optional<std::array<double, 2>>*,
                  std::vector<std::int64_t>*, std::map<std::string, std::string>*, RestartSchedule*,
-                 Threshold*, StartMixture*, Denoise*,
-                 Choice>;
+                 Threshold*, StartMixture*, Denoise*, Choice>;
 
 struct Key {
   std::string path;

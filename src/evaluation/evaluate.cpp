@@ -232,10 +232,9 @@ class Evaluating {
   /// The same states without noise, where the run or the request wants that and they have some.
   void compare_denoised(TrainedParts& trained, const ReadStates& read) {
     if (!subject_.denoised.empty()) return;
-    result_.denoised =
-        trained.denoise(sorted_, read, reference_, [&](const at::Tensor& states) {
-          return features_of("features of denoised states", states);
-        });
+    result_.denoised = trained.denoise(sorted_, read, reference_, [&](const at::Tensor& states) {
+      return features_of("features of denoised states", states);
+    });
     record_part();
   }
 

@@ -137,7 +137,7 @@ bool is_entry(const List& entry) {
         parts, [&](const char* part) { return !entry.contains(part) || is_kind(entry[part]); });
   };
   const auto is_object = [](const List& part) { return part.is_object(); };
-  return all({"protocol", "energy", "energies", "long_run", "diversity"}, is_object) &&
+  return all({"protocol", "energy", "energies", "denoised", "long_run", "diversity"}, is_object) &&
          all({"fresh"}, [&](const List& part) {
            return part.is_array() && std::ranges::all_of(part, is_object);
          });
@@ -272,9 +272,10 @@ std::string as_text(const Evaluation& e) {
     for (const std::string& remark : c.remarks) text += fmt::format("{}: {}\n", c.name, remark);
   }
   if (e.younger > 0) {
-    text += fmt::format("{} states are younger, as those that the loss left out, and are not "
-                        "judged (--minimum-age)\n",
-                        e.younger);
+    text += fmt::format(
+        "{} states are younger, as those that the loss left out, and are not "
+        "judged (--minimum-age)\n",
+        e.younger);
   }
   if (!e.states_denoised.empty()) text += "the states are denoised: " + e.states_denoised + "\n";
   if (e.denoised) text += "denoised: " + e.denoised->how + "\n";

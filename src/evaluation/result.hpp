@@ -85,7 +85,7 @@ struct Evaluation {
   std::string path, kind;  ///< the file; "checkpoint" or "draws"
   std::optional<std::int64_t> iteration;
   std::int64_t states = 0, available = 0, chains = 0;
-  std::int64_t younger = 0;   ///< states that were passed over for their age
+  std::int64_t younger = 0;     ///< states that were passed over for their age
   std::string states_denoised;  ///< how the file's own states are; empty: they have their noise
   std::vector<std::int64_t> shape;
   std::string states_digest;  ///< of all states and ages of the file

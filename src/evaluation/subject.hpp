@@ -41,14 +41,14 @@ struct SortedStates {
   std::int64_t count = 0, chains = 0;
   std::vector<std::int64_t> rows{};  ///< their numbers in the file, ascending
   std::int64_t younger = 0;          ///< that were passed over for their age
-  std::vector<std::int64_t> ages;  ///< of each state; zeros where the file doesn't tell
+  std::vector<std::int64_t> ages;    ///< of each state; zeros where the file doesn't tell
   Sorting sorting;
 };
 
 /// Takes the first `most` states that are no younger than `minimum_age` (where there is none, the
 /// first ones of any age) and sorts them into classes by the quartiles of their ages (equal ages
-/// are of one class) and by chains into up to 20 groups for a jackknife: all draws of a chain are of
-/// one group.
+/// are of one class) and by chains into up to 20 groups for a jackknife: all draws of a chain are
+/// of one group.
 SortedStates sort_states(const StoredStates& states, std::int64_t most, std::int64_t minimum_age);
 
 /// Reads the sorted states first to first + count − 1 to out [count, shape...].

@@ -144,9 +144,7 @@ TrainedParts::TrainedParts(const EvaluationRequest& request, Opened& opened,
   if (request.long_run || (starts_from_data() && !request.fresh.empty())) training_or_throw();
 }
 
-bool TrainedParts::starts_from_data() const {
-  return energy_->config.chains.start.from_data();
-}
+bool TrainedParts::starts_from_data() const { return energy_->config.chains.start.from_data(); }
 
 void TrainedParts::load_training() {
   const DataConfig& data = energy_->config.data;

@@ -42,8 +42,8 @@ class TrainedParts {
   /// Collective. Energies of training data, reference, the first `states` states of the subject (by
   /// `read`), noise and further data.
   void add_energies(Evaluation& result, const ReadStates& read, const ProgressOf& progress);
-  /// Collective. Distances of the sorted states (by `read`) once their noise is taken off; none where
-  /// neither the run nor the request has it so.
+  /// Collective. Distances of the sorted states (by `read`) once their noise is taken off; none
+  /// where neither the run nor the request has it so.
   std::optional<Denoised> denoise(const SortedStates& states, const ReadStates& read,
                                   const Reference& reference, const StatesToFeatures& features);
   /// Collective. Distances of chains that start afresh and take so many steps.

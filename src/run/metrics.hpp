@@ -31,7 +31,7 @@ struct IterationRecord {
   double restarts = 0;        ///< chains that started anew
   double chain_age_mean = 0;  ///< of the active chains, in chain steps
   double chain_age_max = 0;
-  double counted_share = 1;  ///< of the active chains, those past their burn-in
+  double counted_share = 1;               ///< of the active chains, those past their burn-in
   double state_gradient_q10 = undefined;  ///< |∇E| at the chains' states before they move
   double state_gradient_q50 = undefined;
   double state_gradient_q90 = undefined;

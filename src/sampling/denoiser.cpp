@@ -57,14 +57,14 @@ FittedStep fit_step(GradientEngine& engine, const Dataset& training, const Confi
   const at::Tensor gradient =
       gradient_of(engine, noised.state.to(device), {.most = at_once, .group = at_once});
   const at::Tensor error = noised.state - clean;
-  const double squares = sum_of_products(gradient, gradient), before = sum_of_products(error, error);
+  const double squares = sum_of_products(gradient, gradient),
+               before = sum_of_products(error, error);
   const double temperature = config.sampler.temperature_value(), sigma = config.data.noise;
   FittedStep step;
   step.factor = squares > 0 ? sum_of_products(error, gradient) / squares : 0;
   step.removed = before > 0 ? step.factor * sum_of_products(error, gradient) / before : 0;
   step.tweedie = sigma * sigma / temperature;
-  step.score =
-      sigma * std::sqrt(squares / static_cast<double>(gradient.numel())) / temperature;
+  step.score = sigma * std::sqrt(squares / static_cast<double>(gradient.numel())) / temperature;
   return step;
 }
 

@@ -113,7 +113,8 @@ class Sampling {
   void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
     chains_ = zero_chains(first(), count(), energy_.network->state_shape(), setup.torch_device);
     if (config_.chains.start.has(StartType::bank)) return start_from_bank(header);
-    if (config_.chains.start.from_data()) dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
+    if (config_.chains.start.from_data())
+      dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
     start_in_blocks(chains_, 0, make_start_state(config_, dataset_, 0));
   }
 
@@ -176,8 +177,9 @@ class Sampling {
       piece.state = piece.state.clone();
       denoiser_->apply(*energy_.engine, piece);
       states_.back().narrow(0, first, size).copy_(piece.state);
-      energies_.back().narrow(0, first, size).copy_(
-          energies_of(*energy_.engine, piece.points(), {size}));
+      energies_.back()
+          .narrow(0, first, size)
+          .copy_(energies_of(*energy_.engine, piece.points(), {size}));
     });
     acceptance_.push_back(acceptance.to(at::kCPU));
   }

@@ -68,8 +68,7 @@ EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor
         .flatten(0, 1);
   };
   const auto factors = [&](double of_data, double of_chains) {
-    return of_both(at::full({data.size(0)}, of_data, data.options()),
-                   counted.mine * of_chains);
+    return of_both(at::full({data.size(0)}, of_data, data.options()), counted.mine * of_chains);
   };
   at::Tensor energy = at::empty({data.size(0) + chains.size(0)}, data.options());
   gradient_->evaluate_parts(parts, of_both(data, chains), factors(1 / batch_, -1 / counted.all),

@@ -507,7 +507,8 @@ TEST(Config, DrawsAreDenoisedInOneWay) {
     EXPECT_EQ(parse(to_yaml(config)), config);
     EXPECT_TRUE(contains(to_yaml(config), std::string("denoise: ") + way));
   }
-  for (const char* wrong : {"{steps: 0}", "{fitted: false}", "{steps: 3, fitted: true}", "40", "{}"}) {
+  for (const char* wrong :
+       {"{steps: 0}", "{fitted: false}", "{steps: 3, fitted: true}", "40", "{}"}) {
     EXPECT_TRUE(contains(refusal(good, {std::string("samples.denoise=") + wrong}),
                          "expected {steps: n} with n of at least 1, {fitted: true}, or null"))
         << wrong;
