@@ -49,8 +49,8 @@ struct CheckpointDifference {
 /// Collective. Compares two checkpoints, the blocks of their arrays dealt over the ranks, reading
 /// at most `block_bytes` of each at a time. It doesn't look at digests. Errors: input_output on all
 /// ranks where one of the files can't be read.
-CheckpointDifference compare_checkpoints(Communicator& communicator, const std::string& first,
-                                         const std::string& second,
+CheckpointDifference compare_checkpoints(Communicator& communicator, const std::string& one,
+                                         const std::string& other,
                                          std::size_t block_bytes = std::size_t{4} << 20);
 
 }  // namespace stanley
