@@ -19,7 +19,7 @@ MPIRUN = os.environ.get("STANLEY_TEST_MPIRUN", "mpirun")  # of the MPI that the 
 FINISHED, CONFIGURATION, ENVIRONMENT, INPUT_OUTPUT, REQUEUE = 0, 2, 3, 5, 85
 
 # Seconds. Nothing here may hang: a test that waits longer fails, also on a machine with much else to do.
-LIMIT = 20
+LIMIT = 240
 CLOCK_COLUMNS = 9  # the last of metrics.csv
 
 # Draw files aside, which only some tests look at; the 0.5 quantile makes the gain act in the plane.
