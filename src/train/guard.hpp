@@ -24,7 +24,7 @@ struct Divergence {
 /// function of the records alone, the same on all ranks; its state goes into checkpoints.
 class Guard {
  public:
-  Guard(const GuardConfig& config, const ChainScale& scale) : config_(config), scale_(scale) {}
+  Guard(const GuardConfig& config, const ChainScale& chains) : config_(config), scale_(chains) {}
 
   /// Takes the next iteration's record; what is wrong, if it may not go on.
   std::optional<Divergence> observe(const IterationRecord& record);

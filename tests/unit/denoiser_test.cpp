@@ -23,7 +23,7 @@ class Bowl final : public GradientEngine {
   std::string description() const override { return "a bowl"; }
 };
 
-Config config_of(double noise) {
+Config bowl_config(double noise) {
   Config config;
   config.data.type = DataType::eight_gaussians;
   config.data.samples = 4000;
@@ -37,7 +37,7 @@ Config config_of(double noise) {
   return config;
 }
 
-Dataset load(const Config& config) {
+Dataset samples_of(const Config& config) {
   return Dataset::load(config.data, config.run.seed, *make_local_communicator());
 }
 
@@ -51,8 +51,8 @@ double second_moment(const Dataset& data) {
 }
 
 TEST(Denoiser, FitsTheStepThatTheLeastSquaresGive) {
-  Config config = config_of(0);
-  const Dataset data = load(config);
+  Config config = bowl_config(0.0);
+  const Dataset data = samples_of(config);
   const double m = second_moment(data), noise = 3 * std::sqrt(m);
   config.data.noise = noise;
   config.sampler.temperature = 2;
@@ -76,9 +76,9 @@ TEST(Denoiser, FitsTheStepThatTheLeastSquaresGive) {
 }
 
 TEST(Denoiser, AStepOfNoUseIsRefused) {
-  Config config = config_of(0.001);
+  Config config = bowl_config(0.001);
   config.samples.denoise.fitted = true;
-  const Dataset data = load(config);
+  const Dataset data = samples_of(config);
   Bowl bowl;
   Denoiser denoiser(config);
   const auto refused = denoiser.fit(bowl, data, 1000, at::kCPU);
@@ -91,7 +91,7 @@ TEST(Denoiser, AStepOfNoUseIsRefused) {
 }
 
 TEST(Denoiser, NoiseFreeStepsAreThoseOfTheTransition) {
-  Config config = config_of(0.03);
+  Config config = bowl_config(0.03);
   config.samples.denoise.steps = 4;
   Bowl bowl;
   const Denoiser denoiser(config);

@@ -81,7 +81,7 @@ static_assert(offsetof(IterationRecord, more) == 45 * sizeof(double), "a column 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
   const std::vector<std::string> fields = split(to_csv(record), ',');
-  ASSERT_EQ(fields.size(), 44U);
+  ASSERT_EQ(fields.size(), 45U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
   for (std::size_t i = 0; i < 44; ++i) {
@@ -99,7 +99,7 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
   EXPECT_EQ(metrics_heading(),
             "iteration,energy_data,energy_chains,energy_noise,gap,gap_autocorrelation,loss,"
             "gradient_norm,parameter_norm,learning_rate,restart_probability,restarts,"
-            "chain_age_mean,chain_age_max,state_gradient_q10,state_gradient_q50,"
+            "chain_age_mean,chain_age_max,counted_share,state_gradient_q10,state_gradient_q50,"
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
             "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,"
             "temperature_settled,temperature_settled_error,temperature_law,temperature_law_error,"
