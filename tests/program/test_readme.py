@@ -200,12 +200,20 @@ def test_the_configuration_to_copy_is_the_default_one(tmp_path):
 
 
 def test_a_configuration_inherits_as_the_document_says(tmp_path):
-    (text,) = blocks("yaml", "configs/README.md")
+    text, _ = blocks("yaml", "configs/README.md")
     (tmp_path / "slow.yaml").write_text(text.replace("base: ", f"base: {ROOT}/configs/"))
     mine, base = resolved(tmp_path / "slow.yaml"), resolved(ROOT / "configs" / "toy_rings.yaml")
     given = yaml.safe_load(text)
     for section in ("run", "sampler"):
         base[section].update(given[section])
+    assert mine == base
+
+
+def test_chains_live_as_the_document_says(tmp_path):
+    _, text = blocks("yaml", "configs/README.md")
+    (tmp_path / "lives.yaml").write_text(f"base: {ROOT}/configs/fashion_mnist.yaml\n{text}")
+    mine, base = resolved(tmp_path / "lives.yaml"), resolved(ROOT / "configs" / "fashion_mnist.yaml")
+    base["chains"].update(yaml.safe_load(text)["chains"])
     assert mine == base
 
 

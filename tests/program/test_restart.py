@@ -48,6 +48,11 @@ def starts_and_verdicts(directory):
     return [start["iteration"] for start in record["starts"]], [stop["verdict"] for stop in record["stops"]]
 
 
+# Chains that start in several ways, count late and die in time, and draws without noise.
+LIVES = {"chains.start": "{uniform: 0.4, data_gaussian: 0.6}", "chains.burn_in": 12, "chains.maximum_age": 40,
+         "samples.denoise": "{steps: 3}"}
+
+
 # --- stopped by run.iterations ---------------------------------------------------------------------
 @pytest.mark.parametrize("kind, ranks, cuts", [
     ("mlp", 1, [1]), ("mlp", 1, [7, 8, 23]), ("mlp", 1, [10, 29]), ("mlp", 2, [7, 10]),
@@ -62,7 +67,7 @@ def test_cut_and_resumed(tmp_path, uninterrupted, convnet, kind, ranks, cuts):
 
 @pytest.mark.parametrize("values", [
     {"run.reproducible": "true"},
-    {"optimizer.type": "sgd", "optimizer.momentum": 0.9},
+    {"optimizer.type": "sgd", "optimizer.momentum": 0.9, **LIVES},
     {"energy.spectral_normalization": "true"},
     {"sampler.refresh": "iteration", "optimizer.schedule": "{type: linear_warmup, warmup: 20}"},
     {"run.precision": "bfloat16"},
@@ -226,7 +231,7 @@ def test_broken_checkpoint_is_passed_over(tmp_path, uninterrupted):
 # --- other numbers of ranks ------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
 def test_reproducible_on_every_number_of_ranks(tmp_path, uninterrupted, convnet, kind):
-    values = {"run.reproducible": "true"}
+    values = {"run.reproducible": "true", **LIVES}
     one = uninterrupted(kind, 1, values)
     for ranks in (2, 3, 4):
         directory = tmp_path / str(ranks)
@@ -237,7 +242,7 @@ def test_reproducible_on_every_number_of_ranks(tmp_path, uninterrupted, convnet,
 
 
 def test_reproducible_when_resumed_on_other_ranks(tmp_path, uninterrupted):
-    values = {"run.reproducible": "true"}
+    values = {"run.reproducible": "true", **LIVES}
     for length, ranks in ((9, 3), (17, 1), (LENGTH, 2)):
         trains(tmp_path / "run", {**values, "run.iterations": length}, ranks=ranks)
     same_bits(checkpoint(uninterrupted("mlp", 1, values), LENGTH), checkpoint(tmp_path / "run", LENGTH))

@@ -82,7 +82,10 @@ std::vector<Config> trainings() {
   configs[2].sampler.refresh = Refresh::iteration;
   configs[3].optimizer.type = OptimizerType::sgd;
   configs[3].optimizer.momentum = 0.9;
-  configs[3].chains.start = StartType::data_gaussian;
+  configs[3].chains.start =
+      StartMixture({{StartType::uniform, 0.3}, {StartType::data_gaussian, 0.7}});
+  configs[3].chains.burn_in = 6;
+  configs[3].chains.maximum_age = 12;
   return configs;
 }
 
