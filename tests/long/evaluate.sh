@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 .deps/venv/bin/python -m pip install --quiet --no-deps --target "$folder" \
   torchmetrics==1.9.0 lightning-utilities prdc==0.2 scikit-learn joblib cloudpickle threadpoolctl narwhals \
-  torch-fidelity==0.4.0 clean-fid==0.1.35
+  torch-fidelity==0.4.0 clean-fid==0.1.35 torchvision==0.26.0 tqdm requests
 if ! .deps/venv/bin/python -c 'import torch' 2>/dev/null; then
   echo "no torch in Python: tools/setup.sh --evaluate installs what it needs"
   exit 77
