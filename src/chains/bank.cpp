@@ -119,10 +119,6 @@ void Bank::put_back(const ChainBatch& batch, std::int64_t steps) {
   for (const std::int64_t row : visited_) ages_[static_cast<std::size_t>(row)] += steps;
 }
 
-ChainBatch Bank::copy(std::int64_t first, std::int64_t count) const {
-  return chains_.select(at::arange(first, first + count, chains_.ids.options()));
-}
-
 std::vector<ArrayView> Bank::arrays() {
   std::vector<ArrayView> views;
   const auto add = [&](const std::string& name, const at::Tensor& tensor) {

@@ -56,8 +56,8 @@ class Bank {
   std::int64_t first_id() const { return shards_.first * per_shard_; }
 
   at::Tensor& state() { return chains_.state; }  ///< [local_count, state shape]
-  /// Copies of this rank's chains from row `first` on.
-  ChainBatch copy(std::int64_t first, std::int64_t count) const;
+  /// This rank's first `count` chains, where they are.
+  ChainBatch chains(std::int64_t count) const { return chains_.narrow(0, count); }
   std::vector<std::int64_t>& ages() { return ages_; }  ///< steps since the start, [local_count]
   std::vector<std::int64_t>& restarts() { return restarts_; }  ///< [local_count]
 

@@ -235,7 +235,7 @@ class Evaluating {
     result_.denoised = trained.denoise(sorted_, read, reference_, [&](const at::Tensor& states) {
       return features_of("features of denoised states", states);
     });
-    record_part();
+    if (result_.denoised) record_part();
   }
 
   /// What is asked for of chains of the trained energy; each part is recorded as it is done.

@@ -21,9 +21,9 @@ class FeatureNetwork {
  public:
   /// Collective. Rank 0 reads MODULE and MODULE's name with the ending .json. Errors: input_output
   /// where they are missing or none, or where the module isn't the one that the JSON describes (its
-  /// digest), doesn't do what it says, or makes of an image
-  /// now this and then that; configuration where `protocol` ("public") is for another
-  /// network or input. They name the `option` that gives the path ("--features").
+  /// digest), doesn't do what it says, or makes of an image now this and then that; configuration
+  /// where `protocol` ("public") is for another network or input. They name the `option` that gives
+  /// the path ("--features").
   static FeatureNetwork load(const std::string& path, const std::string& protocol,
                              const std::string& option, Communicator& communicator);
   ~FeatureNetwork();

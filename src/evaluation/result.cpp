@@ -17,6 +17,7 @@
 #include "run/directory.hpp"
 #include "run/record.hpp"
 #include "run/version.hpp"
+#include "storage/folder.hpp"
 #include "storage/json_values.hpp"
 
 namespace stanley {
@@ -200,13 +201,7 @@ std::string folder_of(const std::string& path) {
 
 /// Where a name leads: a list that is a link stays one.
 std::string target_of(const std::string& path) {
-  constexpr int most = 40;  // as the system follows
-  std::filesystem::path target = std::filesystem::absolute(path);
-  std::error_code failure;
-  for (int i = 0; i < most && std::filesystem::is_symlink(target, failure); ++i) {
-    target = target.parent_path() / std::filesystem::read_symlink(target, failure);
-  }
-  return target.string();
+  return followed(std::filesystem::absolute(path).string());
 }
 
 std::string cell(const std::optional<double>& number, double scale, int digits) {

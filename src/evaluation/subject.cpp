@@ -177,13 +177,11 @@ SortedStates sort_states(const StoredStates& states, std::int64_t most, std::int
 
 void read_states(const StoredStates& states, const SortedStates& sorted, std::int64_t first,
                  std::int64_t count, float* out) {
-  std::int64_t size = 1;
-  for (const std::int64_t extent : states.shape()) size *= extent;
   const std::int64_t* rows = sorted.rows.data() + first;
   for (std::int64_t done = 0; done < count;) {
     std::int64_t together = 1;  // neighbours in the file
     while (done + together < count && rows[done + together] == rows[done] + together) ++together;
-    states.read(rows[done], together, out + done * size);
+    states.read(rows[done], together, out + done * states.dimension());
     done += together;
   }
 }

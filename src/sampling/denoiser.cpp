@@ -8,7 +8,6 @@
 #include <cmath>
 
 #include "sampler/device_update.hpp"
-#include "sampler/pieces.hpp"
 
 namespace stanley {
 namespace {
@@ -98,6 +97,21 @@ void Denoiser::apply(GradientEngine& engine, ChainBatch& batch) const {
   const auto transition = make_transition(quiet, random::Key{});
   batch.memory = start_memory(transition->memory(), batch.state);
   transition->advance(engine, batch, 0, *config_.samples.denoise.steps);
+}
+
+std::pair<at::Tensor, at::Tensor> Denoiser::draws(GradientEngine& engine, const ChainBatch& chains,
+                                                  const Pieces& pieces) const {
+  const std::int64_t count = chains.state.size(0);
+  at::Tensor states = at::empty(chains.state.sizes(), at::kFloat);
+  at::Tensor energies = at::empty({count}, at::kDouble);
+  pieces.for_each(count, [&](std::int64_t first, std::int64_t size) {
+    ChainBatch piece = chains.narrow(first, size);
+    piece.state = piece.state.clone();
+    apply(engine, piece);
+    states.narrow(0, first, size).copy_(piece.state);
+    energies.narrow(0, first, size).copy_(energies_of(engine, piece.points(), {size}));
+  });
+  return {states, energies};
 }
 
 std::string Denoiser::text() const {

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "config/config.hpp"
 #include "data/dataset.hpp"
 #include "energy/gradient_engine.hpp"
+#include "sampler/pieces.hpp"
 #include "sampler/transition.hpp"
 
 namespace stanley {
@@ -42,6 +44,11 @@ class Denoiser {
 
   /// Moves the states of the batch, which the engine must have room for, in place.
   void apply(GradientEngine& engine, ChainBatch& batch) const;
+
+  /// States [n, state shape] float32 and energies [n] float64 of chains as draws tell them, on the
+  /// CPU; the chains stay as they are.
+  std::pair<at::Tensor, at::Tensor> draws(GradientEngine& engine, const ChainBatch& chains,
+                                          const Pieces& pieces) const;
 
   /// What it does to states, in words; empty where nothing.
   std::string text() const;

@@ -170,17 +170,9 @@ class Sampling {
   /// Keeps the present states as one draw, without the sampler's noise where that is asked for.
   void keep(std::int64_t step, const at::Tensor& acceptance) {
     steps_.push_back(step);
-    states_.push_back(at::empty(chains_.state.sizes(), at::kFloat));
-    energies_.push_back(at::empty({count()}, at::kDouble));
-    pieces_.for_each(count(), [&](std::int64_t first, std::int64_t size) {
-      ChainBatch piece = chains_.narrow(first, size);
-      piece.state = piece.state.clone();
-      denoiser_->apply(*energy_.engine, piece);
-      states_.back().narrow(0, first, size).copy_(piece.state);
-      energies_.back()
-          .narrow(0, first, size)
-          .copy_(energies_of(*energy_.engine, piece.points(), {size}));
-    });
+    const auto [states, energies] = denoiser_->draws(*energy_.engine, chains_, pieces_);
+    states_.push_back(states);
+    energies_.push_back(energies);
     acceptance_.push_back(acceptance.to(at::kCPU));
   }
 

@@ -21,6 +21,7 @@ class StoredStates {
 
   /// {channel, height, width} or {dimension}.
   const std::vector<std::int64_t>& shape() const { return shape_; }
+  std::int64_t dimension() const;  ///< numbers of a state
   std::int64_t chains() const { return chains_; }
   /// Of each chain: 1 in a checkpoint.
   std::int64_t draws() const { return draws_; }
@@ -37,7 +38,6 @@ class StoredStates {
   void read(std::int64_t first, std::int64_t count, float* out) const;
 
  private:
-  std::int64_t dimension() const;  // of a state
   std::string digests_of(const std::string& array) const;
   std::string digest_of_numbers(const std::string& array) const;
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "chains/start_states.hpp"
 #include "chains/tensor_view.hpp"
@@ -204,14 +205,7 @@ ChainDraws Trainer::draws(std::int64_t count) {
         denoiser.fit(*engine_, dataset_, pieces.most, context_.setup.torch_device).value_or("");
   }
   draws.denoised = denoiser.text();
-  draws.states = at::empty(bank_.state().narrow(0, 0, count).sizes(), at::kFloat);
-  draws.energies = at::empty({count}, at::kDouble);
-  pieces.for_each(count, [&](std::int64_t first, std::int64_t size) {
-    ChainBatch piece = bank_.copy(first, size);
-    denoiser.apply(*engine_, piece);
-    draws.states.narrow(0, first, size).copy_(piece.state);
-    draws.energies.narrow(0, first, size).copy_(energies_of(*engine_, piece.points(), {size}));
-  });
+  std::tie(draws.states, draws.energies) = denoiser.draws(*engine_, bank_.chains(count), pieces);
   return draws;
 }
 
