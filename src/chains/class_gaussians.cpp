@@ -17,6 +17,20 @@ constexpr double noise_variance = 1e-4;
 /// States that a thread takes at a time: enough to read the root seldom.
 constexpr std::int64_t rows_at_once = 56;
 
+at::Tensor whole_root(const at::Tensor& covariance) {
+  const at::Tensor regular = covariance + noise_variance * at::eye(covariance.size(0), at::kDouble);
+  return at::linalg_cholesky(regular).t();
+}
+
+/// The symmetric root of the covariance in its `count` directions of largest variance. Unlike the
+/// directions themselves it has no sign or order that rounding could turn.
+at::Tensor principal_root(const at::Tensor& covariance, std::int64_t count) {
+  const auto [variances, directions] = at::linalg_eigh(covariance);  // the largest are last
+  const std::int64_t first = covariance.size(0) - count;
+  const at::Tensor kept = directions.narrow(1, first, count);
+  return (kept * variances.narrow(0, first, count).clamp_min(0).sqrt()).mm(kept.t());
+}
+
 /// Up to so many samples of each label, whether or not the classes have names.
 std::map<std::int64_t, std::vector<std::int64_t>> members_of(const Dataset& dataset) {
   std::map<std::int64_t, std::vector<std::int64_t>> members;
@@ -30,15 +44,17 @@ std::map<std::int64_t, std::vector<std::int64_t>> members_of(const Dataset& data
 
 }  // namespace
 
-ClassGaussians::ClassGaussians(const Dataset& dataset, const std::function<void()>& progressed) {
+ClassGaussians::ClassGaussians(const Dataset& dataset, std::optional<std::int64_t> components,
+                               const std::function<void()>& progressed) {
   for (const auto& [label, members] : members_of(dataset)) {
-    gaussians_.push_back(fit(dataset, members));
+    gaussians_.push_back(fit(dataset, members, components));
     if (progressed) progressed();
   }
 }
 
 ClassGaussians::Gaussian ClassGaussians::fit(const Dataset& dataset,
-                                             const std::vector<std::int64_t>& members) {
+                                             const std::vector<std::int64_t>& members,
+                                             std::optional<std::int64_t> components) {
   const c10::NoGradGuard no_gradient;
   const std::int64_t d = dataset.dimension(), count = static_cast<std::int64_t>(members.size());
   at::Tensor samples = at::empty({count, d}, at::kFloat);
@@ -48,11 +64,11 @@ ClassGaussians::Gaussian ClassGaussians::fit(const Dataset& dataset,
   }
   const at::Tensor mean = samples.mean(0);
   const at::Tensor centred = (samples - mean).to(at::kDouble);
-  const at::Tensor covariance = centred.t().mm(centred) / static_cast<double>(count) +
-                                noise_variance * at::eye(d, at::kDouble);
+  const at::Tensor covariance = centred.t().mm(centred) / static_cast<double>(count);
   const std::int64_t columns = (d + panel_columns - 1) / panel_columns * panel_columns;
   at::Tensor root = at::zeros({d, columns}, at::kFloat);
-  root.narrow(1, 0, d).copy_(at::linalg_cholesky(covariance).t());
+  root.narrow(1, 0, d).copy_(components && *components < d ? principal_root(covariance, *components)
+                                                           : whole_root(covariance));
   return {mean, root};
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "data/dataset.hpp"
@@ -14,8 +15,10 @@ namespace stanley {
 /// and covariance of at most 4096 samples.
 class ClassGaussians {
  public:
+  /// With the covariance's `components` directions of largest variance alone, where they are given.
   /// Takes d³ operations and d² memory for each class; `progressed` is told of each one.
-  ClassGaussians(const Dataset& dataset, const std::function<void()>& progressed);
+  ClassGaussians(const Dataset& dataset, std::optional<std::int64_t> components,
+                 const std::function<void()>& progressed);
 
   std::int64_t classes() const { return static_cast<std::int64_t>(gaussians_.size()); }
 
@@ -26,9 +29,10 @@ class ClassGaussians {
  private:
   struct Gaussian {
     at::Tensor mean;  ///< [d]
-    at::Tensor root;  ///< [d, columns]: the transposed lower root of the covariance, then zeros
+    at::Tensor root;  ///< [d, columns]: R with RᵀR the covariance, then zeros
   };
-  static Gaussian fit(const Dataset& dataset, const std::vector<std::int64_t>& members);
+  static Gaussian fit(const Dataset& dataset, const std::vector<std::int64_t>& members,
+                      std::optional<std::int64_t> components);
   static void shape_rows(const Gaussian& gaussian, const std::vector<std::int64_t>& rows,
                          at::Tensor& states);
 

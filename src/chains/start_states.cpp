@@ -19,6 +19,7 @@ class StartStates {
   StartStates(const Config& config, const Dataset& dataset, std::uint32_t attempt,
               std::function<void()> progressed)
       : start_(config.chains.start),
+        components_(config.chains.principal_components),
         dataset_(dataset),
         noise_{config.run.seed, random::Stream::start_state, attempt},
         choice_{config.run.seed, random::Stream::start_choice, attempt},
@@ -97,7 +98,7 @@ class StartStates {
   /// From standard normal states to those of a class for each chain.
   void shape_as_data(ChainBatch& batch, std::uint64_t step) {
     // Fitted when the first chain starts: a training that goes on may never need them.
-    if (!gaussians_) gaussians_.emplace(dataset_, progressed_);
+    if (!gaussians_) gaussians_.emplace(dataset_, components_, progressed_);
     const at::Tensor ids = batch.ids.to(at::kCPU);
     std::vector<std::int64_t> class_of(static_cast<std::size_t>(ids.numel()));
     for (std::size_t i = 0; i < class_of.size(); ++i) {
@@ -109,6 +110,7 @@ class StartStates {
   }
 
   StartMixture start_;
+  std::optional<std::int64_t> components_;
   const Dataset& dataset_;
   random::Key noise_, choice_, law_;
   float low_, high_;

@@ -75,6 +75,19 @@ void check_chains(const Config& config, Checker& checker) {
   }
 }
 
+void check_objective(const Config& config, Checker& checker) {
+  const ObjectiveConfig& objective = config.objective;
+  if (objective.denoising == 0) return;
+  checker.require(config.data.noise > 0, {"objective.denoising", "data.noise"},
+                  "data.noise is 0: the energy's law is that of data with this noise, which "
+                  "objective.denoising teaches its gradient to take off; set it above 0");
+  checker.require(objective.denoising_noise >= config.data.noise,
+                  {"objective.denoising_noise", "data.noise"},
+                  fmt::format("{} must be at least {}, the weakest noise that is taken off",
+                              checker.named("objective.denoising_noise", objective.denoising_noise),
+                              checker.named("data.noise", config.data.noise)));
+}
+
 void check_sampler(const Config& config, Checker& checker) {
   const SamplerConfig& sampler = config.sampler;
   checker.require(!(sampler.noise && sampler.temperature), {"sampler.temperature", "sampler.noise"},
@@ -184,6 +197,7 @@ void check_relations(const Config& config, const Value& document, Problems& prob
   check_chains(config, checker);
   check_energy(config, checker);
   check_sampler(config, checker);
+  check_objective(config, checker);
   check_data(config, checker);
   check_optimizer(config, checker);
   check_checkpoints(config, checker);

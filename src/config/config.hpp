@@ -135,6 +135,7 @@ struct ChainsConfig {
   std::int64_t active{128};
   std::int64_t shards{8};
   StartMixture start;
+  std::optional<std::int64_t> principal_components;
   RestartSchedule restart_probability;
   std::int64_t burn_in{0};
   std::optional<std::int64_t> maximum_age;
@@ -174,6 +175,8 @@ struct SamplerConfig {
 struct ObjectiveConfig {
   ObjectiveType type{ObjectiveType::contrastive};
   double energy_penalty{0.01};
+  double denoising{0.0};
+  double denoising_noise{0.3};
 
   bool operator==(const ObjectiveConfig&) const = default;
 };

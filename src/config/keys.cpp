@@ -131,6 +131,10 @@ std::vector<Key> keys_of(ChainsConfig& chains) {
        "the law that chains start from, or several with their shares; bank, for `stanley sample` "
        "only: where they stood",
        &chains.start, above_up_to(0, 1)},
+      {"chains.principal_components",
+       "directions of largest variance that data_gaussian keeps of each class's covariance: fewer "
+       "give smoother starts; null: all",
+       &chains.principal_components, count()},
       {"chains.restart_probability", "at each visit of a chain; {from, to}: linear over the run",
        &chains.restart_probability, between(0, 1)},
       {"chains.burn_in",
@@ -171,6 +175,12 @@ std::vector<Key> keys_of(ObjectiveConfig& objective) {
        choice(objective.type)},
       {"objective.energy_penalty", "weight of the mean squared energies (λ)",
        &objective.energy_penalty, at_least(0)},
+      {"objective.denoising",
+       "weight of denoising score matching: a step along the gradient shall take noise off data",
+       &objective.denoising, at_least(0)},
+      {"objective.denoising_noise",
+       "the strongest such noise, in units of the states; the weakest is data.noise",
+       &objective.denoising_noise, above(0)},
   };
 }
 

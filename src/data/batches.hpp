@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "config/config.hpp"
 #include "data/dataset.hpp"
@@ -21,11 +22,19 @@ class Batches {
   void fill(std::int64_t iteration, std::int64_t seen, std::int64_t first, std::int64_t count,
             float* out) const;
 
+  /// The same samples without noise, to clean [count, dimension], and with other noise, to noised:
+  /// of standard deviation `deviations[i]` at position first+i, projected into the box.
+  void fill_noised(std::int64_t iteration, std::int64_t seen, std::int64_t first,
+                   std::span<const double> deviations, float* clean, float* noised) const;
+
   /// The sample that is drawn when `seen` samples have been: position `seen` modulo the size of
   /// epoch `seen` / size.
   std::int64_t sample_index(std::int64_t seen) const;
 
  private:
+  void fill_clean(std::int64_t iteration, std::int64_t seen, std::int64_t first, std::int64_t count,
+                  float* out) const;
+
   const Dataset& dataset_;
   DataConfig config_;
   std::uint32_t seed_, attempt_;

@@ -17,6 +17,7 @@
 #include "run/stopwatch.hpp"
 #include "sampler/device_update.hpp"
 #include "sampling/setup.hpp"
+#include "train/denoising.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
 
@@ -92,9 +93,15 @@ class Parts {
     at::Tensor parts = at::zeros({shards, optimizer_.size()}, floats());
     const CountedChains counted =
         CountedChains::every_one(count, static_cast<double>(count), chains.state.device());
+    const Pieces pieces{.most = engine_->largest_batch()};
+    const DenoisingTerm denoising(config_);
+    const NoisedSamples samples{data.state, states(batch, 2).state, denoising.deviations(0, batch)};
     return median_seconds(budget, [&] {
       objective_.load();
-      objective_.add_up(data.state, chains.state, counted, parts);
+      NoiseSquares squares;
+      WeightedStates others;
+      if (denoising.used()) others = denoising.pairs(*engine_, samples, pieces, squares);
+      objective_.add_up(data.state, chains.state, counted, others, parts);
       optimizer_.update(gradient_, iteration_++, 1e-6);
       load_weights();
     });

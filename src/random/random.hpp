@@ -37,6 +37,7 @@ enum class Stream : std::uint32_t {
   start_law = 13,          ///< of which law a chain starts, where there are several; id: chain
   first_age = 14,          ///< how old a chain of iteration 0 gets; id: chain
   denoised_data = 15,      ///< noise of data that a denoising step is fitted to; id: sample
+  denoising = 16,          ///< noise of the objective's denoising; id: position in the global batch
 };
 
 /// Which family of numbers. The stream and the attempt share one word of the Philox key.

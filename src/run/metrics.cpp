@@ -54,6 +54,7 @@ std::vector<std::pair<const char*, double IterationRecord::*>> columns() {
           {"temperature_law_error", &R::temperature_law_error},
           {"step_length", &R::step_length},
           {"data_score", &R::data_score},
+          {"noise_left", &R::noise_left},
           {"kid_train", &R::kid_train},
           {"kid_test", &R::kid_test},
           {"seconds_chains", &R::seconds_chains},

@@ -51,6 +51,7 @@ struct IterationRecord {
   double temperature_law_error = undefined;
   double step_length = undefined;  ///< of a visit's first chain step, rms over elements
   double data_score = undefined;   ///< rms(∇E)/T at noised data, each log.every iterations
+  double noise_left = undefined;   ///< share of data's squared noise that a step along ∇E leaves
   double kid_train = undefined;    ///< of some chains to training images, where they were compared
   double kid_test = undefined;     ///< to test images
   double seconds_chains = 0;

@@ -75,4 +75,17 @@ at::Tensor energies_of(GradientEngine& engine, const Points& points, const Piece
   return energies;
 }
 
+at::Tensor gradients_of(GradientEngine& engine, const at::Tensor& states, const Pieces& pieces) {
+  const c10::NoGradGuard no_gradient;
+  at::Tensor gradients = at::empty_like(states);
+  pieces.for_each(states.size(0), [&](std::int64_t first, std::int64_t count) {
+    const at::Tensor piece = states.narrow(0, first, count).contiguous();
+    at::Tensor energy = at::empty({count}, piece.options().dtype(at::kDouble)),
+               gradient = at::empty_like(piece);
+    engine.evaluate({piece, {}}, energy, &gradient);
+    gradients.narrow(0, first, count).copy_(gradient);
+  });
+  return gradients;
+}
+
 }  // namespace stanley

@@ -38,4 +38,7 @@ std::unique_ptr<Transition> make_piecewise_transition(
 /// Energies of n points, in pieces: [n] float64, on their device.
 at::Tensor energies_of(GradientEngine& engine, const Points& points, const Pieces& pieces);
 
+/// ∇E at n states without a condition, in pieces: like the states.
+at::Tensor gradients_of(GradientEngine& engine, const at::Tensor& states, const Pieces& pieces);
+
 }  // namespace stanley

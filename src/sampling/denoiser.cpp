@@ -15,19 +15,6 @@ namespace {
 constexpr std::int64_t fitted_samples = 1024, samples_at_once = 64;
 constexpr double least_removed = 0.2;
 
-/// The gradient of the energy at each state, in pieces.
-at::Tensor gradient_of(GradientEngine& engine, const at::Tensor& states, const Pieces& pieces) {
-  at::Tensor gradient = at::empty_like(states);
-  pieces.for_each(states.size(0), [&](std::int64_t first, std::int64_t count) {
-    const at::Tensor piece = states.narrow(0, first, count).contiguous();
-    at::Tensor energy = at::empty({count}, piece.options().dtype(at::kDouble)),
-               of_piece = at::empty_like(piece);
-    engine.evaluate({piece, {}}, energy, &of_piece);
-    gradient.narrow(0, first, count).copy_(of_piece);
-  });
-  return gradient;
-}
-
 void keep_in_box(at::Tensor& states, const SamplerConfig& config) {
   if (config.box) states.clamp_((*config.box)[0], (*config.box)[1]);
 }
@@ -54,7 +41,7 @@ FittedStep fit_step(GradientEngine& engine, const Dataset& training, const Confi
 
   const std::int64_t at_once = std::min(samples_at_once, most_states);
   const at::Tensor gradient =
-      gradient_of(engine, noised.state.to(device), {.most = at_once, .group = at_once});
+      gradients_of(engine, noised.state.to(device), {.most = at_once, .group = at_once});
   const at::Tensor error = noised.state - clean;
   const double squares = sum_of_products(gradient, gradient),
                before = sum_of_products(error, error);
@@ -86,7 +73,7 @@ void Denoiser::apply(GradientEngine& engine, ChainBatch& batch) const {
   const c10::NoGradGuard no_gradient;
   if (step_) {
     const std::int64_t all = batch.state.size(0);
-    batch.state.sub_(gradient_of(engine, batch.state, {.most = all}), step_->factor);
+    batch.state.sub_(gradients_of(engine, batch.state, {.most = all}), step_->factor);
     keep_in_box(batch.state, config_.sampler);
     return;
   }

@@ -126,9 +126,10 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
   record_.distance_moved = sum_of((after - before_).flatten(1).norm(2, 1));
   record_.saturation = share_at_box(rows, config_.sampler);
   double element_mean = sum_of(rows.mean(1)), element_square = sum_of(rows.square().mean(1));
-  std::vector<double*> summed{&energies_.data,           &energies_.chains, &energies_.data_squared,
-                              &energies_.chains_squared, &element_mean,     &element_square,
-                              &record_.energy_noise,     &record_.restarts};
+  std::vector<double*> summed{
+      &energies_.data, &energies_.chains, &energies_.data_squared, &energies_.chains_squared,
+      &element_mean,   &element_square,   &record_.energy_noise,   &record_.restarts,
+      &noise_.before,  &noise_.left};
   for (const auto column : means) summed.push_back(&(record_.*column));
   for (double& told : told_) summed.push_back(&told);
   for (double& product : products_) summed.push_back(&product);
@@ -154,6 +155,7 @@ void Account::summarize(const at::Tensor& after, const std::vector<std::int64_t>
       -record_.gap + config_.objective.energy_penalty *
                          (energies_.data_squared / batch + energies_.chains_squared / counted_);
   record_.energy_noise /= static_cast<double>(noise_probes_per_shard * config_.chains.shards);
+  if (noise_.before > 0) record_.noise_left = without_last_digits(noise_.left / noise_.before);
   const double mean = element_mean / active;
   record_.chain_scale = root(element_square / active - mean * mean);
   name_statistics();

@@ -12,6 +12,7 @@
 #include "run/metrics.hpp"
 #include "run/stopwatch.hpp"
 #include "sampler/transition.hpp"
+#include "train/denoising.hpp"
 #include "train/objective.hpp"
 
 namespace stanley {
@@ -46,6 +47,8 @@ class Account {
   void energies(const EnergySums& sums, double counted, double noise);
   /// Σ|∇E|² over this rank's probes of the data, and their elements over all ranks.
   void data_gradients(double squares, double elements);
+  /// Of this rank's samples.
+  void denoising(const NoiseSquares& squares) { noise_ = squares; }
   /// Collective, in the reduction's phase. Adds up what the ranks saw: energies and chain moves as
   /// told before; the active chains' states [n, state shape] and ages after their steps; how many
   /// of them restarted.
@@ -72,6 +75,7 @@ class Account {
   std::vector<double> products_;  // of those with an error, as products_of() has them
   double probed_elements_ = 0, counted_ = 0;
   EnergySums energies_;
+  NoiseSquares noise_;
   IterationRecord record_;  // until they are summarised, its means are sums over this rank's states
 };
 

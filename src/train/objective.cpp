@@ -13,6 +13,12 @@ namespace {
 
 double sum_of(const at::Tensor& values) { return values.sum().item<double>(); }
 
+/// Each part's rows of the first tensor, behind them its rows of the second, and so on.
+at::Tensor by_parts(std::int64_t parts, std::vector<at::Tensor> rows) {
+  for (at::Tensor& some : rows) some = some.unflatten(0, {parts, -1});
+  return at::cat(rows, 1).flatten(0, 1);
+}
+
 }  // namespace
 
 CountedChains CountedChains::every_one(std::int64_t count, double all, at::Device device) {
@@ -58,32 +64,35 @@ void ContrastiveObjective::load() {
 }
 
 EnergySums ContrastiveObjective::add_up(const at::Tensor& data, const at::Tensor& chains,
-                                        const CountedChains& counted, at::Tensor gradients) {
+                                        const CountedChains& counted, const WeightedStates& others,
+                                        at::Tensor gradients) {
   const std::int64_t parts = gradients.size(0), samples = data.size(0) / parts,
                      active = chains.size(0) / parts;
-  // Each part's samples, and behind them its chains.
-  const auto of_both = [&](const at::Tensor& of_data, const at::Tensor& of_chains) {
-    return at::cat(
-               {of_data.unflatten(0, {parts, samples}), of_chains.unflatten(0, {parts, active})}, 1)
-        .flatten(0, 1);
+  const auto of_data = [&](double factor) {
+    return at::full({data.size(0)}, factor, data.options());
   };
-  const auto factors = [&](double of_data, double of_chains) {
-    return of_both(at::full({data.size(0)}, of_data, data.options()), counted.mine * of_chains);
-  };
-  at::Tensor energy = at::empty({data.size(0) + chains.size(0)}, data.options());
-  gradient_->evaluate_parts(parts, of_both(data, chains), factors(1 / batch_, -1 / counted.all),
-                            factors(2 * penalty_ / batch_, 2 * penalty_ / counted.all), energy,
-                            [&](std::int64_t part, const std::vector<at::Tensor>& of_weights) {
-                              store(of_weights, gradients[part]);
+  std::vector<at::Tensor> states{data, chains},
+      constant{of_data(1 / batch_), counted.mine * (-1 / counted.all)},
+      slope{of_data(2 * penalty_ / batch_), counted.mine * (2 * penalty_ / counted.all)};
+  if (others.states.defined()) {
+    states.push_back(others.states);
+    constant.push_back(others.factors);
+    slope.push_back(at::zeros_like(others.factors));
+  }
+  const at::Tensor together = by_parts(parts, states);
+  at::Tensor energy = at::empty({together.size(0)}, data.options());
+  gradient_->evaluate_parts(parts, together, by_parts(parts, constant), by_parts(parts, slope),
+                            energy, [&](std::int64_t part, const std::vector<at::Tensor>& weights) {
+                              store(weights, gradients[part]);
                             });
-  const at::Tensor energies = energy.to(at::kCPU, at::kDouble).view({parts, samples + active});
+  const at::Tensor energies = energy.to(at::kCPU, at::kDouble).view({parts, -1});
   const at::Tensor counts = counted.mine.to(at::kCPU, at::kDouble).view({parts, active});
   EnergySums sums;
   for (std::int64_t part = 0; part < parts; ++part) {
-    const at::Tensor of_data = energies[part].narrow(0, 0, samples);
+    const at::Tensor of_samples = energies[part].narrow(0, 0, samples);
     const at::Tensor of_chains = energies[part].narrow(0, samples, active) * counts[part];
-    sums +=
-        {sum_of(of_data), sum_of(of_chains), sum_of(of_data.square()), sum_of(of_chains.square())};
+    sums += {sum_of(of_samples), sum_of(of_chains), sum_of(of_samples.square()),
+             sum_of(of_chains.square())};
   }
   return sums;
 }

@@ -33,6 +33,12 @@ struct CountedChains {
 CountedChains count_chains(const std::vector<std::int64_t>& ages, const ChainsConfig& config,
                            Communicator& communicator, at::Device device);
 
+/// States whose energies stand in the loss with a factor each.
+struct WeightedStates {
+  at::Tensor states;   ///< [n, state shape]; undefined: none
+  at::Tensor factors;  ///< [n] float32
+};
+
 /// The contrastive objective: mean E(data) − mean E(chains) + λ·[mean E(data)² + mean E(chains)²],
 /// the gradient of −log p (Karimi, Xie, Li, eq. 3) without a factor 1/T, plus the energy penalty of
 /// Du and Mordatch (arXiv 1903.08689, section 3.3). The means are over all ranks: `batch` data
@@ -47,10 +53,10 @@ class ContrastiveObjective {
   void load();
 
   /// Writes to `gradients` [parts, P] this rank's share of the gradient with respect to the
-  /// parameters: that of each of as many equal parts of `data` and of `chains` [n, state shape],
-  /// none of which may be empty. A part's numbers do not depend on the others.
+  /// parameters: that of each of as many equal parts of `data`, of `chains` [n, state shape] and of
+  /// `others`, none of which may be empty. A part's numbers do not depend on the others.
   EnergySums add_up(const at::Tensor& data, const at::Tensor& chains, const CountedChains& counted,
-                    at::Tensor gradients);
+                    const WeightedStates& others, at::Tensor gradients);
 
   /// Threads that have work on so many parts, of so many states in all.
   int working_threads(std::int64_t parts, std::int64_t states) const {

@@ -27,6 +27,7 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
                                    context.communicator)),
       optimizer_(config.optimizer, *network_, context.setup.torch_device),
       objective_(config, *network_, context.setup.precision, context.setup.torch_device),
+      denoising_(config),
       dataset_(dataset),
       batches_(dataset, config, attempt),
       start_(make_start_state(config, dataset, attempt,
@@ -69,7 +70,8 @@ IterationRecord Trainer::iterate() {
   account.enter("weight gradient", &IterationRecord::seconds_gradient);
   // This rank's share of the gradient of the loss, E(x) − E(z) + λ·[E(x)² + E(z)²] in the mean.
   objective_.load();
-  const EnergySums energies = objective_.add_up(x, z.state, counted, parts_);
+  const WeightedStates pairs = denoising_pairs(account);
+  const EnergySums energies = objective_.add_up(x, z.state, counted, pairs, parts_);
   account.energies(energies, counted.all, energy_of_noise());
   // Where the run is to end must not change what is recorded on the way.
   if ((iteration_ + 1) % config_.log.every == 0) {
@@ -133,24 +135,18 @@ double Trainer::energy_of_noise() const {
 }
 
 std::int64_t Trainer::data_probes() const {
-  return std::min(data_probes_per_shard, config_.data.batch / config_.chains.shards);
+  return std::min(data_probes_per_shard, data_per_shard());
 }
 
 double Trainer::data_gradients(const at::Tensor& data) const {
   const c10::NoGradGuard no_gradient;
   const at::Tensor probes =
       data.unflatten(0, {shards_.count, -1}).narrow(1, 0, data_probes()).flatten(0, 1);
-  const Pieces pieces{.most = engine_->largest_batch(),
-                      .group = fixed_batches() ? data_probes() : 0};
-  double squares = 0;
-  pieces.for_each(probes.size(0), [&](std::int64_t first, std::int64_t count) {
-    const at::Tensor piece = probes.narrow(0, first, count).contiguous();
-    at::Tensor energy = at::empty({count}, piece.options().dtype(at::kDouble)),
-               gradient = at::empty_like(piece);
-    engine_->evaluate({piece, {}}, energy, &gradient);
-    squares += gradient.to(at::kDouble).square().sum().item<double>();
-  });
-  return squares;
+  return gradients_of(*engine_, probes, pieces_of(data_probes()))
+      .to(at::kDouble)
+      .square()
+      .sum()
+      .item<double>();
 }
 
 bool Trainer::fixed_batches() const {
@@ -163,20 +159,43 @@ std::int64_t Trainer::gradient_parts() const {
 
 WorkingThreads Trainer::working_threads() const {
   const std::int64_t chains = bank_.active_per_shard() * shards_.count,
-                     states = chains + config_.data.batch / shards_.total * shards_.count;
+                     data = data_per_shard() * shards_.count,
+                     states = chains + data + (denoising_.used() ? 2 * data : 0);
   return {chains, states, engine_->working_threads(chains),
           objective_.working_threads(gradient_parts(), states)};
 }
 
-at::Tensor Trainer::data_batch() const {
-  const std::int64_t per_shard = config_.data.batch / config_.chains.shards;
-  const std::int64_t count = per_shard * shards_.count;
-  std::vector<std::int64_t> shape{count};
+at::Tensor Trainer::room_for_data() const {
+  std::vector<std::int64_t> shape{data_per_shard() * shards_.count};
   shape.insert(shape.end(), network_->state_shape().begin(), network_->state_shape().end());
-  at::Tensor data = at::empty(shape, at::kFloat);
-  batches_.fill(iteration_, samples_seen_, per_shard * shards_.first, count,
+  return at::empty(shape, at::kFloat);
+}
+
+at::Tensor Trainer::data_batch() const {
+  at::Tensor data = room_for_data();
+  batches_.fill(iteration_, samples_seen_, data_per_shard() * shards_.first, data.size(0),
                 data.mutable_data_ptr<float>());
   return data.to(context_.setup.torch_device);
+}
+
+WeightedStates Trainer::denoising_pairs(Account& account) const {
+  if (!denoising_.used()) return {};
+  const std::int64_t first = data_per_shard() * shards_.first;
+  NoisedSamples samples{room_for_data(), room_for_data(), {}};
+  samples.deviations = denoising_.deviations(first, samples.clean.size(0));
+  batches_.fill_noised(iteration_, samples_seen_, first, samples.deviations,
+                       samples.clean.mutable_data_ptr<float>(),
+                       samples.noised.mutable_data_ptr<float>());
+  samples.clean = samples.clean.to(context_.setup.torch_device);
+  samples.noised = samples.noised.to(context_.setup.torch_device);
+  NoiseSquares squares;
+  WeightedStates pairs = denoising_.pairs(*engine_, samples, pieces_of(data_per_shard()), squares);
+  account.denoising(squares);
+  return pairs;
+}
+
+Pieces Trainer::pieces_of(std::int64_t per_shard) const {
+  return {.most = engine_->largest_batch(), .group = fixed_batches() ? per_shard : 0};
 }
 
 std::vector<std::string> Trainer::more_columns() const {

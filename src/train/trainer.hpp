@@ -15,11 +15,13 @@
 #include "parallel/reducer.hpp"
 #include "run/activity.hpp"
 #include "run/metrics.hpp"
+#include "sampler/pieces.hpp"
 #include "sampling/setup.hpp"
 #include "storage/array.hpp"
 #include "storage/checkpoint.hpp"
 #include "train/account.hpp"
 #include "train/band.hpp"
+#include "train/denoising.hpp"
 #include "train/idle_threads.hpp"
 #include "train/objective.hpp"
 #include "train/optimizer.hpp"
@@ -79,7 +81,14 @@ class Trainer {
   ChainDraws draws(std::int64_t count);
 
  private:
+  std::int64_t data_per_shard() const { return config_.data.batch / config_.chains.shards; }
+  /// For this rank's part of a data batch.
+  at::Tensor room_for_data() const;
   at::Tensor data_batch() const;
+  /// What the objective's denoising adds to the loss; tells the account of it.
+  WeightedStates denoising_pairs(Account& account) const;
+  /// Of states of which each shard has so many.
+  Pieces pieces_of(std::int64_t per_shard) const;
   /// Collective where there is a burn-in. Those of the visited chains that count `steps` later.
   CountedChains count_after(std::int64_t steps) const;
   /// Σ E over this rank's probes of plain noise.
@@ -102,6 +111,7 @@ class Trainer {
   std::unique_ptr<Network> network_;
   Optimizer optimizer_;
   ContrastiveObjective objective_;
+  DenoisingTerm denoising_;
   const Dataset& dataset_;
   Batches batches_;
   StartState start_;

@@ -48,9 +48,9 @@ def starts_and_verdicts(directory):
     return [start["iteration"] for start in record["starts"]], [stop["verdict"] for stop in record["stops"]]
 
 
-# Chains that start in several ways, count late and die in time, and draws without noise.
+# Chains that start in several ways, count late and die in time; an energy that learns to denoise; draws without noise.
 LIVES = {"chains.start": "{uniform: 0.4, data_gaussian: 0.6}", "chains.burn_in": 12, "chains.maximum_age": 40,
-         "samples.denoise": "{steps: 3}"}
+         "chains.principal_components": 1, "samples.denoise": "{steps: 3}", "objective.denoising": 10}
 
 
 # --- stopped by run.iterations ---------------------------------------------------------------------

@@ -523,6 +523,16 @@ TEST(Config, ChainsThatNeverCountAreRefused) {
                        "chains.burn_in 100 must be below chains.maximum_age 100"));
 }
 
+TEST(Config, DenoisingNeedsNoiseToTakeOff) {
+  EXPECT_EQ(refusal(good, {"objective.denoising=3"}), "accepted");
+  EXPECT_TRUE(
+      contains(refusal(good, {"objective.denoising=3", "data.noise=0"}), "objective.denoising"));
+  EXPECT_TRUE(contains(
+      refusal(good, {"objective={denoising: 3, denoising_noise: 0.01}", "data.noise=0.02"}),
+      "objective.denoising_noise 0.01 must be at least data.noise 0.02"));
+  EXPECT_EQ(refusal(good, {"objective.denoising_noise=0.01", "data.noise=0.02"}), "accepted");
+}
+
 TEST(Config, StartFromTheBankIsForSamplingAlone) {
   const Config config = parse(good, {"chains.start=bank"});
   EXPECT_EQ(config.chains.start, StartType::bank);

@@ -236,6 +236,26 @@ TEST_F(Data, NoiseIsFreshAtEachUseAndProjected) {
   EXPECT_GT(different.size(), 15900U);
   EXPECT_NE(batch_of(Batches(data, config, 1), data, 3, 0, 16), batch_of(batches, data, 3, 0, 16));
 
+  // 8,000 of them of denoising, of twice and four times the deviation, and the sample itself.
+  double second = 0, fourth = 0;
+  for (std::int64_t i = 0; i < 500; ++i) {
+    std::vector<float> clean(16), noised(16);
+    const std::vector<double> deviations{1, 1, 1, 1, 2, 2, 2, 2};
+    batches.fill_noised(i, 8 * i, 0, deviations, clean.data(), noised.data());
+    for (std::size_t j = 0; j < 16; ++j) {
+      EXPECT_EQ(clean[j], centre[j % 2]);
+      const double noise = static_cast<double>(noised[j]) - static_cast<double>(centre[j % 2]);
+      (j < 8 ? second : fourth) += noise * noise;
+    }
+    // A rank that has the last four positions alone gets the same numbers.
+    std::vector<float> own_clean(8), own(8);
+    const std::vector<double> last(deviations.begin() + 4, deviations.end());
+    batches.fill_noised(i, 8 * i, 4, last, own_clean.data(), own.data());
+    EXPECT_TRUE(std::equal(own.begin(), own.end(), noised.begin() + 8));
+  }
+  EXPECT_LT(std::abs(second - n / 4), 4.42 * std::sqrt(2 * n / 4));
+  EXPECT_LT(std::abs(fourth - 4 * n / 4), 4.42 * 4 * std::sqrt(2 * n / 4));
+
   config.sampler.box = {{-0.25, 0.5}};
   const Batches boxed(data, config, 0);
   std::vector<float> projected = batch_of(batches, data, 3, 0, 16);

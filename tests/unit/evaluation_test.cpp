@@ -21,7 +21,7 @@ namespace stanley {
 namespace {
 
 /// Numbers that look random and are the same everywhere.
-at::Tensor numbers(std::int64_t rows, std::int64_t columns, double phase) {
+at::Tensor wavy_numbers(std::int64_t rows, std::int64_t columns, double phase) {
   const at::Tensor all = at::arange(rows * columns, at::kDouble) * 12.9898 + phase;
   return (at::sin(all) * 43758.5453).frac().view({rows, columns}) * 2;
 }
@@ -129,7 +129,7 @@ class Evaluation : public testing::Test {
     return chosen;
   }
 
-  at::Tensor draws_ = numbers(37, 4, 0.3), images_ = numbers(29, 4, 1.7) + 0.4;
+  at::Tensor draws_ = wavy_numbers(37, 4, 0.3), images_ = wavy_numbers(29, 4, 1.7) + 0.4;
   std::unique_ptr<Communicator> alone_ = make_local_communicator();
   Sorting sorting_{.classes = 2, .groups = 4};
   Reference reference_;
@@ -199,13 +199,13 @@ double frechet_by_eigenvalues(const at::Tensor& x, const at::Tensor& y) {
 }
 
 TEST(FrechetDistance, IsThatOfTheGaussians) {
-  const at::Tensor x = numbers(60, 7, 0.1), y = numbers(50, 7, 2.2) * 1.3 + 0.2;
+  const at::Tensor x = wavy_numbers(60, 7, 0.1), y = wavy_numbers(50, 7, 2.2) * 1.3 + 0.2;
   const double expected = frechet_by_eigenvalues(x, y);
   EXPECT_NEAR(FrechetDistance(fit_gaussian(y)).to(x), expected, 1e-10 * expected);
 }
 
 TEST(FrechetDistance, KeepsItsDigitsWhereCovariancesAreSingular) {
-  const at::Tensor x = numbers(5, 40, 0.1);  // rank 4 in 40 dimensions
+  const at::Tensor x = wavy_numbers(5, 40, 0.1);  // rank 4 in 40 dimensions
   const double trace = at::cov(x.t()).trace().item<double>();
   EXPECT_NEAR(FrechetDistance(fit_gaussian(x)).to(x), 0, 1e-12 * trace);
   EXPECT_NEAR(FrechetDistance(fit_gaussian(x + 3)).to(x), 40 * 9, 1e-9);
@@ -237,19 +237,19 @@ TEST(FrechetDistance, ExtrapolatesToInfinitelyManyDraws) {
 TEST(MeanKernel, MakesTheDistanceOfThePairs) {
   const auto alone = make_local_communicator();
   for (const auto& [n, m, d] : {std::array{70, 45, 3}, {33, 64, 2}, {2, 9, 17}}) {
-    const at::Tensor draws = numbers(n, d, 0.3), images = numbers(m, d, 1.7);
+    const at::Tensor draws = wavy_numbers(n, d, 0.3), images = wavy_numbers(m, d, 1.7);
     const double found = mean_kernel_within(draws, *alone) + mean_kernel_within(images, *alone) -
                          2 * mean_kernel_across(draws, images, *alone);
     EXPECT_NEAR(found, kernel_distance_of(rows_of(draws), rows_of(images)), 1e-12);
   }
-  EXPECT_TRUE(std::isnan(mean_kernel_within(numbers(1, 3, 0), *alone)));
+  EXPECT_TRUE(std::isnan(mean_kernel_within(wavy_numbers(1, 3, 0), *alone)));
 }
 
 TEST(PairTiles, HoldEachPairOnce) {
   const auto alone = make_local_communicator();
   const LoopThreads three(3);
   for (const auto& [n, m] : {std::array<std::int64_t, 2>{50, 4100}, {70, 3}, {4200, 4200}}) {
-    const at::Tensor x = numbers(n, 1, 0.3), y = n == m ? x : numbers(m, 1, 1.7);
+    const at::Tensor x = wavy_numbers(n, 1, 0.3), y = n == m ? x : wavy_numbers(m, 1, 1.7);
     const Pairs pairs = n == m ? Pairs::within : Pairs::across;
     const at::Tensor seen = at::zeros({n, m}, at::kInt);
     std::int64_t told = 0;
@@ -276,7 +276,7 @@ TEST(PairTiles, HoldEachPairOnce) {
 }
 
 TEST(NearestFew, KeepsTheRadiusInAnyOrder) {
-  const at::Tensor squared = numbers(6, 40, 0.3).abs();
+  const at::Tensor squared = wavy_numbers(6, 40, 0.3).abs();
   squared.narrow(1, 0, 20).copy_(squared.narrow(1, 20, 20));  // each stands twice
   NearestFew whole(6), parts(8);
   for (std::int64_t from : {20, 0}) {

@@ -50,7 +50,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 IterationRecord awkward(std::int64_t iteration) {
   IterationRecord record;
   double* columns = &record.energy_data;
-  for (int i = 0; i < 44; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
+  for (int i = 0; i < 45; ++i) columns[i] = std::sin(i + 1.0) * std::pow(10.0, i - 15) / 3.0;
   record.iteration = iteration;
   record.gap_autocorrelation = std::nan("");
   record.energy_noise = -0.0;
@@ -76,15 +76,15 @@ TEST(Ticker, TicksUntilItGoes) {
 
 // --- metrics ------------------------------------------------------------------------------------
 
-static_assert(offsetof(IterationRecord, more) == 45 * sizeof(double), "a column without a test");
+static_assert(offsetof(IterationRecord, more) == 46 * sizeof(double), "a column without a test");
 
 TEST_F(Run, NumbersOfTheMetricsReadBackBitForBit) {
   const IterationRecord record = awkward(7);
   const std::vector<std::string> fields = split(to_csv(record), ',');
-  ASSERT_EQ(fields.size(), 45U);
+  ASSERT_EQ(fields.size(), 46U);
   EXPECT_EQ(fields[0], "7");
   const double* columns = &record.energy_data;
-  for (std::size_t i = 0; i < 44; ++i) {
+  for (std::size_t i = 0; i < 45; ++i) {
     const double value = std::strtod(fields[i + 1].c_str(), nullptr);
     if (std::isnan(columns[i])) {
       EXPECT_TRUE(std::isnan(value));
@@ -103,7 +103,8 @@ TEST_F(Run, TheHeadingNamesTheColumnsInOrder) {
             "state_gradient_q90,gain_q10,gain_q50,gain_q90,gain_below_one,gain_weighted_drift,"
             "distance_moved,chain_scale,chain_spread,saturation,acceptance_rate,"
             "temperature_settled,temperature_settled_error,temperature_law,temperature_law_error,"
-            "step_length,data_score,kid_train,kid_test,seconds_chains,seconds_gradient,seconds_"
+            "step_length,data_score,noise_left,kid_train,kid_test,seconds_chains,seconds_gradient,"
+            "seconds_"
             "reduction,seconds_"
             "waiting,seconds_guard,seconds_files,"
             "seconds_evaluation,seconds_iteration,chain_steps_per_second\n");
@@ -161,7 +162,7 @@ TEST_F(Run, MetricsOfAnOlderReleaseGetTheirColumnsByName) {
        {std::pair<std::string, std::string>{"1,2.25,nan,nan,0.5", ",7"},
         {"2,3,nan,nan,-1", ",8"}}) {
     expected += row;
-    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < 44; ++i) expected += ",nan";
+    for (std::int64_t i = std::count(row.begin(), row.end(), ','); i < 45; ++i) expected += ",nan";
     expected += forgotten + '\n';
   }
   std::string appended = to_csv(awkward(3));
@@ -491,13 +492,16 @@ TEST_F(Run, TheProgressLineSaysIt) {
         "3:00 left"}) {
     EXPECT_NE(text.find(part), std::string::npos) << '"' << part << "\" in: " << text;
   }
+  EXPECT_EQ(text.find("noise left"), std::string::npos);
   // A new interval forgets the old one: 4 s an iteration, 89 of them left.
+  record.noise_left = 0.42;
   record.iteration = 11;
   record.seconds_iteration = 4;
   record.seconds_files = 0;
   line.add(record);
   const std::string next = line.take();
   EXPECT_NE(next.find("5:56 left"), std::string::npos) << next;
+  EXPECT_NE(next.find("| noise left 42 % |"), std::string::npos) << next;
   EXPECT_NE(next.find(" 0 % files)"), std::string::npos) << next;
   // What an evaluation takes is told where there was one, and counts.
   record.iteration = 12;

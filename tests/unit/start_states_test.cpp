@@ -135,6 +135,31 @@ TEST(StartStates, TheGaussianHasTheMomentsOfTheData) {
   EXPECT_NEAR(found[0][1].item<double>(), cross, 4.42 * std::sqrt((both + cross * cross) / n));
 }
 
+TEST(StartStates, PrincipalComponentsHaveTheLargestVarianceAlone) {
+  Config config = config_of(StartType::data_gaussian);
+  config.data.type = DataType::eight_gaussians;
+  config.sampler.box = std::nullopt;
+  config.chains.principal_components = 1;
+  const Dataset data = load(config);
+  at::Tensor samples = at::empty({data.size(), 2});
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    data.copy_sample(i, samples.mutable_data_ptr<float>() + 2 * i);
+  }
+  const at::Tensor mean = samples.mean(0), centred = (samples - mean).to(at::kDouble);
+  const auto [variances, directions] =
+      at::linalg_eigh(centred.t().mm(centred) / static_cast<double>(data.size()));
+  constexpr std::int64_t n = 20000;
+  const at::Tensor along = (starts(config, data, n) - mean).to(at::kDouble).mm(directions);
+  const double variance = variances[1].item<double>();
+  EXPECT_LT(along.select(1, 0).abs().max().item<double>(), 1e-5 * std::sqrt(variance));
+  EXPECT_NEAR(along.select(1, 1).square().mean().item<double>(), variance,
+              4.42 * variance * std::sqrt(2.0 / n));
+  config.chains.principal_components = 2;  // all of them: the same as without
+  const at::Tensor whole = starts(config, data, 50);
+  config.chains.principal_components.reset();
+  EXPECT_TRUE(at::equal(whole, starts(config, data, 50)));
+}
+
 /// A data file of images of 1 × side × side, half of them of each of two classes without names.
 Dataset two_classes(Config& config, const std::vector<std::uint8_t>& images, std::int64_t side) {
   std::string directory = (fs::temp_directory_path() / "stanley-start-XXXXXX").string();

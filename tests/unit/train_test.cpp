@@ -157,7 +157,7 @@ TEST(TrainObjective, IsTheGradientOfTheContrastiveLoss) {
     const at::Tensor chains =
         burn_in > 0 ? all_chains.index_select(0, at::tensor({1, 4, 5, 8}, at::kLong)) : all_chains;
     const EnergySums sums = objective.add_up(
-        data, all_chains, count_chains(ages, burning, *make_local_communicator(), at::kCPU),
+        data, all_chains, count_chains(ages, burning, *make_local_communicator(), at::kCPU), {},
         gradient);
 
     std::vector<at::Tensor> weights;
@@ -191,10 +191,10 @@ TEST(TrainObjective, FollowsFiniteDifferences) {
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor gradient = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), unused = gradient.clone();
   objective.load();
-  objective.add_up(data, chains, ten_chains(), gradient);
+  objective.add_up(data, chains, ten_chains(), {}, gradient);
   const auto loss = [&] {
     objective.load();
-    const EnergySums s = objective.add_up(data, chains, ten_chains(), unused);
+    const EnergySums s = objective.add_up(data, chains, ten_chains(), {}, unused);
     return s.data / 6 - s.chains / 10 + 0.3 * (s.data_squared / 6 + s.chains_squared / 10);
   };
   std::int64_t offset = 0;
@@ -212,18 +212,46 @@ TEST(TrainObjective, FollowsFiniteDifferences) {
   }
 }
 
+TEST(TrainObjective, AddsTheEnergiesOfOtherStatesWithTheirFactors) {
+  const auto network = mlp();
+  ContrastiveObjective objective(objective_config(0.3), *network, Precision::float32, at::kCPU);
+  objective.load();
+  const at::Tensor data = points(6, 0.5), chains = points(10, -1.0), others = points(4, 0.1);
+  const at::Tensor factors = at::tensor({2.0, -1.0, 0.5, 0.25}, at::kFloat);
+  at::Tensor with = at::zeros({2, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), without = with.clone();
+  const EnergySums sums = objective.add_up(data, chains, ten_chains(), {others, factors}, with);
+  EXPECT_EQ(sums.data, objective.add_up(data, chains, ten_chains(), {}, without).data);
+
+  std::vector<at::Tensor> weights;
+  for (const at::Tensor& value : network->parameter_values()) {
+    weights.push_back(value.detach().to(at::kDouble).set_requires_grad(true));
+  }
+  for (const std::int64_t part : {0, 1}) {  // each part has its own two of them
+    const at::Tensor states = others.narrow(0, 2 * part, 2).to(at::kDouble);
+    const at::Tensor energy =
+        (network->forward(states, weights) * factors.narrow(0, 2 * part, 2)).sum();
+    std::vector<at::Tensor> expected;
+    for (const at::Tensor& one : torch::autograd::grad({energy}, weights)) {
+      expected.push_back(one.flatten());
+    }
+    const at::Tensor flat = at::cat(expected);
+    EXPECT_LT((with[part] - without[part] - flat).abs().max().item<double>(),
+              1e-5 * flat.abs().max().item<double>());
+  }
+}
+
 TEST(TrainObjective, PartsAddUpToTheWhole) {
   const auto network = mlp();
   ContrastiveObjective objective(objective_config(0.5), *network, Precision::float32, at::kCPU);
   objective.load();
   const at::Tensor data = points(6, 0.5), chains = points(10, -1.0);
   at::Tensor whole = at::zeros({1, 2 * 7 + 7 + 7 * 5 + 5 + 5 + 1}), sum = whole.clone();
-  const EnergySums all = objective.add_up(data, chains, ten_chains(), whole);
+  const EnergySums all = objective.add_up(data, chains, ten_chains(), {}, whole);
   EnergySums added;
   for (const std::int64_t part : {0, 1}) {
     at::Tensor one = at::full_like(whole, 99.0);  // overwritten, not added to
     added += objective.add_up(data.narrow(0, 3 * part, 3), chains.narrow(0, 5 * part, 5),
-                              CountedChains::every_one(5, 10, at::kCPU), one);
+                              CountedChains::every_one(5, 10, at::kCPU), {}, one);
     sum += one;
   }
   EXPECT_LT((sum - whole).abs().max().item<double>(), 1e-6);

@@ -76,7 +76,7 @@ void expect_equal(const Copies& a, const Copies& b) {
 }
 
 std::vector<Config> trainings() {
-  std::vector<Config> configs(4, tiny());
+  std::vector<Config> configs(5, tiny());
   configs[1].run.reproducible = true;
   configs[2].energy.spectral_normalization = true;
   configs[2].sampler.refresh = Refresh::iteration;
@@ -86,6 +86,8 @@ std::vector<Config> trainings() {
       StartMixture({{StartType::uniform, 0.3}, {StartType::data_gaussian, 0.7}});
   configs[3].chains.burn_in = 6;
   configs[3].chains.maximum_age = 12;
+  configs[4].objective.denoising = 10;
+  configs[4].run.reproducible = true;
   return configs;
 }
 
