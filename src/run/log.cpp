@@ -92,7 +92,8 @@ std::string ProgressLine::take() {
       "{:>6}/{} | E data {:.3f} chains {:.3f} noise {:.3f} gap {:+.4f} | grad weights {:.2e} "
       "states "
       "{:.2e} | gain median {:.2f}, {:.0f} % < 1, drift {:.2f} | moved {:.2f} age {:.0f} | "
-      "T {:.3g} settled {} law {} walls {:.0f} % score {}{} | {:.0f} chain steps/s ({:.0f} % chains, "
+      "T {:.3g} settled {} law {} walls {:.0f} % score {}{} | {:.0f} chain steps/s ({:.0f} % "
+      "chains, "
       "{:.0f} % gradient, {:.0f} % reduction, {:.0f} % "
       "waiting, {:.0f} % files{}) | {} left",
       r.iteration, iterations_, r.energy_data, r.energy_chains, r.energy_noise, r.gap,
@@ -102,8 +103,8 @@ std::string ProgressLine::take() {
       reading(r.temperature_law, r.temperature_law_error), 100 * r.saturation,
       reading(r.data_score, IterationRecord::undefined),
       std::isfinite(r.noise_left) ? fmt::format(" | noise left {:.0f} %", 100 * r.noise_left) : "",
-      steps_ / total_, share(chains_),
-      share(gradient_), share(reduction_), share(waiting_), share(files_),
+      steps_ / total_, share(chains_), share(gradient_), share(reduction_), share(waiting_),
+      share(files_),
       evaluation_ > 0 ? fmt::format(", {:.0f} % evaluation", share(evaluation_)) : "",
       duration_text(left));
   *this = ProgressLine(iterations_, temperature_);
