@@ -184,12 +184,14 @@ train_peer() { # SEED: sets exit_code
 
 # Trains the seeds in turn. One that ends without the target is counted; one that failed ends all.
 train_all() { # FUNCTION SEED...
-  local how=$1 seed
+  local how=$1 seed who
   shift
   total_steps=$#
   steps_begun=0
   for seed in "$@"; do
-    step "$([ "$how" = train ] || echo "plain PyTorch, ")seed $seed, until $target"
+    who="seed $seed"
+    [ "$how" = train ] || who+=" in plain PyTorch"
+    step "$who, until $target"
     "$how" "$seed"
     if $stopped; then
       echo "stopped after $(elapsed): the same command goes on from there"
@@ -197,7 +199,7 @@ train_all() { # FUNCTION SEED...
     fi
     case $exit_code in
       0 | 4) ;; # at its end
-      *) give_up "$exit_code" "seed $seed ended with exit code $exit_code: its last lines above say why; the same" \
+      *) give_up "$exit_code" "$who ended with exit code $exit_code: its last lines above say why; the same" \
         "command goes on" ;;
     esac
   done

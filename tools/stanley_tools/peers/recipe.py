@@ -7,8 +7,12 @@ from ..quality.errors import UsageError
 STARTS = ("uniform", "normal", "data", "data_gaussian")
 
 
-def refuse(document):
-    """Refuses what the plain PyTorch training doesn't have; `document` is a resolved configuration."""
+def refuse(document, column):
+    """Refuses what the plain PyTorch training doesn't have; `document` is a resolved configuration, `column` that of
+    metrics.csv with the target's KID."""
+    if document["data"]["type"] != "file" and column != "kid_test":
+        raise UsageError("--peer: 'stanley evaluate' compares points of a law with fresh ones, not with training "
+                         "points: ask for --target kid=X")
     energy, sampler = document["energy"], document["sampler"]
     lacks = [(energy["type"] == "torchscript", "energy.type: torchscript"),
              (energy["activation"] != "silu" and energy["type"] != "mlp", f"energy.activation: {energy['activation']}"),

@@ -4,6 +4,7 @@ restarts, burn-in, batch, optimizer and schedule; random numbers of its own.
 Writes metrics.csv as stanley does (the columns that quality/rows.py reads), judges its chains by `stanley evaluate` at
 the same iterations, and ends with 85 and a checkpoint when it gets USR1.
 """
+import copy
 import csv
 import json
 import math
@@ -13,19 +14,20 @@ import subprocess
 import time
 
 import h5py
-import numpy
 import torch
 import yaml
 from torch import nn
 
 from ..quality.errors import FailedError
+from ..quality.files import write_json
 from . import recipe
 from .contenders import Convnet, Resnet
+from .states import Bank, Batches, Starts, load_data
 
 COLUMNS = ("iteration", "kid_train", "kid_test", "seconds_files", "seconds_evaluation", "seconds_iteration")
 CHECKPOINT, FINISHED, STOPPED, DIVERGED = "checkpoint.pt", 0, 85, 4
-SPLIT_SAMPLES = 4096  # of a class, for its Gaussian
 CHAINS, IMAGES = 256, 2048  # of an evaluation, as stanley's
+MOST_DRAWS = 1_000_000  # that `stanley evaluate` takes: all of the file
 
 
 class Mlp(nn.Sequential):
@@ -50,144 +52,7 @@ def make_network(energy, shape):
     return Resnet(energy["channels"], energy["blocks"], shape)
 
 
-# --- data -------------------------------------------------------------------------------------------
-def points(law, count, generator):
-    """The laws of src/data/synthetic.cpp, before they are spread over data.range."""
-    uniform = lambda: torch.rand(count, generator=generator)
-    normal = lambda: torch.randn(count, generator=generator)
-    choice = lambda most: torch.randint(most, (count,), generator=generator)
-    polar = lambda radius, angle: (radius * angle.cos(), radius * angle.sin())
-    if law == "eight_gaussians":
-        x, y = polar(torch.full((count,), 0.75), choice(8) * math.pi / 4)
-        x, y = x + 0.04 * normal(), y + 0.04 * normal()
-    elif law == "pinwheel":
-        radial, tangential = 0.45 + 0.14 * normal(), 0.04 * normal()
-        twist = choice(5) * 2 * math.pi / 5 + 2.5 * radial
-        x = radial * twist.cos() - tangential * twist.sin()
-        y = radial * twist.sin() + tangential * twist.cos()
-    elif law == "checkerboard":
-        row = choice(4)
-        column = 2 * choice(2) + row % 2
-        x, y = -0.9 + 0.45 * (column + uniform()), -0.9 + 0.45 * (row + uniform())
-    else:
-        ring = torch.tensor([1, 2, 2, 3, 3, 3])[choice(6)]
-        x, y = polar(0.3 * ring + 0.03 * normal(), 2 * math.pi * uniform())
-    return torch.stack([x, y], 1)
-
-
-def load_data(data, generator):
-    """(samples in data.range, labels or None)."""
-    low, high = data["range"]
-    if data["type"] != "file":
-        return low + (high - low) * (points(data["type"], data["samples"], generator) + 1) / 2, None
-    with h5py.File(os.path.expanduser(data["path"])) as file:
-        split = file[data["split"]]
-        values = torch.from_numpy(split["images"][:].astype(numpy.float32))
-        least, most = (float(one) for one in file.attrs["value_range"])
-        labels = torch.from_numpy(split["labels"][:].astype(numpy.int64)) if "labels" in split else None
-    return low + (high - low) * (values - least) / (most - least), labels
-
-
-class Batches:
-    """A permutation of the data for each epoch, with noise, mirrored by chance, and within the box."""
-
-    def __init__(self, config, samples, generator):
-        self.data, self.box, self.samples, self.generator = config["data"], config["sampler"]["box"], samples, generator
-        self.left = torch.empty(0, dtype=torch.long)
-
-    def next(self):
-        while len(self.left) < self.data["batch"]:
-            order = torch.randperm(len(self.samples), generator=self.generator)
-            self.left = torch.cat([self.left, order])
-        rows, self.left = self.left.split([self.data["batch"], len(self.left) - self.data["batch"]])
-        x = self.samples[rows]
-        if self.data["flip"]:
-            mirrored = torch.rand(len(x), generator=self.generator) < 0.5
-            x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
-        x = x + self.data["noise"] * torch.randn(x.shape, generator=self.generator)
-        return x.clamp(*self.box) if self.box else x
-
-
-# --- chains -----------------------------------------------------------------------------------------
-class Starts:
-    """States that chains start from."""
-
-    def __init__(self, config, samples, labels, generator):
-        self.shares, self.samples, self.labels, self.generator = recipe.starts(config), samples, labels, generator
-        self.box, self.range = config["sampler"]["box"], config["sampler"]["box"] or config["data"]["range"]
-        self.gaussians = self._fit() if "data_gaussian" in self.shares else []
-
-    def __call__(self, count):
-        laws = torch.multinomial(torch.tensor(list(self.shares.values()), dtype=torch.float), count, replacement=True,
-                                 generator=self.generator)
-        states = torch.empty(count, *self.samples.shape[1:])
-        for number, law in enumerate(self.shares):
-            rows = (laws == number).nonzero().flatten()
-            if len(rows):
-                states[rows] = self._draw(law, len(rows))
-        return states.clamp(*self.box) if self.box else states
-
-    def _draw(self, law, count):
-        shape = (count, *self.samples.shape[1:])
-        low, high = self.range
-        if law == "uniform":
-            return low + (high - low) * torch.rand(shape, generator=self.generator)
-        if law == "data":
-            return self.samples[torch.randint(len(self.samples), (count,), generator=self.generator)]
-        noise = torch.randn(shape, generator=self.generator)
-        if law == "normal":
-            return noise
-        classes = torch.randint(len(self.gaussians), (count,), generator=self.generator)
-        states = noise.flatten(1)
-        for number, (mean, root) in enumerate(self.gaussians):
-            rows = classes == number
-            states[rows] = mean + states[rows] @ root.T
-        return states.view(shape)
-
-    def _fit(self):
-        labels = self.labels if self.labels is not None else torch.zeros(len(self.samples), dtype=torch.long)
-        return [self._gaussian(self.samples[labels == label][:SPLIT_SAMPLES].flatten(1)) for label in labels.unique()]
-
-    @staticmethod
-    def _gaussian(samples):
-        mean = samples.mean(0)
-        centred = (samples - mean).double()
-        covariance = centred.T @ centred / len(samples) + 1e-4 * torch.eye(len(mean), dtype=torch.float64)
-        return mean, torch.linalg.cholesky(covariance).float()
-
-
-class Bank:
-    """All chains, of which each pass over the bank moves each once, in a random order."""
-
-    def __init__(self, chains, starts, generator):
-        self.config, self.starts, self.generator = chains, starts, generator
-        count = chains["total"]
-        self.states, self.ages, self.left = starts(count), torch.zeros(count, dtype=torch.long), []
-        limit = chains["maximum_age"]
-        self.limits = None if limit is None else limit * torch.rand(count, generator=generator)
-
-    def visit(self, probability):
-        """The rows of the chains that move now; those that restart are at their start already."""
-        if not len(self.left):
-            self.left = torch.randperm(self.config["total"], generator=self.generator)
-        active = self.config["active"]
-        rows, self.left = self.left[:active], self.left[active:]
-        anew = torch.rand(active, generator=self.generator) < probability
-        if self.limits is not None:
-            anew |= (self.ages[rows] > 0) & (self.ages[rows] >= self.limits[rows])
-        again = rows[anew]
-        if len(again):
-            self.states[again], self.ages[again] = self.starts(len(again)), 0
-            if self.limits is not None:
-                self.limits[again] = float(self.config["maximum_age"])
-        return rows
-
-    def counted(self, ages):
-        """1 for chains past their burn-in; all where there is none."""
-        old = (ages >= self.config["burn_in"]).float()
-        return old if old.any() else torch.ones_like(old)
-
-
+# --- chain steps ---------------------------------------------------------------------------------------
 def gain(gradient, threshold):
     """γ; a quantile is each chain's own, and one of its values."""
     size = gradient.abs()
@@ -358,9 +223,10 @@ class Training:
         draws, result = self.run / "draws.nc", self.run / "evaluation.json"
         write_draws(draws, self.config, self.bank)
         result.unlink(missing_ok=True)
-        command = [*self.program, "evaluate", draws, "--split", self.split, "--draws", IMAGES * 512, "--reference",
-                   IMAGES, "--minimum-age", 0, "--features", self.config["evaluation"]["features"], "--protocol",
-                   "peer", "--output", result]
+        command = [*self.program, "evaluate", draws, "--draws", MOST_DRAWS, "--reference", IMAGES, "--minimum-age", 0,
+                   "--protocol", "peer", "--output", result]
+        if self.config["data"]["type"] == "file":  # points of a law are compared with fresh ones
+            command += ["--split", self.split, "--features", self.config["evaluation"]["features"]]
         told = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
         try:
             kid = json.loads(result.read_text())["evaluations"][-1]["results"][0]["kid"]
@@ -384,5 +250,23 @@ def write_draws(path, config, bank):
 def make_optimizer(optimizer, network):
     if optimizer["type"] == "sgd":
         return torch.optim.SGD(network.parameters(), lr=optimizer["learning_rate"], momentum=optimizer["momentum"])
-    return torch.optim.Adam(network.parameters(), lr=optimizer["learning_rate"], betas=tuple(optimizer["betas"]),
-                            eps=optimizer["epsilon"], fused=True)
+    return torch.optim.Adam(network.parameters(), lr=optimizer["learning_rate"], eps=optimizer["epsilon"],
+                            betas=tuple(map(float, optimizer["betas"])), fused=True)
+
+
+# --- a seed of a study --------------------------------------------------------------------------------
+def threads_of(study):
+    """As many as all ranks of stanley have together."""
+    own, ranks = study.document["run"]["threads"] or os.environ.get("OMP_NUM_THREADS"), study.settings["ranks"] or 1
+    return int(own) * ranks if own else len(os.sched_getaffinity(0))
+
+
+def train_peer(study, seed, program):
+    """Returns the exit code."""
+    document = copy.deepcopy(study.document)
+    document["run"] |= {"seed": seed, "name": f"peer-{seed}", "directory": str(study.folder)}
+    threads, split = threads_of(study), "test" if study.target.column == "kid_test" else "train"
+    training = Training(document, study.seed_folder(seed, peer=True) / "run", program, split, threads)
+    precision = str(training.precision).removeprefix("torch.")
+    write_json(study.folder / "peer.json", {"torch": torch.__version__, "precision": precision, "threads": threads})
+    return training.train()

@@ -46,6 +46,12 @@ def watch(options):
     return code
 
 
+def peer(options):
+    from ..peers.train import train_peer
+    study = studies.Study.read(options.folder)
+    return train_peer(study, options.seed, options.command)
+
+
 def show(options):
     study = studies.Study.read(options.folder)
     seeds, peers = seeds_of(study), seeds_of(study, peer=True)
@@ -92,6 +98,9 @@ def read_arguments():
     part.add_argument("--data", type=pathlib.Path, help="data file to make first")
     part.add_argument("--peer", action="store_true")
     part.add_argument("command", nargs="+", help="the training, after --")
+    part = add("peer", peer, "train a seed in plain PyTorch")
+    part.add_argument("seed", type=int)
+    part.add_argument("command", nargs="+", help="the program that evaluates, after --")
     part = add("state", state, "print how far a seed is")
     part.add_argument("seed", type=int)
     add("table", show, "print the table; write table.txt, result.json and time_to_quality.png")

@@ -24,7 +24,7 @@ def draw(study, seeds, peers, path):
     ax.set(xlabel=f"wall time, {unit}", ylabel=f"KID·1000 ({study.target.column})", xlim=(0, None))
     ax.set_title(f"{study.target}", loc="left")
     if ends:
-        ax.legend(loc="best")
+        figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -1,6 +1,7 @@
 """What a study was asked for, in its file study.json: a second call goes on with that, and with nothing else."""
 import importlib.util
 import pathlib
+import re
 
 import h5py
 import yaml
@@ -105,7 +106,7 @@ def check(study, config, converts, peer):
         raise UsageError(f"there is no feature network {features} (evaluation.features): '{SETUP}' makes the default "
                          "one; or add --set evaluation.features=states")
     if peer:
-        check_peer(document)
+        check_peer(document, study.target)
 
 
 def check_data(data, target):
@@ -125,17 +126,25 @@ def check_data(data, target):
     return len(shape) == 2
 
 
-def check_peer(document):
+def check_peer(document, target):
     if importlib.util.find_spec("torch") is None:
         raise MissingError("--peer needs PyTorch for Python (the package torch), which isn't here: 'tools/setup.sh "
                            "--peers' installs it")
     from ..peers.recipe import refuse
-    refuse(document)
+    refuse(document, target.column)
+
+
+class Loader(yaml.SafeLoader):
+    """Reads 1e-08 as a number: YAML 1.1, which PyYAML has, wants a point in it."""
+
+
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+                             list("-+0123456789"))
 
 
 def read_configuration(text):
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader)
         document["evaluation"]["every"]
     except (yaml.YAMLError, KeyError, TypeError):
         raise FailedError("standard input is not what 'stanley config CONFIG --resolved' prints")

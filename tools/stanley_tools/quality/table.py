@@ -1,4 +1,5 @@
 """The table of a study, and the same as JSON."""
+import json
 import math
 
 from .summary import ratio, summarize
@@ -60,7 +61,7 @@ def summary_lines(seeds):
     reached = sum(one.reached for one in seeds)
     lines = [f"{reached} of {len(seeds)} seed(s) reached the target" +
              ("" if reached == len(seeds) else "; the others count as infinity")]
-    for name, what in SUMMARY:
+    for name, what in SUMMARY if reached else ():
         spread = summarize(seeds)[name]
         if spread is None:
             lines.append(f"  {what:<30} {NOT_MEASURED}")
@@ -75,15 +76,35 @@ def summary_lines(seeds):
 
 
 def table(study, seeds, peers):
-    ranks = study.settings.get("ranks")
-    lines = [f"{study.target}" + (f"; {ranks} rank(s)" if ranks else ""), line(HEADING)]
+    lines = [f"{study.target}{stanley_words(study)}", line(HEADING)]
     lines += [line(row(one, str(one.seed))) for one in seeds]
     lines += summary_lines(seeds)
     if peers:
-        lines += ["", "the same recipe in plain PyTorch", line(HEADING)]
+        lines += ["", f"the same recipe in plain PyTorch{peer_words(study)}", line(HEADING)]
         lines += [line(row(one, str(one.seed))) for one in peers] + summary_lines(peers)
         lines += ["", *ratio_lines(seeds, peers)]
     return "\n".join([*lines, "", COUNTED])
+
+
+def stanley_words(study):
+    """What the first seed that started ran on, by its run.json."""
+    for seed in study.seeds:
+        try:
+            told = json.loads((study.seed_folder(seed) / "run" / "run.json").read_text(encoding="utf-8"))
+            start = told["starts"][-1]
+            return (f"; stanley {told['version']}, {start['ranks']} rank(s) of {start['threads']} thread(s), "
+                    f"{start['devices'][0]}, {start['precision']}")
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    return ""
+
+
+def peer_words(study):
+    try:
+        told = json.loads((study.folder / "peer.json").read_text(encoding="utf-8"))
+        return f" {told['torch']}, {told['precision']}, {told['threads']} thread(s)"
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def ratio_lines(seeds, peers):
