@@ -110,7 +110,8 @@ class Training:
             self.network, self.frozen = (net.to(memory_format=torch.channels_last) for net in (self.network, self.frozen))
         self.average = make_network(config["energy"], shape).requires_grad_(False)
         self.optimizer = make_optimizer(config["optimizer"], self.network)
-        self._copy_weights(first=True)
+        self.average.load_state_dict(self.network.state_dict())
+        self._freeze()
         self.iteration, self.stopped = 0, False
 
     # --- files --------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class Training:
                 setattr(self.bank, name, kept[name])
             self.batches.left = kept["batches"]
             torch.set_rng_state(kept["random"])
-            self._copy_weights()
+            self._freeze()
         self._begin_metrics()
 
     def save(self):
@@ -192,7 +193,8 @@ class Training:
         if optimizer["gradient_clip"]:
             nn.utils.clip_grad_norm_(self.network.parameters(), optimizer["gradient_clip"])
         self.optimizer.step()
-        self._copy_weights()
+        self._average()
+        self._freeze()
         return loss.item()
 
     def _loss(self, x, z, counted):
@@ -206,13 +208,16 @@ class Training:
         return of_data.mean() - mean(of_chains) + penalty * (of_data.square().mean() + mean(of_chains.square()))
 
     @torch.no_grad()
-    def _copy_weights(self, first=False):
-        """To the network that the chains use, and into the running average, bias-corrected."""
+    def _average(self):
+        """The running average of the weights, bias-corrected."""
         decay = self.config["optimizer"]["average"]
-        weight = 1.0 if first else (1 - decay) / (1 - decay**(self.iteration + 1))
-        for new, frozen, average in zip(*(net.parameters() for net in (self.network, self.frozen, self.average))):
-            frozen.copy_(new)
+        weight = (1 - decay) / (1 - decay**(self.iteration + 1))
+        for average, new in zip(self.average.parameters(), self.network.parameters()):
             average.lerp_(new, weight)
+
+    def _freeze(self):
+        """Hands the weights to the network that the chains use."""
+        self.frozen.load_state_dict(self.network.state_dict())
 
     # --- evaluation -----------------------------------------------------------------------------------
     def _evaluate(self):
