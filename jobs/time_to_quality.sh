@@ -213,10 +213,11 @@ submit() { # SEED...
     return
   fi
   local arguments=("$output" "$(data_of '%s')" "$config" "${settings[@]}")
-  job=$("$STANLEY_HOME/jobs/submit.sh" --parsable --array="$seed" "${job_options[@]}" jobs/quality.sbatch \
-    "${arguments[@]}") || exit
+  job=$("$STANLEY_HOME/jobs/submit.sh" --parsable --array="$seed" --output="$output/seed-%a.log" \
+    "${job_options[@]}" jobs/quality.sbatch "${arguments[@]}") || exit
   job=${job%%;*} # parsable output is JOB or JOB;CLUSTER
-  "$STANLEY_HOME/jobs/submit.sh" --dependency="afterany:$job" jobs/quality_analyze.sbatch "$output"
+  "$STANLEY_HOME/jobs/submit.sh" --dependency="afterany:$job" --output="$output/table.log" \
+    jobs/quality_analyze.sbatch "$output"
   echo "job $job trains the seeds $seed; when all are at their end the table is in $output/table.txt"
 }
 

@@ -71,8 +71,7 @@ def state(options):
 
 
 def read_arguments():
-    parser = argparse.ArgumentParser(prog="time_to_quality.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True, metavar="PART")
 
     def add(name, does, help):

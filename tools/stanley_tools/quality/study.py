@@ -127,6 +127,9 @@ def check_data(data, target):
 
 
 def check_peer(document, target):
+    if importlib.util.find_spec("stanley_tools.peers") is None:
+        raise MissingError("--peer needs tools/stanley_tools/peers, which an installed tree leaves out: call it in a "
+                           "checkout")
     if importlib.util.find_spec("torch") is None:
         raise MissingError("--peer needs PyTorch for Python (the package torch), which isn't here: 'tools/setup.sh "
                            "--peers' installs it")
