@@ -1,17 +1,17 @@
 """jobs/time_to_quality.sh: seeds that reach a target, one of them cut off on the way; a target that is never reached;
 staging; the same in plain PyTorch; and what can't be asked for."""
 import csv
-import importlib.util
 import json
 import signal
+import subprocess
 import sys
 
 import h5py
 import numpy
 import pytest
 from PIL import Image
-from program import (CONFIGURATION, FINISHED, REQUEUE, ROOT, SMOKE, Process, ends, kill, rows_so_far, run, settings,
-                     trains, unfinished)
+from program import (CONFIGURATION, ENVIRONMENT, FINISHED, REQUEUE, ROOT, SMOKE, Process, checkpoint, ends, kill,
+                     rows_so_far, run, settings, trains, unfinished)
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -117,8 +117,19 @@ def test_staging_is_part_of_the_time(tmp_path):
 
 
 # --- the same in plain PyTorch -----------------------------------------------------------------------
-needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None,
-                                 reason="PyTorch for Python isn't here (tools/setup.sh --peers)")
+def imports_torch():
+    return subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode == 0
+
+
+needs_torch = pytest.mark.skipif(not imports_torch(), reason="PyTorch for Python isn't here (tools/setup.sh --peers)")
+
+
+def test_pytorch_that_is_missing_is_told(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    said = studies(SMOKE, "--target", "kid=5", "--seeds", 1, "--peer", "--output", tmp_path / "study", values=QUICK,
+                   code=ENVIRONMENT).stderr
+    assert "(no torch here): 'tools/setup.sh --peers' installs it" in said and said.count("\n") == 1
 
 
 @needs_torch
@@ -135,7 +146,7 @@ def test_the_same_in_plain_pytorch(tmp_path):
 @needs_torch
 def test_the_plain_pytorch_training_goes_on_where_it_was(tmp_path):
     """With the same bits: weights, chains, orders and random numbers are kept."""
-    torch = pytest.importorskip("torch")
+    import torch
     from stanley_tools.peers.train import Training
     from stanley_tools.quality.study import read_configuration
     config = read_configuration(resolved({**LEARNS, "run.iterations": 12, "evaluation.every": 600, "chains.maximum_age": 100,
@@ -153,6 +164,74 @@ def test_the_plain_pytorch_training_goes_on_where_it_was(tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(whole, cut))
     rows = list(csv.DictReader((tmp_path / "cut" / "metrics.csv").open()))
     assert [int(row["iteration"]) for row in rows] == list(range(1, 13))
+
+
+@needs_torch
+@pytest.mark.parametrize("kind", ["mlp", "convnet", "resnet"])
+@pytest.mark.parametrize("sampler", [{"sampler.threshold": "{quantile: 0.6}"}, {"sampler.refresh": "iteration"},
+                                     {"sampler.threshold": 0.003}, {"sampler.type": "langevin"}])
+def test_chain_steps_of_plain_pytorch_are_those_of_the_program(tmp_path, convnet, kind, sampler):
+    """Next to no noise: then a step is a number."""
+    import torch
+    from stanley_tools.peers import recipe, train
+    from stanley_tools.quality.study import read_configuration
+    values = {"run.iterations": 1, "chains.restart_probability": 0, "chains.active": 48, "sampler.noise": 1e-7,
+              "sampler.refresh": "step", "energy.type": kind, "checkpoint.every": 1, **sampler}
+    trains(tmp_path / "run", values, convnet)
+    config = read_configuration((tmp_path / "run" / "config.yaml").read_text())
+    before, after = (h5py.File(checkpoint(tmp_path / "run", iteration)) for iteration in (0, 1))
+    states, moved = (torch.from_numpy(file["chains/state"][:]) for file in (before, after))
+    network = train.make_network(config["energy"], tuple(states.shape[1:]))
+    names = dict(network.named_parameters())
+    for name, parameter in zip(before["parameters"] if kind == "mlp" else names, names.values()):
+        parameter.data = torch.from_numpy(before[f"parameters/{name}"][:])
+    network.requires_grad_(False)
+    found = train.advance(network, recipe.Step.of(config["sampler"]), torch.float32, states, config["sampler"]["steps"])
+    assert (moved - states).abs().max() > 1e-3
+    # A pixel at the quantile may round to the other side of it.
+    assert ((found - moved).abs() > 2e-5).float().mean() < 1e-3
+
+
+@needs_torch
+def test_the_plain_pytorch_training_has_the_law_of_the_program(tmp_path):
+    """Null hypothesis: spread and energies of the chains after 15 iterations have the same mean over 8 seeds. Fixed
+    seeds; Welch's |t| above 6 has a chance of 1e-5 or so. It was seen to reject half the noise, and noise by γ for √γ; the
+    drift has the test above."""
+    import torch
+    from stanley_tools.peers.train import Training
+    from stanley_tools.quality.study import read_configuration
+    values = {**LEARNS, "run.iterations": 15, "evaluation.every": 600, "chains.restart_probability": 0,
+              "sampler.threshold": 0.05, "sampler.noise": 0.3, "sampler.temperature": "null", "sampler.box": "null"}
+    config = read_configuration(resolved(values))
+    ours, theirs = [], []
+    for seed in range(1, 9):
+        trains(tmp_path / str(seed), {**values, "run.seed": seed, "evaluation.every": "null"}, RINGS)
+        row = list(csv.DictReader((tmp_path / str(seed) / "metrics.csv").open()))[-1]
+        ours.append([float(row[name]) for name in ("chain_scale", "energy_chains", "distance_moved")])
+        config["run"]["seed"] = seed
+        training = Training(config, tmp_path / f"peer-{seed}", [], "test", 1)
+        told = []
+        loss = training._loss
+
+        def spy(x, z, counted):
+            with torch.no_grad():
+                told[:] = [z.std().item(), training.network(z).mean().item(), (z - before).norm(dim=1).mean().item()]
+            return loss(x, z, counted)
+
+        training._loss = spy
+        for iteration in range(15):
+            # All chains are active, but in an order of their own.
+            state = torch.get_rng_state()
+            left = training.bank.left
+            rows = torch.randperm(256) if not len(left) else left
+            torch.set_rng_state(state)
+            before = training.bank.states[rows].clone()
+            training._iterate(15)
+            training.iteration += 1
+        theirs.append(told)
+    ours, theirs = numpy.array(ours), numpy.array(theirs)
+    errors = numpy.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / 8)
+    assert (abs(ours.mean(0) - theirs.mean(0)) / errors).max() < 6, (ours.mean(0), theirs.mean(0), errors)
 
 
 def resolved(values):

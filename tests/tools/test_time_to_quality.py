@@ -110,6 +110,35 @@ def test_joules_without_counters_are_not_invented(tmp_path):
     assert energy.Meters(2, processors=here).read() == {"processors": None, "gpus": None}  # one node of two
 
 
+NVML = r"""
+#include <stdlib.h>
+#include <string.h>
+static unsigned long long calls = 0;
+int nvmlInit_v2(void) { return 0; }
+int nvmlDeviceGetCount_v2(unsigned* count) { *count = 2; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** handle) { *handle = (void*)(1000ul + index); return index > 1; }
+int nvmlDeviceGetHandleByUUID(const char* name, void** handle) { *handle = (void*)1001ul; return strcmp(name, "GPU-b"); }
+int nvmlDeviceGetTotalEnergyConsumption(void* handle, unsigned long long* millijoules) {
+  *millijoules = 5000 * ++calls + (handle == (void*)1001ul ? 1ul << 40 : 0);
+  return getenv("NVML_FAILS") != NULL;
+}
+"""
+
+
+@pytest.mark.parametrize("visible, joules", [("", 20), ("0", 5), ("0,1", 20), ("GPU-b", 5), ("7", None), ("GPU-c", None)])
+def test_joules_of_the_visible_gpus(tmp_path, monkeypatch, visible, joules):
+    """Each reading of this library takes 5 J more than the one before."""
+    (tmp_path / "nvml.c").write_text(NVML)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "nvml.so", tmp_path / "nvml.c"], check=True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpus = energy.Gpus(str(tmp_path / "nvml.so"))
+    assert gpus.read() == joules
+    monkeypatch.setenv("NVML_FAILS", "1")
+    assert gpus.read() is None
+    monkeypatch.delenv("NVML_FAILS")
+    assert gpus.read() is None
+
+
 # --- metrics.csv ----------------------------------------------------------------------------------------
 HEADING = "iteration,gap,kid_train,kid_test,seconds_files,seconds_evaluation,seconds_iteration\n"
 
@@ -166,6 +195,7 @@ def test_the_time_of_a_seed_is_that_of_all_its_starts(tmp_path, monkeypatch):
     at[0] = 112.0
     clock.computed([row(1), row(2, 0.2, evaluation=0.5)], TARGET)
     clock.save()
+    clock.lock.close()
     at[0] = 5000.0  # a night in a queue
     clock = start(tmp_path, monkeypatch, at)
     at[0] = 5008.0
@@ -188,6 +218,7 @@ def test_what_was_written_after_the_watcher_was_killed_counts(tmp_path, monkeypa
     at[0] = 10.0
     clock.computed([row(1)], TARGET)
     clock.save()
+    clock.lock.close()
     at[0] = 900.0
     clock = start(tmp_path, monkeypatch, at)
     clock.left_behind([row(1), row(2, seconds=2.0), row(3, 0.03, seconds=4.0), row(4)], TARGET)
@@ -203,6 +234,14 @@ def test_joules_of_a_start_that_had_none_make_none_of_the_seed(tmp_path, monkeyp
     assert clock.joules() == {"processors": None, "gpus": None}
     clock.start["joules"] = {"processors": 2.0, "gpus": 1.0}
     assert clock.joules() == {"processors": 7.0, "gpus": None}
+
+
+def test_a_seed_has_one_watcher(tmp_path, monkeypatch):
+    first = start(tmp_path, monkeypatch, [0.0])
+    with pytest.raises(FailedError, match="another process"):
+        start(tmp_path, monkeypatch, [0.0])
+    first.lock.close()
+    start(tmp_path, monkeypatch, [0.0])
 
 
 def test_a_clock_that_is_damaged_is_not_overwritten(tmp_path):

@@ -1,11 +1,11 @@
 """Data, starts and the bank of chains of the training in plain PyTorch (train.py)."""
 import math
-import os
 
 import h5py
 import numpy
 import torch
 
+from ..quality.study import written_out
 from . import recipe
 
 CLASS_SAMPLES = 4096  # of a class, for its Gaussian
@@ -41,7 +41,7 @@ def load_data(data, generator):
     low, high = data["range"]
     if data["type"] != "file":
         return low + (high - low) * (points(data["type"], data["samples"], generator) + 1) / 2, None
-    with h5py.File(os.path.expanduser(data["path"])) as file:
+    with h5py.File(written_out(data["path"])) as file:
         split = file[data["split"]]
         values = torch.from_numpy(split["images"][:].astype(numpy.float32))
         least, most = (float(one) for one in file.attrs["value_range"])

@@ -1,8 +1,10 @@
 """What one seed has cost so far, over all its starts: the file time.json in the seed's folder."""
+import fcntl
 import math
 import socket
 import time
 
+from .errors import FailedError
 from .files import read_json, write_json
 
 FORMAT = "stanley time to quality of one seed"
@@ -15,6 +17,7 @@ class Clock:
 
     def __init__(self, folder):
         self.path = folder / NAME
+        self.lock = None
         empty = {"format": FORMAT, "end": None, "reached": None, "last_iteration": 0, "starts": [],
                  "evaluations": []}
         self.told = read_json(self.path, FORMAT, "jobs/time_to_quality.sh") or empty
@@ -22,11 +25,23 @@ class Clock:
     # --- a start ----------------------------------------------------------------------------------
     def begin(self, began):
         """A start that began at this moment (s since 1970), which may lie some tenths of a second back."""
+        self._lock()
         self.zero = time.monotonic() - max(0.0, time.time() - began)
         self.told["starts"].append({"began": began, "host": socket.gethostname(), "seconds": 0.0, "staging": 0.0,
                                     "unwatched": 0.0, "iterations": 0, "evaluation": 0.0, "joules": None,
                                     "exit_code": None})
         self.now()
+
+    def _lock(self):
+        """Refuses a second watcher of the same seed; on a file system without locks the run directory's owner does."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = self.lock or open(self.path.with_name("time.lock"), "w", encoding="utf-8")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedError(f"{self.path.parent} is being trained by another process: wait for it, or end it")
+        except OSError:
+            pass
 
     @property
     def start(self):

@@ -4,6 +4,7 @@ Exit codes: those of stanley; of 'watch' 0 where the seed has reached the target
 """
 import argparse
 import pathlib
+import shutil
 import sys
 import time
 
@@ -39,10 +40,11 @@ def watch(options):
     one = Watch(folder, run, study.target, options.began or time.time())
     one.listen()
     if options.data and not one.done:
-        one.stage(study.document["data"]["path"], study.settings["convert"], options.data)
+        one.stage(studies.written_out(study.document["data"]["path"]), study.settings["convert"], options.data)
     code = one.train(options.command)
     if options.data and one.done:
         options.data.unlink(missing_ok=True)
+        shutil.rmtree(f"{options.data}.features", ignore_errors=True)  # of the images that were compared with
     return code
 
 

@@ -1,5 +1,6 @@
 """What a study was asked for, in its file study.json: a second call goes on with that, and with nothing else."""
 import importlib.util
+import os
 import pathlib
 import re
 
@@ -102,7 +103,7 @@ def check(study, config, converts, peer):
     if not points and not converts:
         points = check_data(document["data"], study.target)
     features = document["evaluation"]["features"]
-    if not points and features != "states" and not pathlib.Path(features).expanduser().is_file():
+    if not points and features != "states" and not written_out(features).is_file():
         raise UsageError(f"there is no feature network {features} (evaluation.features): '{SETUP}' makes the default "
                          "one; or add --set evaluation.features=states")
     if peer:
@@ -111,7 +112,7 @@ def check(study, config, converts, peer):
 
 def check_data(data, target):
     """Refuses a data file without the images that the target speaks of; whether it holds points."""
-    path = pathlib.Path(data["path"]).expanduser()
+    path = written_out(data["path"])
     if not path.is_file():
         raise UsageError(f"there is no data file {path} (data.path): tools/convert_images.py makes it, or --convert does")
     split = "test" if target.column == "kid_test" else data["split"]
@@ -126,13 +127,20 @@ def check_data(data, target):
     return len(shape) == 2
 
 
+def written_out(path):
+    """With ~ and $NAME as stanley understands them."""
+    return pathlib.Path(os.path.expandvars(path)).expanduser()
+
+
 def check_peer(document, target):
     if importlib.util.find_spec("stanley_tools.peers") is None:
         raise MissingError("--peer needs tools/stanley_tools/peers, which an installed tree leaves out: call it in a "
                            "checkout")
-    if importlib.util.find_spec("torch") is None:
-        raise MissingError("--peer needs PyTorch for Python (the package torch), which isn't here: 'tools/setup.sh "
-                           "--peers' installs it")
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # LibTorch alone is there without its other libraries
+        raise MissingError("--peer needs PyTorch for Python, and 'import torch' fails "
+                           f"({str(error).splitlines()[0]}): 'tools/setup.sh --peers' installs it")
     from ..peers.recipe import refuse
     refuse(document, target.column)
 
