@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 SCRIPT = ROOT / "jobs" / "time_to_quality.sh"
 RINGS = ROOT / "configs" / "toy_rings.yaml"
 # KID·1000 of chains from noise is above 50 at first, and below 10 after 200 iterations or so.
-LEARNS = {"chains.start": "uniform", "data.batch": 256, "chains.total": 256, "chains.active": 256, "run.iterations": 600,
-          "evaluation.every": 50, "checkpoint.every": 10, "samples.every": "null", "sampler.steps": 20,
+LEARNS = {"chains.start": "uniform", "data.batch": 256, "chains.total": 256, "chains.active": 256,
+          "run.iterations": 600, "evaluation.every": 50, "checkpoint.every": 10, "samples.every": "null", "sampler.steps": 20,
           "optimizer.schedule.end": 600}
 QUICK = {"run.iterations": 20, "evaluation.every": 5, "samples.every": "null", "evaluation.features": "states"}
 
@@ -66,7 +66,8 @@ def test_seeds_that_are_cut_off_go_on_and_their_time_adds_up(tmp_path):
     assert one["chain_gradients"] == reached["iterations_computed"] * 256 * 20
     assert one["weight_gradients"] == reached["iterations_computed"] * (256 + 256)
     assert found["summary"]["seconds"]["greatest"] == max(seed["seconds"] for seed in found["seeds"])
-    assert (tmp_path / "table.txt").read_text().strip() in said and Image.open(tmp_path / "time_to_quality.png").size[0] > 800
+    assert (tmp_path / "table.txt").read_text().strip() in said
+    assert Image.open(tmp_path / "time_to_quality.png").size[0] > 800
 
     before = [clock(tmp_path, seed) for seed in (1, 2)]
     studies(*arguments, values=LEARNS)  # nothing is repeated
@@ -104,8 +105,8 @@ def test_a_study_is_stopped_with_a_checkpoint(tmp_path):
 def test_staging_is_part_of_the_time(tmp_path):
     images = numpy.random.default_rng(3).integers(0, 256, (40, 1, 8, 8), dtype=numpy.uint8)
     numpy.savez(tmp_path / "images.npz", x_train=images[:30, 0], x_test=images[30:, 0])
-    values = {"data.type": "file", "data.path": tmp_path / "images.h5", "data.batch": 8, "run.iterations": 5,
-              "sampler.box": "[-1, 1]", "energy.hidden": "[8]", **{k: v for k, v in QUICK.items() if k != "run.iterations"}}
+    values = {**QUICK, "run.iterations": 5, "data.type": "file", "data.path": tmp_path / "images.h5", "data.batch": 8,
+              "sampler.box": "[-1, 1]", "energy.hidden": "[8]"}
     convert = ("--target", "kid=0", "--seeds", 1, "--ranks", 1, "--convert", f"{tmp_path}/images.npz")
     studies(SMOKE, *convert, "--output", tmp_path / "converted", values=values)
     told = clock(tmp_path / "converted", 1)
@@ -149,7 +150,8 @@ def test_the_plain_pytorch_training_goes_on_where_it_was(tmp_path):
     import torch
     from stanley_tools.peers.train import Training
     from stanley_tools.quality.study import read_configuration
-    config = read_configuration(resolved({**LEARNS, "run.iterations": 12, "evaluation.every": 600, "chains.maximum_age": 100,
+    config = read_configuration(resolved({**LEARNS, "run.iterations": 12, "evaluation.every": 600,
+                                          "chains.maximum_age": 100,
                                           "chains.start": "{uniform: 0.5, data_gaussian: 0.5}",
                                           "chains.restart_probability": 0.05}))
 
@@ -195,8 +197,8 @@ def test_chain_steps_of_plain_pytorch_are_those_of_the_program(tmp_path, convnet
 @needs_torch
 def test_the_plain_pytorch_training_has_the_law_of_the_program(tmp_path):
     """Null hypothesis: spread and energies of the chains after 15 iterations have the same mean over 8 seeds. Fixed
-    seeds; Welch's |t| above 6 has a chance of 1e-5 or so. It was seen to reject half the noise, and noise by γ for √γ; the
-    drift has the test above."""
+    seeds; Welch's |t| above 6 has a chance of 1e-5 or so. It was seen to reject half the noise, and noise by
+    γ for √γ; the drift has the test above."""
     import torch
     from stanley_tools.peers.train import Training
     from stanley_tools.quality.study import read_configuration

@@ -72,7 +72,7 @@ def test_quartiles_are_linear_between_the_nearest():
 def test_a_ratio_needs_two_medians():
     of = lambda value: {"median": value}
     assert summary.ratio(of(6), of(2)) == 3
-    assert summary.ratio(of(INFINITY), of(2)) is summary.ratio(of(6), of(INFINITY)) is summary.ratio(None, of(2)) is None
+    assert all(summary.ratio(*pair) is None for pair in ((of(INFINITY), of(2)), (of(6), of(INFINITY)), (None, of(2))))
 
 
 # --- counters -----------------------------------------------------------------------------------------
@@ -125,7 +125,8 @@ int nvmlDeviceGetTotalEnergyConsumption(void* handle, unsigned long long* millij
 """
 
 
-@pytest.mark.parametrize("visible, joules", [("", 20), ("0", 5), ("0,1", 20), ("GPU-b", 5), ("7", None), ("GPU-c", None)])
+@pytest.mark.parametrize("visible, joules", [("", 20), ("0", 5), ("0,1", 20), ("GPU-b", 5), ("7", None),
+                                             ("GPU-c", None)])
 def test_joules_of_the_visible_gpus(tmp_path, monkeypatch, visible, joules):
     """Each reading of this library takes 5 J more than the one before."""
     (tmp_path / "nvml.c").write_text(NVML)
@@ -391,9 +392,10 @@ def test_what_would_never_tell_a_kid_is_refused(tmp_path):
 
 def test_the_plain_pytorch_training_says_what_it_has_not():
     from stanley_tools.peers import recipe
-    document = {"data": {"type": "rings"}, "energy": {"type": "mlp", "activation": "leaky_relu", "downsampling": "strides",
-                                                      "spectral_normalization": False},
-                "sampler": {"metropolis": False}, "chains": {"start": {"uniform": 0.5, "data": 0.5}}}
+    energy_section = {"type": "mlp", "activation": "leaky_relu", "downsampling": "strides",
+                      "spectral_normalization": False}
+    document = {"data": {"type": "rings"}, "energy": energy_section, "sampler": {"metropolis": False},
+                "chains": {"start": {"uniform": 0.5, "data": 0.5}}}
     recipe.refuse(document, "kid_test")
     with pytest.raises(UsageError, match="kid=X"):
         recipe.refuse(document, "kid_train")

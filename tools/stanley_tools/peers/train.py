@@ -107,7 +107,8 @@ class Training:
         self.network = make_network(config["energy"], shape)
         self.frozen = make_network(config["energy"], shape).to(self.precision).requires_grad_(False)
         if len(shape) == 3:
-            self.network, self.frozen = (net.to(memory_format=torch.channels_last) for net in (self.network, self.frozen))
+            for network in (self.network, self.frozen):
+                network.to(memory_format=torch.channels_last)
         self.average = make_network(config["energy"], shape).requires_grad_(False)
         self.optimizer = make_optimizer(config["optimizer"], self.network)
         self.average.load_state_dict(self.network.state_dict())

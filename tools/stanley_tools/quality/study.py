@@ -114,7 +114,8 @@ def check_data(data, target):
     """Refuses a data file without the images that the target speaks of; whether it holds points."""
     path = written_out(data["path"])
     if not path.is_file():
-        raise UsageError(f"there is no data file {path} (data.path): tools/convert_images.py makes it, or --convert does")
+        raise UsageError(f"there is no data file {path} (data.path): tools/convert_images.py makes it, or "
+                         "--convert does")
     split = "test" if target.column == "kid_test" else data["split"]
     try:
         with h5py.File(path) as file:

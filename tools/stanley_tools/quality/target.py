@@ -39,7 +39,8 @@ def read_target(text):
                          "equal")
     if 0 < scaled < 1 and not number[2]:
         raise UsageError(f"--target {text}: X is KID·1000, and {value} is so small that it may be meant as KID: write "
-                         f"{name}={1000 * scaled:.6g} for a KID of {value}, or {name}={value}/1000 for a KID·1000 of {value}")
+                         f"{name}={1000 * scaled:.6g} for a KID of {value}, or {name}={value}/1000 for a KID·1000 of "
+                         f"{value}")
     return Target(NAMES[name], scaled / 1000)
 
 
