@@ -366,6 +366,8 @@ def test_the_same_study_goes_on_and_another_is_refused(tmp_path):
     asked(tmp_path, seeds=(1, 2, 3), a=("seed: 1, name: a", "seed: 9, name: b")).begin()
     assert Study.read(tmp_path).seeds == [1, 2, 3] and Study.read(tmp_path).per_iteration == {
         "chain_gradients": 20, "weight_gradients": 7}
+    denoised = asked(tmp_path, a=("optimizer:", "objective: {denoising: 0.5}\noptimizer:"))
+    assert denoised.per_iteration == {"chain_gradients": 20 + 3, "weight_gradients": 7 + 2 * 3}
     with pytest.raises(UsageError, match="sampler.steps 5, now 6.*another --output"):
         asked(tmp_path, a=("steps: 5", "steps: 6")).begin()
     with pytest.raises(UsageError, match="has the target KID·1000 to test images ≤ 50, and this is"):
@@ -395,11 +397,12 @@ def test_the_plain_pytorch_training_says_what_it_has_not():
     energy_section = {"type": "mlp", "activation": "leaky_relu", "downsampling": "strides",
                       "spectral_normalization": False}
     document = {"data": {"type": "rings"}, "energy": energy_section, "sampler": {"metropolis": False},
-                "chains": {"start": {"uniform": 0.5, "data": 0.5}}}
+                "chains": {"start": {"uniform": 0.5, "data": 0.5}}, "objective": {"energy_penalty": 0}}
     recipe.refuse(document, "kid_test")
     with pytest.raises(UsageError, match="kid=X"):
         recipe.refuse(document, "kid_train")
     document["energy"] |= {"type": "convnet", "spectral_normalization": True}
-    with pytest.raises(UsageError, match="leaky_relu, energy.spectral_normalization: true;"):
+    document["objective"]["denoising"] = 0.1
+    with pytest.raises(UsageError, match="leaky_relu, energy.spectral_normalization: true, objective.denoising;"):
         recipe.refuse(document, "kid_test")
     assert recipe.between({"from": 0.1, "to": 0.3}, 5, 10) == pytest.approx(0.2) and recipe.between(0.05, 5, 10) == 0.05

@@ -20,6 +20,7 @@ def refuse(document, column):
              (energy["downsampling"] != "strides", f"energy.downsampling: {energy['downsampling']}"),
              (sampler["metropolis"], "sampler.metropolis: true"),
              (document["chains"].get("principal_components") is not None, "chains.principal_components"),
+             (bool(document["objective"].get("denoising")), "objective.denoising"),
              (not set(starts(document)) <= set(STARTS), f"chains.start: {document['chains']['start']}")]
     found = [what for is_so, what in lacks if is_so]
     if found:

@@ -39,10 +39,11 @@ class Study:
     @property
     def per_iteration(self):
         """Gradients of one state's energy: of the chains' K steps to the states, and of batch and chains to the
-        weights."""
-        active = self.document["chains"]["active"]
-        return {"chain_gradients": active * self.document["sampler"]["steps"],
-                "weight_gradients": active + self.document["data"]["batch"]}
+        weights. Where data are denoised, each sample takes one more to the state and two more to the weights."""
+        active, batch = self.document["chains"]["active"], self.document["data"]["batch"]
+        denoised = batch if self.document.get("objective", {}).get("denoising") else 0
+        return {"chain_gradients": active * self.document["sampler"]["steps"] + denoised,
+                "weight_gradients": active + batch + 2 * denoised}
 
     def seed_folder(self, seed, peer=False):
         return self.folder / f"{'peer' if peer else 'seed'}-{seed}"
