@@ -9,6 +9,7 @@
 launched=""         # the process that starts the ranks, while it runs
 asked_to_stop=false # by a signal
 ranks=""            # how many, where a job script wants a number of its own
+watcher=()          # what runs the launcher, where a job script wants to look at the training
 
 say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "job ${SLURM_JOB_ID:-without Slurm}" "$*"; }
 
@@ -93,7 +94,7 @@ launch() { # ARGUMENTS of the program
   launch_command
   exit_code=85
   if $asked_to_stop; then return; fi
-  "${launch[@]}" "${program[@]}" "$@" </dev/null &
+  "${watcher[@]}" "${launch[@]}" "${program[@]}" "$@" </dev/null &
   launched=$!
   interrupted=true
   while $interrupted; do # a signal ends wait before its child

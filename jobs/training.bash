@@ -206,6 +206,9 @@ conclude() {
   esac
 }
 
+# What a job script does before the end is judged; it may end the job itself.
+after_training() { :; }
+
 # Runs `stanley train` with these arguments to its end, and ends the job.
 train() { # CONFIG OPTIONS...
   local log_before checkpoints_before
@@ -222,5 +225,6 @@ train() { # CONFIG OPTIONS...
   log_before=$(log_size)
   launch train "$@"
   case " $* " in *" --dry-run "*) exit "$exit_code" ;; esac
+  after_training
   conclude
 }

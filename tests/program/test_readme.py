@@ -28,6 +28,7 @@ RUN_BY = {
     "tests/slurm/cluster.py": "tests/slurm/conftest.py", "tests/network/reduction.py": "tests/network/test_network.py",
     "jobs/submit.sh": "tests/slurm/test_jobs.py", "jobs/chain.sh": "tests/slurm/test_jobs.py",
     "salloc": "tests/slurm/test_jobs.py", "jobs/scaling.sh": "tests/program/test_scaling.py",
+    "jobs/time_to_quality.sh": "tests/program/test_time_to_quality.py",
     "tools/compare_peers.py": "tests/tools/test_compare_peers.py", "cmake": "tests/program/test_install.py",
     "tools/train_classifier.py": "tests/tools/test_classifier.py",
     "tools/export_features.py": "tests/tools/test_inception.py",
@@ -85,7 +86,7 @@ def asks_for_help(words):
     """Whose help names the options of this command, and these options; none where others' options are taken."""
     if words[0] == "stanley":
         return words[:2], words[2:]
-    if re.match(r"tools/\w+\.(py|sh)$|jobs/(local|scaling)\.sh$|tests/(chaos|network/reduction\.py)$", words[0]):
+    if re.match(r"tools/\w+\.(py|sh)$|jobs/(local|scaling|time_to_quality)\.sh$|tests/(chaos|network/reduction\.py)$", words[0]):
         return words[:1], words[1:]
     return None, []
 

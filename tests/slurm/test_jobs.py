@@ -211,7 +211,7 @@ def mpirun_hands_the_warning_on(cluster, folder):
 def scripts_would_be_taken(cluster, folder):
     place = Place(cluster, folder)
     for script in sorted((ROOT / "jobs").glob("*.sbatch")):
-        options = ["--array=1-3"] if script.stem == "sweep" else []
+        options = ["--array=1-3"] if script.stem in ("sweep", "quality") else []
         place.call("sbatch", "--test-only", *options, script, place.config)
         place.call(ROOT / "jobs" / "submit.sh", "--test-only", "--nodes=2", *options, script, place.config)
     document = (ROOT / "jobs" / "README.md").read_text(encoding="utf-8")
@@ -245,12 +245,40 @@ def a_scaling_study_is_a_job_for_each_size(cluster, folder):
     assert (folder / "study" / "scaling.png").exists()
 
 
+# --- time to quality --------------------------------------------------------------------------------------
+def seeds_of_a_target_are_an_array(cluster, folder):
+    place = Place(cluster, folder)
+    place.config.write_text(yaml.safe_dump({
+        "base": str(ROOT / "configs" / "toy_rings.yaml"), "run": {"iterations": 600, "device": "cpu"},
+        "data": {"batch": 256}, "chains": {"start": "uniform", "total": 256, "active": 256}, "sampler": {"steps": 60},
+        "evaluation": {"every": 50}, "samples": {"every": None}}))
+    study = folder / "study"
+    asked = (ROOT / "jobs" / "time_to_quality.sh", place.config, "--target", "kid=20", "--seeds", 2, "--output", study,
+             "--slurm", "--nodes=1")
+    said = place.call(*asked)
+    array = re.search(r"^job (\d+) trains the seeds 1,2;", said, re.MULTILINE)[1]
+    first, last = [Job(cluster, f"{array}_{seed}", study / f"seed-{seed}.log", own=array) for seed in (1, 2)]
+    table = Job(cluster, re.search(r"Submitted batch job (\d+)", said)[1], study / "table.log")
+    last.reaches(5, study / "seed-2" / "run")
+    cluster.call("scancel", "--batch", "--signal=USR1", last.number)
+    last.is_requeued()
+    assert table.state() == "PENDING"
+    last.starts_now()
+    for task in (first, last):
+        assert "has reached the target" in task.ends("COMPLETED", 0)
+    assert "2 of 2 seed(s) reached the target" in table.ends("COMPLETED", 0)
+    found = json.loads((study / "result.json").read_text())
+    assert [(seed["state"], seed["starts"]) for seed in found["seeds"]] == [("reached", 1), ("reached", 2)]
+    assert (study / "time_to_quality.png").exists() and "nothing is submitted" in place.call(*asked)
+
+
 SCENARIOS = [walltime_warning_requeues, lost_node_requeues_on_the_other, preemption_requeues,
              killed_rank_requeues_without_its_node, trains_on_two_nodes_and_is_analyzed,
              chain_goes_on_without_requeueing, mpirun_hands_the_warning_on, array_tasks_keep_apart,
              fruitless_restarts_are_capped, failure_after_a_new_checkpoint_requeues,
              what_a_restart_does_not_help_stops, a_scaling_study_is_a_job_for_each_size, run_until_ends_a_chain,
-             launcher_that_is_not_there_is_told, scripts_would_be_taken, debug_tells_all]
+             launcher_that_is_not_there_is_told, scripts_would_be_taken, debug_tells_all,
+             seeds_of_a_target_are_an_array]
 
 
 @pytest.fixture(scope="module")

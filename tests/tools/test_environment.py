@@ -10,7 +10,7 @@ import pytest
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 ROOT = TOOLS.parent
 COMMANDS = ["convert_images.py", "report.py", "plot_scaling.py", "compare_peers.py", "export_features.py",
-            "train_classifier.py"]
+            "time_to_quality.py", "train_classifier.py"]
 
 
 def bare(tool, *arguments, **variables):

@@ -31,7 +31,8 @@ set_target_properties(stanley PROPERTIES
 install(TARGETS stanley RUNTIME DESTINATION bin)
 
 # Without what builds, tests or compares stanley.
-install(PROGRAMS tools/convert_images.py tools/plot_scaling.py tools/report.py DESTINATION tools)
+install(PROGRAMS tools/convert_images.py tools/plot_scaling.py tools/report.py
+  tools/time_to_quality.py DESTINATION tools)
 install(FILES tools/environment.py tools/steps.bash DESTINATION tools)
 install(DIRECTORY tools/stanley_tools DESTINATION tools
   FILES_MATCHING PATTERN "*.py" PATTERN "*.css" PATTERN __pycache__ EXCLUDE PATTERN peers EXCLUDE PATTERN features EXCLUDE)
