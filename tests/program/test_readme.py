@@ -194,14 +194,13 @@ def resolved(path, *more):
 
 def test_the_configuration_to_copy_is_the_default_one(tmp_path):
     (text,) = blocks("yaml", "README.md")
-    assert len(text.splitlines()) == 12
     (tmp_path / "garments.yaml").write_text(text)
     assert resolved(tmp_path / "garments.yaml", "--set", "run.name=fashion_mnist") == resolved(
         ROOT / "configs" / "fashion_mnist.yaml")
 
 
 def test_a_configuration_inherits_as_the_document_says(tmp_path):
-    text, _ = blocks("yaml", "configs/README.md")
+    text = blocks("yaml", "configs/README.md")[0]
     (tmp_path / "slow.yaml").write_text(text.replace("base: ", f"base: {ROOT}/configs/"))
     mine, base = resolved(tmp_path / "slow.yaml"), resolved(ROOT / "configs" / "toy_rings.yaml")
     given = yaml.safe_load(text)
@@ -210,11 +209,13 @@ def test_a_configuration_inherits_as_the_document_says(tmp_path):
     assert mine == base
 
 
-def test_chains_live_as_the_document_says(tmp_path):
-    _, text = blocks("yaml", "configs/README.md")
-    (tmp_path / "lives.yaml").write_text(f"base: {ROOT}/configs/fashion_mnist.yaml\n{text}")
-    mine, base = resolved(tmp_path / "lives.yaml"), resolved(ROOT / "configs" / "fashion_mnist.yaml")
-    base["chains"].update(yaml.safe_load(text)["chains"])
+@pytest.mark.parametrize("block", [1, 2])
+def test_chains_live_and_energies_denoise_as_the_document_says(tmp_path, block):
+    text = blocks("yaml", "configs/README.md")[block]
+    (tmp_path / "mine.yaml").write_text(f"base: {ROOT}/configs/fashion_mnist.yaml\n{text}")
+    mine, base = resolved(tmp_path / "mine.yaml"), resolved(ROOT / "configs" / "fashion_mnist.yaml")
+    for section, keys in yaml.safe_load(text).items():
+        base[section].update(keys)
     assert mine == base
 
 
