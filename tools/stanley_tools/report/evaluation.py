@@ -6,10 +6,10 @@ from html import escape
 import numpy as np
 
 from ..files import number
-from . import figures
 from .checks import mean_age
 from .entries import (FEW, best_iteration, chosen, count, counts, fullest, interval, long_runs, part, parts, protocol_of,
                       protocols, shorter_than_training, states_and_reference, words_of)
+from .figures import evaluation as figures
 from .markup import card, moment, section, short, table
 
 

@@ -4,7 +4,8 @@ from html import escape
 import numpy as np
 
 from ..files import MlpEnergy, RunError, first_line
-from . import figures, pictures
+from . import pictures
+from .figures import canvas, plane
 from .gain import gain_card
 from .markup import card, section, short
 
@@ -119,21 +120,21 @@ def point_cards(run, selection):
         energy = MlpEnergy(run)
         if not temperature:
             raise RunError("the configuration names no temperature above zero")
-        shown = layers(selection, figures.CYAN, figures.SILVER, figures.LIME)
-        plot = figures.density(energy, temperature, bounds, shown)
+        shown = layers(selection, canvas.CYAN, canvas.SILVER, canvas.LIME)
+        plot = plane.density(energy, temperature, bounds, shown)
         result = [card(f"Learned density (average weights, iteration {energy.iteration:,})", plot,
                        f"exp(−E/T) on a grid, T = {temperature:.3g}, normalised over the square shown.{ages} Healthy: "
                        "the bright regions lie where the data is, and chains cover all of them in like shares.",
                        wide=True)]
     except (RunError, OSError, KeyError, ValueError, IndexError) as error:
         run.remarks.append(f"The learned density isn't shown: {first_line(error)}.")
-        plot = figures.scatter(bounds, layers(selection, figures.ORANGE, figures.GREY, figures.BLUE))
+        plot = plane.scatter(bounds, layers(selection, canvas.ORANGE, canvas.GREY, canvas.BLUE))
         result = [card("Data and chains", plot, f"Healthy: chains lie where the data lies.{ages}", wide=True)]
     files = [d for d in chosen_files(run) if d.x.shape[1:] == draws.x.shape[1:]]
     if len(files) > 1:
         picked = np.unique(np.linspace(0, len(files) - 1, min(4, len(files))).astype(int))
-        panels = [(f"iteration {files[i].iteration:,}", [(files[i].x, figures.ORANGE)]) for i in picked]
-        result.append(card("Chains over time", figures.scatter(bounds, panels),
+        panels = [(f"iteration {files[i].iteration:,}", [(files[i].x, canvas.ORANGE)]) for i in picked]
+        result.append(card("Chains over time", plane.scatter(bounds, panels),
                            "All drawn chains, young and old. Healthy: the cloud takes the data's shape and stays "
                            "there.", wide=True))
     return result
