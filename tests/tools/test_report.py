@@ -254,7 +254,7 @@ def test_a_whole_run_of_images(tmp_path):
                   "Throughput", "Chains over time", "Younger chains", "γ is at work", "TERM: checkpointed <soon>",
                   "node1 ×2", "torch", "abc1234", "123,456 weights", "quantile: 0.5", "the run was resumed there"):
         assert page.says(words), words
-    assert page.plots == 12
+    assert page.plots == 13
     with h5py.File(run / "samples" / "draws-00001200.nc") as file:
         age = file["sample_stats/age"][:, 0]
     old = int((age >= int(np.median(age))).sum())
@@ -398,7 +398,8 @@ def test_the_thermometer(tmp_path):
 
 def test_restarts_and_roll_backs_are_in_every_plot_over_iterations(monkeypatch):
     columns = metrics(100, np.random.default_rng(1))
-    columns |= {name: np.full(100, 0.5) for name in ("kid_train", "temperature_settled", "temperature_law", "data_score")}
+    columns |= {name: np.full(100, 0.5) for name in ("kid_train", "temperature_settled", "temperature_law", "data_score",
+                                                     "counted_share", "noise_left")}
     record, marked, canvas = tools().Record(columns, [0, 40], [70]), [], tools().canvas
     more = {"kid": ({}, None, True), "temperature": (None,)}
 
@@ -409,7 +410,7 @@ def test_restarts_and_roll_backs_are_in_every_plot_over_iterations(monkeypatch):
     for module in tools().over_iterations:
         monkeypatch.setattr(module, "axes", axes)
     for name in ("energies gap gain state_gradient movement age shares learning_rate norms autocorrelation throughput "
-                 "time_split data_score kid temperature").split():
+                 "time_split data_score kid temperature counted_share noise_left").split():
         marked.clear()
         draw = next(getattr(module, name) for module in tools().over_iterations if hasattr(module, name))
         draw(record, *more.get(name, ()))

@@ -9,9 +9,10 @@ from ..files import number
 from .checks import checks, recent
 from .diversity import diversity
 from .evaluation import evaluation
-from .figures import chains, energy, learning, lives, speed
+from .figures import chains, energy, learning, speed
 from .figures.record import MAXIMUM_POINTS, Record
-from .markup import card, duration, moment, section, short, table
+from .lives import age_cards
+from .markup import card, duration, moment, plot, section, short, table
 from .states import states
 
 STYLE = pathlib.Path(__file__).with_name("style.css")
@@ -21,7 +22,7 @@ def build(run, selection, written_at):
     record = Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)],
                             [number(r.get("target")) or 0 for r in run.listed("rollbacks")])
     body = [header(run, record), numbers(run, record, selection), checks(run, record),
-            states(run, selection), diversity(run), plots(run, record), configuration(run), history(run)]
+            states(run, selection), diversity(run), plots(run, record, selection.draws), configuration(run), history(run)]
     body.insert(3, remarks(run))  # after the parts that read files
     body.insert(5, evaluation(run, record, marks(record)))
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -103,13 +104,13 @@ def remarks(run):
 
 
 # --- plots ----------------------------------------------------------------------------------------
-def plots(run, record):
+def plots(run, record, draws):
     if not len(record):
         return ""
     decimated = (f" {len(record):,} rows are drawn as {MAXIMUM_POINTS} medians with the range of each "
                  "in a lighter tone.") if len(record) > MAXIMUM_POINTS else ""
     note = marks(record)
-    return "".join([energy_section(record, note + decimated), sampler_section(run, record, note),
+    return "".join([energy_section(record, note + decimated), sampler_section(run, record, note, draws),
                     optimizer_section(record, note), speed_section(run, record, note)])
 
 
@@ -118,11 +119,6 @@ def marks(record):
     resumed = " Dotted vertical lines: the run was resumed there." if record.resumed_at else ""
     back = " Dashed red ones: it was rolled back to there." if record.rolled_back_to else ""
     return resumed + (back if resumed else back.replace("ones", "vertical lines"))
-
-
-def plot(record, columns, title, draw, how):
-    """A card with a plot, or nothing where the run records none of these columns."""
-    return card(title, draw(record), how) if record.has(*columns) else ""
 
 
 def energy_section(record, note):
@@ -135,7 +131,7 @@ def energy_section(record, note):
              "(chains don't keep up), or ever larger swings.")])
 
 
-def sampler_section(run, record, note):
+def sampler_section(run, record, note, draws):
     return section("Chains and their steps", f"What the anisotropic step does, and how far the chains come.{note}", [
         plot(record, ["gain_q50", "gain_weighted_drift", "gain_below_one"], "Gain γ", chains.gain,
              "γ = th / max(th, |∇E|) slows elements of large gradient. The orange line says what γ really does: at 1 the "
@@ -147,10 +143,12 @@ def sampler_section(run, record, note):
         plot(record, ["distance_moved", "chain_scale"], "Movement", chains.movement,
              "How far a chain really came in one visit, beside the scale of the states. Healthy: well above zero and "
              "steady. Not: a fall to nothing (frozen chains), or a scale that leaves its band."),
-        plot(record, ["chain_age_mean", "chain_age_max"], "Ages", lives.age,
-             "Ages rise until restarts balance them; then the mean stays level. Chains much younger than the time that "
-             "a picture takes to form pull the gap up."),
-        *thermometer(run, record)])
+        *age_cards(run, record, draws),
+        *thermometer(run, record),
+        plot(record, ["noise_left"], "Noise that a denoising step leaves", chains.noise_left,
+             "Share of the squared noise of noised samples that is left after Tweedie's step, x − (σ²/T)·∇E(x) with σ = "
+             "<code>data.noise</code>; each strength up to <code>objective.denoising_noise</code> counts alike. 1: E says "
+             "nothing of noise. Healthy: it falls well below 1 and levels off. Not: it stays at 1, or rises again.")])
 
 
 def thermometer(run, record):

@@ -118,8 +118,8 @@ def robust_limits(ax, record, names, include=()):
     ax.set_ylim(low - margin, high + margin)
 
 
-def log_if_wide(ax, record, names, factor=20):
-    values = np.concatenate([record.column(name) for name in names])
+def log_if_wide(ax, record, names, factor=20, include=()):
+    values = np.concatenate([*(record.column(name) for name in names), include])
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > factor * values.min():
         ax.set_yscale("log")

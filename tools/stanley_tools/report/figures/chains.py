@@ -65,3 +65,11 @@ def data_score(record):
     ax.plot(record.iteration[values], record.column("data_score")[values], color=GREEN, linewidth=1.4, marker="o",
             markersize=3)
     return svg(figure, "Size of the model's score at noised data")
+
+
+def noise_left(record):
+    figure, ax = axes("share of the squared noise (no unit)", record)
+    ax.axhline(1, color=MUTED, linewidth=0.9)
+    trace(ax, record, "noise_left", ORANGE, None)
+    robust_limits(ax, record, ["noise_left"], include=[0.0, 1.0])
+    return svg(figure, "Share of the noise that a denoising step leaves")
