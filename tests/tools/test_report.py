@@ -34,13 +34,17 @@ def tools():
     """The report's own functions, for what needs no page."""
     sys.path.insert(0, str(TOOL.parent))
     from stanley_tools.files import Run
-    from stanley_tools.report import checks, figures
+    from stanley_tools.report import checks
     from stanley_tools.report.evaluation import evaluation
+    from stanley_tools.report.figures import canvas, chains, energy, evaluation as judged, learning, lives, speed
+    from stanley_tools.report.figures.record import Record
     from stanley_tools.report.gain import bank, gain_card
     from stanley_tools.report.networks import StateGradient, gain
     from stanley_tools.report.page import thermometer
     from stanley_tools.report.write import main
-    return types.SimpleNamespace(Run=Run, Record=figures.Record, figures=figures, evaluation=evaluation, bank=bank,
+    return types.SimpleNamespace(Run=Run, Record=Record, canvas=canvas, judged=judged,
+                                 over_iterations=[energy, chains, lives, learning, speed, judged],
+                                 evaluation=evaluation, bank=bank,
                                  gain_card=gain_card, StateGradient=StateGradient, gain=gain, thermometer=thermometer,
                                  checks=checks, main=main)
 
@@ -250,7 +254,7 @@ def test_a_whole_run_of_images(tmp_path):
                   "Throughput", "Chains over time", "Younger chains", "γ is at work", "TERM: checkpointed <soon>",
                   "node1 ×2", "torch", "abc1234", "123,456 weights", "quantile: 0.5", "the run was resumed there"):
         assert page.says(words), words
-    assert page.plots == 12
+    assert page.plots == 13
     with h5py.File(run / "samples" / "draws-00001200.nc") as file:
         age = file["sample_stats/age"][:, 0]
     old = int((age >= int(np.median(age))).sum())
@@ -392,27 +396,25 @@ def test_the_thermometer(tmp_path):
     assert page.says("Score at the data") and page.plots == 2
 
 
-def test_restarts_and_roll_backs_are_in_every_plot_over_iterations():
-    figures = tools().figures
+def test_restarts_and_roll_backs_are_in_every_plot_over_iterations(monkeypatch):
     columns = metrics(100, np.random.default_rng(1))
-    columns |= {name: np.full(100, 0.5) for name in ("kid_train", "temperature_settled", "temperature_law", "data_score")}
-    record = figures.Record(columns, [0, 40], [70])
-    draw = {"kid": lambda r: figures.kid(r, {}, None, True), "temperature": lambda r: figures.temperature(r, None)}
-    for name in ("energies gap gain state_gradient movement age shares learning_rate norms autocorrelation throughput "
-                 "time_split data_score kid temperature").split():
-        marked, drawn = [], draw.get(name, getattr(figures, name))
-        figures_axes = figures.axes
+    columns |= {name: np.full(100, 0.5) for name in ("kid_train", "temperature_settled", "temperature_law", "data_score",
+                                                     "counted_share", "noise_left")}
+    record, marked, canvas = tools().Record(columns, [0, 40], [70]), [], tools().canvas
+    more = {"kid": ({}, None, True), "temperature": (None,)}
 
-        def axes(*arguments, **more):
-            figure, ax = figures_axes(*arguments, **more)
-            marked.extend((line.get_xdata()[0], line.get_color()) for line in ax.lines)
-            return figure, ax
-        figures.axes = axes
-        try:
-            drawn(record)
-        finally:
-            figures.axes = figures_axes
-        assert marked == [(40, figures.MUTED), (70, figures.RED)], name
+    def axes(*arguments, **more):
+        figure, ax = canvas.axes(*arguments, **more)
+        marked.extend((line.get_xdata()[0], line.get_color()) for line in ax.lines)
+        return figure, ax
+    for module in tools().over_iterations:
+        monkeypatch.setattr(module, "axes", axes)
+    for name in ("energies gap gain state_gradient movement age shares learning_rate norms autocorrelation throughput "
+                 "time_split data_score kid temperature counted_share noise_left").split():
+        marked.clear()
+        draw = next(getattr(module, name) for module in tools().over_iterations if hasattr(module, name))
+        draw(record, *more.get(name, ()))
+        assert marked == [(40, canvas.MUTED), (70, canvas.RED)], name
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7])

@@ -99,14 +99,14 @@ def test_a_quick_look_hides_no_thorough_one(judged):
 
 def test_kid_over_iterations_has_a_plot_for_each_network(tmp_path, judged):
     panels = []
-    draw = tools().figures.kid
-    tools().figures.kid = lambda record, told, best, with_own: panels.append((told, best, with_own)) or ""
+    draw = tools().judged.kid
+    tools().judged.kid = lambda record, told, best, with_own: panels.append((told, best, with_own)) or ""
     try:
         judged(evaluated(100, "1"), evaluated(100, "2", states=100), evaluated(50, "3", name="mine"))
         (tmp_path / "run" / "config.yaml").write_text("evaluation: {features: some/where/mine-net.pt}")
         judged(evaluated(100, "1"), evaluated(50, "3", name="mine"))
     finally:
-        tools().figures.kid = draw
+        tools().judged.kid = draw
     of = lambda told: {name: [(point[0], point[1]) for point in points] for name, points in told.items()}
     public, mine = {"stanley evaluate, public, to test": [(100, 0.69)]}, {"stanley evaluate, mine, to test": [(50, 0.695)]}
     assert [(of(told), best, own) for told, best, own in panels] == [
@@ -114,7 +114,7 @@ def test_kid_over_iterations_has_a_plot_for_each_network(tmp_path, judged):
 
 
 def test_histograms_of_energies_are_drawn_in_equal_bins():
-    figures = tools().figures
+    figures = tools().judged
     edges = np.array([0.0, 1.0, 1.5, 2.0, 100.0])
     sets = [("training", np.array([5, 3, 2, 0]), 1.0), ("noise", np.array([0, 0, 0, 10]), 51.0)]
     low, high = figures.energy_range(edges, sets)

@@ -25,7 +25,8 @@ MAXIMUM_CHAINS = 2048  # a whole bank of large images would not fit into a page,
 class Draws:
     """The last draw of each of the first MAXIMUM_CHAINS chains in one samples/draws-*.nc file.
 
-    x (chain, ...), age, restarts and energy (chain) or None, chain ids, observed data or None.
+    x (chain, ...), age, restarts and energy (chain) or None, chain ids, observed data or None; `denoised`: what took the
+    sampler's noise off x, in words, "" where it has it.
     """
 
     def __init__(self, path):
@@ -41,6 +42,7 @@ class Draws:
             self.restarts = self._statistic(statistics, "restarts")
             self.energy = self._statistic(statistics, "potential_energy")
             self.temperature = number(file.attrs.get("temperature"))
+            self.denoised = words(file.attrs.get("denoise"))
             observed = file.get("observed_data/x")
             self.observed = None if observed is None else observed[:].astype(np.float32)
 
@@ -194,6 +196,12 @@ def number(value):
         return None if value is None else float(value)
     except (TypeError, ValueError):
         return None
+
+
+def words(value):
+    """The text of an attribute, or an empty one."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return str(text).strip() if isinstance(text, str) else ""
 
 
 def first_line(error):

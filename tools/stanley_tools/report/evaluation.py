@@ -6,10 +6,10 @@ from html import escape
 import numpy as np
 
 from ..files import number
-from . import figures
 from .checks import mean_age
 from .entries import (FEW, best_iteration, chosen, count, counts, fullest, interval, long_runs, part, parts, protocol_of,
                       protocols, shorter_than_training, states_and_reference, words_of)
+from .figures import evaluation as figures
 from .markup import card, moment, section, short, table
 
 
@@ -92,9 +92,10 @@ def kid_by_age(run, entry):
     if len(found) < 2:
         return ""
     few = f" Grey: fewer than {FEW} states, too few to mean anything." if any(n < FEW for *_, n in found) else ""
+    drawn = " With the sampler's noise; the table has denoised states, too." if has_denoised(entry) else ""
     return card(title(run, "KID by age", entry, f"{count(entry, 'states'):,} states"), figures.kid_classes(found, FEW),
                 "Ages in chain steps, quarter by quarter; states of one age stay together, so quarters may be unequal. The "
-                f"line and its band are all chains together.{few} Healthy: level, or falling to old chains. Not: old "
+                f"line and its band are all chains together.{drawn}{few} Healthy: level, or falling to old chains. Not: old "
                 "chains far above the others (chains run away), or quarters far above the line (several laws under one "
                 "mean).")
 
@@ -108,8 +109,8 @@ def with_interval(value, ends, scale=1.0, digits=1):
 
 
 def result_table(results):
-    """A row for each result, and their remarks."""
-    rows, remarks = [], []
+    """A row for each result, and their remarks, equal ones of several rows in one line."""
+    rows, remarks = [], {}
     for c in results:
         fid, further, states = number(c.get("fid")), number(c.get("fid_extrapolated")), count(c, "states")
         rows.append([c.get("name"), f"{states:,}" + (" – too few" if states < FEW else ""),
@@ -117,18 +118,33 @@ def result_table(results):
                      None if fid is None else short(fid) + (f" (∞: {short(further)})" if further is not None else ""),
                      *(None if number(c.get(key)) is None else f"{number(c[key]):.3f}"
                        for key in ("precision", "recall", "density", "coverage"))])
-        remarks += [f"<br>{escape(str(c.get('name')))}: {escape(str(remark))}." for remark in part(c, "remarks", list)]
+        for remark in part(c, "remarks", list):
+            remarks.setdefault(str(remark), []).append(str(c.get("name")))
     head = ["", "states", "KID·1000 (95 %)", "FID", "precision", "recall", "density", "coverage"]
-    return table(head, rows), "".join(remarks)
+    lines = (f"<br>{escape('; '.join(names))}: {escape(remark)}." for remark, names in remarks.items())
+    return table(head, rows), "".join(lines)
+
+
+def has_denoised(entry):
+    return bool(parts(part(entry, "denoised", dict), "results"))
+
+
+def labelled(entry):
+    """The results of an entry, those of its states without the sampler's noise behind them, each then named as such."""
+    raw = parts(entry, "results")
+    if not has_denoised(entry):
+        return raw
+    return [one | {"name": f"{kind}, {one.get('name')}"}
+            for kind, some in (("raw", raw), ("denoised", parts(entry["denoised"], "results"))) for one in some]
 
 
 def distances(run, entry):
-    content, remarks = result_table(parts(entry, "results"))
+    content, remarks = result_table(labelled(entry))
     return card(title(run, "Distances to the data", entry, counts(entry)), content,
-                f"{about(entry)}{smaller_looks(run, entry)} A row of fewer than {FEW} states says nothing; states of one "
-                "age stay together, so quarters may be unequal. Healthy: KID near 0, precision and recall near 1, all "
-                f"ages alike. Not: precision without recall (few kinds of pictures), recall without precision (noise)."
-                f"{remarks}", wide=True)
+                f"{about(entry)}{noise_of(entry)}{too_young(entry)}{smaller_looks(run, entry)} A row of fewer than {FEW} "
+                "states says nothing; states of one age stay together, so quarters may be unequal. Healthy: KID near 0, "
+                "precision and recall near 1, all ages alike. Not: precision without recall (few kinds of pictures), recall "
+                f"without precision (noise).{remarks}", wide=True)
 
 
 def about(entry):
@@ -144,6 +160,26 @@ def about(entry):
     if entry.get("time"):
         said.append(f"evaluated {moment(entry['time'])}")
     return escape(", ".join(said)) + "."
+
+
+def noise_of(entry):
+    """Whether the sampler's noise is on the states."""
+    already, how = entry.get("states_denoised"), part(entry, "denoised", dict).get("how")
+    if already:
+        return f" The states are without the sampler's noise: after {escape(str(already))}."
+    if not has_denoised(entry):
+        return ""
+    return " Raw: with the sampler's noise. Denoised: the same states" + (f" after {escape(str(how))}." if how else ".")
+
+
+def too_young(entry):
+    """How many states were passed over for their age, and from which age on they were judged."""
+    younger = count(entry, "states_younger")
+    if not younger:
+        return ""
+    youngest = [int(ends[0]) for ends in (interval(c, "ages") for c in parts(entry, "results")) if None not in ends]
+    least = f": the youngest that were are {min(youngest):,} chain steps old" if youngest else ""
+    return f" {younger:,} states were too young to be judged{least}."
 
 
 def smaller_looks(run, entry):

@@ -32,7 +32,8 @@ def gain_card(run):
     return card(f"γ beside its image (iteration {iteration:,})",
                 f'<div class="pairs">{pairs}</div>'
                 f'<p class="scale">γ = 0 <img alt="dark is 0, bright is 1" src="{scale}"> 1{channels}</p>',
-                "Chains of the newest checkpoint, and γ of each pixel under its weights; below each its age and mean γ. "
+                f"The first {len(x)} chains of the newest checkpoint that have the median age or more, with the sampler's "
+                "noise, and γ of each pixel under its weights; below each its age and mean γ. "
                 "Dark: |∇E| is large there, and γ slows the step. Healthy: dark places follow the picture. Not: one "
                 "colour (γ does nothing), the same places in all chains (a ground pressed against the box), or a grid "
                 "that no image has.", wide=True)

@@ -10,6 +10,11 @@ def card(title, content, how="", wide=False):
     return f'<div class="card{" wide" if wide else ""}"><h3>{title}</h3>{content}{explanation}</div>'
 
 
+def plot(record, columns, title, draw, how):
+    """A card with a plot, or nothing where the run records none of these columns."""
+    return card(title, draw(record), how) if record.has(*columns) else ""
+
+
 def section(title, lead, cards):
     cards = [c for c in cards if c]
     return f'<h2>{title}</h2><p class="lead">{lead}</p><div class="grid">{"".join(cards)}</div>' if cards else ""

@@ -6,21 +6,23 @@ from html import escape
 import numpy as np
 
 from ..files import number
-from . import figures
 from .checks import checks, recent
 from .diversity import diversity
-from .markup import card, duration, moment, section, short, table
-from .states import states
 from .evaluation import evaluation
+from .figures import chains, energy, learning, speed
+from .figures.record import MAXIMUM_POINTS, Record
+from .lives import age_cards
+from .markup import card, duration, moment, plot, section, short, table
+from .states import states
 
 STYLE = pathlib.Path(__file__).with_name("style.css")
 
 
 def build(run, selection, written_at):
-    record = figures.Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)],
+    record = Record(run.metrics, [number(s.get("iteration")) or 0 for s in starts(run)],
                             [number(r.get("target")) or 0 for r in run.listed("rollbacks")])
     body = [header(run, record), numbers(run, record, selection), checks(run, record),
-            states(run, selection), diversity(run), plots(run, record), configuration(run), history(run)]
+            states(run, selection), diversity(run), plots(run, record, selection.draws), configuration(run), history(run)]
     body.insert(3, remarks(run))  # after the parts that read files
     body.insert(5, evaluation(run, record, marks(record)))
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -102,13 +104,13 @@ def remarks(run):
 
 
 # --- plots ----------------------------------------------------------------------------------------
-def plots(run, record):
+def plots(run, record, draws):
     if not len(record):
         return ""
-    decimated = (f" {len(record):,} rows are drawn as {figures.MAXIMUM_POINTS} medians with the range of each "
-                 "in a lighter tone.") if len(record) > figures.MAXIMUM_POINTS else ""
+    decimated = (f" {len(record):,} rows are drawn as {MAXIMUM_POINTS} medians with the range of each "
+                 "in a lighter tone.") if len(record) > MAXIMUM_POINTS else ""
     note = marks(record)
-    return "".join([energy_section(record, note + decimated), sampler_section(run, record, note),
+    return "".join([energy_section(record, note + decimated), sampler_section(run, record, note, draws),
                     optimizer_section(record, note), speed_section(run, record, note)])
 
 
@@ -119,37 +121,34 @@ def marks(record):
     return resumed + (back if resumed else back.replace("ones", "vertical lines"))
 
 
-def plot(record, columns, title, draw, how):
-    """A card with a plot, or nothing where the run records none of these columns."""
-    return card(title, draw(record), how) if record.has(*columns) else ""
-
-
 def energy_section(record, note):
     return section("Energies", f"Low energy means likely under the model.{note}", [
-        plot(record, ["energy_data", "energy_chains"], "Energies", figures.energies,
+        plot(record, ["energy_data", "energy_chains"], "Energies", energy.energies,
              "Healthy: data and chains stay together, plain noise lies well above. Not: data and chains drift apart, or "
              "all run away. A spike beyond the limits is cut off."),
-        plot(record, ["gap"], "Gap", figures.gap,
+        plot(record, ["gap"], "Gap", energy.gap,
              "Mean energy of the chains minus that of the data. Healthy: a small value that fluctuates. Not: growth "
              "(chains don't keep up), or ever larger swings.")])
 
 
-def sampler_section(run, record, note):
+def sampler_section(run, record, note, draws):
     return section("Chains and their steps", f"What the anisotropic step does, and how far the chains come.{note}", [
-        plot(record, ["gain_q50", "gain_weighted_drift", "gain_below_one"], "Gain γ", figures.gain,
+        plot(record, ["gain_q50", "gain_weighted_drift", "gain_below_one"], "Gain γ", chains.gain,
              "γ = th / max(th, |∇E|) slows elements of large gradient. The orange line says what γ really does: at 1 the "
              "sampler is plain Langevin, between 0.3 and 0.9 γ is at work. The share of γ &lt; 1 is fixed by a quantile "
              "threshold and says nothing then."),
-        plot(record, ["state_gradient_q50"], "Gradient of the energy", figures.state_gradient,
+        plot(record, ["state_gradient_q50"], "Gradient of the energy", chains.state_gradient,
              "Over all elements of the active chains. Healthy: a steady level. Not: growth without end, or a fall to "
              "nothing (chains then move by noise alone)."),
-        plot(record, ["distance_moved", "chain_scale"], "Movement", figures.movement,
+        plot(record, ["distance_moved", "chain_scale"], "Movement", chains.movement,
              "How far a chain really came in one visit, beside the scale of the states. Healthy: well above zero and "
              "steady. Not: a fall to nothing (frozen chains), or a scale that leaves its band."),
-        plot(record, ["chain_age_mean", "chain_age_max"], "Ages", figures.age,
-             "Ages rise until restarts balance them; then the mean stays level. Chains much younger than the time that "
-             "a picture takes to form pull the gap up."),
-        *thermometer(run, record)])
+        *age_cards(run, record, draws),
+        *thermometer(run, record),
+        plot(record, ["noise_left"], "Noise that a denoising step leaves", chains.noise_left,
+             "Share of the squared noise of noised samples that is left after Tweedie's step, x − (σ²/T)·∇E(x) with σ = "
+             "<code>data.noise</code>; each strength up to <code>objective.denoising_noise</code> counts alike. 1: E says "
+             "nothing of noise. Healthy: it falls well below 1 and levels off. Not: it stays at 1, or rises again.")])
 
 
 def thermometer(run, record):
@@ -166,32 +165,32 @@ def thermometer(run, record):
     if not record.has("temperature_settled", "temperature_law"):
         return [card("Thermometer", "<p>It reads nothing: the mean of f′ is below five of its errors, or a step isn't "
                      "small beside the box.</p>", how)]
-    return [card("Thermometer", figures.temperature(record, asked), how),
-            plot(record, ["data_score"], "Score at the data", figures.data_score,
+    return [card("Thermometer", chains.temperature(record, asked), how),
+            plot(record, ["data_score"], "Score at the data", chains.data_score,
                  "How strongly the model's force pulls at noised data. Healthy: a level of its own. Not: growth without "
                  "end (walls around the data), or nothing.")]
 
 
 def optimizer_section(record, note):
     return section("Learning and stability", f"The optimiser, and the signs of a run that leaves its path.{note}", [
-        plot(record, ["learning_rate"], "Learning rate", figures.learning_rate,
+        plot(record, ["learning_rate"], "Learning rate", learning.learning_rate,
              "The schedule as it was applied; a halved value follows a roll-back."),
-        plot(record, ["gradient_norm", "parameter_norm"], "Norms", figures.norms,
+        plot(record, ["gradient_norm", "parameter_norm"], "Norms", learning.norms,
              "Healthy: the gradient's norm stays in a band and the weights grow slowly. Not: steep growth of either."),
-        plot(record, ["gap_autocorrelation"], "Autocorrelation of the gap", figures.autocorrelation,
+        plot(record, ["gap_autocorrelation"], "Autocorrelation of the gap", learning.autocorrelation,
              "Of successive iterations. Strongly negative (red): each update overshoots, the learning rate is too high. "
              "Near 0 or above: fine."),
-        plot(record, ["saturation", "acceptance_rate", "restart_probability"], "Edges and restarts", figures.shares,
+        plot(record, ["saturation", "acceptance_rate", "restart_probability"], "Edges and restarts", learning.shares,
              "Elements at the edge of the box are natural where the data has them (black ground); a rise towards 1 "
              "means that the drift has run away.")])
 
 
 def speed_section(run, record, note):
-    split = ["seconds_iteration", *(name for name, _, _ in figures.PHASES)]
+    split = ["seconds_iteration", *(name for name, _, _ in speed.PHASES)]
     return section("Speed", f"Chain steps of all ranks together, and where the time of an iteration goes.{note}", [
-        plot(record, ["chain_steps_per_second"], "Throughput", figures.throughput,
+        plot(record, ["chain_steps_per_second"], "Throughput", speed.throughput,
              "Healthy: level. Dips: files, evaluation, or another job on the machine."),
-        plot(record, split, "Where the time goes", figures.time_split,
+        plot(record, split, "Where the time goes", speed.time_split,
              "Healthy: the chains take nearly all. A wide reduction: the network. Waiting: for the slowest rank."),
         waits(run)])
 

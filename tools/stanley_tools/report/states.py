@@ -4,7 +4,8 @@ from html import escape
 import numpy as np
 
 from ..files import MlpEnergy, RunError, first_line
-from . import figures, pictures
+from . import pictures
+from .figures import canvas, plane
 from .gain import gain_card
 from .markup import card, section, short
 
@@ -16,7 +17,7 @@ def states(run, selection):
     if selection.draws is None:
         return section("Chains", "", [card(*without_draws(run))])
     lead = (f"Draws of iteration {selection.draws.iteration:,}: {len(selection.draws.x):,} chains, "
-            + ages(selection.draws.age) + ".")
+            + ages(selection.draws.age) + (f", {escape(after(selection.draws))}" if selection.draws.denoised else "") + ".")
     if selection.are_images:
         return section("Data and chains", lead, image_cards(run, selection))
     if selection.are_points:
@@ -38,29 +39,56 @@ def ages(age):
     return f"aged {age.min():,.0f} to {age.max():,.0f} chain steps, median {np.median(age):,.0f}"
 
 
+def after(draws):
+    """after 40 noise-free steps"""
+    return f"after {draws.denoised}"
+
+
+def without_noise(files):
+    """What captions say of draws that have the sampler's noise no more; nothing where all have it."""
+    texts = {draws.denoised for draws in files}
+    if texts == {""}:
+        return ""
+    noisy = [f"{draws.iteration:,}" for draws in files if not draws.denoised]
+    if noisy:
+        return (f" The chains are without the sampler's noise, but for those of iteration{'s' if len(noisy) > 1 else ''} "
+                f"{', '.join(noisy)}, which have it.")
+    newest = "" if len(texts) == 1 else ", the newest"
+    return f" The chains are without the sampler's noise{newest}: {escape(after(files[-1]))}."
+
+
+def first_of(shown, total):
+    """Which chains are shown, of so many."""
+    which = "All" if shown == total else f"The first {shown:,}"
+    return f"{which} of these {total:,} chains by their ids, none picked out"
+
+
 def image_cards(run, selection):
     draws, value_range = selection.draws, run.interval("data.range", (-1.0, 1.0))
     old, young = selection.old[:TILES], selection.young[:YOUNG_TILES]
     result = []
     if draws.observed is not None and len(draws.observed):
-        count = min(len(draws.observed), len(old) or TILES)
-        result.append(card("Data", tiles(pictures.to_pixels(draws.observed[:count], value_range)),
-                           "What the chains should look like, as a whole: as sharp, as varied, in like proportions."))
+        available = len(draws.observed)
+        count = min(available, len(old) or TILES)
+        shown = draws.observed[np.arange(count) * available // count]  # data may be sorted by class
+        result.append(card("Data", tiles(pictures.to_pixels(shown, value_range)),
+                           f"{count:,} of the {available:,} samples that the draws have beside them, evenly spaced, none "
+                           "picked out, without training noise. What the chains should look like, as a whole: as sharp, "
+                           "as varied, in like proportions."))
     title = "Chains"
     if selection.minimum_age is not None:
         title += f" of at least {selection.minimum_age:,} steps ({len(selection.old):,} of {len(draws.x):,})"
-    limit = " The limit is the median age." if selection.chosen and draws.age is not None else ""
+    limit = f" The limit is {selection.limit_is}." if selection.limit_is else ""
     content = tiles(pictures.to_pixels(draws.x[old], value_range), draws, old) if len(old) else (
         "<p>No chain is that old yet.</p>")
-    result.append(card(title, content, "In the order of their ids, none picked out; below each its age in chain steps."
-                       f"{limit} Healthy: distinct pictures of many kinds. Not: the same picture often, noise, or flat "
-                       "grey."))
+    below = "; below each its age in chain steps" if draws.age is not None else ""
+    result.append(card(title, content, f"{first_of(len(old), len(selection.old))}{below}.{without_noise([draws])}{limit} "
+                       "Healthy: distinct pictures of many kinds. Not: the same picture often, noise, or flat grey."))
     if len(young):
-        shown = "" if len(young) == len(selection.young) else f", {len(young)} shown"
-        result.append(card(f"Younger chains ({len(selection.young):,}{shown})",
+        result.append(card(f"Younger chains ({len(selection.young):,} of {len(draws.x):,})",
                            tiles(pictures.to_pixels(draws.x[young], value_range), draws, young, small=True),
-                           "They restarted lately and are still on their way; the youngest may be near their start.",
-                           wide=True))
+                           f"{first_of(len(young), len(selection.young))}.{without_noise([draws])} They restarted lately "
+                           "and are still on their way; the youngest may be near their start.", wide=True))
     result.append(gain_card(run))
     result.append(over_time(run, draws, value_range))
     return result
@@ -104,9 +132,10 @@ def over_time(run, last, value_range):
             before = restarts
         rows.append(f"<tr><th>chain {chain}</th>{''.join(cells)}</tr>")
     table = f'<div class="scroll"><table class="time"><tr><th>iteration</th>{head}</tr>{"".join(rows)}</table></div>'
-    return card("Chains over time", table, "Each row is one chain, below each picture its age in chain steps; an orange "
-                "frame: it restarted since the picture to its left. Healthy: unframed neighbours differ, so chains "
-                "still move from picture to picture. Not: rows that freeze.", wide=True)
+    return card("Chains over time", table, "Each row is one chain, the first ones by their ids; below each picture its age "
+                f"in chain steps; an orange frame: it restarted since the picture to its left.{without_noise(files)} "
+                "Healthy: unframed neighbours differ, so chains still move from picture to picture. Not: rows that freeze.",
+                wide=True)
 
 
 def point_cards(run, selection):
@@ -115,27 +144,28 @@ def point_cards(run, selection):
     temperature = draws.temperature or run.temperature
     ages = ("" if selection.minimum_age is None or not len(selection.young) else
             f" Grey: chains of less than {selection.minimum_age:,} steps, still on their way from their start.")
+    ages += without_noise([draws])
     try:
         energy = MlpEnergy(run)
         if not temperature:
             raise RunError("the configuration names no temperature above zero")
-        shown = layers(selection, figures.CYAN, figures.SILVER, figures.LIME)
-        plot = figures.density(energy, temperature, bounds, shown)
+        shown = layers(selection, canvas.CYAN, canvas.SILVER, canvas.LIME)
+        plot = plane.density(energy, temperature, bounds, shown)
         result = [card(f"Learned density (average weights, iteration {energy.iteration:,})", plot,
                        f"exp(−E/T) on a grid, T = {temperature:.3g}, normalised over the square shown.{ages} Healthy: "
                        "the bright regions lie where the data is, and chains cover all of them in like shares.",
                        wide=True)]
     except (RunError, OSError, KeyError, ValueError, IndexError) as error:
         run.remarks.append(f"The learned density isn't shown: {first_line(error)}.")
-        plot = figures.scatter(bounds, layers(selection, figures.ORANGE, figures.GREY, figures.BLUE))
+        plot = plane.scatter(bounds, layers(selection, canvas.ORANGE, canvas.GREY, canvas.BLUE))
         result = [card("Data and chains", plot, f"Healthy: chains lie where the data lies.{ages}", wide=True)]
     files = [d for d in chosen_files(run) if d.x.shape[1:] == draws.x.shape[1:]]
     if len(files) > 1:
         picked = np.unique(np.linspace(0, len(files) - 1, min(4, len(files))).astype(int))
-        panels = [(f"iteration {files[i].iteration:,}", [(files[i].x, figures.ORANGE)]) for i in picked]
-        result.append(card("Chains over time", figures.scatter(bounds, panels),
-                           "All drawn chains, young and old. Healthy: the cloud takes the data's shape and stays "
-                           "there.", wide=True))
+        panels = [(f"iteration {files[i].iteration:,}", [(files[i].x, canvas.ORANGE)]) for i in picked]
+        result.append(card("Chains over time", plane.scatter(bounds, panels),
+                           f"All drawn chains, young and old.{without_noise([files[i] for i in picked])} Healthy: the cloud "
+                           "takes the data's shape and stays there.", wide=True))
     return result
 
 

@@ -11,27 +11,31 @@ import sys
 
 import numpy as np
 
-from ..files import Run, RunError
+from ..files import Run, RunError, number
 from . import page, pictures
 
 MAXIMUM_TILES = 64
 
 
 class Selection:
-    """The newest draws, divided by age: old (chain indices), young, and the limit between them."""
+    """The newest draws, divided by age: old (chain indices), young, and the limit between them. `limit_is` says what
+    that is, where nobody gave it."""
 
     def __init__(self, run, minimum_age):
         self.draws = run.latest_draws()
         self.old = self.young = np.array([], int)
-        self.minimum_age, self.chosen = minimum_age, minimum_age is None
+        self.minimum_age, self.limit_is = minimum_age, ""
         if self.draws is None:
             return
         age = self.draws.age
         if age is None:
             self.old = np.arange(len(self.draws.x))
             return
-        if self.chosen:
-            self.minimum_age = int(np.median(age))
+        burn_in = number(run.setting("chains.burn_in")) or 0
+        if minimum_age is None and burn_in > 0 and (age >= burn_in).any():
+            self.minimum_age, self.limit_is = int(burn_in), "<code>chains.burn_in</code>: younger chains don't count"
+        elif minimum_age is None:
+            self.minimum_age, self.limit_is = int(np.median(age)), "the median age"
         self.old, self.young = np.flatnonzero(age >= self.minimum_age), np.flatnonzero(age < self.minimum_age)
 
     @property
@@ -88,7 +92,8 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", help="directory of a run")
     parser.add_argument("--minimum-age", type=int, help="chains of at least this age (chain steps) count as old; "
-                                                        "default: the median age of the drawn chains")
+                                                        "default: chains.burn_in, or where it is 0, or no drawn chain "
+                                                        "is that old, their median age")
     parser.add_argument("--png", type=pathlib.Path, metavar="FILE", help="write the grid of old chains here, too")
     return parser.parse_args(arguments)
 
