@@ -58,6 +58,7 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations, std::
   json["iterations"] = iterations;
   json["parameters"] = parameters;
   json["state_shape"] = state_shape;
+  save();
 }
 
 void RunRecord::start(const StartRecord& start) {

@@ -51,7 +51,7 @@ class RunRecord {
   bool was_broken() const { return was_broken_; }
   ~RunRecord();
 
-  /// What does not change over a run.
+  /// The run, and the network that it trains now.
   void describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
                 const std::vector<std::int64_t>& state_shape);
   void start(const StartRecord& start);
