@@ -120,14 +120,19 @@ def test_what_grows_goes_on(whole):
     assert numpy.allclose(large[:, :, 1::2, 1::2][:, :, :-1, :-1],
                           (9 * small[:, :, :-1, :-1] + 3 * small[:, :, 1:, :-1] + 3 * small[:, :, :-1, 1:]
                            + small[:, :, 1:, 1:]) / 16, atol=1e-6)
-    # Bias-corrected from the stage's start: after one update the average is the weights.
-    for name in after:
-        if name.startswith("parameters/"):
-            average = after["average/" + name.removeprefix("parameters/")]
-            assert average.tobytes() == after[name].tobytes()
-    # The energy of the data hardly moves: the grown network computes what the small one did.
+    # Moments of one gradient g, (1 - b1)·g and (1 - b2)·g², with bias corrections of one update: a step of the learning
+    # rate, and an average that is the weights.
     rows = metrics(directory)
-    energies = [float(row[rows[0].index("energy_data")]) for row in rows[1:]]
+    rate, energies = (numpy.array([float(row[rows[0].index(name)]) for row in rows[1:]])
+                      for name in ("learning_rate", "energy_data"))
+    for name in (name.removeprefix("parameters/") for name in after if name.startswith("parameters/")):
+        assert after["average/" + name].tobytes() == after["parameters/" + name].tobytes()
+        first, second = (after[f"optimizer/{name}/{moment}_moment"] for moment in ("first", "second"))
+        assert numpy.allclose(second, 0.001 * (first / 0.5) ** 2, rtol=1e-3, atol=1e-14)
+    for name in ("layers.2.bias", "layers.3.weight", "layers.4.weight"):
+        step = numpy.abs(after["parameters/" + name] - before["parameters/" + name])
+        assert abs(numpy.median(step) / rate[FIRST] - 1) < 0.01
+    # The energy of the data hardly moves: the grown network computes what the small one did.
     assert abs(energies[FIRST] - energies[FIRST - 1]) < 0.2
 
 
