@@ -218,7 +218,9 @@ class Training {
                           file_options_),
         attempt_, file_options_);
     tell_stage();
-    on_first_rank(world_, [&] { describe_network(); });
+    on_first_rank(world_, [&] {
+      verdict_.record().grow(trainer().parameter_count(), learner_->dataset().shape());
+    });
     prepare_evaluation();
   }
 
@@ -232,11 +234,6 @@ class Training {
                     now.data.batch, now.optimizer.learning_rate, trainer().parameter_count()));
   }
 
-  /// Rank 0. Of the present stage.
-  void describe_network() {
-    verdict_.record().describe(config_.run.name, config_.run.iterations,
-                               trainer().parameter_count(), learner_->dataset().shape());
-  }
 
   void open_run_files(const std::string& resumed_from) {
     const ComputeSetup& setup = learner_->setup();
@@ -247,7 +244,8 @@ class Training {
       std::filesystem::remove(directory_.done(), ignored);
       iteration_log_.open(directory_.metrics(), iteration(), targets_.base,
                           learner_->trainer().more_columns());
-      describe_network();
+      verdict_.record().describe(config_.run.name, config_.run.iterations,
+                                 trainer().parameter_count(), learner_->dataset().shape());
       verdict_.record().start(learner_->describe(resumed_from));
     });
     log_.info(topology);
