@@ -234,7 +234,6 @@ class Training {
                     now.data.batch, now.optimizer.learning_rate, trainer().parameter_count()));
   }
 
-
   void open_run_files(const std::string& resumed_from) {
     const ComputeSetup& setup = learner_->setup();
     const std::string topology = topology_table(session_, setup.device, setup.threads);
