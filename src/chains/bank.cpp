@@ -43,7 +43,7 @@ Bank::Bank(const ChainsConfig& config, const std::vector<std::int64_t>& state_sh
   if (conditional) chains_.condition = at::zeros_like(chains_.ids);
   chains_.memory = start_memory(memory_, chains_.state);
   ages_.assign(static_cast<std::size_t>(local_count()), 0);
-  restarts_ = ages_;
+  restarts_ = restarts_before_ = ages_;
 }
 
 at::Tensor Bank::on_device(const std::vector<std::int64_t>& values) const {
@@ -64,14 +64,28 @@ void Bank::start_all(const StartState& start) {
   std::fill(restarts_.begin(), restarts_.end(), 0);
 }
 
+void Bank::begin_stage(const at::Tensor& states, std::vector<std::int64_t> restarts,
+                       std::int64_t iteration) {
+  forget(chains_);
+  chains_.state.copy_(states);
+  std::fill(ages_.begin(), ages_.end(), 0);
+  restarts_ = std::move(restarts);
+  restarts_before_ = restarts_;
+  stage_began_ = iteration;
+}
+
+void Bank::expect_stage(std::int64_t iteration) { stage_began_ = iteration; }
+
 bool Bank::too_old(std::int64_t row) const {
   if (!maximum_age_) return false;
   auto limit = static_cast<double>(*maximum_age_);
-  if (restarts_[static_cast<std::size_t>(row)] == 0) {
+  const auto chain = static_cast<std::size_t>(row);
+  if (restarts_[chain] == restarts_before_[chain]) {
     limit *= random::uniform_double({seed_, random::Stream::first_age, attempt_},
-                                    static_cast<std::uint32_t>(first_id() + row), 0);
+                                    static_cast<std::uint32_t>(first_id() + row),
+                                    static_cast<std::uint64_t>(stage_began_));
   }
-  const std::int64_t age = ages_[static_cast<std::size_t>(row)];
+  const std::int64_t age = ages_[chain];
   return age > 0 && static_cast<double>(age) >= limit;
 }
 
@@ -79,8 +93,11 @@ ChainBatch Bank::visit(std::int64_t iteration, double restart_probability,
                        const StartState& start) {
   const random::Key order{seed_, random::Stream::bank_order, attempt_};
   const random::Key restart{seed_, random::Stream::restart, attempt_};
-  const std::int64_t pass = iteration / passes_;
-  const std::int64_t first = iteration % passes_ * active_per_shard_;
+  // A stage may have another number of active chains: it begins with a pass of its own, whose
+  // number no earlier one has had, since there is at most one in an iteration.
+  const std::int64_t in_stage = iteration - stage_began_;
+  const std::int64_t pass = stage_began_ + in_stage / passes_;
+  const std::int64_t first = in_stage % passes_ * active_per_shard_;
   visited_.clear();
   std::vector<std::int64_t> anew, anew_in_batch;
   for (std::int64_t shard = 0; shard < shards_.count; ++shard) {
@@ -131,6 +148,9 @@ std::vector<ArrayView> Bank::arrays() {
   add("state", chains_.state);
   add("age", at::from_blob(ages_.data(), {local_count()}, at::kLong));
   add("restarts", at::from_blob(restarts_.data(), {local_count()}, at::kLong));
+  if (stage_began_ > 0) {
+    add("restarts_before", at::from_blob(restarts_before_.data(), {local_count()}, at::kLong));
+  }
   if (chains_.condition.defined()) add("condition", chains_.condition);
   for (std::size_t i = 0; i < memory_.size(); ++i) add(memory_[i].name, chains_.memory[i]);
   return views;

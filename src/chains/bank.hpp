@@ -35,10 +35,20 @@ class Bank {
   /// iteration gets the same again); ages and restarts become 0.
   void start_all(const StartState& start);
 
+  /// Every chain goes on from its state here [local_count, state shape], as if it had just started,
+  /// in a new stage that begins at `iteration`; `restarts` count on. Ages become 0, and each first
+  /// life of the stage ends at a random age as those of iteration 0 do.
+  void begin_stage(const at::Tensor& states, std::vector<std::int64_t> restarts,
+                   std::int64_t iteration);
+  /// The stage of the chains that arrays() will be filled with began at `iteration`; above 0 they
+  /// have "chains/restarts_before", how often each had restarted until then.
+  void expect_stage(std::int64_t iteration);
+
   /// The active chains of `iteration`, shard after shard: each shard walks through its chains by a
-  /// keyed permutation, every chain once in C/B iterations. Returns copies of their states, those
-  /// that restart (each with `restart_probability`, and those of `maximum_age`) already anew. A
-  /// chain's first life ends at a random age up to there, else all would restart together.
+  /// keyed permutation, every chain once in C/B iterations of a stage. Returns copies of their
+  /// states, those that restart (each with `restart_probability`, and those of `maximum_age`)
+  /// already anew. A chain's first life ends at a random age up to there, else all would restart
+  /// together.
   ChainBatch visit(std::int64_t iteration, double restart_probability, const StartState& start);
 
   /// Puts the moved states of the last visit() back, `steps` older.
@@ -79,7 +89,9 @@ class Bank {
   std::vector<Memory> memory_;
   ChainBatch chains_;
   std::vector<std::int64_t> ages_, restarts_;
-  std::vector<std::int64_t> visited_;  // rows of the last visit
+  std::int64_t stage_began_ = 0;
+  std::vector<std::int64_t> restarts_before_;  // before that; zeros in the first stage
+  std::vector<std::int64_t> visited_;          // rows of the last visit
   std::int64_t restarts_in_visit_ = 0;
 };
 

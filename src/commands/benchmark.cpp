@@ -10,6 +10,7 @@
 
 #include "commands/benchmark_model.hpp"
 #include "commands/command.hpp"
+#include "config/stages.hpp"
 #include "data/dataset.hpp"
 #include "parallel/agree.hpp"
 #include "run/stop.hpp"
@@ -196,6 +197,7 @@ void multiply_work(Config& config, std::int64_t ranks) {
 
 ExitCode benchmark(const BenchmarkOptions& options, Session& session) {
   Config config = load_config_on_all(options.config, session.world());
+  config = last_stage(config);  // where nearly all of a run's time goes
   if (options.weak) multiply_work(config, session.size());
   const Findings found = measure(options, config, session);
   on_first_rank(session.world(),

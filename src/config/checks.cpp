@@ -120,6 +120,10 @@ void check_energy(const Config& config, Checker& checker) {
       {"energy.downsampling", "energy.type"},
       fmt::format("energy.downsampling means is the convnet's, but energy.type is {}: leave it out",
                   to_string(energy.type)));
+  checker.require(energy.type == EnergyType::convnet || energy.levels == EnergyConfig{}.levels,
+                  {"energy.levels", "energy.type"},
+                  fmt::format("energy.levels is the convnet's, but energy.type is {}: leave it out",
+                              to_string(energy.type)));
 }
 
 void check_data(const Config& config, Checker& checker) {
@@ -130,6 +134,9 @@ void check_data(const Config& config, Checker& checker) {
   checker.require(
       from_file || !data.flip, {"data.flip", "data.type"},
       fmt::format("data.flip mirrors images, but data.type {} has none", to_string(data.type)));
+  checker.require(
+      from_file || !data.size, {"data.size", "data.type"},
+      fmt::format("data.size reduces images, but data.type {} has none", to_string(data.type)));
   if (!from_file) {
     checker.at_most("data.batch", data.batch, "data.samples", data.samples);
     return;
@@ -190,6 +197,87 @@ void check_checkpoints(const Config& config, Checker& checker) {
                                    : "checkpoint.every, which is null"));
 }
 
+/// What a run must be to have stages at all.
+void check_run_of_stages(const Config& config, Checker& checker) {
+  checker.require(
+      config.energy.type == EnergyType::convnet, {"stages", "energy.type"},
+      fmt::format("stages grow a convnet, but energy.type is {}: set it to convnet, or leave "
+                  "stages out",
+                  to_string(config.energy.type)));
+  checker.require(!config.energy.spectral_normalization,
+                  {"stages", "energy.spectral_normalization"},
+                  "a convnet with energy.spectral_normalization true can't grow and keep its "
+                  "energy: set it to false, or leave stages out");
+  checker.require(config.data.type == DataType::file, {"stages", "data.type"},
+                  fmt::format("stages are of images, but data.type {} has none: set it to file, or "
+                              "leave stages out",
+                              to_string(config.data.type)));
+  checker.require(!config.data.size, {"stages", "data.size"},
+                  "stages say how large images are, and so does data.size: leave that out");
+  const auto levels = static_cast<std::size_t>(config.energy.levels);
+  checker.require(config.stages.size() <= levels, {"stages", "energy.levels"},
+                  fmt::format("there are {} stages, and the convnet halves images {} times "
+                              "(energy.levels): give at most {} stages",
+                              config.stages.size(), levels, levels));
+  const std::int64_t channels = config.energy.channels << (config.stages.size() - 1);
+  constexpr std::int64_t most_channels = 65536;  // as energy.channels
+  checker.require(channels <= most_channels, {"stages", "energy.channels"},
+                  fmt::format("the first stage's convnet begins with {} channels, above {}: lower "
+                              "energy.channels",
+                              channels, most_channels));
+}
+
+/// Sizes that double, and iterations that leave some for the last stage.
+void check_lengths_of_stages(const Config& config, Checker& checker) {
+  const std::vector<StageConfig>& stages = config.stages;
+  std::int64_t before_last = 0;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const bool last = i + 1 == stages.size();
+    checker.require(i == 0 || stages[i].size == 2 * stages[i - 1].size, {"stages"},
+                    fmt::format("the size of each stage is twice the one before, and {} follows {}",
+                                stages[i].size, i == 0 ? 0 : stages[i - 1].size));
+    checker.require(last || stages[i].iterations, {"stages"},
+                    fmt::format("stage {} (size {}) has no iterations: only the last one's are "
+                                "what is left of run.iterations",
+                                i + 1, stages[i].size));
+    checker.require(!last || !stages[i].iterations, {"stages"},
+                    "the last stage has what is left of run.iterations: leave its iterations out");
+    if (!last) before_last += stages[i].iterations.value_or(0);
+  }
+  checker.require(before_last < config.run.iterations, {"stages", "run.iterations"},
+                  fmt::format("the stages before the last take {} iterations, which leaves the "
+                              "last none of {}",
+                              before_last, checker.named("run.iterations", config.run.iterations)));
+}
+
+void check_stages(const Config& config, Checker& checker) {
+  if (config.stages.empty()) return;
+  check_run_of_stages(config, checker);
+  check_lengths_of_stages(config, checker);
+  const ChainsConfig& chains = config.chains;
+  for (std::size_t i = 0; i < config.stages.size(); ++i) {
+    const auto require = [&](bool holds, const std::string& what, const char* key) {
+      checker.require(holds, {"stages", key}, fmt::format("stage {}: {}", i + 1, what));
+    };
+    if (const auto& active = config.stages[i].active) {
+      require(*active % chains.shards == 0,
+              fmt::format("chains.shards {} must divide active {}", chains.shards, *active),
+              "chains.shards");
+      require(chains.total % *active == 0,
+              fmt::format("active {} must divide chains.total {}", *active, chains.total),
+              "chains.total");
+    }
+    if (const auto& batch = config.stages[i].batch) {
+      require(*batch % chains.shards == 0,
+              fmt::format("chains.shards {} must divide batch {}", chains.shards, *batch),
+              "chains.shards");
+      require(*batch <= chains.total,
+              fmt::format("batch {} must be at most chains.total {}", *batch, chains.total),
+              "chains.total");
+    }
+  }
+}
+
 }  // namespace
 
 void check_relations(const Config& config, const Value& document, Problems& problems) {
@@ -203,6 +291,7 @@ void check_relations(const Config& config, const Value& document, Problems& prob
   check_checkpoints(config, checker);
   check_samples(config, checker);
   check_evaluation(config, checker);
+  check_stages(config, checker);
 }
 
 }  // namespace stanley

@@ -74,6 +74,7 @@ struct EnergyConfig {
   EnergyType type{EnergyType::convnet};
   std::string path;
   std::int64_t channels{16};
+  std::int64_t levels{3};
   Downsampling downsampling{Downsampling::strides};
   Activation activation{Activation::silu};
   double slope{0.2};
@@ -88,6 +89,7 @@ struct DataConfig {
   DataType type{DataType::file};
   std::string path;
   std::string split{"train"};
+  std::optional<std::int64_t> size;  ///< none: as the file has them
   std::int64_t batch{128};
   double noise{0.03};
   bool flip{false};
@@ -282,6 +284,15 @@ struct EvaluationConfig {
   bool operator==(const EvaluationConfig&) const = default;
 };
 
+/// A part of a run that trains images of one size; what is not set is as everywhere.
+struct StageConfig {
+  std::int64_t size{0};  ///< side of the images
+  std::optional<std::int64_t> iterations, steps, active, batch;
+  std::optional<double> learning_rate;
+
+  bool operator==(const StageConfig&) const = default;
+};
+
 struct Config {
   RunConfig run;
   EnergyConfig energy;
@@ -296,6 +307,7 @@ struct Config {
   GuardConfig guard;
   WatchdogConfig watchdog;
   EvaluationConfig evaluation;
+  std::vector<StageConfig> stages;  ///< see config/stages.hpp
 
   /// Whether the log has a line of this iteration.
   bool line_due(std::int64_t iteration) const;

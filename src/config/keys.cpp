@@ -23,6 +23,7 @@ Limits count() { return between(1, largest_count); }
 /// Ids of chains and samples are 32-bit words of the random counter.
 Limits id_count() { return between(1, 4294967295.0); }
 
+Limits side() { return between(2, 65536); }
 Limits increasing() { return {.increasing = true}; }
 
 bool is_name(const std::string& text) {
@@ -88,6 +89,7 @@ std::vector<Key> keys_of(EnergyConfig& energy) {
        &energy.path},
       {"energy.channels", "channels of the first convolution (convnet, resnet)", &energy.channels,
        between(1, 65536)},
+      {"energy.levels", "how often the convnet halves images", &energy.levels, between(1, 3)},
       {"energy.downsampling",
        "how the convnet halves images: convolutions of 4×4 pixels and stride 2, or of 3×3 and "
        "means over 2×2, which leave less of a grid in the gradient",
@@ -111,6 +113,10 @@ std::vector<Key> keys_of(DataConfig& data) {
        &data.path},
       {"data.split", "its group of images", &data.split, of(name_form)},
       {"data.batch", "samples in an iteration, of all ranks together", &data.batch, id_count()},
+      {"data.size",
+       "side of the images, which are reduced to it by means over squares of pixels; divides the "
+       "file's (type file); null: as the file has them",
+       &data.size, side()},
       {"data.noise", "standard deviation of the noise added at each use, in units of the states",
        &data.noise, at_least(0)},
       {"data.flip", "mirror images left to right with probability 1/2 (type file)", &data.flip},
@@ -277,6 +283,14 @@ std::vector<Key> keys_of_the_safety(Config& config) {
   };
 }
 
+std::vector<Key> keys_of_the_stages(Config& config) {
+  return {{"stages",
+           "sizes of images that are trained one after the other, each twice the one before, up to "
+           "the data's own; all but the last with their iterations; steps, active, batch and "
+           "learning_rate hold in a stage in place of those of sampler, chains, data and optimizer",
+           &config.stages}};
+}
+
 struct Words {
   const Key& key;
 
@@ -312,6 +326,9 @@ struct Words {
   std::string operator()(const Denoise*) const {
     return "{steps: n} with n" + key.limits.text() + ", {fitted: true}, or null";
   }
+  std::string operator()(const std::vector<StageConfig>*) const {
+    return "a list of stages {size: ..., iterations: ...}";
+  }
   std::string operator()(const Choice& choice) const {
     return choice.names.size() == 1 ? std::string(choice.names.front())
                                     : fmt::format("one of {}", fmt::join(choice.names, ", "));
@@ -345,10 +362,20 @@ std::vector<Key> describe(Config& config) {
        {keys_of(config.run), keys_of(config.energy), keys_of(config.data), keys_of(config.chains),
         keys_of(config.sampler), keys_of(config.objective), keys_of(config.optimizer),
         keys_of(config.optimizer.schedule), keys_of_the_record(config), keys_of(config.checkpoint),
-        keys_of_the_safety(config)}) {
+        keys_of_the_safety(config), keys_of_the_stages(config)}) {
     keys.insert(keys.end(), more.begin(), more.end());
   }
   return keys;
+}
+
+std::vector<Key> describe(StageConfig& stage) {
+  return {
+      {"size", "side of the images", &stage.size, side()},
+      {"iterations", "weight updates; of the last stage: what is left", &stage.iterations, count()},
+      {"steps", "sampler.steps", &stage.steps, between(1, 1 << 30)},
+      {"active", "chains.active", &stage.active, id_count()},
+      {"batch", "data.batch", &stage.batch, id_count()},
+      {"learning_rate", "optimizer.learning_rate", &stage.learning_rate, above(0)}};
 }
 
 std::string expected(const Key& key) { return std::visit(Words{key}, key.member); }

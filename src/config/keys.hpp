@@ -49,7 +49,7 @@ using Member =
                  double*, std::optional<double>*, bool*, std::string*, std::optional<std::string>*,
                  std::array<double, 2>*, std::optional<std::array<double, 2>>*,
                  std::vector<std::int64_t>*, std::map<std::string, std::string>*, RestartSchedule*,
-                 Threshold*, StartMixture*, Denoise*, Choice>;
+                 Threshold*, StartMixture*, Denoise*, std::vector<StageConfig>*, Choice>;
 
 struct Key {
   std::string path;
@@ -62,6 +62,9 @@ struct Key {
 /// declaration that reading, writing, checking and the reference come from. `config` must outlive
 /// the keys.
 std::vector<Key> describe(Config& config);
+
+/// The keys of one stage of `stages`, bound to it. Each but the size may be left out.
+std::vector<Key> describe(StageConfig& stage);
 
 /// What the key takes, in words: "an integer of at least 1", "one of adam, sgd".
 std::string expected(const Key& key);

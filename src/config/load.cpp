@@ -40,7 +40,9 @@ void give_way(Value& base, const Value& heir) {
   };
   belongs("energy.path", "energy.type");
   belongs("energy.downsampling", "energy.type");
+  belongs("energy.levels", "energy.type");
   belongs("data.flip", "data.type");
+  belongs("data.size", "data.type");
   belongs("optimizer.momentum", "optimizer.type");
 }
 

@@ -37,10 +37,10 @@ bool abbreviates(std::string_view brief, std::string_view name) {
   return brief == initials || std::ranges::find(words, brief) != words.end();
 }
 
-// In halves of an edit.
-constexpr std::size_t per_edit = 2;
-constexpr std::size_t per_abbreviation = 3;
-constexpr std::size_t per_wrong_section = 2;
+// In quarters of an edit.
+constexpr std::size_t per_edit = 4;
+constexpr std::size_t per_abbreviation = 5;
+constexpr std::size_t per_wrong_section = 6;
 constexpr std::size_t nothing_alike = 1000;
 
 std::size_t misspelling(std::string_view a, std::string_view b) {
@@ -64,7 +64,8 @@ std::string nearest_path(const std::string& path, const std::vector<std::string>
   // Nobody's key is longer than this; a pasted file must not cost seconds.
   const std::string_view start = std::string_view(path).substr(0, 200);
   const auto distance_to = [start](const std::string& other) {
-    // A right name in a wrong section costs one: a misspelt name in the right section wins a tie.
+    // A right name in a wrong section costs more than one that is brief, or misspelt by one letter,
+    // in the right one: sampler.size means step_size.
     return std::min(misspelling(start, other),
                     name_distance(last_name(start), last_name(other)) +
                         (section_of(start) == section_of(other) ? 0 : per_wrong_section));

@@ -1,6 +1,7 @@
 #include "config/reader.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -115,6 +116,10 @@ class ValueReader {
     const Value* steps = value_.child("steps");
     return steps != nullptr && number(*steps, key_.limits, member->steps.emplace());
   }
+  bool operator()(std::vector<StageConfig>* member) const {
+    member->clear();
+    return value_.kind == Value::Kind::list;  // each of them: DocumentReader::read_stages()
+  }
   bool operator()(const Choice& choice) const {
     const auto match = std::ranges::find(choice.names, value_.text);
     if (value_.kind != Value::Kind::scalar || match == choice.names.end()) {
@@ -228,6 +233,35 @@ class DocumentReader {
     if (!std::visit(ValueReader(key, value), key.member)) {
       problems_.add(place_of(value), key.path,
                     fmt::format("expected {}, found {}", expected(key), described(key, value)));
+    } else if (auto* const* stages = std::get_if<std::vector<StageConfig>*>(&key.member)) {
+      read_stages(key, value, **stages);
+    }
+  }
+
+  /// Each mistake is one of the key: no check should meet what is left of it.
+  void read_stages(const Key& all, const Value& list, std::vector<StageConfig>& stages) {
+    for (const Value& mapping : list.children) {
+      StageConfig stage;
+      const std::vector<Key> keys = describe(stage);
+      const auto wrong = [&](const Place& place, const std::string& why) {
+        problems_.add(place, all.path, fmt::format("stage {}: {}", stages.size() + 1, why));
+      };
+      if (mapping.kind != Value::Kind::mapping || mapping.child("size") == nullptr) {
+        wrong(mapping.place, "expected {size: ...}, found " + found(mapping));
+      }
+      for (const Value& entry : mapping.children) {
+        const auto key = std::ranges::find(keys, entry.key, &Key::path);
+        if (key == keys.end()) {
+          std::vector<std::string> names;
+          for (const Key& one : keys) names.push_back(one.path);
+          wrong(entry.key_place,
+                fmt::format("unknown key {}; a stage has {}", entry.key, fmt::join(names, ", ")));
+        } else if (!std::visit(ValueReader(*key, entry), key->member)) {
+          wrong(entry.place, fmt::format("{}: expected {}, found {}", key->path, expected(*key),
+                                         described(*key, entry)));
+        }
+      }
+      stages.push_back(stage);
     }
   }
 

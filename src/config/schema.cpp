@@ -102,6 +102,20 @@ struct Shape {
               mapping({{"fitted", {{"const", true}}}})}},
             {"default", nullptr}};
   }
+  Json operator()(const std::vector<StageConfig>*) const {
+    StageConfig stage;
+    Json one{{"type", "object"},
+             {"properties", Json::object()},
+             {"required", {"size"}},
+             {"additionalProperties", false}};
+    for (const Key& of_stage : describe(stage)) {
+      Json shape = std::visit(Shape{of_stage}, of_stage.member);
+      shape.erase("default");
+      shape["description"] = of_stage.meaning;
+      one["properties"][of_stage.path] = std::move(shape);
+    }
+    return {{"type", "array"}, {"items", one}, {"default", Json::array()}};
+  }
   Json operator()(const Choice& choice) const {
     return {{"enum", choice.names}, {"default", choice.names.at(choice.read())}};
   }

@@ -72,6 +72,18 @@ struct ValueWriter {
     if (value->steps) return fmt::format("{{steps: {}}}", *value->steps);
     return value->fitted ? "{fitted: true}" : "null";
   }
+  std::string operator()(const std::vector<StageConfig>* value) const {
+    std::vector<std::string> stages;
+    for (StageConfig stage : *value) {
+      std::vector<std::string> entries;
+      for (const Key& key : describe(stage)) {
+        const std::string text = std::visit(ValueWriter{}, key.member);
+        if (text != "null") entries.push_back(key.path + ": " + text);
+      }
+      stages.push_back(fmt::format("{{{}}}", fmt::join(entries, ", ")));
+    }
+    return fmt::format("[{}]", fmt::join(stages, ", "));
+  }
   std::string operator()(const StartMixture* value) const { return to_string(*value); }
   std::string operator()(const Choice& choice) const {
     return std::string(choice.names.at(choice.read()));

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "config/error.hpp"
+#include "data/reduction.hpp"
 #include "data/synthetic.hpp"
 #include "parallel/agree.hpp"
 #include "storage/data_file.hpp"
@@ -65,6 +66,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
   std::vector<std::int64_t> extents;
   std::vector<double> value_range(2);
   std::string digest;
+  bool reduces = false;
   on_first_rank(communicator, [&] {
     const DataFile file = DataFile::open_checked(config.path);
     extents = file.shape(config.split);
@@ -83,6 +85,7 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
     digest = digest_of({std::as_bytes(std::span(extents)), std::as_bytes(std::span(value_range)),
                         std::as_bytes(std::span(images)), std::as_bytes(std::span(floats)),
                         std::as_bytes(std::span(data.labels_))});
+    reduces = reduce_images(config, extents, images, floats);
   });
   broadcast_vector(extents, communicator);
   broadcast_vector(value_range, communicator);
@@ -97,6 +100,10 @@ Dataset Dataset::from_file(const DataConfig& config, Communicator& communicator,
     data.values_ = std::move(floats);
   }
   data.scale_from(value_range[0], value_range[1], config.range);
+  data.file_digest_ = communicator.broadcast(digest, 0);
+  if (reduces) {
+    digest = digest_of({std::as_bytes(std::span(digest)), std::as_bytes(std::span(extents))});
+  }
   data.digest_ = communicator.broadcast(digest, 0);
   return data;
 }

@@ -18,8 +18,8 @@ class Dataset {
  public:
   /// Collective. Rank 0 reads and checks the file that the configuration names, the others get its
   /// bytes; a synthetic data set is computed from `seed`. Errors: input_output (missing, truncated,
-  /// another shape, values out of range or not numbers), on all ranks. `progressed` is told now and
-  /// then while the file is read.
+  /// another shape, values out of range or not numbers), on all ranks; configuration where
+  /// data.size doesn't fit the images. `progressed` is told now and then while the file is read.
   static Dataset load(const DataConfig& config, std::uint32_t seed, Communicator& communicator,
                       const std::function<void()>& progressed = {});
 
@@ -31,6 +31,8 @@ class Dataset {
 
   /// XXH3 (64 bits, hexadecimal) of shape, values, labels and value range as the file has them;
   /// empty for data that are computed.
+  const std::string& file_digest() const { return file_digest_; }
+  /// Of the samples as they are here: the same unless data.size reduces them.
   const std::string& digest() const { return digest_; }
 
   /// Standard deviation over (the first few thousand) samples, root mean square over elements.
@@ -61,7 +63,7 @@ class Dataset {
   std::variant<std::vector<std::uint8_t>, std::vector<float>> values_;
   std::vector<std::int64_t> labels_;
   std::vector<std::string> class_names_;
-  std::string digest_;
+  std::string file_digest_, digest_;
   float scale_ = 1, offset_ = 0;  // from stored values to data.range
 };
 

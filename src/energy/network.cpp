@@ -54,7 +54,7 @@ void Network::add_layer(const std::string& name, const std::vector<std::int64_t>
   const float bound = 1.0F / std::sqrt(static_cast<float>(fan_in));
   const auto add = [&](const std::string& parameter, at::IntArrayRef shape) {
     const random::Key key{seed, random::Stream::initial_parameters, 0};
-    const auto id = static_cast<std::uint32_t>(parameters_.size());
+    const auto id = static_cast<std::uint32_t>(2 * left_out_ + parameters_.size());
     const at::Tensor value = bound * (2 * uniform(key, id, shape) - 1);
     parameters_.push_back({name + parameter, value.set_requires_grad(true)});
   };

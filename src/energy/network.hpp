@@ -91,7 +91,9 @@ class Network {
   virtual std::string description() const { return ""; }
 
  protected:
-  explicit Network(StateShape shape) : state_shape_(std::move(shape)) {}
+  /// `left_out`: layers before the first one of add_layer(), whose random numbers stay unused.
+  explicit Network(StateShape shape, std::size_t left_out = 0)
+      : state_shape_(std::move(shape)), left_out_(left_out) {}
 
   /// Appends a layer, which is applied at so many positions of the image: its weight of this shape
   /// and its bias, drawn from U(−1/√fan_in, 1/√fan_in), PyTorch's default for linear and
@@ -107,6 +109,7 @@ class Network {
 
  private:
   StateShape state_shape_;
+  std::size_t left_out_;
   std::optional<double> forward_flops_;
   std::vector<NamedTensor> parameters_;
   std::vector<NamedTensor> buffers_;

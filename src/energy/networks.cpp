@@ -46,7 +46,7 @@ class Mlp : public Network {
 class PlannedNetwork : public Network {
  public:
   PlannedNetwork(const EnergyConfig& config, Plan plan, std::uint32_t seed)
-      : Network(plan.state_shape()), config_(config), plan_(std::move(plan)) {
+      : Network(plan.state_shape(), plan.left_out), config_(config), plan_(std::move(plan)) {
     for (const Layer& layer : plan_.layers) {
       const std::int64_t pixels = layer.convolved(layer.height) * layer.convolved(layer.width);
       add_layer(layer.name, {layer.filters, layer.channels, layer.kernel, layer.kernel}, pixels,

@@ -1,18 +1,25 @@
 #include "energy/plan.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "config/error.hpp"
 
 namespace stanley {
 namespace {
 
-void require_side(const StateShape& shape, const char* type) {
-  if (shape[1] >= 8 && shape[2] >= 8) return;
+/// Both networks halve images so often, but for a convnet of fewer `energy.levels`.
+constexpr std::int64_t most_levels = 3;
+
+void require_side(const StateShape& shape, const char* type, std::int64_t levels) {
+  const std::int64_t least = std::int64_t{1} << levels;
+  if (shape[1] >= least && shape[2] >= least) return;
+  constexpr std::array times{"once", "twice", "three times"};
   throw Error(ExitCode::configuration,
-              std::string("energy.type: ") + type +
-                  " halves the image three times and needs sides of at least 8 pixels, not " +
-                  std::to_string(shape[1]) + " x " + std::to_string(shape[2]) +
+              std::string("energy.type: ") + type + " halves the image " +
+                  times.at(static_cast<std::size_t>(levels - 1)) + " and needs sides of at least " +
+                  std::to_string(least) + " pixels, not " + std::to_string(shape[1]) + " x " +
+                  std::to_string(shape[2]) +
                   "; enlarge the images (tools/convert_images.py --pad or --size)");
 }
 
@@ -95,23 +102,27 @@ bool Plan::has_skips() const {
 }
 
 Plan convnet_plan(const EnergyConfig& config, const StateShape& shape) {
-  require_side(shape, "convnet");
+  require_side(shape, "convnet", config.levels);
   Writer writer(config, shape);
-  writer.add("layers.0", config.channels, 3, 1);
+  const std::int64_t left_out = most_levels - config.levels;
+  const auto name = [&](std::int64_t level) {
+    return "layers." + std::to_string(left_out + level);
+  };
+  writer.add(name(0), config.channels, 3, 1);
   const bool means = config.downsampling == Downsampling::means;
-  for (int i = 1; i < 4; ++i) {
-    writer.add("layers." + std::to_string(i), config.channels << i, means ? 3 : 4, means ? 1 : 2,
-               means);
+  for (std::int64_t level = 1; level <= config.levels; ++level) {
+    writer.add(name(level), config.channels << level, means ? 3 : 4, means ? 1 : 2, means);
   }
-  return writer.finish("layers.4", false);
+  Plan plan = writer.finish(name(config.levels + 1), false);
+  plan.left_out = static_cast<std::size_t>(left_out);
+  return plan;
 }
 
 Plan resnet_plan(const EnergyConfig& config, const StateShape& shape) {
-  require_side(shape, "resnet");
-  constexpr int levels = 3;
+  require_side(shape, "resnet", most_levels);
   Writer writer(config, shape);
   writer.add("input", config.channels, 3, 1);
-  for (int level = 0; level < levels; ++level) {
+  for (std::int64_t level = 0; level < most_levels; ++level) {
     for (std::int64_t block = 0; block < config.blocks; ++block) {
       writer.add_residual("levels." + std::to_string(level) + "." + std::to_string(block) + ".",
                           block == 0);

@@ -58,6 +58,9 @@ struct Plan {
   std::string last_name;  ///< of the linear layer's parameters
   std::size_t last;       ///< their place: weight [1, filters, height, width], bias [1]
   bool sums;              ///< its weight is [1, filters], for the sum over all pixels
+  /// First layers of the network of three levels that this one has not: its own keep their names,
+  /// and the random numbers that they are initialised by.
+  std::size_t left_out = 0;
 
   StateShape state_shape() const;
   /// The layer whose skip connection adds z of this one.
@@ -69,8 +72,10 @@ struct Plan {
 /// stride 2 that double the channels, then one linear layer over all that is left. With
 /// `energy.downsampling: means` those three are of 3×3 and stride 1 with means over 2×2 pixels:
 /// strides let pixels of even and odd places meet other weights, which draws a grid into ∇E (of
-/// initial networks, a pattern of period 4 has 6 % of its square; with means 1.4 %). Errors:
-/// configuration, where a side of the image is below 8.
+/// initial networks, a pattern of period 4 has 6 % of its square; with means 1.4 %). With fewer
+/// `energy.levels` than three the layers before are left out, and a 3×3 convolution of stride 1
+/// reads the image in place of the last of those: "layers.1" with two levels. Errors:
+/// configuration, where a side of the image is below 2^levels.
 Plan convnet_plan(const EnergyConfig& config, const StateShape& shape);
 
 /// `energy.type: resnet`: residual blocks as in Du and Mordatch (arXiv 1903.08689). A 3×3

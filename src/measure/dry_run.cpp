@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "config/stages.hpp"
 #include "parallel/device.hpp"
 #include "run/stopwatch.hpp"
 #include "run/usage.hpp"
@@ -10,6 +11,7 @@
 #include "train/bank_draws.hpp"
 #include "train/bank_evaluation.hpp"
 #include "train/learner.hpp"
+#include "train/stage_end.hpp"
 
 namespace stanley {
 namespace {
@@ -92,20 +94,50 @@ void say_sampler(const Config& config, Log& log) {
   }
 }
 
+/// Collective. What an iteration of the learner, which is new, takes, s.
+double seconds_of_iteration(Learner& learner) {
+  learner.take_up(nullptr, Sharding::same, 0, {});
+  learner.trainer().iterate();  // the first one also allocates
+  return learner.trainer().iterate().seconds_iteration;
+}
+
+std::string duration_of_stage(const Config& config, std::size_t stage, double iteration) {
+  const std::int64_t count = iterations_of(config, stage);
+  return fmt::format("{:.3f} s for one iteration, about {} for {}", iteration,
+                     duration_text(iteration * static_cast<double>(count)), count);
+}
+
+/// Collective. Tries the stages before the last, of which nothing stays, and tells what each takes;
+/// their iterations' time in all, s.
+double try_stages_before_last(const Config& config, Session& session, Log& log,
+                              Activity& activity) {
+  check_stages_fit(config, session.world());
+  double total = 0;
+  for (std::size_t stage = 0; stage + 1 < stage_count(config); ++stage) {
+    const Config of_stage = stage_config(config, stage);
+    Learner learner(of_stage, {}, session, activity);
+    const double seconds = seconds_of_iteration(learner);
+    total += seconds * static_cast<double>(iterations_of(config, stage));
+    log.info(fmt::format("{}, {} parameters: {}", stage_text(config, stage),
+                         learner.trainer().parameter_count(),
+                         duration_of_stage(config, stage, seconds)));
+  }
+  return total;
+}
+
 }  // namespace
 
 ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
-  const Config& config = request.config;
   Activity activity;
+  const double before = try_stages_before_last(request.config, session, log, activity);
+  const Config config = last_stage(request.config);
   Learner learner(config, {}, session, activity);
-  learner.take_up(nullptr, Sharding::same, 0, {});
+  const double seconds = seconds_of_iteration(learner);
   const ComputeSetup& setup = learner.setup();
   const Dataset& dataset = learner.dataset();
   Trainer& trainer = learner.trainer();
-  trainer.iterate();  // the first one also allocates
-  const IterationRecord record = trainer.iterate();
-  log.info("resolved configuration:\n" + to_yaml(config));
-  say_evaluation(config, record.seconds_iteration, trainer, session, log, activity);
+  log.info("resolved configuration:\n" + to_yaml(request.config));
+  say_evaluation(config, seconds, trainer, session, log, activity);
   const double memory =
       session.world().max(peak_memory() + writer_bytes(trainer, config)) / megabyte;
 
@@ -123,9 +155,17 @@ ExitCode dry_run(const TrainingRequest& request, Session& session, Log& log) {
                          session.world().max(*on_gpu) / megabyte));
   }
   say_disk(config, dataset, checkpoint_bytes(trainer.arrays()), log);
-  const double total = record.seconds_iteration * static_cast<double>(config.run.iterations);
-  log.info(fmt::format("time: {:.3f} s for one iteration, about {} for {} (measured now)",
-                       record.seconds_iteration, duration_text(total), config.run.iterations));
+  const std::size_t last = stage_count(request.config) - 1;
+  const std::string text = duration_of_stage(request.config, last, seconds);
+  if (last == 0) {
+    log.info(fmt::format("time: {} (measured now)", text));
+  } else {
+    log.info(fmt::format("{}, {} parameters: {}", stage_text(request.config, last),
+                         trainer.parameter_count(), text));
+    const double total =
+        before + seconds * static_cast<double>(iterations_of(request.config, last));
+    log.info(fmt::format("time: about {} for all stages (measured now)", duration_text(total)));
+  }
   return ExitCode::finished;
 }
 

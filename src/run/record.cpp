@@ -60,6 +60,13 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations, std::
   json["state_shape"] = state_shape;
 }
 
+void RunRecord::grow(std::int64_t parameters, const std::vector<std::int64_t>& state_shape) {
+  const std::lock_guard lock(mutex_);
+  (*json_)["parameters"] = parameters;
+  (*json_)["state_shape"] = state_shape;
+  save();
+}
+
 void RunRecord::start(const StartRecord& start) {
   const std::lock_guard lock(mutex_);
   auto& json = *json_;

@@ -51,9 +51,11 @@ class RunRecord {
   bool was_broken() const { return was_broken_; }
   ~RunRecord();
 
-  /// What does not change over a run.
+  /// The run, and the network that it trains now; is on the disk with the next change.
   void describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
                 const std::vector<std::int64_t>& state_shape);
+  /// Another network of the same run, with its next stage.
+  void grow(std::int64_t parameters, const std::vector<std::int64_t>& state_shape);
   void start(const StartRecord& start);
   /// Seconds of this start that each rank waited in the reduction, and of all its iterations; is on
   /// the disk with the next change.

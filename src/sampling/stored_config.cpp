@@ -53,6 +53,13 @@ StoredConfig stored_config(const CheckpointHeader& header,
   }
 }
 
+Config stored_config_of_run(const CheckpointHeader& header) {
+  CheckpointHeader of_run{.path = header.path};
+  of_run.texts = header.texts;
+  if (const auto text = header.text(config_of_run)) of_run.texts["config"] = *text;
+  return stored_config(of_run).config;
+}
+
 std::vector<std::string> differences(const Config& there, const Config& here, bool branch) {
   std::vector<std::string> found;
   const auto old = key_values(there), now = key_values(here);

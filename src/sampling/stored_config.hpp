@@ -14,6 +14,12 @@ namespace stanley {
 StoredConfig stored_config(const CheckpointHeader& header,
                            const std::vector<std::string>& overrides = {});
 
+/// The text of a checkpoint that holds the configuration of the whole run, where that has stages:
+/// "config" is then that of the checkpoint's stage, which any reader takes as that of a run.
+inline constexpr const char* config_of_run = "config_of_run";
+/// The configuration of the whole run. Errors: as stored_config().
+Config stored_config_of_run(const CheckpointHeader& header);
+
 /// "sampler.steps is 20 there and 10 here", for each key that differs although it may not in a run
 /// that goes on (in a branch of it, which may change all but the network).
 std::vector<std::string> differences(const Config& there, const Config& here, bool branch);

@@ -32,7 +32,8 @@ std::int64_t chains_here(const Bank& bank, const Config& config) {
 
 }  // namespace
 
-BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset, const Config& config) {
+BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset) {
+  const Config& config = trainer.config();
   Bank& bank = trainer.bank();
   const std::int64_t wanted = chains_wanted(config), count = chains_here(bank, config);
   const auto size = static_cast<std::size_t>(count);

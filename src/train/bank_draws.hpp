@@ -17,7 +17,7 @@ namespace stanley {
 /// copies, that stay as they are.
 class BankDraws {
  public:
-  BankDraws(Trainer& trainer, const Dataset& dataset, const Config& config);
+  BankDraws(Trainer& trainer, const Dataset& dataset);
   BankDraws(const BankDraws&) = delete;
   BankDraws& operator=(const BankDraws&) = delete;
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "chains/tensor_view.hpp"
+#include "data/reduction.hpp"
 #include "evaluation/mean_kernel.hpp"
 #include "evaluation/row_progress.hpp"
 #include "parallel/agree.hpp"
@@ -34,6 +35,7 @@ std::vector<std::int64_t> state_shape(const Config& config, Communicator& world)
   on_first_rank(world, [&] {
     shape = DataFile(config.data.path).shape(config.data.split);
     shape.erase(shape.begin());
+    shape = reduced_shape(config.data, shape);
   });
   return from_first_rank(world, [&] { return shape; });
 }

@@ -34,6 +34,7 @@ class BankEvaluation {
   /// Collective. Features of training images, and of test images where the data have some: computed
   /// or read. Before of().
   void prepare(const Dataset& training);
+  bool prepared() const { return training_.features.defined(); }
 
   bool due(std::int64_t iteration) const { return iteration % every_ == 0; }
   /// Collective. Fills the record's kid_train, kid_test and seconds_evaluation.

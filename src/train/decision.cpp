@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "config/error.hpp"
+#include "config/stages.hpp"
 #include "config/time_limit.hpp"
 #include "run/slurm.hpp"
 
@@ -68,8 +69,9 @@ Decision decide(const Votes& all, std::int64_t iteration, const Config& config) 
                                                : "";
   }
   decision.draws = due(config.samples.every, iteration) || (last && config.samples.every);
-  decision.checkpoint =
-      last || decision.stop() || all.checkpoint > 0 || due(config.checkpoint.every, iteration);
+  decision.stage_ends = stage_ends(config, iteration);
+  decision.checkpoint = last || decision.stop() || decision.stage_ends || all.checkpoint > 0 ||
+                        due(config.checkpoint.every, iteration);
   return decision;
 }
 

@@ -56,6 +56,7 @@ struct Decision {
   bool diverged = false;        ///< roll back; else:
   bool draws = false;           ///< write them
   bool checkpoint = false;      ///< write one
+  bool stage_ends = false;      ///< wait for it: the next stage begins from there
   std::string stop_asked_by{};  ///< "signal", "run.until", "Slurm's end of the job"; empty: go on
   bool stop() const { return !stop_asked_by.empty(); }
 };

@@ -20,7 +20,8 @@ void IterationLog::sync() {
   if (metrics_) metrics_->sync();
 }
 
-void IterationLog::add(const IterationRecord& record, const ChainScale& scale) {
+void IterationLog::add(const IterationRecord& record, const SamplerConfig& sampler,
+                       const ChainScale& scale) {
   const double seconds = record.seconds();
   seconds_evaluation_ += record.seconds_evaluation;
   seconds_guard_ += record.seconds_guard;
@@ -32,15 +33,16 @@ void IterationLog::add(const IterationRecord& record, const ChainScale& scale) {
   }
   if (!config_.line_due(record.iteration)) return;
   if (metrics_) log_.info(line_.take());
-  tell_motion(record, scale);
+  tell_motion(record, sampler, scale);
   tell_stragglers(recent_waits_);
   recent_waits_ = {};
 }
 
 /// Says once what keeps the chains from sampling.
-void IterationLog::tell_motion(const IterationRecord& record, const ChainScale& scale) {
+void IterationLog::tell_motion(const IterationRecord& record, const SamplerConfig& sampler,
+                               const ChainScale& scale) {
   if (motion_told_) return;
-  const auto complaints = motion_complaints(record, config_.sampler, scale);
+  const auto complaints = motion_complaints(record, sampler, scale);
   for (const std::string& complaint : complaints) log_.warn(complaint);
   motion_told_ = !complaints.empty();
 }

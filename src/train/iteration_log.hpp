@@ -30,8 +30,8 @@ class IterationLog {
   /// Rank 0. Brings all rows to the disk.
   void sync();
 
-  /// Collective where a line of the log is due.
-  void add(const IterationRecord& record, const ChainScale& scale);
+  /// Collective where a line of the log is due. `sampler`: of the present stage.
+  void add(const IterationRecord& record, const SamplerConfig& sampler, const ChainScale& scale);
 
   /// Collective. Says which ranks were stragglers over this whole start, and what evaluation,
   /// guard and watchdog cost of it.
@@ -45,7 +45,8 @@ class IterationLog {
   static ProgressLine line_of(const Config& config) {
     return {config.run.iterations, config.sampler.temperature_value()};
   }
-  void tell_motion(const IterationRecord& record, const ChainScale& scale);
+  void tell_motion(const IterationRecord& record, const SamplerConfig& sampler,
+                   const ChainScale& scale);
   void tell_stragglers(const WaitTally& waits);
 
   const Config& config_;

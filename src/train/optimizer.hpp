@@ -27,9 +27,10 @@ class Optimizer {
   /// Moves the network's parameters to `device`.
   Optimizer(const OptimizerConfig& config, Network& network, at::Device device);
 
-  /// One update by the mean gradient [P] after `iteration` finished ones, with the learning rate
-  /// times `factor`: clipping, then Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) or SGD with
-  /// momentum, then the running average. Returns the gradient's norm before clipping.
+  /// One update by the mean gradient [P] after `iteration` finished ones (of the stage), with the
+  /// learning rate times `factor`: clipping, then Adam (Kingma and Ba, arXiv 1412.6980, algorithm
+  /// 1) or SGD with momentum, then the running average. Returns the gradient's norm before
+  /// clipping.
   double update(at::Tensor& gradient, std::int64_t iteration, double factor);
 
   std::int64_t size() const { return values_.numel(); }

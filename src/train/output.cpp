@@ -29,7 +29,7 @@ void Output::write(Trainer& trainer, const Dataset& dataset, const Request& requ
   owed_ = {};
   activity_.enter("copying for files");
   std::shared_ptr<const BankDraws> draws;
-  if (request.kinds.draws) draws = std::make_shared<BankDraws>(trainer, dataset, config_);
+  if (request.kinds.draws) draws = std::make_shared<BankDraws>(trainer, dataset);
   if (draws && !draws->refused().empty()) log_.warn(draws->refused());
   CheckpointContents contents;
   if (request.kinds.checkpoint) {

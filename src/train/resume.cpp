@@ -6,30 +6,44 @@
 #include <array>
 
 #include "config/error.hpp"
+#include "config/stages.hpp"
 #include "run/version.hpp"
 #include "sampling/stored_config.hpp"
 
 namespace stanley {
 
-std::map<std::string, std::string> checkpoint_texts(const Config& config, const ComputeSetup& setup,
+std::map<std::string, std::string> checkpoint_texts(const Config& config, std::size_t stage,
+                                                    const ComputeSetup& setup,
                                                     const std::string& digest_of_data) {
   std::map<std::string, std::string> texts{
-      {"config", to_yaml(config)},
+      {"config", to_yaml(stage_config(config, stage))},
       {"precision", to_string(setup.precision)},
       {"device", to_string(setup.device.kind)},
       {"versions",
        fmt::format(R"({{"stanley": "{}", "commit": "{}"}})", build_version, build_commit)}};
   if (!setup.energy_file.digest.empty()) texts[energy_digest] = setup.energy_file.digest;
   if (!digest_of_data.empty()) texts[data_digest] = digest_of_data;
+  if (!config.stages.empty()) {
+    texts[config_of_run] = to_yaml(config);
+    texts["stage"] = stage_text(config, stage);
+  }
   return texts;
 }
 
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch) {
-  const std::vector<std::string> found = differences(stored_config(header).config, config, branch);
+  // A branch goes on from one stage, whatever stages the checkpoint's run had.
+  const std::size_t stage = stage_at(config, header.iteration);
+  const std::vector<std::string> found =
+      branch ? differences(stored_config(header).config, stage_config(config, stage), true)
+             : differences(stored_config_of_run(header), config, false);
   if (found.empty()) return;
+  const std::string here = stage_text(config, stage);
   throw Error(ExitCode::configuration,
-              fmt::format("{} is of another run: {}; give the old values, or {}", header.path,
+              fmt::format("{} is of another run: {}; {}give the old values, or {}", header.path,
                           fmt::join(found, ", "),
+                          branch && !here.empty()
+                              ? fmt::format("here iteration {} is of {}; ", header.iteration, here)
+                              : "",
                           branch ? "a checkpoint of the same network"
                                  : "branch with --resume CHECKPOINT into another directory "
                                    "(--run-directory)"));

@@ -10,14 +10,16 @@
 
 namespace stanley {
 
-/// The texts of a checkpoint, which the functions below read: configuration, what `auto` meant, and
-/// what the numbers depend on.
-std::map<std::string, std::string> checkpoint_texts(const Config& config, const ComputeSetup& setup,
+/// The texts of a checkpoint of a stage, which the functions below read: the stage's configuration
+/// and, where there are several, the run's; what `auto` meant, and what the numbers depend on.
+std::map<std::string, std::string> checkpoint_texts(const Config& config, std::size_t stage,
+                                                    const ComputeSetup& setup,
                                                     const std::string& digest_of_data);
 
 /// Throws Error(configuration), naming each key and both values, if the configuration of a
 /// resumed run differs from the checkpoint's where the result would be another run: network, data,
-/// chains, sampler, objective, optimiser, seed. A branch may change all but the network.
+/// chains, sampler, objective, optimiser, seed, stages. A branch may change all but the network of
+/// the stage that the checkpoint is of.
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch);
 
 /// Has `auto` mean what it meant when the run began: precision, and, but for a branch, device.
@@ -32,7 +34,8 @@ Progress progress_of(const CheckpointHeader& header, const Config& config, bool 
 /// A sentence where a schedule of the run ends elsewhere than run.iterations suggests; else empty.
 std::string moved_end_note(const Config& config, const Progress& progress);
 
-/// Whether a branch learns from the same data, by the same rules, as the checkpoint's run.
+/// Whether a branch learns from the same data, by the same rules, as the checkpoint's run did in
+/// its stage. `config`: of the branch's stage.
 bool learns_alike(const CheckpointHeader& header, const Config& config);
 
 /// The text of a checkpoint that tells the data by their digest.

@@ -26,7 +26,8 @@ void refuse_another_run(const Config& config, const std::string& path) {
     return;
   }
   const auto alone = make_local_communicator();
-  check_data(header, Dataset::load(config.data, config.run.seed, *alone).digest(), config.data);
+  check_data(header, Dataset::load(config.data, config.run.seed, *alone).file_digest(),
+             config.data);
 }
 
 /// A file named by --resume from outside of this run's directory.

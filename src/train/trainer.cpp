@@ -86,7 +86,8 @@ IterationRecord Trainer::iterate() {
                     context_.communicator);
 
   account.enter("weight update", &IterationRecord::seconds_gradient);
-  const double gradient_norm = optimizer_.update(gradient_, iteration_, rate_factor());
+  const double gradient_norm =
+      optimizer_.update(gradient_, iteration_ - stage_began_, rate_factor());
   const double parameter_norm = optimizer_.parameter_norm();
   network_->update_buffers();
   load_weights();

@@ -45,6 +45,14 @@ struct ChainDraws {
   std::string refused;   ///< why not, although it was asked for
 };
 
+/// What a stage hands on to the next one: its checkpoint at its end.
+struct StageEnd {
+  std::unique_ptr<Network> network;    ///< on the CPU, with its last weights
+  at::Tensor states;                   ///< of this rank's chains, on the CPU
+  std::vector<std::int64_t> restarts;  ///< of each
+  Progress progress;
+};
+
 /// The algorithm (design §3): persistent chains, data, one network, one optimiser. It knows nothing
 /// of files; its state crosses as named plain arrays.
 class Trainer {
@@ -67,9 +75,17 @@ class Trainer {
   /// The state that a checkpoint keeps, apart from progress().
   std::vector<ArrayView> arrays();
   Progress progress() const;
+  /// Makes room for what arrays() of this progress has. Before they are filled.
+  void expect(const Progress& progress);
   /// Takes over arrays() that were filled in place, and the progress beside them.
   void restore(const Progress& progress);
+  /// Begins a stage where another one ended: takes over what it computes (grow()), its chains,
+  /// enlarged, and its counters. The optimiser, the running average and the gap's statistics begin
+  /// anew.
+  void begin_stage(const StageEnd& before);
 
+  /// Of its stage: without stages, of the run.
+  const Config& config() const { return config_; }
   const Network& network() const { return *network_; }
   std::int64_t parameter_count() const { return optimizer_.size(); }
   const GradientEngine& engine() const { return *engine_; }
@@ -98,6 +114,7 @@ class Trainer {
   /// Σ|∇E|² over this rank's probes of a data batch.
   double data_gradients(const at::Tensor& data) const;
   double rate_factor() const;
+  void take_counters(const Progress& progress);
   void load_weights();
   std::int64_t gradient_parts() const;
   /// Whether numbers depend on a batch that must then not depend on the number of ranks.
@@ -121,6 +138,7 @@ class Trainer {
   at::Tensor parts_, gradient_;  // [parts, P] and [P]
 
   std::int64_t iteration_ = 0;
+  std::int64_t stage_began_ = 0;  // the optimiser's bias corrections count from there
   // Counted, not computed from the iteration: a branch with other sampler.steps or another
   // data.batch goes on where its parent's noise and epochs end.
   std::int64_t chain_steps_ = 0;   // of each visit so far: K for every iteration

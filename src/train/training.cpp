@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "config/error.hpp"
+#include "config/stages.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/device.hpp"
 #include "run/activity.hpp"
@@ -56,7 +57,9 @@ class Training {
       tidy_up();
       return ExitCode::finished;
     }
-    if (config_.evaluation.every) evaluation_.emplace(config_, session_, log_, activity_);
+    if (config_.evaluation.every) {
+      evaluation_.emplace(last_stage(config_), session_, log_, activity_);
+    }
     take_directory();
     watchdog_.emplace(world_, activity_, session_.threads_may_communicate(), watchdog_options());
     // Beside it: the heartbeat is a file's, and files may hang.
@@ -80,6 +83,7 @@ class Training {
   bool leader() const { return world_.rank() == 0; }
   Trainer& trainer() { return learner_->trainer(); }
   std::int64_t iteration() const { return learner_->iteration(); }
+  bool in_last_stage() const { return learner_->stage() + 1 == stage_count(config_); }
 
   Claim claim() const {
     Claim claim = claim_of_job();
@@ -157,7 +161,17 @@ class Training {
       write({.draws = config_.samples.every.has_value(), .checkpoint = true});
       output_->wait();
     }
-    if (evaluation_) evaluation_->prepare(learner_->dataset());
+    prepare_evaluation();
+  }
+
+  /// Collective. In the last stage, where images have the data's own size.
+  void prepare_evaluation() {
+    if (!evaluation_ || evaluation_->prepared()) return;
+    if (in_last_stage()) return evaluation_->prepare(learner_->dataset());
+    if (!evaluation_later_told_) {
+      log_.info("evaluation.every: chains are compared with data in the last stage alone");
+    }
+    evaluation_later_told_ = true;
   }
 
   /// Collective. Retention leaves the run's first one alone.
@@ -193,6 +207,31 @@ class Training {
     const std::string note = learner_->take_up(header, sharding, attempt_, file_options_);
     verdict_.reached(iteration());
     if (!note.empty()) log_.warn(note);
+    tell_stage();
+  }
+
+  /// Collective. Begins the next stage from the checkpoint that the present one ended with: as a
+  /// start does that finds it.
+  void begin_stage() {
+    learner_->begin_stage(
+        verify_checkpoint(world_, checkpoint_path(directory_.checkpoints(), iteration()),
+                          file_options_),
+        attempt_, file_options_);
+    tell_stage();
+    on_first_rank(world_, [&] {
+      verdict_.record().grow(trainer().parameter_count(), learner_->dataset().shape());
+    });
+    prepare_evaluation();
+  }
+
+  void tell_stage() {
+    if (config_.stages.empty()) return;
+    const Config& now = learner_->config();
+    log_.info(
+        fmt::format("{}, K {}, {} active chains, batch {}, learning rate {:.3g}, {} "
+                    "parameters",
+                    stage_text(config_, learner_->stage()), now.sampler.steps, now.chains.active,
+                    now.data.batch, now.optimizer.learning_rate, trainer().parameter_count()));
   }
 
   void open_run_files(const std::string& resumed_from) {
@@ -212,7 +251,7 @@ class Training {
     log_.info(fmt::format("{} parameters, chains' gradient by {}, sums by {}, T = {:.3g}",
                           trainer().parameter_count(), trainer().engine().description(),
                           learner_->reducer().description(), config_.sampler.temperature_value()));
-    const std::string idle = idle_threads(config_, setup, trainer().working_threads());
+    const std::string idle = idle_threads(learner_->config(), setup, trainer().working_threads());
     if (!idle.empty()) log_.warn(idle);
   }
 
@@ -221,16 +260,17 @@ class Training {
   ExitCode iterate_until_stopped() {
     double seconds_files = 0;
     while (iteration() < config_.run.iterations) {
+      if (stage_ends(config_, iteration())) begin_stage();
       IterationRecord record = trainer().iterate();
       verdict_.reached(iteration());
-      const bool evaluated = evaluation_ && evaluation_->due(iteration());
+      const bool evaluated = evaluation_ && in_last_stage() && evaluation_->due(iteration());
       if (evaluated) evaluation_->observe(trainer().bank(), record);
       seconds_evaluation_ = std::max(seconds_evaluation_, record.seconds_evaluation);
       Stopwatch phase;
       const std::optional<Divergence> divergence = learner_->guard().observe(record);
       record.seconds_guard += phase.lap();
       record.seconds_files = seconds_files;
-      iteration_log_.add(record, learner_->chain_scale());
+      iteration_log_.add(record, learner_->config().sampler, learner_->chain_scale());
       phase.lap();
       const Decision decision = decide(vote(record, divergence.has_value()), iteration(), config_);
       if (decision.diverged) {
@@ -238,6 +278,7 @@ class Training {
       } else {
         const bool best = evaluated && judge(record);
         write({.draws = decision.draws, .checkpoint = decision.checkpoint || best});
+        if (decision.stage_ends && !decision.stop()) finish_files();
       }
       if (decision.stop()) return finish(ExitCode::requeue, decision.stop_asked_by);
       seconds_files = phase.lap();
@@ -301,7 +342,8 @@ class Training {
     if (request.kinds.checkpoint) {
       request.progress = trainer().progress();
       learner_->guard().add_to(request.progress);
-      request.texts = checkpoint_texts(config_, learner_->setup(), learner_->dataset().digest());
+      request.texts = checkpoint_texts(config_, learner_->stage(), learner_->setup(),
+                                       learner_->dataset().file_digest());
       bests_.add_to(request.progress, request.texts);
       request.keep = targets_.from(iteration());
       request.keep.merge(bests_.kept(request.keep));
@@ -344,10 +386,15 @@ class Training {
 
   // --- the end ----------------------------------------------------------------------------------
 
-  ExitCode finish(ExitCode code, const std::string& asked_by) {
+  /// Collective. Waits until all that is due is written.
+  void finish_files() {
     settle();
     write(output_->owed());
     output_->wait();
+  }
+
+  ExitCode finish(ExitCode code, const std::string& asked_by) {
+    finish_files();
     const std::vector<double> waited = iteration_log_.waited();
     on_first_rank(world_, [&] {
       remove_unfinished(directory_.checkpoints());
@@ -390,6 +437,7 @@ class Training {
   Bests bests_;
   std::int64_t checkpoint_in_flight_ = -1;  // the iteration of the last one handed over
   double seconds_evaluation_ = 0;           // of the longest
+  bool evaluation_later_told_ = false;
   std::optional<Learner> learner_;
   Deadlines deadlines_;        // rank 0
   std::uint32_t attempt_ = 0;  // roll-backs so far

@@ -1,10 +1,11 @@
-"""Recomputes the digests of a checkpoint's arrays: design §7."""
+"""Recomputes the digests of a checkpoint's arrays, and gives changed ones theirs: design §7."""
 import sys
 
 import h5py
+import numpy
 import xxhash
 
-from program import ROOT
+from program import ROOT, checkpoint
 
 sys.path.insert(0, str(ROOT / "tools"))
 from stanley_tools.data import seal  # noqa: E402
@@ -13,6 +14,19 @@ from stanley_tools.data import seal  # noqa: E402
 def reseal(path):
     """Gives a changed file a seal of its own again, as a file that was written so."""
     seal.seal(path)
+
+
+def poison(directory, iteration, chain):
+    """A NaN in one chain of a checkpoint, with the digest and the seal that fit: as if the run had computed it."""
+    with h5py.File(checkpoint(directory, iteration), "r+") as file:
+        states = file["chains/state"]
+        states[chain, 0] = numpy.nan
+        digests = file["digests/chains/state"]
+        rows = len(states) // len(digests)
+        for shard in range(len(digests)):
+            part = states[shard * rows:(shard + 1) * rows]
+            digests[shard] = xxhash.xxh3_64_intdigest(numpy.ascontiguousarray(part).tobytes())
+    reseal(checkpoint(directory, iteration))
 
 
 def digested(file):

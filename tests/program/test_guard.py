@@ -3,12 +3,9 @@ import json
 import signal
 import subprocess
 
-import h5py
-import numpy
 import pytest
-import xxhash
 
-from digests import reseal
+from digests import poison
 from program import (FINISHED, PROGRAM, REQUEUE, Process, attributes, checkpoint, ends,
                      iterations_recorded, kill, launched, metrics, rows_so_far, run, same_bits, train, trains,
                      unfinished)
@@ -37,19 +34,6 @@ def rollbacks(directory):
     """What run.json says of them, without clocks."""
     return [{key: value for key, value in one.items() if key != "time"}
             for one in record(directory).get("rollbacks", [])]
-
-
-def poison(directory, iteration, chain):
-    """A NaN in one chain of a checkpoint, with the digest and the seal that fit: as if the run had computed it."""
-    with h5py.File(checkpoint(directory, iteration), "r+") as file:
-        states = file["chains/state"]
-        states[chain, 0] = numpy.nan
-        digests = file["digests/chains/state"]
-        rows = len(states) // len(digests)
-        for shard in range(len(digests)):
-            part = states[shard * rows:(shard + 1) * rows]
-            digests[shard] = xxhash.xxh3_64_intdigest(numpy.ascontiguousarray(part).tobytes())
-    reseal(checkpoint(directory, iteration))
 
 
 @pytest.fixture(scope="module")

@@ -200,7 +200,7 @@ def test_the_configuration_to_copy_is_the_default_one(tmp_path):
 
 
 def test_a_configuration_inherits_as_the_document_says(tmp_path):
-    text = blocks("yaml", "configs/README.md")[0]
+    (text,) = [text for text in blocks("yaml", "configs/README.md") if text.startswith("base:")]
     (tmp_path / "slow.yaml").write_text(text.replace("base: ", f"base: {ROOT}/configs/"))
     mine, base = resolved(tmp_path / "slow.yaml"), resolved(ROOT / "configs" / "toy_rings.yaml")
     given = yaml.safe_load(text)
@@ -209,14 +209,22 @@ def test_a_configuration_inherits_as_the_document_says(tmp_path):
     assert mine == base
 
 
-@pytest.mark.parametrize("block", [1, 2])
-def test_chains_live_and_energies_denoise_as_the_document_says(tmp_path, block):
-    text = blocks("yaml", "configs/README.md")[block]
+@pytest.mark.parametrize("section", ["chains:", "objective:"])
+def test_chains_live_and_energies_denoise_as_the_document_says(tmp_path, section):
+    (text,) = [text for text in blocks("yaml", "configs/README.md") if text.startswith(section)]
     (tmp_path / "mine.yaml").write_text(f"base: {ROOT}/configs/fashion_mnist.yaml\n{text}")
     mine, base = resolved(tmp_path / "mine.yaml"), resolved(ROOT / "configs" / "fashion_mnist.yaml")
-    for section, keys in yaml.safe_load(text).items():
-        base[section].update(keys)
+    for name, keys in yaml.safe_load(text).items():
+        base[name].update(keys)
     assert mine == base
+
+
+def test_stages_are_as_the_document_says(tmp_path):
+    (text,) = [text for text in blocks("yaml", "configs/README.md") if "stages:" in text]
+    (tmp_path / "stages.yaml").write_text(f"base: {ROOT}/configs/fashion_mnist.yaml\n{text}")
+    mine, given = resolved(tmp_path / "stages.yaml"), yaml.safe_load(text)
+    assert mine["stages"] == given["stages"] and mine["energy"]["channels"] == given["energy"]["channels"]
+    assert "at most `energy.levels` stages" in DOCUMENTS["configs/README.md"] and mine["energy"]["levels"] == 3
 
 
 def test_every_shipped_configuration_has_a_recipe():

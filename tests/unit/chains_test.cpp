@@ -193,6 +193,49 @@ TEST(Chains, NoneGetsOlderThanTheLimitAndTheyRestartOneByOne) {
   EXPECT_EQ(chains.restarts().size(), static_cast<std::size_t>(total));
 }
 
+TEST(Chains, AStageBeginsWithChainsThatJustStartedWhoseRestartsCountOn) {
+  constexpr std::int64_t limit = 60, steps = 5, began = 150;
+  ChainsConfig limited = config();
+  limited.maximum_age = limit;
+  Bank before(limited, {2, 3, 1}, {shards, 0, shards}, 3, 0, at::kCPU);
+  before.start_all(start);
+  for (std::int64_t iteration = 0; iteration < began; ++iteration) iterate(before, iteration, 0);
+  const std::vector<std::int64_t> restarts = before.restarts();
+  EXPECT_GT(*std::ranges::min_element(restarts), 0);
+  limited.active = 48;
+  Bank chains(limited, {2, 3, 1}, {shards, 0, shards}, 3, 0, at::kCPU);
+  chains.begin_stage(before.state(), restarts, began);
+  EXPECT_TRUE(at::equal(chains.state(), before.state()));
+  EXPECT_EQ(chains.restarts(), restarts);
+  EXPECT_EQ(chains.ages(), std::vector<std::int64_t>(total, 0));
+  EXPECT_EQ(chains.arrays().back().name, "chains/restarts_before");
+  EXPECT_EQ(before.arrays().back().name, "chains/restarts");
+  // Each pass of the stage visits all of them; their first lives end one by one, as new chains' do.
+  std::set<std::int64_t> first_pass;
+  std::vector<std::int64_t> in_visit;
+  for (std::int64_t iteration = began; iteration < began + 2 * (limit / steps + 1); ++iteration) {
+    const std::vector<std::int64_t> ids = iterate(chains, iteration, 0);
+    if (iteration < began + 2) first_pass.insert(ids.begin(), ids.end());
+    in_visit.push_back(chains.restarts_in_visit());
+  }
+  EXPECT_EQ(first_pass.size(), static_cast<std::size_t>(total));
+  // 48 visited chains restart by a binomial law of p = 1/12: more than 17 have probability 3e-7.
+  EXPECT_LE(*std::ranges::max_element(in_visit), 17);
+  EXPECT_EQ(std::accumulate(in_visit.begin(), in_visit.end(), std::int64_t{0}), total);
+}
+
+TEST(Chains, APassOfAStageHasAnOrderOfItsOwn) {
+  Bank one = bank(), other = bank();
+  one.start_all(start);
+  other.begin_stage(one.state(), one.restarts(), 7);
+  std::set<std::vector<std::int64_t>> orders;
+  for (std::int64_t i = 0; i < 7; i += passes) orders.insert(ids_of(one.visit(i, 0, start)));
+  for (std::int64_t i = 7; i < 7 + 3 * passes; i += passes) {
+    orders.insert(ids_of(other.visit(i, 0, start)));
+  }
+  EXPECT_EQ(orders.size(), 2U + 3U);
+}
+
 TEST(Chains, ARankHoldsItsPartOfTheSameBank) {
   Bank whole = bank(), half = bank({shards, 4, 4}), uneven = bank({shards, 2, 3});
   for (Bank* chains : {&whole, &half, &uneven}) chains->start_all(start);

@@ -212,26 +212,42 @@ TEST(GradientEngine, LayerwiseResnetBfloat16IsExactButForRounding) {
 }
 
 /// Errors as far as the first test's largest, relative to the whole.
+void expect_all_engines_within_rounding(const EngineCase& one, Downsampling downsampling,
+                                        std::int64_t levels) {
+  EnergyConfig config = config_of(one);
+  config.downsampling = downsampling;
+  config.levels = levels;
+  const auto network = make_network(config, one.shape, 11);
+  const at::Tensor state = states(one.batch, one.shape);
+  const Result expected = exact(*network, state);
+  for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
+    for (const MakeEngine make : {own, layerwise}) {
+      const auto engine = make(*network, config, precision, cpu);
+      engine->load(network->parameter_values());
+      const Result found = evaluate(*engine, state);
+      const double error = precision == Precision::bfloat16 ? 0.2 : 2e-5;
+      EXPECT_LT(root_mean_square(found.gradient - expected.gradient),
+                error * root_mean_square(expected.gradient))
+          << engine->description() << ' ' << testing::PrintToString(one.shape);
+      EXPECT_LT(root_mean_square(found.energy - expected.energy),
+                error * (1 + root_mean_square(expected.energy)));
+    }
+  }
+}
+
 TEST(GradientEngine, TheConvnetWithMeansIsExactButForRoundingInAllEngines) {
   for (const EngineCase& one : {EngineCase{{3, 9, 14}, 8, 7, Activation::silu},
                                 EngineCase{{1, 19, 37}, 16, 17, Activation::leaky_relu}}) {
-    EnergyConfig config = config_of(one);
-    config.downsampling = Downsampling::means;
-    const auto network = make_network(config, one.shape, 11);
-    const at::Tensor state = states(one.batch, one.shape);
-    const Result expected = exact(*network, state);
-    for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
-      for (const MakeEngine make : {own, layerwise}) {
-        const auto engine = make(*network, config, precision, cpu);
-        engine->load(network->parameter_values());
-        const Result found = evaluate(*engine, state);
-        const double error = precision == Precision::bfloat16 ? 0.2 : 2e-5;
-        EXPECT_LT(root_mean_square(found.gradient - expected.gradient),
-                  error * root_mean_square(expected.gradient))
-            << engine->description() << ' ' << testing::PrintToString(one.shape);
-        EXPECT_LT(root_mean_square(found.energy - expected.energy),
-                  error * (1 + root_mean_square(expected.energy)));
-      }
+    expect_all_engines_within_rounding(one, Downsampling::means, 3);
+  }
+}
+
+TEST(GradientEngine, TheConvnetOfFewerLevelsIsExactButForRoundingInAllEngines) {
+  for (const std::int64_t levels : {1, 2}) {
+    for (const EngineCase& one : {EngineCase{{3, 8, 8}, 32, 17, Activation::silu},
+                                  EngineCase{{1, 4, 6}, 16, 5, Activation::leaky_relu}}) {
+      expect_all_engines_within_rounding(one, Downsampling::strides, levels);
+      expect_all_engines_within_rounding(one, Downsampling::means, levels);
     }
   }
 }
