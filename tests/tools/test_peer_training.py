@@ -109,6 +109,21 @@ def test_noise_has_the_strength_of_each_place_in_the_batch():
     assert torch.equal(boxed, noised.clamp(-0.2, 0.2))
 
 
+# --- precision ------------------------------------------------------------------------------------------
+def test_the_precision_is_what_auto_became_for_stanley(tmp_path):
+    from stanley_tools.peers.train import precision_of
+    from stanley_tools.quality.errors import FailedError
+    from stanley_tools.quality.study import Study
+    study = Study(tmp_path, {"run": {"precision": "auto"}}, None, [7], {})
+    with pytest.raises(FailedError, match="seed-7/run/run.json.*set run.precision"):
+        precision_of(study, 7)
+    (tmp_path / "seed-7" / "run").mkdir(parents=True)
+    (tmp_path / "seed-7" / "run" / "run.json").write_text('{"starts": [{"precision": "bfloat16"}]}')
+    assert precision_of(study, 7) == "bfloat16"
+    study.document["run"]["precision"] = "float32"
+    assert precision_of(study, 7) == "float32"
+
+
 # --- starts ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("components, rank", [(3, 3), (1, 1), (40, 12), (None, 12)])
 def test_starts_have_the_directions_of_largest_variance(components, rank):

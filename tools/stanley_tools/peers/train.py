@@ -283,10 +283,23 @@ def threads_of(study):
     return int(own) * ranks if own else len(os.sched_getaffinity(0))
 
 
+def precision_of(study, seed):
+    """What auto became in stanley's training of this seed, which comes first."""
+    if study.document["run"]["precision"] != "auto":
+        return study.document["run"]["precision"]
+    path = study.seed_folder(seed) / "run" / "run.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["starts"][-1]["precision"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise FailedError(f"{path} does not tell the precision of stanley's training of seed {seed}, which the one "
+                          "in plain PyTorch takes over: set run.precision")
+
+
 def train_peer(study, seed, program):
     """Returns the exit code."""
     document = copy.deepcopy(study.document)
-    document["run"] |= {"seed": seed, "name": f"peer-{seed}", "directory": str(study.folder)}
+    document["run"] |= {"seed": seed, "name": f"peer-{seed}", "directory": str(study.folder),
+                        "precision": precision_of(study, seed)}
     threads, split = threads_of(study), "test" if study.target.column == "kid_test" else "train"
     training = Training(document, study.seed_folder(seed, peer=True) / "run", program, split, threads)
     precision = str(training.precision).removeprefix("torch.")
