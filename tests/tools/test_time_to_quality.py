@@ -406,4 +406,10 @@ def test_the_plain_pytorch_training_says_what_it_has_not():
     document["sampler"]["metropolis"] = True
     with pytest.raises(UsageError, match="leaky_relu, energy.spectral_normalization: true, sampler.metropolis: true;"):
         recipe.refuse(document, "kid_test")
+    energy_section |= {"spectral_normalization": False, "activation": "silu", "levels": 2}
+    document |= {"sampler": {"metropolis": False}, "data": {"type": "file", "size": 16}, "stages": [{"size": 16}]}
+    with pytest.raises(UsageError, match="has no energy.levels: 2, data.size: 16, stages;"):
+        recipe.refuse(document, "kid_test")
+    document |= {"data": {"type": "file", "size": None}, "stages": [], "energy": energy_section | {"levels": 3}}
+    recipe.refuse(document, "kid_test")
     assert recipe.between({"from": 0.1, "to": 0.3}, 5, 10) == pytest.approx(0.2) and recipe.between(0.05, 5, 10) == 0.05

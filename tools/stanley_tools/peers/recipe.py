@@ -18,6 +18,9 @@ def refuse(document, column):
              (energy["activation"] != "silu" and energy["type"] != "mlp", f"energy.activation: {energy['activation']}"),
              (energy["spectral_normalization"], "energy.spectral_normalization: true"),
              (energy["downsampling"] != "strides", f"energy.downsampling: {energy['downsampling']}"),
+             (energy.get("levels", 3) != 3, f"energy.levels: {energy.get('levels')}"),
+             (document["data"].get("size") is not None, f"data.size: {document['data'].get('size')}"),
+             (bool(document.get("stages")), "stages"),
              (sampler["metropolis"], "sampler.metropolis: true"),
              (not set(starts(document)) <= set(STARTS), f"chains.start: {document['chains']['start']}")]
     found = [what for is_so, what in lacks if is_so]
