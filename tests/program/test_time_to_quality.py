@@ -151,7 +151,8 @@ def test_the_plain_pytorch_training_goes_on_where_it_was(tmp_path):
     from stanley_tools.peers.train import Training
     from stanley_tools.quality.study import read_configuration
     config = read_configuration(resolved({**LEARNS, "run.iterations": 12, "evaluation.every": 600,
-                                          "chains.maximum_age": 100,
+                                          "chains.maximum_age": 100, "chains.principal_components": 1,
+                                          "objective.denoising": 0.1, "objective.denoising_noise": 0.5,
                                           "chains.start": "{uniform: 0.5, data_gaussian: 0.5}",
                                           "chains.restart_probability": 0.05}))
 
@@ -234,6 +235,52 @@ def test_the_plain_pytorch_training_has_the_law_of_the_program(tmp_path):
     ours, theirs = numpy.array(ours), numpy.array(theirs)
     errors = numpy.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / 8)
     assert (abs(ours.mean(0) - theirs.mean(0)) / errors).max() < 6, (ours.mean(0), theirs.mean(0), errors)
+
+
+@needs_torch
+def test_the_plain_pytorch_training_takes_off_as_much_noise_as_the_program(tmp_path):
+    """Null hypothesis: noise_left of the last of 40 iterations has the same mean over 4 seeds. Fixed seeds; Welch's
+    |t| above 7 has a chance of 4e-4 or so. It was seen to reject the strongest noise alone, and noises of equal
+    weight."""
+    from stanley_tools.peers.train import Training
+    from stanley_tools.quality.study import read_configuration
+    values = {**LEARNS, "run.iterations": 40, "evaluation.every": "null", "checkpoint.every": "null", "sampler.steps": 1,
+              "objective.denoising": 1000, "objective.denoising_noise": 4, "data.noise": 1, "data.range": "[-2, 2]",
+              "optimizer.learning_rate": 0.002, "chains.active": 64}
+    config = read_configuration(resolved(values))
+    ours, theirs = [], []
+    for seed in range(1, 5):
+        trains(tmp_path / str(seed), {**values, "run.seed": seed}, RINGS)
+        ours.append(float(list(csv.DictReader((tmp_path / str(seed) / "metrics.csv").open()))[-1]["noise_left"]))
+        config["run"]["seed"] = seed
+        training = Training(config, tmp_path / f"peer-{seed}", [], "test", 1)
+        for training.iteration in range(40):
+            training._iterate(40)
+        theirs.append(training.denoising.left)
+    error = numpy.sqrt((numpy.var(ours, ddof=1) + numpy.var(theirs, ddof=1)) / 4)
+    assert abs(numpy.mean(ours) - numpy.mean(theirs)) < 7 * error and numpy.mean(ours) < 0.4, (ours, theirs, error)
+
+
+@needs_torch
+def test_starts_of_plain_pytorch_lie_where_those_of_the_program_do(tmp_path, convnet):
+    """In the planes of largest variance through the means of the classes, as far from these as chance has them."""
+    import torch
+    from stanley_tools.peers.states import Starts, load_data
+    from stanley_tools.quality.study import read_configuration
+    trains(tmp_path / "run", {"run.iterations": 1, "checkpoint.every": 1, "chains.start": "data_gaussian",
+                              "chains.principal_components": 2, "chains.total": 480, "sampler.box": "[-9, 9]"}, convnet)
+    config = read_configuration((tmp_path / "run" / "config.yaml").read_text())
+    samples, labels = load_data(config["data"], torch.default_generator)
+    gaussians = Starts(config, samples, labels, torch.default_generator).gaussians
+    with h5py.File(checkpoint(tmp_path / "run", 0)) as file:
+        states = torch.from_numpy(file["chains/state"][:]).flatten(1)
+    inverses = [torch.linalg.pinv(root, rtol=1e-3) for _, root in gaussians]
+    normal = torch.stack([(states - mean) @ inverse for (mean, _), inverse in zip(gaussians, inverses)])
+    found = torch.stack([mean + of_class @ root for (mean, root), of_class in zip(gaussians, normal)])
+    away, which = (found - states).norm(dim=2).min(0)
+    assert len(gaussians) == 2 and away.max() < 1e-3
+    squares = normal[which, torch.arange(480)].square().sum(1)  # χ² of two degrees: its mean is 2 ± 0.09
+    assert 1.6 < squares.mean() < 2.4 and 180 < which.sum() < 300
 
 
 def resolved(values):

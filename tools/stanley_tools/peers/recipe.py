@@ -18,9 +18,10 @@ def refuse(document, column):
              (energy["activation"] != "silu" and energy["type"] != "mlp", f"energy.activation: {energy['activation']}"),
              (energy["spectral_normalization"], "energy.spectral_normalization: true"),
              (energy["downsampling"] != "strides", f"energy.downsampling: {energy['downsampling']}"),
+             (energy.get("levels", 3) != 3, f"energy.levels: {energy.get('levels')}"),
+             (document["data"].get("size") is not None, f"data.size: {document['data'].get('size')}"),
+             (bool(document.get("stages")), "stages"),
              (sampler["metropolis"], "sampler.metropolis: true"),
-             (document["chains"].get("principal_components") is not None, "chains.principal_components"),
-             (bool(document["objective"].get("denoising")), "objective.denoising"),
              (not set(starts(document)) <= set(STARTS), f"chains.start: {document['chains']['start']}")]
     found = [what for is_so, what in lacks if is_so]
     if found:
@@ -55,6 +56,13 @@ def learning_rate(optimizer, iteration, iterations):
         return rate * schedule["final"]
     wave = 0.5 * (1 + math.cos(math.pi * (iteration - warmup) / (last - warmup)))
     return rate * (schedule["final"] + (1 - schedule["final"]) * wave)
+
+
+def temperature(sampler):
+    """T of the law exp(−E/T): a configuration has it, or the noise of a step."""
+    if sampler["temperature"] is not None:
+        return sampler["temperature"]
+    return sampler["noise"]**2 / sampler["step_size"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,13 +50,14 @@ def load_data(data, generator):
 
 
 class Batches:
-    """A permutation of the data for each epoch, with noise, mirrored by chance, and within the box."""
+    """A permutation of the data for each epoch, mirrored by chance."""
 
     def __init__(self, config, samples, generator):
         self.data, self.box, self.samples, self.generator = config["data"], config["sampler"]["box"], samples, generator
         self.left = torch.empty(0, dtype=torch.long)
 
     def next(self):
+        """Samples without noise."""
         while len(self.left) < self.data["batch"]:
             order = torch.randperm(len(self.samples), generator=self.generator)
             self.left = torch.cat([self.left, order])
@@ -65,7 +66,13 @@ class Batches:
         if self.data["flip"]:
             mirrored = torch.rand(len(x), generator=self.generator) < 0.5
             x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
-        x = x + self.data["noise"] * torch.randn(x.shape, generator=self.generator)
+        return x
+
+    def noised(self, x, deviation):
+        """Within the box; deviation: a number, or one for each sample."""
+        if torch.is_tensor(deviation):
+            deviation = deviation.view(-1, *[1] * (x.dim() - 1))
+        x = x + deviation * torch.randn(x.shape, generator=self.generator)
         return x.clamp(*self.box) if self.box else x
 
 
@@ -76,6 +83,7 @@ class Starts:
     def __init__(self, config, samples, labels, generator):
         self.shares, self.samples, self.labels, self.generator = recipe.starts(config), samples, labels, generator
         self.box, self.range = config["sampler"]["box"], config["sampler"]["box"] or config["data"]["range"]
+        self.components = config["chains"]["principal_components"]
         self.gaussians = self._fit() if "data_gaussian" in self.shares else []
 
     def __call__(self, count):
@@ -109,12 +117,16 @@ class Starts:
         labels = self.labels if self.labels is not None else torch.zeros(len(self.samples), dtype=torch.long)
         return [self._gaussian(self.samples[labels == label][:CLASS_SAMPLES].flatten(1)) for label in labels.unique()]
 
-    @staticmethod
-    def _gaussian(samples):
+    def _gaussian(self, samples):
+        """(mean, root of the covariance), of its directions of largest variance alone where so many are asked for."""
         mean = samples.mean(0)
         centred = (samples - mean).double()
-        covariance = centred.T @ centred / len(samples) + 1e-4 * torch.eye(len(mean), dtype=torch.float64)
-        return mean, torch.linalg.cholesky(covariance).float()
+        covariance = centred.T @ centred / len(samples)
+        if self.components is not None and self.components < len(mean):
+            variances, directions = torch.linalg.eigh(covariance)  # the largest are last
+            variances, directions = variances[-self.components:], directions[:, -self.components:]
+            return mean, (directions * variances.clamp(min=0).sqrt() @ directions.T).float()
+        return mean, torch.linalg.cholesky(covariance + 1e-4 * torch.eye(len(mean), dtype=torch.float64)).float()
 
 
 class Bank:

@@ -1,5 +1,5 @@
 """Trains a configuration of stanley in plain PyTorch, as one writes it by hand: the same network, starts, chain steps,
-restarts, burn-in, batch, optimizer and schedule; random numbers of its own.
+restarts, burn-in, batch, objective, optimizer and schedule; random numbers of its own.
 
 Writes metrics.csv as stanley does (the columns that quality/rows.py reads), judges its chains by `stanley evaluate` at
 the same iterations, and ends with 85 and a checkpoint when it gets USR1.
@@ -22,6 +22,7 @@ from ..quality.errors import FailedError
 from ..quality.files import write_json
 from . import recipe
 from .contenders import Convnet, Resnet
+from .denoising import Denoising
 from .states import Bank, Batches, Starts, load_data
 
 COLUMNS = ("iteration", "kid_train", "kid_test", "seconds_files", "seconds_evaluation", "seconds_iteration")
@@ -50,6 +51,16 @@ def make_network(energy, shape):
     if energy["type"] == "convnet":
         return Convnet(energy["channels"], shape)
     return Resnet(energy["channels"], energy["blocks"], shape)
+
+
+def energies(network, states, precision):
+    """Energies of states that the weights may be differentiated through, twice too."""
+    if states.dim() == 4:
+        states = states.contiguous(memory_format=torch.channels_last)
+    # Second derivatives of convolutions of fewer states are wrong in bfloat16 where processors have AMX (torch 2.11).
+    rounds = precision == torch.bfloat16 and len(states) >= 16
+    with torch.autocast("cpu", torch.bfloat16, enabled=rounds):
+        return network(states)
 
 
 # --- chain steps ---------------------------------------------------------------------------------------
@@ -102,6 +113,7 @@ class Training:
         starts = Starts(config, samples, labels, self.generator)
         self.bank = Bank(config["chains"], starts, self.generator)
         self.step = recipe.Step.of(config["sampler"])
+        self.denoising = Denoising(config) if config["objective"]["denoising"] else None
         self.precision = torch.bfloat16 if config["run"]["precision"] == "bfloat16" else torch.float32
         shape = tuple(samples.shape[1:])
         self.network = make_network(config["energy"], shape)
@@ -188,7 +200,11 @@ class Training:
         self.bank.ages[rows] += steps
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate(optimizer, self.iteration, iterations)
-        loss = self._loss(self.batches.next(), z, self.bank.counted(self.bank.ages[rows]))
+        clean = self.batches.next()
+        x = self.batches.noised(clean, self.config["data"]["noise"])
+        loss = self._loss(x, z, self.bank.counted(self.bank.ages[rows]))
+        if self.denoising:
+            loss = loss + self.denoising(self._energies, clean, self.batches.noised(clean, self.denoising.deviations))
         self.optimizer.zero_grad()
         loss.backward()
         if optimizer["gradient_clip"]:
@@ -199,14 +215,13 @@ class Training:
         return loss.item()
 
     def _loss(self, x, z, counted):
-        both = torch.cat([x, z])
-        if both.dim() == 4:
-            both = both.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            of_data, of_chains = self.network(both).split([len(x), len(z)])
+        of_data, of_chains = self._energies(torch.cat([x, z])).split([len(x), len(z)])
         mean = lambda values: (values * counted).sum() / counted.sum()
         penalty = self.config["objective"]["energy_penalty"]
         return of_data.mean() - mean(of_chains) + penalty * (of_data.square().mean() + mean(of_chains.square()))
+
+    def _energies(self, states):
+        return energies(self.network, states, self.precision)
 
     @torch.no_grad()
     def _average(self):
@@ -238,7 +253,8 @@ class Training:
             kid = json.loads(result.read_text())["evaluations"][-1]["results"][0]["kid"]
         except (OSError, ValueError, LookupError):
             raise FailedError(f"'stanley evaluate {draws}' failed: {(told.stderr or told.stdout).strip()[-500:]}")
-        print(f"{self.iteration}/{self.config['run']['iterations']} | KID·1000 {1000 * kid:.1f}", flush=True)
+        left = f" | noise left {100 * self.denoising.left:.1f} %" if self.denoising else ""
+        print(f"{self.iteration}/{self.config['run']['iterations']} | KID·1000 {1000 * kid:.1f}{left}", flush=True)
         return kid, time.perf_counter() - began
 
 
@@ -267,10 +283,23 @@ def threads_of(study):
     return int(own) * ranks if own else len(os.sched_getaffinity(0))
 
 
+def precision_of(study, seed):
+    """What auto became in stanley's training of this seed, which comes first."""
+    if study.document["run"]["precision"] != "auto":
+        return study.document["run"]["precision"]
+    path = study.seed_folder(seed) / "run" / "run.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["starts"][-1]["precision"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise FailedError(f"{path} does not tell the precision of stanley's training of seed {seed}, which the one "
+                          "in plain PyTorch takes over: set run.precision")
+
+
 def train_peer(study, seed, program):
     """Returns the exit code."""
     document = copy.deepcopy(study.document)
-    document["run"] |= {"seed": seed, "name": f"peer-{seed}", "directory": str(study.folder)}
+    document["run"] |= {"seed": seed, "name": f"peer-{seed}", "directory": str(study.folder),
+                        "precision": precision_of(study, seed)}
     threads, split = threads_of(study), "test" if study.target.column == "kid_test" else "train"
     training = Training(document, study.seed_folder(seed, peer=True) / "run", program, split, threads)
     precision = str(training.precision).removeprefix("torch.")
