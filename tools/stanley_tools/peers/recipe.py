@@ -2,9 +2,17 @@
 import dataclasses
 import math
 
-from ..quality.errors import UsageError
+from ..quality.errors import MissingError, UsageError
 
 STARTS = ("uniform", "normal", "data", "data_gaussian")
+
+
+def require_torch():
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # LibTorch alone is there without its other libraries
+        raise MissingError("--peer needs PyTorch for Python, and 'import torch' fails "
+                           f"({str(error).splitlines()[0]}): 'tools/setup.sh --peers' installs it")
 
 
 def refuse(document, column):

@@ -138,12 +138,8 @@ def check_peer(document, target):
     if importlib.util.find_spec("stanley_tools.peers") is None:
         raise MissingError("--peer needs tools/stanley_tools/peers, which an installed tree leaves out: call it in a "
                            "checkout")
-    try:
-        import torch  # noqa: F401
-    except (ImportError, OSError) as error:  # LibTorch alone is there without its other libraries
-        raise MissingError("--peer needs PyTorch for Python, and 'import torch' fails "
-                           f"({str(error).splitlines()[0]}): 'tools/setup.sh --peers' installs it")
-    from ..peers.recipe import refuse
+    from ..peers.recipe import refuse, require_torch
+    require_torch()
     refuse(document, target.column)
 
 
