@@ -268,8 +268,10 @@ def test_a_whole_run_of_images(tmp_path):
 def test_minimum_age_and_png(tmp_path):
     run = make_image_run(tmp_path / "run", rows=200, channels=3, size=8)
     assert report(run, "--minimum-age", 100, "--png", tmp_path / "grid.png").says("at least 100 steps")
-    with Image.open(tmp_path / "grid.png") as picture:
-        assert picture.mode == "RGB"
+    with Image.open(tmp_path / "grid.png") as picture, Image.open(run / "samples" / "chains.png") as chains:
+        assert picture.mode == "RGB" and picture.size == (2 * chains.width + 24, chains.height)
+        right = picture.crop((chains.width + 24, 0, *picture.size))
+        assert right.tobytes() == chains.tobytes()  # on the left data, at the same size
     page = report(run, "--minimum-age", 1000000)
     assert page.says("No chain is that old yet")
     result = run_tool(run, "--minimum-age", 1000000, "--png", tmp_path / "none.png")

@@ -21,6 +21,20 @@ def tile(pixels):
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def evenly_spaced(states, count):
+    """So many of the states, or all where they are fewer: data may be sorted by class."""
+    count = min(count, len(states))
+    return states[np.arange(count) * len(states) // count]
+
+
+def beside(left, right, gap=24):
+    """Two pictures of one mode on a white ground."""
+    ground = Image.new(left.mode, (left.width + gap + right.width, max(left.height, right.height)), "white")
+    ground.paste(left, (0, 0))
+    ground.paste(right, (left.width + gap, 0))
+    return ground
+
+
 def mosaic(pixels, columns=8, gap=1, least_width=512):
     """All images in rows on a neutral ground, enlarged by a whole factor."""
     rows = -(-len(pixels) // columns)

@@ -69,8 +69,8 @@ def image_cards(run, selection):
     result = []
     if draws.observed is not None and len(draws.observed):
         available = len(draws.observed)
-        count = min(available, len(old) or TILES)
-        shown = draws.observed[np.arange(count) * available // count]  # data may be sorted by class
+        shown = pictures.evenly_spaced(draws.observed, len(old) or TILES)
+        count = len(shown)
         result.append(card("Data", tiles(pictures.to_pixels(shown, value_range)),
                            f"{count:,} of the {available:,} samples that the draws have beside them, evenly spaced, none "
                            "picked out, without training noise. What the chains should look like, as a whole: as sharp, "

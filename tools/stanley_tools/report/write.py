@@ -57,13 +57,26 @@ def write_atomically(path, content):
             part.unlink()
 
 
-def write_picture(path, run, selection):
-    """The mosaic of old chains; of none if no chain is that old."""
+def grid_of_chains(run, selection):
+    """The first of the old chains."""
     states = selection.draws.x[selection.old[:MAXIMUM_TILES]]
-    pixels = pictures.to_pixels(states, run.interval("data.range", (-1.0, 1.0)))
+    return pictures.mosaic(pictures.to_pixels(states, run.interval("data.range", (-1.0, 1.0))))
+
+
+def data_beside_chains(run, selection):
+    """As many samples of the data, where the draws have some, and the first of the old chains, at one size."""
+    chains, draws = grid_of_chains(run, selection), selection.draws
+    if draws.observed is None or not len(draws.observed):
+        return chains
+    shown = pictures.evenly_spaced(draws.observed, min(MAXIMUM_TILES, len(selection.old)))
+    data = pictures.mosaic(pictures.to_pixels(shown, run.interval("data.range", (-1.0, 1.0))))
+    return pictures.beside(data, chains)
+
+
+def write_picture(path, picture):
     part = path.with_name(f"{path.name}.part.{os.getpid()}")
     try:
-        pictures.mosaic(pixels).save(part, format="PNG")
+        picture.save(part, format="PNG")
         os.replace(part, path)
     finally:
         if part.exists():
@@ -75,9 +88,11 @@ def make(options):
     selection = Selection(run, options.minimum_age)
     written = []
     if selection.are_images and len(selection.old):
-        for path in [run.directory / "samples" / "chains.png"] + ([options.png] if options.png else []):
-            write_picture(path, run, selection)
-            written.append(path)
+        written.append(run.directory / "samples" / "chains.png")
+        write_picture(written[0], grid_of_chains(run, selection))
+        if options.png:
+            written.append(options.png)
+            write_picture(options.png, data_beside_chains(run, selection))
     elif options.png:
         raise RunError(f"{options.run} holds no draws of images with chains of age {options.minimum_age or 0} "
                        f"or more, so {options.png} isn't written.")
@@ -94,7 +109,7 @@ def parse(arguments):
     parser.add_argument("--minimum-age", type=int, help="chains of at least this age (chain steps) count as old; "
                                                         "default: chains.burn_in, or where it is 0, or no drawn chain "
                                                         "is that old, their median age")
-    parser.add_argument("--png", type=pathlib.Path, metavar="FILE", help="write the grid of old chains here, too")
+    parser.add_argument("--png", type=pathlib.Path, metavar="FILE", help="write samples of the data and old chains beside each other here")
     return parser.parse_args(arguments)
 
 
