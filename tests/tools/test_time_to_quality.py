@@ -207,7 +207,8 @@ def test_the_time_of_a_seed_is_that_of_all_its_starts(tmp_path, monkeypatch):
     # Of four rows of a second each that were seen together, the third was there a second before.
     assert told["reached"]["seconds"] == 12 + 8 - 1 and told["reached"]["iteration"] == 4
     assert told["reached"]["iterations_computed"] == 5 and told["reached"]["seconds_evaluation"] == 0.75
-    one = summary.read_seed(1, tmp_path, "kid_test", {"chain_gradients": 10, "weight_gradients": 3})
+    one = summary.read_seed(1, tmp_path, "kid_test",
+                            lambda iterations, computed: {"chain_gradients": 10 * computed, "weight_gradients": 3 * computed})
     assert one.reached and one.starts == 2 and one.best == (pytest.approx(40), 4)
     assert one.numbers["chain_gradients"] == 50 and one.numbers["weight_gradients"] == 15  # iteration 2 twice
     assert [kid for _, kid in one.evaluations] == pytest.approx([200, 200, 40])
@@ -364,10 +365,17 @@ def asked(folder, target="kid=50", seeds=(1,), **changes):
 def test_the_same_study_goes_on_and_another_is_refused(tmp_path):
     asked(tmp_path).begin()
     asked(tmp_path, seeds=(1, 2, 3), a=("seed: 1, name: a", "seed: 9, name: b")).begin()
-    assert Study.read(tmp_path).seeds == [1, 2, 3] and Study.read(tmp_path).per_iteration == {
-        "chain_gradients": 20, "weight_gradients": 7}
+    assert Study.read(tmp_path).seeds == [1, 2, 3] and Study.read(tmp_path).gradients(10, 15) == {
+        "chain_gradients": 15 * 20, "weight_gradients": 15 * 7}
     denoised = asked(tmp_path, a=("optimizer:", "objective: {denoising: 0.5}\noptimizer:"))
-    assert denoised.per_iteration == {"chain_gradients": 20 + 3, "weight_gradients": 7 + 2 * 3}
+    assert denoised.gradients(1, 1) == {"chain_gradients": 20 + 3, "weight_gradients": 7 + 2 * 3}
+    staged = asked(tmp_path / "staged", a=("optimizer:", "stages: [{size: 8, iterations: 2, steps: 7, active: 2, batch: 1}, "
+                                           "{size: 16}]\noptimizer:"))
+    assert staged.gradients(2, 2) == {"chain_gradients": 2 * 14, "weight_gradients": 2 * 3}
+    assert staged.gradients(5, 5) == {"chain_gradients": 2 * 14 + 3 * 20, "weight_gradients": 2 * 3 + 3 * 7}
+    (tmp_path / "staged").mkdir()
+    staged.begin()
+    assert Study.read(tmp_path / "staged").gradients(5, 5) == staged.gradients(5, 5)
     with pytest.raises(UsageError, match="sampler.steps 5, now 6.*another --output"):
         asked(tmp_path, a=("steps: 5", "steps: 6")).begin()
     with pytest.raises(UsageError, match="has the target KID·1000 to test images ≤ 50, and this is"):

@@ -29,7 +29,7 @@ def begin(options):
 
 
 def seeds_of(study, peer=False):
-    return [read_seed(seed, study.seed_folder(seed, peer), study.target.column, study.per_iteration)
+    return [read_seed(seed, study.seed_folder(seed, peer), study.target.column, study.gradients)
             for seed in study.seeds]
 
 
@@ -69,7 +69,7 @@ def show(options):
 def state(options):
     study = studies.Study.read(options.folder)
     folder = study.seed_folder(options.seed)
-    print(read_seed(options.seed, folder, study.target.column, study.per_iteration).state)
+    print(read_seed(options.seed, folder, study.target.column, study.gradients).state)
 
 
 def read_arguments():

@@ -36,14 +36,26 @@ class Study:
         self.settings = settings  # ranks, staging and version, by name
 
     # --- numbers of the configuration -----------------------------------------------------------------
-    @property
-    def per_iteration(self):
+    def gradients(self, iterations, computed):
         """Gradients of one state's energy: of the chains' K steps to the states, and of batch and chains to the
-        weights. Where data are denoised, each sample takes one more to the state and two more to the weights."""
-        active, batch = self.document["chains"]["active"], self.document["data"]["batch"]
-        denoised = batch if self.document.get("objective", {}).get("denoising") else 0
-        return {"chain_gradients": active * self.document["sampler"]["steps"] + denoised,
-                "weight_gradients": active + batch + 2 * denoised}
+        weights. Where data are denoised, each sample takes one more to the state and two more to the weights.
+        computed: iterations, with those that were computed again, which count as the others do on average."""
+        found = {"chain_gradients": 0, "weight_gradients": 0}
+        for count, steps, active, batch in self.stages(iterations):
+            denoised = batch if self.document.get("objective", {}).get("denoising") else 0
+            found["chain_gradients"] += count * (active * steps + denoised)
+            found["weight_gradients"] += count * (active + batch + 2 * denoised)
+        return {name: number * computed // max(iterations, 1) for name, number in found.items()}
+
+    def stages(self, iterations):
+        """Of the first so many iterations: how many each stage has, and their steps, active chains and batch."""
+        document = self.document
+        left = iterations
+        for stage in document.get("stages") or [{}]:
+            count = min(left, stage.get("iterations") or left)
+            left -= count
+            yield (count, stage.get("steps") or document["sampler"]["steps"],
+                   stage.get("active") or document["chains"]["active"], stage.get("batch") or document["data"]["batch"])
 
     def seed_folder(self, seed, peer=False):
         return self.folder / f"{'peer' if peer else 'seed'}-{seed}"
@@ -80,8 +92,11 @@ class Study:
             raise FailedError(f"{folder / NAME} isn't there: jobs/time_to_quality.sh writes it")
         document = {}
         for key, value in told["configuration"].items():
-            section, _, name = key.partition(".")
-            document.setdefault(section, {})[name] = value
+            section, within, name = key.partition(".")
+            if within:
+                document.setdefault(section, {})[name] = value
+            else:
+                document[key] = value
         return cls(folder, document, Target(**told["target"]), told["seeds"], told["settings"])
 
 

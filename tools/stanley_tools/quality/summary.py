@@ -52,8 +52,8 @@ class Seed:
         return self.numbers[name] if self.reached else UNREACHED
 
 
-def read_seed(seed, folder, column, per_iteration):
-    """per_iteration: how many gradients of chains and of weights an iteration takes."""
+def read_seed(seed, folder, column, gradients):
+    """gradients: how many of chains and of weights so many iterations take, as Study.gradients."""
     clock = Clock(folder)
     told = clock.told
     state = told["end"] or ("cut off" if told["starts"] else "not started")
@@ -63,7 +63,7 @@ def read_seed(seed, folder, column, per_iteration):
     numbers = {"seconds": at["seconds"], "seconds_without_evaluation": at["seconds"] - at["seconds_evaluation"],
                "seconds_evaluation": at["seconds_evaluation"], "seconds_staging": at["seconds_staging"],
                "iterations": at["iteration"], "iterations_computed": at["iterations_computed"],
-               **{name: count * at["iterations_computed"] for name, count in per_iteration.items()},
+               **gradients(at["iteration"], at["iterations_computed"]),
                "joules_processors": at["joules"]["processors"], "joules_gpus": at["joules"]["gpus"]}
     kids = [(1000 * one[column], one["iteration"]) for one in told["evaluations"] if one[column] is not None]
     curve = [(one["seconds"], 1000 * one[column]) for one in told["evaluations"] if one[column] is not None]
