@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <memory>
 
 #include "energy/network.hpp"
 #include "engines/factory.hpp"
@@ -42,6 +43,15 @@ TEST(Denoising, DeviationsGoInEqualRatiosFromTheDatasNoise) {
   EXPECT_EQ(term.deviations(4, 2), std::vector<double>(all.begin() + 4, all.end()));
 }
 
+/// An energy under the configuration above, as the engine computes it.
+struct SmallEnergy {
+  Config config = denoising_config();
+  std::unique_ptr<Network> network = make_network(config.energy, {2}, 4);
+  std::unique_ptr<GradientEngine> engine =
+      make_gradient_engine(*network, config.energy, Precision::float32, at::kCPU);
+  SmallEnergy() { engine->load(network->weights(network->parameter_values())); }
+};
+
 /// The term as its definition says, with second derivatives by autograd in double precision.
 at::Tensor slow_term(const Config& config, const Network& network,
                      const std::vector<at::Tensor>& weights, const NoisedSamples& samples) {
@@ -57,18 +67,15 @@ at::Tensor slow_term(const Config& config, const Network& network,
 }
 
 TEST(Denoising, PairsHaveTheGradientOfTheTerm) {
-  const Config config = denoising_config();
-  const auto network = make_network(config.energy, {2}, 4);
-  const auto engine = make_gradient_engine(*network, config.energy, Precision::float32, at::kCPU);
-  engine->load(network->weights(network->parameter_values()));
-  const DenoisingTerm term(config);
+  const SmallEnergy energy;
+  const DenoisingTerm term(energy.config);
   const NoisedSamples samples = six_samples(term);
   NoiseSquares squares;
-  const WeightedStates pairs = term.pairs(*engine, samples, {.most = 4}, squares);
+  const WeightedStates pairs = term.pairs(*energy.engine, samples, {.most = 4}, squares);
   EXPECT_EQ(pairs.states.sizes(), at::IntArrayRef({12, 2}));
 
   std::vector<at::Tensor> weights;
-  for (const at::Tensor& value : network->parameter_values()) {
+  for (const at::Tensor& value : energy.network->parameter_values()) {
     weights.push_back(value.detach().to(at::kDouble).set_requires_grad(true));
   }
   const auto flat = [&](const at::Tensor& of) {
@@ -80,9 +87,9 @@ TEST(Denoising, PairsHaveTheGradientOfTheTerm) {
     }
     return at::cat(parts);
   };
-  const at::Tensor expected = flat(slow_term(config, *network, weights, samples));
+  const at::Tensor expected = flat(slow_term(energy.config, *energy.network, weights, samples));
   const at::Tensor energies =
-      network->forward(pairs.states.to(at::kDouble), weights).to(at::kDouble);
+      energy.network->forward(pairs.states.to(at::kDouble), weights).to(at::kDouble);
   const at::Tensor found = flat((energies * pairs.factors.to(at::kDouble)).sum());
   // Energies of the network are of order 1, differences over 2·0.028 are of float32 energies here.
   EXPECT_LT((found - expected).norm().item<double>(), 3e-3 * expected.norm().item<double>());
@@ -90,16 +97,13 @@ TEST(Denoising, PairsHaveTheGradientOfTheTerm) {
 }
 
 TEST(Denoising, CountsWhatTweediesStepLeaves) {
-  const Config config = denoising_config();
-  const auto network = make_network(config.energy, {2}, 4);
-  const auto engine = make_gradient_engine(*network, config.energy, Precision::float32, at::kCPU);
-  engine->load(network->weights(network->parameter_values()));
-  const DenoisingTerm term(config);
+  const SmallEnergy energy;
+  const DenoisingTerm term(energy.config);
   const NoisedSamples samples = six_samples(term);
   NoiseSquares squares;
-  term.pairs(*engine, samples, {.most = 6}, squares);
+  term.pairs(*energy.engine, samples, {.most = 6}, squares);
   const at::Tensor step =
-      gradients_of(*engine, samples.noised, {.most = 6}) * (0.1 * 0.1 / 0.005);  // σ_d²/T
+      gradients_of(*energy.engine, samples.noised, {.most = 6}) * (0.1 * 0.1 / 0.005);  // σ_d²/T
   double before = 0, left = 0;
   for (std::int64_t i = 0; i < 6; ++i) {
     const double variance = std::pow(samples.deviations[static_cast<std::size_t>(i)], 2);
