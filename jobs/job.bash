@@ -92,15 +92,11 @@ trap 'pass_on TERM' TERM
 launch() { # ARGUMENTS of the program
   local launch
   launch_command
+  # shellcheck disable=SC2034 # for the job scripts
   exit_code=85
   if $asked_to_stop; then return; fi
   "${watcher[@]}" "${launch[@]}" "${program[@]}" "$@" </dev/null &
   launched=$!
-  interrupted=true
-  while $interrupted; do # a signal ends wait before its child
-    interrupted=false
-    # shellcheck disable=SC2034 # for the job scripts
-    wait "$launched" && exit_code=0 || exit_code=$?
-  done
+  await "$launched"
   launched=""
 }

@@ -125,11 +125,7 @@ train() { # sets exit_code
   "${launch[@]}" "${program[@]}" train "$config" "${options[@]}" </dev/null &
   training=$!
   set +m
-  interrupted=true
-  while $interrupted; do # a signal ends wait before its child
-    interrupted=false
-    wait "$training" && exit_code=0 || exit_code=$?
-  done
+  await "$training"
   trap - INT TERM USR1 USR2
 }
 

@@ -153,11 +153,7 @@ watch() { # SEED [OPTIONS of the clock] -- COMMAND: sets exit_code
   "${python[@]}" "$tool" watch "$output" "$@" </dev/null &
   watched=$!
   set +m
-  interrupted=true
-  while $interrupted; do # a signal ends wait before its child
-    interrupted=false
-    wait "$watched" && exit_code=0 || exit_code=$?
-  done
+  await "$watched"
   watched=""
 }
 

@@ -69,6 +69,16 @@ ask_program() { # QUESTION CONFIG [OPTIONS of stanley train]
   "${program[@]}" config "$config" "${arguments[@]}" "$question"
 }
 
+# Waits for a child's end. A signal ends `wait` before that: a trap after which the script goes on sets
+# interrupted=true.
+await() { # PROCESS: sets exit_code
+  interrupted=true
+  while $interrupted; do
+    interrupted=false
+    wait "$1" && exit_code=0 || exit_code=$?
+  done
+}
+
 # How many this process may use. OpenMP's variables, which limit nproc, are about the threads of a rank.
 processors() { env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc; }
 

@@ -65,6 +65,7 @@ ReportJson run_json(const RunStatus& run) {
           {"is_run", run.is_run},
           {"name", run.name},
           {"state", run.state},
+          {"stage", run.stage},
           {"iteration", run.iteration},
           {"iterations", run.iterations},
           {"percent", percent_json(run)},

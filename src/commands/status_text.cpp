@@ -146,6 +146,7 @@ std::string training_kid_words(const RunStatus& run) {
 std::string block(const RunStatus& run) {
   std::string text = fmt::format("{}: {}", printable(run.path), state_text(run));
   add(text, "progress", progress_words(run));
+  add(text, "stage", printable(run.stage));
   add(text, "pace", rate_words(run));
   add(text, "owner", owner_words(run));
   add(text, "energies", energy_words(run));

@@ -47,8 +47,7 @@ RunRecord::RunRecord(std::string path)
 
 RunRecord::~RunRecord() = default;
 
-void RunRecord::describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
-                         const std::vector<std::int64_t>& state_shape) {
+void RunRecord::describe(const std::string& name, std::int64_t iterations) {
   const std::lock_guard lock(mutex_);
   auto& json = *json_;
   json["name"] = name;
@@ -56,14 +55,14 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations, std::
   json["commit"] = build_commit;
   json["verdict"] = "running";
   json["iterations"] = iterations;
-  json["parameters"] = parameters;
-  json["state_shape"] = state_shape;
 }
 
-void RunRecord::grow(std::int64_t parameters, const std::vector<std::int64_t>& state_shape) {
+void RunRecord::trains(const NetworkRecord& network) {
   const std::lock_guard lock(mutex_);
-  (*json_)["parameters"] = parameters;
-  (*json_)["state_shape"] = state_shape;
+  auto& json = *json_;
+  json["parameters"] = network.parameters;
+  json["state_shape"] = network.state_shape;
+  if (!network.stage.empty()) json["stage"] = network.stage;
   save();
 }
 

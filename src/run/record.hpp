@@ -31,6 +31,13 @@ struct RollBack {
   std::string seen;
 };
 
+/// The network that a run trains now.
+struct NetworkRecord {
+  std::int64_t parameters = 0;
+  std::vector<std::int64_t> state_shape{};
+  std::string stage{};  ///< "stage 2 of 3: images of 16×16"; empty for a run without stages
+};
+
 /// How one start of a run ended.
 struct StopRecord {
   std::int64_t iteration = 0;
@@ -51,11 +58,9 @@ class RunRecord {
   bool was_broken() const { return was_broken_; }
   ~RunRecord();
 
-  /// The run, and the network that it trains now; is on the disk with the next change.
-  void describe(const std::string& name, std::int64_t iterations, std::int64_t parameters,
-                const std::vector<std::int64_t>& state_shape);
-  /// Another network of the same run, with its next stage.
-  void grow(std::int64_t parameters, const std::vector<std::int64_t>& state_shape);
+  /// Is on the disk with the next change.
+  void describe(const std::string& name, std::int64_t iterations);
+  void trains(const NetworkRecord& network);
   void start(const StartRecord& start);
   /// Seconds of this start that each rank waited in the reduction, and of all its iterations; is on
   /// the disk with the next change.

@@ -97,6 +97,7 @@ void read_run_record(RunStatus& status, const RunDirectory& directory) {
     return;
   }
   status.name = text_in(record, "name");
+  status.stage = text_in(record, "stage");
   status.state = text_in(record, "verdict");
   if (status.state == "running" && !lives(status)) status.state = "cut off";
   status.iterations = count_in(record, "iterations");

@@ -50,6 +50,7 @@ struct RunStatus {
   /// "running", "starting", "cut off" if it should run and nobody does, else the verdict of its
   /// last stop: "finished", "requeue", "diverged", ...; empty: it can't be told.
   std::string state{};
+  std::string stage{};  ///< "stage 2 of 3: images of 16×16"; empty for a run without stages
   std::optional<std::int64_t> iteration{}, iterations{};  ///< done, and asked for
   /// Over the last rows of this start together, files and evaluations included.
   std::optional<double> seconds_per_iteration{}, chain_steps_per_second{};

@@ -218,10 +218,14 @@ class Training {
                           file_options_),
         attempt_, file_options_);
     tell_stage();
-    on_first_rank(world_, [&] {
-      verdict_.record().grow(trainer().parameter_count(), learner_->dataset().shape());
-    });
+    on_first_rank(world_, [&] { record_network(); });
     prepare_evaluation();
+  }
+
+  void record_network() {
+    verdict_.record().trains({.parameters = trainer().parameter_count(),
+                              .state_shape = learner_->dataset().shape(),
+                              .stage = stage_text(config_, learner_->stage())});
   }
 
   void tell_stage() {
@@ -243,8 +247,8 @@ class Training {
       std::filesystem::remove(directory_.done(), ignored);
       iteration_log_.open(directory_.metrics(), iteration(), targets_.base,
                           learner_->trainer().more_columns());
-      verdict_.record().describe(config_.run.name, config_.run.iterations,
-                                 trainer().parameter_count(), learner_->dataset().shape());
+      verdict_.record().describe(config_.run.name, config_.run.iterations);
+      record_network();
       verdict_.record().start(learner_->describe(resumed_from));
     });
     log_.info(topology);
@@ -382,6 +386,7 @@ class Training {
     output_->forget();
     bests_.go_back(target.iteration);
     take_up(&target, Sharding::same);
+    on_first_rank(world_, [&] { record_network(); });
   }
 
   // --- the end ----------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_stages_train_one_after_the_other(whole):
     assert shapes == [(1, 8, 8), (1, 8, 8), (1, 16, 16), (1, 16, 16), (1, 32, 32)]
     assert arrays(draws(directory, 10))["observed_data/x"].shape[1:] == (1, 16, 16)
     described = json.loads((directory / "run.json").read_text())
-    assert described["state_shape"] == [1, 32, 32]
+    assert described["state_shape"] == [1, 32, 32] and described["stage"] == "stage 3 of 3: images of 32×32"
 
 
 def test_what_grows_goes_on(whole):
@@ -277,7 +277,8 @@ def test_commands_on_an_early_stage(tmp_path, whole, staged):
     assert "stage 1 of 3: images of 8×8" in shown
     (report,) = json.loads(ends(run("inspect", checkpoint(directory, 10), "--json"), FINISHED).stdout)["inspected"]
     assert report["texts"]["stage"] == "stage 2 of 3: images of 16×16"
-    assert "finished" in ends(run("status", directory), FINISHED).stdout
+    told = ends(run("status", directory), FINISHED).stdout
+    assert "finished" in told and "\n  stage       stage 3 of 3: images of 32×32\n" in told
 
 
 def test_a_comparison_with_data_waits_for_the_last_stage(tmp_path, staged):

@@ -383,7 +383,8 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
   const auto json = [&] { return nlohmann::json::parse(read_text(path)); };
   {
     RunRecord record(path);
-    record.describe("mnist", 100, 1234, {1, 32, 32});
+    record.describe("mnist", 100);
+    record.trains({.parameters = 1234, .state_shape = {1, 32, 32}, .stage = "stage 1 of 2"});
     record.start({.ranks = 2,
                   .hosts = {"a", "b"},
                   .devices = {"CPU", "CPU"},
@@ -413,6 +414,7 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
   EXPECT_EQ(end["name"], "mnist");
   EXPECT_EQ(end["parameters"], 1234);
   EXPECT_EQ(end["state_shape"], (std::vector<int>{1, 32, 32}));
+  EXPECT_EQ(end["stage"], "stage 1 of 2");
   EXPECT_EQ(end["verdict"], "finished");
   EXPECT_EQ(end["exit_code"], 0);
   ASSERT_EQ(end["starts"].size(), 2U);
