@@ -104,7 +104,7 @@ class Evaluating {
       read_states(*subject_.states, sorted_, first, count, out);
     };
     const at::Tensor draws = features_of("features of states", sorted_.count, read);
-    compare(draws, progress);
+    result_.classes = judge(draws, sorted_, reference_, world_, progress);
     record_part();
     if (diversity.asked()) {
       const StateRows states{sorted_.count, read, "features of states of " + subject_.path};
@@ -222,11 +222,6 @@ class Evaluating {
                          const at::Tensor part = states.narrow(0, first, count);
                          std::copy_n(part.const_data_ptr<float>(), part.numel(), out);
                        });
-  }
-
-  void compare(const at::Tensor& draws, const ProgressOf& progress) {
-    const PairTable table = compare_pairs(draws, sorted_.sorting, reference_, world_, progress);
-    on_first_rank(world_, [&] { result_.classes = judge(draws, sorted_, reference_, table); });
   }
 
   /// The same states without noise, where the run or the request wants that and they have some.

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "evaluation/distances.hpp"
+#include "parallel/agree.hpp"
 
 namespace stanley {
 namespace {
@@ -106,13 +107,18 @@ class Judging {
 }  // namespace
 
 std::vector<ClassResult> judge(const at::Tensor& draws, const SortedStates& states,
-                               const Reference& reference, const PairTable& table) {
-  const Judging judging(draws, states, reference, table);
-  std::vector<ClassResult> results{judging.all()};
-  const std::vector<AgeClass> classes = age_classes(states);
-  for (std::size_t c = 0; c < classes.size(); ++c) {
-    results.push_back(judging.one(classes[c], static_cast<std::int64_t>(c)));
-  }
+                               const Reference& reference, Communicator& communicator,
+                               const ProgressOf& progress) {
+  const PairTable table = compare_pairs(draws, states.sorting, reference, communicator, progress);
+  std::vector<ClassResult> results;
+  on_first_rank(communicator, [&] {
+    const Judging judging(draws, states, reference, table);
+    results.push_back(judging.all());
+    const std::vector<AgeClass> classes = age_classes(states);
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      results.push_back(judging.one(classes[c], static_cast<std::int64_t>(c)));
+    }
+  });
   return results;
 }
 

@@ -44,11 +44,19 @@ List as_json(const ClassResult& c) {
 }
 
 List as_json(const FreshChains& f) {
-  List distances = as_json(f.result);
-  distances.erase("name");
-  return {{"steps", f.steps},    {"chains", f.chains},
-          {"start", f.start},    {"energy", as_json(f.energy)},
-          {"result", distances}, {"seconds", f.seconds}};
+  const auto distances = [](const ClassResult& of) {
+    List json = as_json(of);
+    json.erase("name");
+    return json;
+  };
+  List json{{"steps", f.steps},
+            {"chains", f.chains},
+            {"start", f.start},
+            {"energy", as_json(f.energy)},
+            {"result", distances(f.result)}};
+  if (f.denoised) json["denoised"] = distances(*f.denoised);
+  json["seconds"] = f.seconds;
+  return json;
 }
 
 List as_json(const Denoised& d) {
@@ -258,7 +266,10 @@ std::string as_text(const Evaluation& e) {
       rows.push_back(one);
     }
   }
-  for (const FreshChains& one : e.fresh) rows.push_back(one.result);
+  for (const FreshChains& one : e.fresh) {
+    rows.push_back(one.result);
+    if (one.denoised) rows.push_back(*one.denoised);
+  }
   for (const ClassResult& c : rows) {
     line(c.name, c.states, kid_cell(c), fid_cell(c), cell(c.precision, 1, 3), cell(c.recall, 1, 3),
          cell(c.density, 1, 3), cell(c.coverage, 1, 3));

@@ -70,6 +70,7 @@ struct FreshChains {
   std::string start;  ///< as `chains.start`
   Mean energy{};
   ClassResult result{};
+  std::optional<ClassResult> denoised{};  ///< without the noise of their sampler
   double seconds = 0;
 };
 

@@ -141,6 +141,7 @@ TrainedParts::TrainedParts(const EvaluationRequest& request, Opened& opened,
   }
   for (const std::string& path : request.further) load_further(path);
   load_training();
+  prepare_denoiser();
   if (request.long_run || (starts_from_data() && !request.fresh.empty())) training_or_throw();
 }
 
@@ -303,34 +304,34 @@ void TrainedParts::forget_chains() {
   });
 }
 
-std::optional<Denoised> TrainedParts::denoise(const SortedStates& states, const ReadStates& read,
-                                              const Reference& reference,
-                                              const StatesToFeatures& features) {
-  if (!energy_) return std::nullopt;
+/// Where it can't be fitted, a warning says why.
+void TrainedParts::prepare_denoiser() {
+  if (!energy_) return;
   Config config = energy_->config;
   if (request_.denoise) config.samples.denoise = {};
   if (request_.denoise.value_or(0) > 0) config.samples.denoise.steps = request_.denoise;
-  if (!config.samples.denoise.asked()) return std::nullopt;
-  Denoised result;
-  Stopwatch watch;
-  Denoiser denoiser(config);
-  if (denoiser.fitted()) {
-    const auto refused =
-        training_ ? denoiser.fit(*energy_->energy.engine, training_->samples,
+  if (!config.samples.denoise.asked()) return;
+  denoiser_.emplace(config);
+  if (!denoiser_->fitted()) return;
+  const auto refused =
+      training_ ? denoiser_->fit(*energy_->energy.engine, training_->samples,
                                  energy_->energy.most_states, energy_->setup.torch_device)
-                  : "samples.denoise is not fitted: " + remarks_.front();
-    if (refused) {
-      log_.warn(*refused);
-      return std::nullopt;
-    }
-  }
-  result.how = denoiser.text();
+                : "samples.denoise is not fitted: " + remarks_.front();
+  if (!refused) return;
+  log_.warn(*refused);
+  denoiser_.reset();
+}
+
+std::optional<Denoised> TrainedParts::denoise(const SortedStates& states, const ReadStates& read,
+                                              const Reference& reference,
+                                              const StatesToFeatures& features) {
+  if (!denoiser_) return std::nullopt;
+  Denoised result{.how = denoiser_->text()};
+  Stopwatch watch;
   ChainRun run(*energy_, states.count, world_);
   run.start(0, states.count, read);
-  run.denoise(denoiser);
-  const at::Tensor x = features(run.states());
-  const PairTable table = compare_pairs(x, states.sorting, reference, world_);
-  on_first_rank(world_, [&] { result.classes = judge(x, states, reference, table); });
+  run.denoise(*denoiser_);
+  result.classes = judge(features(run.states()), states, reference, world_);
   result.seconds = watch.lap();
   return result;
 }
@@ -365,13 +366,18 @@ FreshChains TrainedParts::run_fresh(std::int64_t steps, const Reference& referen
     fresh.result.remarks.emplace_back("no number: the chains left for infinity");
   } else {
     const SortedStates sorted = sorted_chains(fresh.chains, steps);
-    const at::Tensor x = features(states);
-    const PairTable table = compare_pairs(x, sorted.sorting, reference, world_);
-    on_first_rank(world_, [&] {
-      const std::string name = fresh.result.name;
-      fresh.result = judge(x, sorted, reference, table).front();
-      fresh.result.name = name;
-    });
+    const auto judged = [&](const at::Tensor& of) {
+      std::vector<ClassResult> results = judge(features(of), sorted, reference, world_);
+      return results.empty() ? ClassResult{} : results.front();
+    };
+    const std::string name = fresh.result.name;
+    fresh.result = judged(states);
+    fresh.result.name = name;
+    if (denoiser_) {
+      run.denoise(*denoiser_);
+      fresh.denoised = judged(run.states());
+      fresh.denoised->name = "denoised, " + name;
+    }
   }
   fresh.seconds += watch.lap();
   return fresh;

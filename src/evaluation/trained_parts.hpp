@@ -46,7 +46,8 @@ class TrainedParts {
   /// where neither the run nor the request has it so.
   std::optional<Denoised> denoise(const SortedStates& states, const ReadStates& read,
                                   const Reference& reference, const StatesToFeatures& features);
-  /// Collective. Distances of chains that start afresh and take so many steps.
+  /// Collective. Distances of chains that start afresh and take so many steps; and once their noise
+  /// is taken off, as above.
   FreshChains run_fresh(std::int64_t steps, const Reference& reference,
                         const StatesToFeatures& features);
   /// Collective. Chains from bank, data and noise that run on.
@@ -71,6 +72,7 @@ class TrainedParts {
   bool starts_from_data() const;
   void load_training();
   void load_further(const std::string& path);
+  void prepare_denoiser();
   States states_of(const std::string& name, const std::string& path, const std::string& split,
                    const Dataset& samples) const;
   States noise(std::int64_t count) const;
@@ -90,6 +92,7 @@ class TrainedParts {
   Communicator& world_;
   Log& log_;
   std::optional<SubjectEnergy> energy_;
+  std::optional<Denoiser> denoiser_;  // where it is asked for and of use
   std::optional<Data> training_;
   std::vector<Data> further_;
   std::vector<std::string> remarks_;

@@ -136,6 +136,29 @@ def test_fresh_chains_are_those_of_sample(gaussian, tmp_path):
     assert started["result"]["kid"] > fresh["result"]["kid"] and "fresh, 60 steps" in said
 
 
+def test_states_without_noise_are_judged_beside_those_with_it(gaussian, tmp_path):
+    """Of bank and fresh chains: those of a draw file that was written without noise."""
+    ends(run("sample", checkpoint(gaussian / "run", 30), "--set", "chains.start=uniform", "--set", "chains.total=64",
+             "--set", "sampler.steps=60", "--set", "sampler.write_every=60", "--set", "samples.denoise={steps: 10}",
+             "--output", tmp_path / "fresh.nc"), FINISHED)
+    evaluate(tmp_path / "fresh.nc", "--denoise", 3)  # again would be twice
+    of_draws = only(tmp_path / "fresh.nc.evaluation.json")
+    assert of_draws["states_denoised"] == "10 noise-free steps" and "denoised" not in of_draws
+    command = (gaussian / "run", "--fresh", 60, "--chains", 64)
+    said = evaluate(*command, "--denoise", 10, "--output", tmp_path / "list.json").stdout
+    found = only(tmp_path / "list.json")
+    (fresh,) = found["fresh"]
+    for key in ("kid", "precision", "recall", "fid"):
+        assert fresh["denoised"][key] == pytest.approx(of_draws["results"][0][key], rel=1e-5), key
+    assert fresh["denoised"]["fid"] > 2 * fresh["result"]["fid"]  # narrower than the data
+    (bank, *_) = found["denoised"]["results"]
+    assert found["denoised"]["how"] == "10 noise-free steps" and bank["fid"] > 2 * found["results"][0]["fid"]
+    assert "\ndenoised, all " in said and "\ndenoised, fresh, 60 steps " in said
+    evaluate(*command, "--denoise", 0, "--output", tmp_path / "raw.json")
+    raw = only(tmp_path / "raw.json")
+    assert "denoised" not in raw and "denoised" not in raw["fresh"][0]
+
+
 def test_the_same_bits_on_any_number_of_ranks_and_threads(gaussian, tmp_path):
     results = []
     for ranks, threads in ((1, 1), (1, 2), (3, 1)):
