@@ -96,14 +96,47 @@ void check_sampler(const Config& config, Checker& checker) {
   checker.require(sampler.noise || sampler.temperature, {"sampler.noise", "sampler.temperature"},
                   "one of sampler.noise and sampler.temperature must be a number above 0 (a "
                   "sampler without noise is sampler.type gradient_descent)");
+}
+
+/// Which transitions can be corrected, and which exist corrected alone.
+void check_correction(const Config& config, Checker& checker) {
+  const SamplerConfig& sampler = config.sampler;
+  const std::string type = to_string(sampler.type);
   const bool moving_gain =
       sampler.type == TransitionType::stanley && sampler.refresh == Refresh::iteration;
   checker.require(!(sampler.metropolis && moving_gain), {"sampler.metropolis", "sampler.refresh"},
                   "sampler.metropolis true contradicts sampler.refresh iteration: the gain then "
                   "depends on the state at the iteration's start, so that the ratio of the "
-                  "proposals can't be computed; set sampler.metropolis to false");
-  checker.require(!sampler.metropolis || moving_gain, {"sampler.metropolis"},
-                  "the corrected transition is not part of this release: set it to false");
+                  "proposals can't be computed; set sampler.refresh to step");
+  checker.require(!(sampler.metropolis && sampler.type == TransitionType::gradient_descent),
+                  {"sampler.metropolis", "sampler.type"},
+                  "gradient_descent has no noise, so that no step leads back and none could be "
+                  "accepted: set sampler.metropolis to false, or sampler.type to langevin");
+  const bool only_corrected = sampler.type == TransitionType::barker ||
+                              sampler.type == TransitionType::random_walk ||
+                              sampler.type == TransitionType::hmc;
+  checker.require(sampler.metropolis || !only_corrected, {"sampler.type", "sampler.metropolis"},
+                  fmt::format("sampler.type {} has the law exp(-E/T) by accepting or rejecting "
+                              "alone: set sampler.metropolis to true",
+                              type));
+  checker.require(!sampler.drift_correction || sampler.type == TransitionType::stanley,
+                  {"sampler.drift_correction", "sampler.type"},
+                  fmt::format("sampler.drift_correction is of stanley's gain, and sampler.type is "
+                              "{}: leave it out",
+                              type));
+  checker.require(!(sampler.drift_correction && moving_gain),
+                  {"sampler.drift_correction", "sampler.refresh"},
+                  "sampler.drift_correction adds what a gain that changes with the state leaves "
+                  "out, and with sampler.refresh iteration it is held: set that to step");
+  checker.require(
+      sampler.trajectory == Trajectory{} || sampler.type == TransitionType::hmc,
+      {"sampler.trajectory.steps", "sampler.trajectory.jitter", "sampler.trajectory.refreshment",
+       "sampler.type"},
+      fmt::format("sampler.trajectory is of hmc, and sampler.type is {}: leave it out", type));
+  checker.require(sampler.type != TransitionType::tamed || sampler.threshold.value != 0.0,
+                  {"sampler.threshold", "sampler.type"},
+                  "sampler.threshold 0 lets tamed chains drift nowhere: set it above 0, or to a "
+                  "quantile");
 }
 
 void check_energy(const Config& config, Checker& checker) {
@@ -285,6 +318,7 @@ void check_relations(const Config& config, const Value& document, Problems& prob
   check_chains(config, checker);
   check_energy(config, checker);
   check_sampler(config, checker);
+  check_correction(config, checker);
   check_objective(config, checker);
   check_data(config, checker);
   check_optimizer(config, checker);

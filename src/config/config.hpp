@@ -36,9 +36,20 @@ enum class StartType { uniform, normal, data, data_gaussian, bank };
 constexpr auto names_of(StartType) {
   return std::array{"uniform", "normal", "data", "data_gaussian", "bank"};
 }
-enum class TransitionType { stanley, langevin, gradient_descent };
+enum class TransitionType {
+  stanley,
+  langevin,
+  gradient_descent,
+  tamed,
+  preconditioned_langevin,
+  barker,
+  random_walk,
+  hmc
+};
 constexpr auto names_of(TransitionType) {
-  return std::array{"stanley", "langevin", "gradient_descent"};
+  return std::array{
+      "stanley",     "langevin", "gradient_descent", "tamed", "preconditioned_langevin", "barker",
+      "random_walk", "hmc"};
 }
 enum class Refresh { iteration, step };
 constexpr auto names_of(Refresh) { return std::array{"iteration", "step"}; }
@@ -154,6 +165,15 @@ struct Threshold {
   bool operator==(const Threshold&) const = default;
 };
 
+/// Of Hamiltonian Monte Carlo.
+struct Trajectory {
+  std::int64_t steps{10};  ///< leapfrog steps of √α each
+  double jitter{0.2};      ///< each trajectory's step is √α·(1 ± jitter), at random
+  double refreshment{1.0};  ///< share of new momentum at its start: 1 − ρ² with p ← ρp + √(1 − ρ²)ξ
+
+  bool operator==(const Trajectory&) const = default;
+};
+
 struct SamplerConfig {
   TransitionType type{TransitionType::stanley};
   std::int64_t steps{20};
@@ -164,6 +184,8 @@ struct SamplerConfig {
   Refresh refresh{Refresh::step};
   std::optional<std::array<double, 2>> box{{-1.0, 1.0}};
   bool metropolis{false};
+  bool drift_correction{false};
+  Trajectory trajectory;
   std::int64_t write_every{100};
 
   /// σ and T of σ² = step_size·T, whichever of the two the configuration gives. Transitions

@@ -156,7 +156,7 @@ std::vector<Key> keys_of(ChainsConfig& chains) {
 
 std::vector<Key> keys_of(SamplerConfig& sampler) {
   return {
-      {"sampler.type", "the transition; gradient_descent has no noise", choice(sampler.type)},
+      {"sampler.type", "the transition: see \"Samplers\" above", choice(sampler.type)},
       {"sampler.steps", "chain steps in an iteration (K)", &sampler.steps, between(1, 1 << 30)},
       {"sampler.step_size", "α: the drift is α/2 times the gradient", &sampler.step_size, above(0)},
       {"sampler.noise", "σ of a step, in units of the states; exactly one of noise and temperature",
@@ -168,8 +168,21 @@ std::vector<Key> keys_of(SamplerConfig& sampler) {
        choice(sampler.refresh)},
       {"sampler.box", "the interval that states are projected into; null: none", &sampler.box,
        increasing()},
-      {"sampler.metropolis", "accept or reject each step; this release has false alone",
+      {"sampler.metropolis",
+       "accept or reject each step, so that the law is exp(−E/T); in a box proposals are folded at "
+       "the walls then",
        &sampler.metropolis},
+      {"sampler.drift_correction", "add the drift (αT/2)·∂γ/∂z that stanley leaves out",
+       &sampler.drift_correction},
+      {"sampler.trajectory.steps", "leapfrog steps of √α in a chain step (hmc)",
+       &sampler.trajectory.steps, between(1, 1 << 20)},
+      {"sampler.trajectory.jitter",
+       "each trajectory's √α is multiplied by 1 ± jitter, at random (hmc)",
+       &sampler.trajectory.jitter, from_below(0, 1)},
+      {"sampler.trajectory.refreshment",
+       "share of the momentum's variance that is drawn anew for each trajectory (hmc)",
+       &sampler.trajectory.refreshment,
+       {.low = 0, .high = 1, .low_open = true}},
       {"sampler.write_every", "chain steps from draw to draw in `stanley sample`",
        &sampler.write_every, count()},
   };

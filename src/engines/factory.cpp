@@ -7,8 +7,9 @@ namespace stanley {
 
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
-                                                     Precision precision, at::Device device) {
-  if (config.type == EnergyType::torchscript || network.conditional()) {
+                                                     Precision precision, at::Device device,
+                                                     bool hessian_products) {
+  if (config.type == EnergyType::torchscript || network.conditional() || hessian_products) {
     return make_autograd_engine(network, precision, device);
   }
   const Plan* plan = network.plan();

@@ -15,11 +15,13 @@ namespace stanley {
 /// them.
 constexpr double float32_energy_error = 1e-6, bfloat16_energy_error = 0.02;
 
-/// The fastest engine for the network, precision (resolved) and device. A network of a
-/// user's, or a conditional one, goes by autograd.
+/// The fastest engine for the network, precision (resolved) and device, of those that have products
+/// with the Hessian where these are wanted. A network of a user's, or a conditional one, goes by
+/// autograd.
 std::unique_ptr<GradientEngine> make_gradient_engine(const Network& network,
                                                      const EnergyConfig& config,
-                                                     Precision precision, at::Device device);
+                                                     Precision precision, at::Device device,
+                                                     bool hessian_products = false);
 
 /// Any built-in network on any device, layer by layer without autograd: LibTorch's products and
 /// convolutions, channels last, and on a GPU one fused pass over memory between them.

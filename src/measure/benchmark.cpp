@@ -47,8 +47,8 @@ class Parts {
         setup_(set_up(config, session)),
         network_(make_network_on_all(config, shape, setup_.energy_file.bytes, world_)),
         optimizer_(config.optimizer, *network_, setup_.torch_device),
-        engine_(
-            make_gradient_engine(*network_, config.energy, setup_.precision, setup_.torch_device)),
+        engine_(make_gradient_engine(*network_, config.energy, setup_.precision,
+                                     setup_.torch_device, config.sampler.drift_correction)),
         transition_(make_transition(config.sampler, {config.run.seed})),
         objective_(config, *network_, setup_.precision, setup_.torch_device),
         reducer_(reducer_for(config, setup_, session)),

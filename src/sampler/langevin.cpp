@@ -6,6 +6,8 @@
 
 #include "energy/operation_times.hpp"
 #include "sampler/device_update.hpp"
+#include "sampler/gain.hpp"
+#include "sampler/places.hpp"
 #include "sampler/replay.hpp"
 #include "sampler/transition.hpp"
 
@@ -55,7 +57,9 @@ class LangevinTransition : public Transition {
     const c10::NoGradGuard no_gradient;
     prepare(engine, batch, steps);
     first_step_.fill_(static_cast<std::int64_t>(first_step));
-    if (!engine.repeatable()) {
+    const bool own_scale = batch.step_size.defined() || batch.temperature.defined();
+    take_scale(batch);
+    if (!engine.repeatable() || own_scale) {
       take_steps(engine, batch, steps);
       return statistics_;
     }
@@ -71,6 +75,18 @@ class LangevinTransition : public Transition {
  private:
   bool anisotropic() const { return config_.type == TransitionType::stanley; }
 
+  /// The chains' own α and T, where they have some.
+  void take_scale(const ChainBatch& batch) {
+    update_.half_steps = update_.sigmas = nullptr;
+    if (!batch.step_size.defined() && !batch.temperature.defined()) return;
+    const StepScale scale = scale_of(config_, batch);
+    const bool quiet = config_.type == TransitionType::gradient_descent;
+    half_steps_ = (scale.step_size / 2).flatten().contiguous();
+    sigmas_ = (quiet ? at::zeros_like(scale.deviation) : scale.deviation).flatten().contiguous();
+    update_.half_steps = half_steps_.const_data_ptr<float>();
+    update_.sigmas = sigmas_.const_data_ptr<float>();
+  }
+
   void take_steps(GradientEngine& engine, ChainBatch& batch, std::int64_t steps) {
     gain_ = threshold_ = at::Tensor();
     const std::int64_t n = batch.state.size(0);
@@ -81,8 +97,8 @@ class LangevinTransition : public Transition {
       const at::Tensor rows = gradient_.view({n, -1});
       if (anisotropic() && (step == 0 || config_.refresh == Refresh::step)) {
         const Timed timed(Operation::gain);
-        threshold_ = thresholds(rows);
-        if (config_.refresh == Refresh::iteration) gain_ = gain(rows);
+        threshold_ = thresholds(config_.threshold, rows);
+        if (config_.refresh == Refresh::iteration) gain_ = gains(rows, threshold_);
       }
       if (step == 0) statistics_ = describe(rows);
       update_.step = static_cast<std::uint64_t>(step);
@@ -117,20 +133,6 @@ class LangevinTransition : public Transition {
     if (batch.condition.defined()) own_.condition = at::empty_like(batch.condition);
   }
 
-  /// [n, d] -> th for each chain, [n].
-  at::Tensor thresholds(const at::Tensor& rows) const {
-    if (config_.threshold.value) {
-      return at::full({rows.size(0)}, *config_.threshold.value, rows.options());
-    }
-    return absolute_order_statistic(rows, quantile_rank(*config_.threshold.quantile, rows.size(1)));
-  }
-
-  /// γ [n, d]; 1 where th = 0.
-  at::Tensor gain(const at::Tensor& rows) const {
-    const at::Tensor th = threshold_.unsqueeze(1);
-    return at::where(th == 0, at::ones({}, rows.options()), th / at::maximum(th, rows.abs()));
-  }
-
   /// Root mean square over the elements: [n, d] -> [1, n]
   static at::Tensor length_of(const at::Tensor& moves) {
     const auto root = std::sqrt(static_cast<double>(moves.size(1)));
@@ -145,9 +147,11 @@ class LangevinTransition : public Transition {
       told.push_back(absolute_order_statistic(rows, quantile_rank(q, rows.size(1))));
     }
     if (anisotropic()) {
-      const at::Tensor current = gain(rows);
+      const at::Tensor current = gains(rows, threshold_);
       // γ falls as |∇E| rises: its quantiles are the gains of the mirrored quantiles of |∇E|.
-      for (std::size_t i = 3; i-- > 0;) told.push_back(gain(told[i].unsqueeze(1)).squeeze(1));
+      for (std::size_t i = 3; i-- > 0;) {
+        told.push_back(gains(told[i].unsqueeze(1), threshold_).squeeze(1));
+      }
       told.insert(told.end(),
                   {(current < 1).to(at::kFloat).mean(1), (current * magnitude).sum(1), size});
     } else {
@@ -160,11 +164,12 @@ class LangevinTransition : public Transition {
   SamplerConfig config_;
   std::function<void()> stepped_;
   Update update_;
-  at::Tensor energy_, gradient_;  // buffers, [n] float64 and [n, state shape]
-  at::Tensor sums_;               // of the steps taken so far, for the thermometer
-  at::Tensor first_step_;         // [1] int64, on the chains' device
-  at::Tensor threshold_, gain_;   // [n] and [n, d]; undefined where not in use
-  at::Tensor statistics_;         // of the last call, [columns, n]
+  at::Tensor energy_, gradient_;    // buffers, [n] float64 and [n, state shape]
+  at::Tensor sums_;                 // of the steps taken so far, for the thermometer
+  at::Tensor first_step_;           // [1] int64, on the chains' device
+  at::Tensor threshold_, gain_;     // [n] and [n, d]; undefined where not in use
+  at::Tensor half_steps_, sigmas_;  // [n]; undefined where all chains have those of the update
+  at::Tensor statistics_;           // of the last call, [columns, n]
 
   // Where the work can be recorded: what it was recorded for, and the chains that it moves.
   Replay replay_;

@@ -17,6 +17,10 @@ class PiecewiseTransition final : public Transition {
 
   std::vector<Memory> memory() const override { return whole_->memory(); }
   const std::vector<Column>& columns() const override { return whole_->columns(); }
+  void freeze() override {
+    whole_->freeze();
+    rest_->freeze();
+  }
 
   at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                      std::int64_t steps) override {

@@ -7,8 +7,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "config/error.hpp"
-
 namespace stanley {
 
 namespace {
@@ -16,7 +14,9 @@ namespace {
 /// The arrays that belong to chains and move with them: those that there are.
 std::vector<at::Tensor> arrays_of(const ChainBatch& batch) {
   std::vector<at::Tensor> arrays{batch.state};
-  if (batch.condition.defined()) arrays.push_back(batch.condition);
+  for (const at::Tensor& one : {batch.condition, batch.step_size, batch.temperature}) {
+    if (one.defined()) arrays.push_back(one);
+  }
   arrays.insert(arrays.end(), batch.memory.begin(), batch.memory.end());
   return arrays;
 }
@@ -26,6 +26,8 @@ template <typename Part>
 ChainBatch each(const ChainBatch& batch, const Part& part) {
   ChainBatch result{part(batch.state), part(batch.ids)};
   if (batch.condition.defined()) result.condition = part(batch.condition);
+  if (batch.step_size.defined()) result.step_size = part(batch.step_size);
+  if (batch.temperature.defined()) result.temperature = part(batch.temperature);
   for (const at::Tensor& one : batch.memory) result.memory.push_back(part(one));
   return result;
 }
@@ -98,13 +100,15 @@ std::vector<double> products_of(const at::Tensor& statistics, const std::vector<
 
 std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,
                                             std::function<void()> stepped) {
-  switch (config.type) {
-    case TransitionType::stanley:
-    case TransitionType::langevin:
-    case TransitionType::gradient_descent:
-      return make_langevin_transition(config, key, std::move(stepped));
+  if (config.type == TransitionType::hmc) {
+    return make_hmc_transition(config, key, std::move(stepped));
   }
-  throw Error(ExitCode::bug, "a transition of unknown type was asked for");
+  const bool known = config.type == TransitionType::stanley ||
+                     config.type == TransitionType::langevin ||
+                     config.type == TransitionType::gradient_descent;
+  return known && !config.metropolis && !config.drift_correction
+             ? make_langevin_transition(config, key, std::move(stepped))
+             : make_proposed_transition(config, key, std::move(stepped));
 }
 
 }  // namespace stanley

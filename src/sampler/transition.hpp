@@ -22,6 +22,8 @@ struct ChainBatch {
   at::Tensor ids;                    ///< [n] int64, global chain ids, on the device of `state`
   at::Tensor condition{};            ///< [n] int64; undefined where the energy has none
   std::vector<at::Tensor> memory{};  ///< as Transition::memory() lists it; changed in place
+  at::Tensor step_size{};    ///< α of each chain [n] float32; undefined: the configuration's
+  at::Tensor temperature{};  ///< T of each chain [n] float32; undefined likewise
 
   Points points() const { return {state, condition}; }
   /// The chains from `first` on: views of the same memory.
@@ -71,6 +73,9 @@ class Transition {
   /// queued and not waited for.
   virtual at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                              std::int64_t steps) = 0;
+
+  /// Ends the adaptation of what adapts to the chains: from here on a corrected law is exact.
+  virtual void freeze() {}
 };
 
 /// What chains with these states [n, state shape] remember when they start.
@@ -91,9 +96,14 @@ std::vector<double> products_of(const at::Tensor& statistics, const std::vector<
 std::unique_ptr<Transition> make_transition(const SamplerConfig& config, random::Key key,
                                             std::function<void()> stepped = {});
 
-/// STANLEY, Langevin dynamics and gradient descent.
+/// STANLEY, Langevin dynamics and gradient descent, uncorrected.
 std::unique_ptr<Transition> make_langevin_transition(const SamplerConfig& config, random::Key key,
                                                      std::function<void()> stepped);
+/// Steps of a proposal (sampler/proposal.hpp), with the Metropolis-Hastings correction or without.
+std::unique_ptr<Transition> make_proposed_transition(const SamplerConfig& config, random::Key key,
+                                                     std::function<void()> stepped);
+std::unique_ptr<Transition> make_hmc_transition(const SamplerConfig& config, random::Key key,
+                                                std::function<void()> stepped);
 
 /// σ: the standard deviation of one step's noise.
 float noise_scale(const SamplerConfig& config);

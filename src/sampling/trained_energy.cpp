@@ -47,8 +47,8 @@ TrainedEnergy load_trained_energy(const CheckpointHeader& header, const Config& 
   }
   check_arrays(header, arrays, Sharding::any);
   read_checkpoint(communicator, header, arrays, Sharding::any, {});
-  trained.engine =
-      make_gradient_engine(network, config.energy, setup.precision, setup.torch_device);
+  trained.engine = make_gradient_engine(network, config.energy, setup.precision, setup.torch_device,
+                                        config.sampler.drift_correction);
   trained.engine->load(network.weights(network.parameter_values()));
   std::int64_t dimension = 1;
   for (const std::int64_t extent : network.state_shape()) dimension *= extent;

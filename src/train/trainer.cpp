@@ -33,7 +33,7 @@ Trainer::Trainer(const Config& config, const Dataset& dataset, const TrainerCont
       start_(make_start_state(config, dataset, attempt,
                               [&activity = context.activity] { activity.advance(); })),
       engine_(make_gradient_engine(*network_, config.energy, context.setup.precision,
-                                   context.setup.torch_device)),
+                                   context.setup.torch_device, config.sampler.drift_correction)),
       transition_(make_piecewise_transition(
           {.most = engine_->largest_batch(),
            .group = fixed_batches() ? config.chains.active / config.chains.shards : 0},
