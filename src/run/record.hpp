@@ -58,9 +58,10 @@ class RunRecord {
   bool was_broken() const { return was_broken_; }
   ~RunRecord();
 
-  /// Is on the disk with the next change.
-  void describe(const std::string& name, std::int64_t iterations);
-  void trains(const NetworkRecord& network);
+  /// The run, and the network that it trains now; is on the disk with the next change.
+  void describe(const std::string& name, std::int64_t iterations, const NetworkRecord& network);
+  /// Another network: that of the next stage, or of the one that it goes back to.
+  void change_to(const NetworkRecord& network);
   void start(const StartRecord& start);
   /// Seconds of this start that each rank waited in the reduction, and of all its iterations; is on
   /// the disk with the next change.
@@ -76,6 +77,7 @@ class RunRecord {
   std::optional<RollBack> last_roll_back() const;
 
  private:
+  void put(const NetworkRecord& network);
   void save() const;
 
   std::string path_;

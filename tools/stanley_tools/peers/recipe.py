@@ -29,6 +29,7 @@ def refuse(document, column):
              (energy.get("levels", 3) != 3, f"energy.levels: {energy.get('levels')}"),
              (document["data"].get("size") is not None, f"data.size: {document['data'].get('size')}"),
              (bool(document.get("stages")), "stages"),
+             (bool((document["samples"].get("denoise") or {}).get("fitted")), "samples.denoise: {fitted: true}"),
              (sampler["metropolis"], "sampler.metropolis: true"),
              (not set(starts(document)) <= set(STARTS), f"chains.start: {document['chains']['start']}")]
     found = [what for is_so, what in lacks if is_so]
