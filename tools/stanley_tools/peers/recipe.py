@@ -31,6 +31,8 @@ def refuse(document, column):
              (bool(document.get("stages")), "stages"),
              (bool((document["samples"].get("denoise") or {}).get("fitted")), "samples.denoise: {fitted: true}"),
              (sampler["metropolis"], "sampler.metropolis: true"),
+             (sampler["type"] not in ("stanley", "langevin", "gradient_descent"), f"sampler.type: {sampler['type']}"),
+             (sampler.get("drift_correction", False), "sampler.drift_correction: true"),
              (not set(starts(document)) <= set(STARTS), f"chains.start: {document['chains']['start']}")]
     found = [what for is_so, what in lacks if is_so]
     if found:
