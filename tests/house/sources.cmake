@@ -32,7 +32,7 @@ endfunction()
 # One source for each room that does without LibTorch, which includes all of its files: what reads sources again, such as
 # clang-tidy, then reads the libraries' headers once for each room. In build/tests/rooms, never compiled.
 function(rooms_at_once)
-  foreach(room config parallel storage data run)
+  foreach(room config parallel storage data diagnostics run)
     file(GLOB files CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/src/${room}/*.cpp)
     list(TRANSFORM files REPLACE "(.+)" "#include \"\\1\"  // NOLINT(bugprone-suspicious-include)\n")
     list(JOIN files "" content)
