@@ -150,6 +150,7 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   config.energy.path = expand_path(config.energy.path, "energy.path");
   config.data.path = expand_path(config.data.path, "data.path");
   config.evaluation.features = expand_path(config.evaluation.features, "evaluation.features");
+  config.sampling.states = expand_path(config.sampling.states, "sampling.states");
   return config;
 }
 
@@ -158,6 +159,16 @@ void check_for_training(const Config& config) {
     throw Error(ExitCode::configuration,
                 "chains.start: bank means the chains of a checkpoint, which `stanley sample` goes "
                 "on with: for training choose uniform, normal, data or data_gaussian");
+  }
+}
+
+void check_for_sampling(const Config& config) {
+  const bool adapts = config.sampler.type == TransitionType::preconditioned_langevin;
+  if (adapts && config.sampler.metropolis && config.sampling.warm_up == 0) {
+    throw Error(
+        ExitCode::configuration,
+        "sampler.metropolis true is exact with preconditioned_langevin only once its second "
+        "moment is frozen, after the warm-up: set sampling.warm_up above 0");
   }
 }
 
