@@ -160,6 +160,12 @@ void check_for_training(const Config& config) {
                 "chains.start: bank means the chains of a checkpoint, which `stanley sample` goes "
                 "on with: for training choose uniform, normal, data or data_gaussian");
   }
+  if (config.sampler.metropolis && config.sampler.type == TransitionType::preconditioned_langevin) {
+    throw Error(ExitCode::configuration,
+                "sampler.metropolis true corrects a proposal that stays, and in a training the "
+                "moments of preconditioned_langevin adapt to the end: set it to false, or sample "
+                "with it after a warm-up (`stanley sample`)");
+  }
 }
 
 void check_for_sampling(const Config& config) {

@@ -69,9 +69,9 @@ void say_evaluation(const Config& config, double iteration, Trainer& trainer, Se
                     Log& log, Activity& activity) {
   if (!config.evaluation.every) return;
   BankEvaluation evaluation(config, session, log, activity);
-  evaluation.features_of(trainer.bank());  // the first time also allocates
+  evaluation.features_of(trainer);  // the first time also allocates
   Stopwatch watch;
-  evaluation.features_of(trainer.bank());
+  evaluation.features_of(trainer);
   const double seconds = watch.lap();
   const double between = iteration * static_cast<double>(*config.evaluation.every);
   log.info(fmt::format(

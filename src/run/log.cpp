@@ -68,6 +68,17 @@ std::string reading(double value, double error) {
                               : fmt::format("{:.3g}", value);
 }
 
+/// How the chains moved: γ, or which steps were accepted, as far as the transition has them.
+std::string motion(const IterationRecord& r) {
+  std::string text;
+  if (std::isfinite(r.gain_q50)) {
+    text += fmt::format("gain median {:.2f}, {:.0f} % < 1, drift {:.2f} | ", r.gain_q50,
+                        100 * r.gain_below_one, r.gain_weighted_drift);
+  }
+  if (r.acceptance_rate < 1) text += fmt::format("accepted {:.0f} % | ", 100 * r.acceptance_rate);
+  return text;
+}
+
 }  // namespace
 
 void ProgressLine::add(const IterationRecord& record) {
@@ -91,14 +102,15 @@ std::string ProgressLine::take() {
   std::string line = fmt::format(
       "{:>6}/{} | E data {:.3f} chains {:.3f} noise {:.3f} gap {:+.4f} | grad weights {:.2e} "
       "states "
-      "{:.2e} | gain median {:.2f}, {:.0f} % < 1, drift {:.2f} | moved {:.2f} age {:.0f} | "
+      "{} | {}moved {:.2f} age {:.0f} | "
       "T {:.3g} settled {} law {} walls {:.0f} % score {}{} | {:.0f} chain steps/s ({:.0f} % "
       "chains, "
       "{:.0f} % gradient, {:.0f} % reduction, {:.0f} % "
       "waiting, {:.0f} % files{}) | {} left",
       r.iteration, iterations_, r.energy_data, r.energy_chains, r.energy_noise, r.gap,
-      r.gradient_norm, r.state_gradient_q50, r.gain_q50, 100 * r.gain_below_one,
-      r.gain_weighted_drift, r.distance_moved, r.chain_age_mean, temperature_,
+      r.gradient_norm,
+      std::isfinite(r.state_gradient_q50) ? fmt::format("{:.2e}", r.state_gradient_q50) : "–",
+      motion(r), r.distance_moved, r.chain_age_mean, temperature_,
       reading(r.temperature_settled, r.temperature_settled_error),
       reading(r.temperature_law, r.temperature_law_error), 100 * r.saturation,
       reading(r.data_score, IterationRecord::undefined),

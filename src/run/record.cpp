@@ -48,7 +48,7 @@ RunRecord::RunRecord(std::string path)
 RunRecord::~RunRecord() = default;
 
 void RunRecord::describe(const std::string& name, std::int64_t iterations,
-                         const std::string& kind) {
+                         const NetworkRecord& network, const std::string& kind) {
   const std::lock_guard lock(mutex_);
   auto& json = *json_;
   json["name"] = name;
@@ -57,15 +57,20 @@ void RunRecord::describe(const std::string& name, std::int64_t iterations,
   json["commit"] = build_commit;
   json["verdict"] = "running";
   json["iterations"] = iterations;
+  put(network);
 }
 
-void RunRecord::trains(const NetworkRecord& network) {
+void RunRecord::change_to(const NetworkRecord& network) {
   const std::lock_guard lock(mutex_);
+  put(network);
+  save();
+}
+
+void RunRecord::put(const NetworkRecord& network) {
   auto& json = *json_;
   json["parameters"] = network.parameters;
   json["state_shape"] = network.state_shape;
   if (!network.stage.empty()) json["stage"] = network.stage;
-  save();
 }
 
 void RunRecord::start(const StartRecord& start) {

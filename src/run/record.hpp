@@ -58,9 +58,12 @@ class RunRecord {
   bool was_broken() const { return was_broken_; }
   ~RunRecord();
 
-  /// Is on the disk with the next change. `kind`: what the run does, where that is no training.
-  void describe(const std::string& name, std::int64_t iterations, const std::string& kind = "");
-  void trains(const NetworkRecord& network);
+  /// The run, and the network that it trains now; is on the disk with the next change. `kind`: what
+  /// the run does, where that is no training.
+  void describe(const std::string& name, std::int64_t iterations, const NetworkRecord& network,
+                const std::string& kind = "");
+  /// Another network: that of the next stage, or of the one that it goes back to.
+  void change_to(const NetworkRecord& network);
   void start(const StartRecord& start);
   /// Seconds of this start that each rank waited in the reduction, and of all its iterations; is on
   /// the disk with the next change.
@@ -78,6 +81,7 @@ class RunRecord {
   std::optional<RollBack> last_roll_back() const;
 
  private:
+  void put(const NetworkRecord& network);
   void save() const;
 
   std::string path_;

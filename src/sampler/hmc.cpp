@@ -27,11 +27,7 @@ class HmcTransition final : public Transition {
     return {{.name = "momentum", .like_state = true, .start = std::nan("")}};
   }
 
-  const std::vector<Column>& columns() const override {
-    static const std::vector<Column> columns{
-        {"acceptance_rate"}, {"step_length"}, {"temperature_law", 3, true}, {""}};
-    return columns;
-  }
+  const std::vector<Column>& columns() const override { return told_columns(true); }
 
   at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                      std::int64_t steps) override {
@@ -41,7 +37,7 @@ class HmcTransition final : public Transition {
     const StepScale scale = scale_of(config_, batch);
     Place here = places.at(start);
     check_precision(engine, here.energy, scale);
-    const at::Tensor told = law_sums(here, config_);
+    const at::Tensor told = told_of(here, config_);
     at::Tensor accepted = at::zeros_like(here.energy), length;
     for (std::int64_t k = 0; k < steps; ++k) {
       const at::Tensor before = here.state;

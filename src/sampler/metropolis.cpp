@@ -12,14 +12,6 @@
 namespace stanley {
 namespace {
 
-/// What the steps of a proposal tell, corrected or not.
-const std::vector<Column>& columns_of_steps(bool with_gradient) {
-  static const std::vector<Column> all{
-      {"acceptance_rate"}, {"step_length"}, {"temperature_law", 3, true}, {""}};
-  static const std::vector<Column> without{all.begin(), all.begin() + 2};
-  return with_gradient ? all : without;
-}
-
 /// Steps of a proposal. With the correction of Metropolis and Hastings their law is exp(−E/T):
 /// z′ replaces z with the probability min(1, exp(−(E(z′) − E(z))/T)·q(z | z′)/q(z′ | z)), and at
 /// walls z′ is reflected; a z′ of no finite energy is never taken. Without it z′ always does, and
@@ -35,7 +27,7 @@ class ProposedTransition final : public Transition {
 
   std::vector<Memory> memory() const override { return proposal_->memory(); }
   const std::vector<Column>& columns() const override {
-    return columns_of_steps(proposal_->takes_gradient());
+    return told_columns(proposal_->takes_gradient());
   }
   void freeze() override { adapting_ = false; }
 
@@ -53,7 +45,7 @@ class ProposedTransition final : public Transition {
       const StepDraw draw = draw_of(scale, batch.ids, step, start.size(1));
       places.look_along(here, draw.signs);
       proposal_->begin(here, batch.memory, adapting_);
-      if (k == 0 && proposal_->takes_gradient()) told = law_sums(here, config_);
+      if (k == 0 && proposal_->takes_gradient()) told = told_of(here, config_);
       const at::Tensor before = here.state;
       const at::Tensor moved = config_.metropolis ? correct(places, here, draw, batch.ids, step)
                                                   : take(places, here, draw);

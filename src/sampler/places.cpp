@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 #include "config/error.hpp"
 #include "sampler/device_update.hpp"
@@ -20,6 +21,16 @@ std::uint64_t at_step(Purpose purpose, std::uint64_t step) {
 
 ChainBatch zeros(const at::Tensor& ids, std::int64_t dimension) {
   return {at::empty({ids.size(0), dimension}, ids.options().dtype(at::kFloat)), ids};
+}
+
+/// Σf·∂E and Σf′ of each chain [n].
+std::pair<at::Tensor, at::Tensor> law_sums(const Place& place, const SamplerConfig& config) {
+  const at::Tensor z = place.state.to(at::kDouble), slope = place.gradient.to(at::kDouble);
+  if (!config.box) return {(z * slope).sum(1), at::ones_like(z).sum(1)};
+  const auto [low, high] = *config.box;
+  const at::Tensor y = z - (low + high) / 2,
+                   w = (1 - (y * (2 / (high - low))).square()).clamp_min(0);
+  return {(y * w.square() * slope).sum(1), (w * (5 * w - 4)).sum(1)};
 }
 
 }  // namespace
@@ -103,15 +114,27 @@ void check_precision(const GradientEngine& engine, const at::Tensor& energy,
                   engine.description(), error, size, temperature, most));
 }
 
-at::Tensor law_sums(const Place& place, const SamplerConfig& config) {
-  const at::Tensor z = place.state.to(at::kDouble), slope = place.gradient.to(at::kDouble);
-  if (!config.box) {
-    return at::stack({(z * slope).sum(1), at::ones_like(z).sum(1)});
+const std::vector<Column>& told_columns(bool with_gradient) {
+  static const std::vector<Column> all{{"acceptance_rate"},
+                                       {"step_length"},
+                                       {"state_gradient_q10"},
+                                       {"state_gradient_q50"},
+                                       {"state_gradient_q90"},
+                                       {"temperature_law", 6, true},
+                                       {""}};
+  static const std::vector<Column> without{all.begin(), all.begin() + 2};
+  return with_gradient ? all : without;
+}
+
+at::Tensor told_of(const Place& place, const SamplerConfig& config) {
+  std::vector<at::Tensor> told;
+  for (const double q : {0.1, 0.5, 0.9}) {
+    const std::int64_t rank = quantile_rank(q, place.gradient.size(1));
+    told.push_back(absolute_order_statistic(place.gradient, rank).to(at::kDouble));
   }
-  const auto [low, high] = *config.box;
-  const at::Tensor y = z - (low + high) / 2,
-                   w = (1 - (y * (2 / (high - low))).square()).clamp_min(0);
-  return at::stack({(y * w.square() * slope).sum(1), (w * (5 * w - 4)).sum(1)});
+  const auto [virial, slope] = law_sums(place, config);
+  told.insert(told.end(), {virial, slope});
+  return at::stack(told);
 }
 
 StepScale scale_of(const SamplerConfig& config, const ChainBatch& batch) {

@@ -57,9 +57,13 @@ class Places {
 void check_precision(const GradientEngine& engine, const at::Tensor& energy,
                      const StepScale& scale);
 
-/// The thermometer's sums of each chain at its place (kernels/chain_rules.hpp): f·∂E and f′, two
-/// rows [2, n] float64.
-at::Tensor law_sums(const Place& place, const SamplerConfig& config);
+/// What corrected transitions tell: the share of accepted steps and the length of the first one;
+/// where they take gradients, also |∇E| and the thermometer's sums (kernels/chain_rules.hpp, law)
+/// at the chains' places before they move.
+const std::vector<Column>& told_columns(bool with_gradient);
+
+/// The last five of those columns, [5, n] float64.
+at::Tensor told_of(const Place& place, const SamplerConfig& config);
 
 /// The chains' own steps, or those of the configuration.
 StepScale scale_of(const SamplerConfig& config, const ChainBatch& batch);

@@ -81,6 +81,11 @@ void Denoiser::apply(GradientEngine& engine, ChainBatch& batch) const {
   SamplerConfig quiet = config_.sampler;
   quiet.noise = 0.0;
   quiet.temperature.reset();
+  quiet.metropolis = quiet.drift_correction = false;
+  const bool has_drift = quiet.type == TransitionType::stanley ||
+                         quiet.type == TransitionType::langevin ||
+                         quiet.type == TransitionType::tamed;
+  if (!has_drift) quiet.type = TransitionType::gradient_descent;
   const auto transition = make_transition(quiet, random::Key{});
   batch.memory = start_memory(transition->memory(), batch.state);
   transition->advance(engine, batch, 0, *config_.samples.denoise.steps);

@@ -231,8 +231,9 @@ class SamplingRun {
       std::error_code ignored;
       std::filesystem::remove(directory().done(), ignored);
       RunRecord& record = run_.verdict.record();
-      record.describe(config_.run.name, sampling().steps(), "sampling");
-      record.trains({.parameters = parameters, .state_shape = energy_.network->state_shape()});
+      record.describe(config_.run.name, sampling().steps(),
+                      {.parameters = parameters, .state_shape = energy_.network->state_shape()},
+                      "sampling");
       record.start({.iteration = steps(),
                     .ranks = session_.size(),
                     .hosts = session_.hosts(),

@@ -66,16 +66,16 @@ std::int64_t begin_in_sample(std::int64_t shard, const Shards& shards, std::int6
   return shard * count / shards.total;
 }
 
-/// The sample's chains of this rank, by their rows: the first ones of each shard.
-at::Tensor sampled_rows(const Bank& bank, const Shards& shards, std::int64_t count) {
-  std::vector<std::int64_t> rows;
+/// The sample's chains of this rank, by their rows: the first ones of each shard, [k] int64 each.
+std::vector<at::Tensor> sampled_rows(const Bank& bank, const Shards& shards, std::int64_t count) {
+  std::vector<at::Tensor> rows;
   for (std::int64_t i = 0; i < shards.count; ++i) {
-    const std::int64_t shard = shards.first + i;
+    const std::int64_t shard = shards.first + i, first = i * bank.chains_per_shard();
     const std::int64_t taken =
         begin_in_sample(shard + 1, shards, count) - begin_in_sample(shard, shards, count);
-    for (std::int64_t j = 0; j < taken; ++j) rows.push_back(i * bank.chains_per_shard() + j);
+    rows.push_back(at::arange(first, first + taken, at::kLong));
   }
-  return at::tensor(rows, at::kLong);
+  return rows;
 }
 
 }  // namespace
@@ -94,9 +94,13 @@ BankEvaluation::BankEvaluation(const Config& config, Session& session, Log& log,
                         every_, config.run.iterations));
 }
 
-std::string BankEvaluation::features_identity() const {
+std::string BankEvaluation::identity() const {
   const FeatureNetwork* network = features_.network();
-  return network == nullptr ? "states" : network->identity();
+  const std::string features = network == nullptr ? "states" : network->identity();
+  const Denoise& denoise = config_.samples.denoise;
+  if (denoise.fitted) return features + ", a fitted step";
+  return denoise.steps ? fmt::format("{}, {} noise-free steps", features, *denoise.steps)
+                       : features;
 }
 
 // --- images
@@ -167,7 +171,7 @@ BankEvaluation::Images BankEvaluation::images_of(const Dataset& images, const st
 /// are.
 at::Tensor BankEvaluation::counted_rows(Bank& bank) {
   std::vector<double> ages(static_cast<std::size_t>(chains_), 0.0);
-  const at::Tensor rows = sampled_rows(bank, shards_, chains_);
+  const at::Tensor rows = at::cat(sampled_rows(bank, shards_, chains_));
   const std::int64_t first = begin_in_sample(shards_.first, shards_, chains_);
   for (std::int64_t i = 0; i < rows.numel(); ++i) {
     const std::int64_t row = rows.const_data_ptr<std::int64_t>()[i];
@@ -189,17 +193,13 @@ at::Tensor BankEvaluation::counted_rows(Bank& bank) {
   return at::tensor(counted, at::kLong);
 }
 
-at::Tensor BankEvaluation::features_of(Bank& bank) {
+at::Tensor BankEvaluation::features_of(Trainer& trainer) {
   activity_.enter("evaluation");
-  const OneThreadEach one_thread;
   at::Tensor mine;
   agree(world_, [&] {
-    const at::Tensor rows = sampled_rows(bank, shards_, chains_);
-    const at::Tensor states = bank.state()
-                                  .index_select(0, rows.to(bank.state().device()))
-                                  .to(at::kCPU, at::kFloat)
-                                  .contiguous();
-    const std::int64_t size = bank.state().numel() / bank.local_count();
+    const at::Tensor states = states_of(trainer);
+    const OneThreadEach one_thread;
+    const std::int64_t size = trainer.bank().state().numel() / trainer.bank().local_count();
     const auto alone = make_local_communicator();
     mine = features_.of({.count = states.size(0),
                          .read =
@@ -219,9 +219,20 @@ double BankEvaluation::distance(const at::Tensor& draws, double within, const Im
   return within + images.mean_kernel - 2 * mean_kernel_across(draws, images.features, world_);
 }
 
-void BankEvaluation::observe(Bank& bank, IterationRecord& record) {
+/// This rank's chains of the sample, as draws have them, on the CPU.
+at::Tensor BankEvaluation::states_of(Trainer& trainer) const {
+  const Bank& bank = trainer.bank();
+  const ChainBatch all = bank.chains(bank.local_count());
+  std::vector<ChainBatch> shards;
+  for (const at::Tensor& rows : sampled_rows(bank, shards_, chains_)) {
+    shards.push_back(all.select(rows.to(all.state.device())));
+  }
+  return trainer.draws(shards).states.contiguous();
+}
+
+void BankEvaluation::observe(Trainer& trainer, IterationRecord& record) {
   Stopwatch watch;
-  const at::Tensor draws = features_of(bank).index_select(0, counted_rows(bank));
+  const at::Tensor draws = features_of(trainer).index_select(0, counted_rows(trainer.bank()));
   const OneThreadEach one_thread;
   const double within = mean_kernel_within(draws, world_);
   // Of rank 0: other processors may round otherwise, and all ranks must find the same one best.

@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 
-#include "chains/bank.hpp"
 #include "config/config.hpp"
 #include "data/dataset.hpp"
 #include "evaluation/features.hpp"
@@ -15,12 +14,14 @@
 #include "run/activity.hpp"
 #include "run/log.hpp"
 #include "run/metrics.hpp"
+#include "train/trainer.hpp"
 
 namespace stanley {
 
 /// KID of a sample of the bank, while it is trained, to training images and to test images. The
-/// sample is the first chains of each shard, about as many of each. The same on all ranks; no bit
-/// depends on how many they are, nor on their threads.
+/// sample is the first chains of each shard, about as many of each, as draws have them: without the
+/// sampler's noise where `samples.denoise` says so. The same on all ranks; no bit depends on how
+/// many they are, nor on their threads.
 class BankEvaluation {
  public:
   /// Collective. Loads what makes features, before a run has a directory; evaluation.every must be
@@ -28,8 +29,8 @@ class BankEvaluation {
   /// evaluation.features; input_output for the data file.
   BankEvaluation(const Config& config, Session& session, Log& log, Activity& activity);
 
-  /// Of the features that its KIDs are told in: a digest, or "states".
-  std::string features_identity() const;
+  /// What its KIDs are told in: features (a digest, or "states"), and how states are denoised.
+  std::string identity() const;
 
   /// Collective. Features of training images, and of test images where the data have some: computed
   /// or read. Before of().
@@ -38,17 +39,18 @@ class BankEvaluation {
 
   bool due(std::int64_t iteration) const { return iteration % every_ == 0; }
   /// Collective. Fills the record's kid_train, kid_test and seconds_evaluation.
-  void observe(Bank& bank, IterationRecord& record);
+  void observe(Trainer& trainer, IterationRecord& record);
   /// What observe() told, for the log: "KID·1000 863.8 to training images, ..."
   std::string text_of(const IterationRecord& record) const;
 
   /// Chains in the sample.
   std::int64_t chains() const { return chains_; }
   /// Collective. Features of the sample [chains, d] float64: most of what observe() costs.
-  at::Tensor features_of(Bank& bank);
+  at::Tensor features_of(Trainer& trainer);
 
  private:
   at::Tensor counted_rows(Bank& bank);
+  at::Tensor states_of(Trainer& trainer) const;
   /// Images, and what of KID depends on them alone.
   struct Images {
     at::Tensor features;     // [m, d] float64

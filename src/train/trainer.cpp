@@ -212,7 +212,9 @@ void Trainer::load_weights() {
   engine_->load(network_->weights(network_->parameter_values()));
 }
 
-ChainDraws Trainer::draws(std::int64_t count) {
+ChainDraws Trainer::draws(std::int64_t count) { return draws({bank_.chains(count)}); }
+
+ChainDraws Trainer::draws(const std::vector<ChainBatch>& groups) {
   const std::int64_t active = bank_.active_per_shard() * shards_.count;
   const std::int64_t room = states_at_once(active, bank_.state().numel() / bank_.local_count(),
                                            context_.setup.torch_device);
@@ -225,7 +227,14 @@ ChainDraws Trainer::draws(std::int64_t count) {
         denoiser.fit(*engine_, dataset_, pieces.most, context_.setup.torch_device).value_or("");
   }
   draws.denoised = denoiser.text();
-  std::tie(draws.states, draws.energies) = denoiser.draws(*engine_, bank_.chains(count), pieces);
+  std::vector<at::Tensor> states, energies;
+  for (const ChainBatch& group : groups) {
+    auto [its_states, its_energies] = denoiser.draws(*engine_, group, pieces);
+    states.push_back(std::move(its_states));
+    energies.push_back(std::move(its_energies));
+  }
+  draws.states = groups.size() == 1 ? states.front() : at::cat(states);
+  draws.energies = groups.size() == 1 ? energies.front() : at::cat(energies);
   return draws;
 }
 

@@ -95,6 +95,8 @@ class Trainer {
   std::vector<std::string> more_columns() const;
   /// This rank's first `count` chains as draws tell them.
   ChainDraws draws(std::int64_t count);
+  /// Chains of the bank, group after group; no number depends on the groups beside its own.
+  ChainDraws draws(const std::vector<ChainBatch>& groups);
 
  private:
   std::int64_t data_per_shard() const { return config_.data.batch / config_.chains.shards; }

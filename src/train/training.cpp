@@ -120,15 +120,15 @@ class Training {
 
   /// Collective. What a run that goes on knows of its best evaluation; a branch begins anew.
   void recall_best(bool anew) {
-    bests_ = evaluation_ ? Bests(evaluation_->features_identity(), evaluation_->chains()) : Bests();
+    bests_ = evaluation_ ? Bests(evaluation_->identity(), evaluation_->chains()) : Bests();
     if (anew) return;
     bool told_otherwise = false;
     bests_ = recall_bests(world_, directory_.checkpoints(), iteration(), targets_.from(iteration()),
                           bests_, told_otherwise);
     if (told_otherwise) {
       log_.warn(
-          "evaluation.features or evaluation.chains are others than those of the best evaluation "
-          "so far, which can't be compared: the next one counts as the first");
+          "evaluation.features, evaluation.chains or samples.denoise are others than those of the "
+          "best evaluation so far, which can't be compared: the next one counts as the first");
     }
     on_first_rank(world_, [&] {
       const auto best = bests_.newest();
@@ -152,14 +152,14 @@ class Training {
                           file_options_),
         attempt_, file_options_);
     tell_stage();
-    on_first_rank(world_, [&] { record_network(); });
+    on_first_rank(world_, [&] { verdict_.record().change_to(network_record()); });
     prepare_evaluation();
   }
 
-  void record_network() {
-    verdict_.record().trains({.parameters = trainer().parameter_count(),
-                              .state_shape = learner_->dataset().shape(),
-                              .stage = stage_text(config_, learner_->stage())});
+  NetworkRecord network_record() {
+    return {.parameters = trainer().parameter_count(),
+            .state_shape = learner_->dataset().shape(),
+            .stage = stage_text(config_, learner_->stage())};
   }
 
   void tell_stage() {
@@ -181,8 +181,7 @@ class Training {
       std::filesystem::remove(directory_.done(), ignored);
       iteration_log_.open(directory_.metrics(), iteration(), targets_.base,
                           learner_->trainer().more_columns());
-      verdict_.record().describe(config_.run.name, config_.run.iterations);
-      record_network();
+      verdict_.record().describe(config_.run.name, config_.run.iterations, network_record());
       verdict_.record().start(learner_->describe(resumed_from));
     });
     log_.info(topology);
@@ -202,7 +201,7 @@ class Training {
       IterationRecord record = trainer().iterate();
       verdict_.reached(iteration());
       const bool evaluated = evaluation_ && in_last_stage() && evaluation_->due(iteration());
-      if (evaluated) evaluation_->observe(trainer().bank(), record);
+      if (evaluated) evaluation_->observe(trainer(), record);
       seconds_evaluation_ = std::max(seconds_evaluation_, record.seconds_evaluation);
       Stopwatch phase;
       const std::optional<Divergence> divergence = learner_->guard().observe(record);
@@ -320,7 +319,7 @@ class Training {
     output_->forget();
     bests_.go_back(target.iteration);
     take_up(&target, Sharding::same);
-    on_first_rank(world_, [&] { record_network(); });
+    on_first_rank(world_, [&] { verdict_.record().change_to(network_record()); });
   }
 
   // --- the end ----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ VALUES = [
     {"sampler.steps": 0}, {"sampler.steps": -3}, {"sampler.step_size": 0}, {"sampler.temperature": -1},
     {"sampler.step_size": ".nan"}, {"sampler.step_size": ".inf"}, {"sampler.threshold": "{quantile: 0}"},
     {"sampler.threshold": "{quantile: 1.5}"}, {"sampler.threshold": -1}, {"sampler.box": "[1, -1]"},
-    {"sampler.noise": 0.1}, {"sampler.metropolis": "true"},
+    {"sampler.noise": 0.1}, {"sampler.type": "hmc"}, {"sampler.trajectory.steps": 0},
     {"run.iterations": 0}, {"run.seed": -1}, {"run.seed": 4294967296}, {"run.name": "../elsewhere"},
     {"run.threads": 0}, {"run.until": "sometime"}, {"run.device": "gpu"},
     {"chains.total": 0}, {"chains.shards": 0}, {"chains.restart_probability": 1.5}, {"chains.start": "bank"},

@@ -10,7 +10,7 @@ import h5py
 import numpy
 import pytest
 
-from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, Process, attributes, checkpoint, ends, kill,
+from program import (CONFIGURATION, FINISHED, INPUT_OUTPUT, PROGRAM, SMOKE, Process, attributes, checkpoint, draws, ends, kill,
                      launched, metrics, rows_so_far, run, same_bits, train, trains, unfinished)
 from refusals import refused
 from test_evaluate import describe, evaluate, kid, listed, write_module
@@ -192,6 +192,26 @@ def test_what_could_not_be_written_is_not_the_best(tmp_path, settings):
         ends(process.finish(), FINISHED)
     assert best_row(directory) == 400
     assert best_link(directory) == 800 == attributes(checkpoint(directory, 1200), "progress")["best_iteration"]
+
+
+def test_states_are_those_of_draws(tmp_path, settings, points):
+    """Without the sampler's noise where draws are; a KID of states with it is another number."""
+    values = {**settings, "run.iterations": 6, "evaluation.every": 3, "evaluation.chains": 18, "samples.every": 3,
+              "samples.chains": "null", "samples.denoise": "{steps: 4}"}
+    trains(tmp_path / "run", values)
+    trains(tmp_path / "more", {**values, "run.reproducible": "true"}, ranks=2)
+    sample = [shard * 16 + i for shard, count in enumerate((4, 5, 4, 5)) for i in range(count)]
+    with h5py.File(points) as file:
+        images = as_features(file["test/images"][:])
+    for directory in (tmp_path / "run", tmp_path / "more"):
+        with h5py.File(draws(directory, 6)) as file:
+            states = file["posterior/x"][:][sample, 0]
+        found = column(directory, "kid_test")[6]
+        assert found == pytest.approx(kid(states.astype(float), images), rel=1e-5, abs=1e-7)
+        with h5py.File(checkpoint(directory, 6)) as file:
+            assert abs(kid(file["chains/state"][:][sample].astype(float), images) - found) > 1e-4
+    said = trains(tmp_path / "run", {**values, "run.iterations": 9, "samples.denoise": "{steps: 5}"}).stdout
+    assert "counts as the first" in said
 
 
 def test_how_often_may_change_and_a_branch_begins_anew(tmp_path, settings, trained):

@@ -462,22 +462,41 @@ TEST(Config, KeysThatContradictAreBothNamed) {
   }
 }
 
-TEST(Config, MetropolisIsRefusedWithTheReason) {
-  EXPECT_TRUE(contains(refusal_of("sampler.metropolis=true"), "not part of this release"));
-  EXPECT_TRUE(contains(refusal(good, {"sampler.metropolis=true", "sampler.refresh=iteration"}),
-                       "depends on the state at the iteration's start"));
+TEST(Config, WhatIsNoTransitionIsRefusedWithTheReason) {
+  const std::vector<std::pair<Overrides, std::string>> refused{
+      {{"sampler.metropolis=true", "sampler.refresh=iteration"},
+       "depends on the state at the iteration's start"},
+      {{"sampler.metropolis=true", "sampler.type=gradient_descent"}, "no step leads back"},
+      {{"sampler.type=barker"}, "set sampler.metropolis to true"},
+      {{"sampler.type=random_walk"}, "set sampler.metropolis to true"},
+      {{"sampler.type=hmc"}, "set sampler.metropolis to true"},
+      {{"sampler.type=langevin", "sampler.drift_correction=true"}, "is of stanley's gain"},
+      {{"sampler.refresh=iteration", "sampler.drift_correction=true"}, "set that to step"},
+      {{"sampler.trajectory.steps=20"}, "is of hmc, and sampler.type is stanley"},
+      {{"sampler.type=tamed", "sampler.threshold=0"}, "drift nowhere"},
+      {{"sampler.trajectory.jitter=1"}, "in [0, 1)"},
+      {{"sampler.trajectory.refreshment=0"}, "in (0, 1]"}};
+  for (const auto& [overrides, reason] : refused) {
+    const std::string message = refusal(good, overrides);
+    EXPECT_TRUE(contains(message, reason)) << message;
+    EXPECT_EQ(lines(message), 1u) << message;
+  }
 }
 
 TEST(Config, RelationsThatHold) {
-  for (const Overrides& overrides :
-       std::vector<Overrides>{{"sampler.noise=null", "sampler.temperature=2"},
-                              {"checkpoint.keep_every=1500"},
-                              {"optimizer.type=sgd", "optimizer.momentum=0.9"},
-                              {"sampler.box=null", "data.range=[0, 255]"},
-                              {"data.type=pinwheel", "data.path=\"\"", "sampler.box=[0, 4]"},
-                              {"sampler.refresh=iteration"},
-                              {"optimizer.schedule={type: cosine, warmup: 9, end: 10}"},
-                              {"chains={total: 128, active: 128, shards: 128}"}}) {
+  for (const Overrides& overrides : std::vector<Overrides>{
+           {"sampler.noise=null", "sampler.temperature=2"},
+           {"sampler.metropolis=true"},
+           {"sampler.type=hmc", "sampler.metropolis=true", "sampler.trajectory.steps=20"},
+           {"sampler.type=tamed"},
+           {"sampler.drift_correction=true", "sampler.metropolis=true"},
+           {"checkpoint.keep_every=1500"},
+           {"optimizer.type=sgd", "optimizer.momentum=0.9"},
+           {"sampler.box=null", "data.range=[0, 255]"},
+           {"data.type=pinwheel", "data.path=\"\"", "sampler.box=[0, 4]"},
+           {"sampler.refresh=iteration"},
+           {"optimizer.schedule={type: cosine, warmup: 9, end: 10}"},
+           {"chains={total: 128, active: 128, shards: 128}"}}) {
     EXPECT_EQ(refusal(good, overrides), "accepted") << overrides.front();
   }
 }

@@ -383,8 +383,7 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
   const auto json = [&] { return nlohmann::json::parse(read_text(path)); };
   {
     RunRecord record(path);
-    record.describe("mnist", 100);
-    record.trains({.parameters = 1234, .state_shape = {1, 32, 32}, .stage = "stage 1 of 2"});
+    record.describe("mnist", 100, {.parameters = 99, .state_shape = {1, 16, 16}});
     record.start({.ranks = 2,
                   .hosts = {"a", "b"},
                   .devices = {"CPU", "CPU"},
@@ -394,6 +393,9 @@ TEST_F(Run, TheRecordHoldsEveryStartAndStop) {
                   .libraries = {{"mpi", "Open MPI"}},
                   .threads = 3});
     EXPECT_EQ(json()["verdict"], "running");
+    EXPECT_EQ(json()["parameters"], 99);
+    EXPECT_FALSE(json().contains("stage"));
+    record.change_to({.parameters = 1234, .state_shape = {1, 32, 32}, .stage = "stage 1 of 2"});
     record.stop({.iteration = 40,
                  .code = ExitCode::requeue,
                  .message = "a signal",

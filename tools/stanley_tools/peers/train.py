@@ -6,6 +6,7 @@ the same iterations, and ends with 85 and a checkpoint when it gets USR1.
 """
 import copy
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -236,13 +237,18 @@ class Training:
         self.frozen.load_state_dict(self.network.state_dict())
 
     # --- evaluation -----------------------------------------------------------------------------------
+    def _denoised(self, states):
+        """As stanley's draws and its evaluation have them."""
+        steps = (self.config["samples"]["denoise"] or {}).get("steps", 0)
+        return advance(self.frozen, dataclasses.replace(self.step, sigma=0.0), self.precision, states, steps)
+
     def _evaluate(self):
         """(KID by `stanley evaluate`, s), or nan where none is due."""
         every, began = self.config["evaluation"]["every"], time.perf_counter()
         if self.iteration % every:
             return math.nan, 0.0
         draws, result = self.run / "draws.nc", self.run / "evaluation.json"
-        write_draws(draws, self.config, self.bank)
+        write_draws(draws, self.config, self.bank, self._denoised)
         result.unlink(missing_ok=True)
         command = [*self.program, "evaluate", draws, "--draws", MOST_DRAWS, "--reference", IMAGES, "--minimum-age", 0,
                    "--protocol", "peer", "--output", result]
@@ -258,14 +264,14 @@ class Training:
         return kid, time.perf_counter() - began
 
 
-def write_draws(path, config, bank):
+def write_draws(path, config, bank, denoised):
     """A draw file of the first chains of the bank, those past their burn-in, as stanley's own evaluation takes them."""
     count = min(config["evaluation"]["chains"] or CHAINS, len(bank.states))
     old = (bank.ages[:count] >= bank.config["burn_in"]).nonzero().flatten()
     rows = old if len(old) > 1 else torch.arange(count)
     with h5py.File(path, "w") as file:
         file.attrs["configuration"] = yaml.safe_dump(config, sort_keys=False)
-        file["posterior/x"] = bank.states[rows].unsqueeze(1).numpy()
+        file["posterior/x"] = denoised(bank.states[rows]).unsqueeze(1).numpy()
         file["sample_stats/age"] = bank.ages[rows].unsqueeze(1).numpy()
 
 
