@@ -19,7 +19,8 @@ TEST(StepAdaptation, FindsEachShardsStep) {
   for (const double target : {0.25, 0.574, 0.9}) {
     for (const double start : {1e-3, 1.0, 1e3}) {
       StepAdaptation adaptation(3, start, target);
-      for (int step = 0; step < 500; ++step) adaptation.observe(accepted_shares(adaptation.step_sizes()));
+      for (int step = 0; step < 500; ++step)
+        adaptation.observe(accepted_shares(adaptation.step_sizes()));
       for (const double share : accepted_shares(adaptation.final_step_sizes())) {
         EXPECT_NEAR(share, target, 0.02) << "from " << start;
       }
