@@ -6,7 +6,6 @@
 #include <torch/version.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -23,11 +22,11 @@
 #include "run/stop.hpp"
 #include "run/stopwatch.hpp"
 #include "run/version.hpp"
-#include "run/writer.hpp"
 #include "sampling/denoiser.hpp"
 #include "sampling/draw_block.hpp"
 #include "sampling/kept_scalars.hpp"
 #include "sampling/sampled_chains.hpp"
+#include "sampling/sampling_files.hpp"
 #include "sampling/source.hpp"
 #include "sampling/starts.hpp"
 #include "sampling/stored_config.hpp"
@@ -136,7 +135,8 @@ class SamplingRun {
     if (header) check_source(*header);
     make_chains();
     fit_denoiser();
-    writer_.emplace(world_, session_.threads_may_communicate());
+    files_.emplace(config_, directory(), run_.file_options, attributes_of(source_, source_digest_),
+                   session_, log_);
     if (header) {
       restore(*header);
     } else {
@@ -149,7 +149,7 @@ class SamplingRun {
     if (header) return;
     // A run that can't write its checkpoints should end before it computes.
     write(false);
-    writer_->wait();
+    files_->wait();
   }
 
   /// Takes over what the checkpoint says of the run; says what of it changes now.
@@ -344,17 +344,16 @@ class SamplingRun {
   /// Collective. All ranks' votes: any rank's signal counts, rank 0's clock decides.
   Votes vote(double seconds_round, std::int64_t rounds) {
     const StopRequest request = take_request();
-    Votes votes{.signal = request.stop,
-                .checkpoint = request.checkpoint,
-                .files_failed = writer_->failed()};
+    Votes votes{
+        .signal = request.stop, .checkpoint = request.checkpoint, .files_failed = files_->failed()};
     if (leader()) {
       deadlines_.checkpoint_seconds = config_.checkpoint.seconds;
-      vote_by_clock(SystemClock::now(), stop_margin(seconds_round, checkpoint_seconds_), deadlines_,
-                    votes);
+      vote_by_clock(SystemClock::now(), stop_margin(seconds_round, files_->checkpoint_seconds()),
+                    deadlines_, votes);
       votes.directory_lost = rounds % config_.log.every == 0 && !directory().owned();
     }
     world_.sum(votes.counts());
-    if (votes.files_failed > 0) writer_->wait();  // throws what failed
+    if (votes.files_failed > 0) files_->wait();  // throws what failed
     if (votes.directory_lost > 0) {
       on_first_rank(world_, [&] { directory().check_ownership(); });
     }
@@ -366,8 +365,7 @@ class SamplingRun {
   /// Collective. Hands over a checkpoint, and before it the block of draws where it is complete.
   void write(bool file) {
     run_.activity.enter("waiting for files");
-    writer_->wait();
-    checkpoint_seconds_ = written_seconds_;
+    files_->wait();
     run_.activity.enter("copying for files");
     std::shared_ptr<const DrawBlock> complete;
     if (file) {
@@ -381,17 +379,9 @@ class SamplingRun {
          {block_->arrays(block_->count(), block), kept_->arrays(kept_->draws(), scalars)}) {
       arrays.insert(arrays.end(), more.begin(), more.end());
     }
-    snapshot_.take(arrays);
-    CheckpointContents contents{.iteration = steps(),
-                                .arrays = snapshot_.arrays(),
-                                .progress = progress(),
-                                .texts = texts()};
     deadlines_.last_checkpoint = SystemClock::now();
-    run_.activity.enter("handing files over");
-    writer_->submit([this, complete, contents = std::move(contents)](Communicator& communicator) {
-      in_collective(communicator, run_.file_options,
-                    [&] { write_files(communicator, complete.get(), contents); });
-    });
+    files_->write(std::move(complete), arrays,
+                  {.iteration = steps(), .progress = progress(), .texts = texts()});
   }
 
   Progress progress() const {
@@ -419,38 +409,11 @@ class SamplingRun {
     return texts;
   }
 
-  /// Collective, by the writer.
-  void write_files(Communicator& communicator, const DrawBlock* block,
-                   const CheckpointContents& contents) {
-    if (block != nullptr && block->count() > 0) {
-      say("draws",
-          block->write(communicator, draws_path(directory().samples(), block->first()), config_,
-                       attributes_of(source_, source_digest_), run_.file_options));
-    }
-    FileOptions options = run_.file_options;
-    options.retention = [&] {
-      try {
-        retain_checkpoints(directory().checkpoints(), config_.checkpoint.keep_last, std::nullopt);
-      } catch (const Error& error) {  // the new one is complete all the same
-        log_.warn(fmt::format("older checkpoints stay: {}", error.what()));
-      }
-    };
-    const CommitReport report =
-        write_checkpoint(communicator, directory().checkpoints(), contents, options);
-    written_seconds_ = report.seconds;
-    say("checkpoint", report);
-  }
-
-  void say(const char* what, const CommitReport& report) {
-    log_.info(fmt::format("{} {}: {:.1f} MB in {:.2f} s", what, report.path,
-                          static_cast<double>(report.bytes) / 1e6, report.seconds));
-  }
-
   // --- the end ----------------------------------------------------------------------------------
 
   ExitCode finish(ExitCode code, const std::string& asked_by) {
     run_.activity.enter("waiting for files");
-    writer_->wait();
+    files_->wait();
     if (code == ExitCode::finished) sum_up_run();
     on_first_rank(world_, [&] {
       remove_unfinished(directory().checkpoints());
@@ -500,10 +463,7 @@ class SamplingRun {
   double seconds_drawing_ = 0;        // since the warm-up, of all starts
   double seconds_moving_ = 0, told_at_ = 0, seconds_untold_ = 0;  // of this start
   double energy_sum_ = 0;                                         // of this rank's last draw
-  double checkpoint_seconds_ = 0;
-  std::atomic<double> written_seconds_ = 0;  // of the newest one
-  Snapshot snapshot_;
-  std::optional<Writer> writer_;  // last: its thread uses what stands above
+  std::optional<SamplingFiles> files_;  // last: its thread uses what stands above
 };
 
 }  // namespace
