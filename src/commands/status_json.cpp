@@ -64,6 +64,7 @@ ReportJson run_json(const RunStatus& run) {
   return {{"path", run.path},
           {"is_run", run.is_run},
           {"name", run.name},
+          {"kind", run.kind.empty() ? "training" : run.kind},
           {"state", run.state},
           {"stage", run.stage},
           {"iteration", run.iteration},

@@ -76,9 +76,10 @@ void add(std::string& text, const char* what, const std::string& words) {
 }
 
 std::string progress_words(const RunStatus& run) {
-  if (!run.iteration) return "no iteration yet";
+  const char* unit = run.kind.empty() ? "iteration" : "chain step";
+  if (!run.iteration) return fmt::format("no {} yet", unit);
   std::string words =
-      fmt::format("iteration {} of {} ({})", *run.iteration,
+      fmt::format("{} {} of {} ({})", unit, *run.iteration,
                   run.iterations ? fmt::format("{}", *run.iterations) : "?", percent_text(run));
   if (run.seconds_left) words += fmt::format(", {} left", time_in_words(*run.seconds_left));
   if (run.seconds_since_row) words += fmt::format(", last row {}", ago(run.seconds_since_row));
@@ -86,7 +87,11 @@ std::string progress_words(const RunStatus& run) {
 }
 
 std::string rate_words(const RunStatus& run) {
-  if (!run.seconds_per_iteration) return "";
+  if (!run.seconds_per_iteration) {
+    return run.chain_steps_per_second
+               ? fmt::format("{} chain steps/s", decimal(*run.chain_steps_per_second, 0))
+               : "";
+  }
   std::string words = fmt::format("{:.3g} s an iteration", *run.seconds_per_iteration);
   if (run.chain_steps_per_second) {
     words += fmt::format(", {} chain steps/s", decimal(*run.chain_steps_per_second, 0));
@@ -145,6 +150,7 @@ std::string training_kid_words(const RunStatus& run) {
 
 std::string block(const RunStatus& run) {
   std::string text = fmt::format("{}: {}", printable(run.path), state_text(run));
+  add(text, "kind", printable(run.kind));
   add(text, "progress", progress_words(run));
   add(text, "stage", printable(run.stage));
   add(text, "pace", rate_words(run));

@@ -207,6 +207,36 @@ void check_samples(const Config& config, Checker& checker) {
                   "take noise-free steps, {steps: n}");
 }
 
+void check_sampling(const Config& config, Checker& checker) {
+  const SamplingConfig& sampling = config.sampling;
+  const SamplerConfig& sampler = config.sampler;
+  const std::int64_t per_shard = config.chains.total / config.chains.shards;
+  checker.require(
+      per_shard % sampling.chains_per_start == 0,
+      {"sampling.chains_per_start", "chains.total", "chains.shards"},
+      fmt::format("{} must divide the {} chains of a shard (chains.total/chains.shards)",
+                  checker.named("sampling.chains_per_start", sampling.chains_per_start),
+                  per_shard));
+  const auto wants = [&](bool asked, const char* key, const char* what) {
+    checker.require(!asked || sampler.metropolis, {key, "sampler.metropolis"},
+                    fmt::format("{} {}, and sampler.metropolis is false: set it to true, or leave "
+                                "{} out",
+                                key, what, key));
+    checker.require(!asked || sampling.warm_up > 0, {key, "sampling.warm_up"},
+                    fmt::format("{} needs a warm-up: set sampling.warm_up above 0", key));
+  };
+  wants(sampling.acceptance.has_value(), "sampling.acceptance",
+        "is a share of steps that are accepted");
+  wants(sampling.unadjusted, "sampling.unadjusted", "leaves a correction out for a while");
+  const bool only_corrected = sampler.type == TransitionType::barker ||
+                              sampler.type == TransitionType::random_walk ||
+                              sampler.type == TransitionType::hmc;
+  checker.require(!(sampling.unadjusted && only_corrected), {"sampling.unadjusted", "sampler.type"},
+                  fmt::format("sampling.unadjusted true needs a transition that exists without the "
+                              "correction, and sampler.type is {}: set it to false",
+                              to_string(sampler.type)));
+}
+
 void check_evaluation(const Config& config, Checker& checker) {
   const EvaluationConfig& evaluation = config.evaluation;
   if (!evaluation.every) return;
@@ -324,6 +354,7 @@ void check_relations(const Config& config, const Value& document, Problems& prob
   check_optimizer(config, checker);
   check_checkpoints(config, checker);
   check_samples(config, checker);
+  check_sampling(config, checker);
   check_evaluation(config, checker);
   check_stages(config, checker);
 }

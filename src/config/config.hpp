@@ -262,6 +262,23 @@ struct SamplesConfig {
   bool operator==(const SamplesConfig&) const = default;
 };
 
+/// A run of `stanley sample --run-directory`; units are chain steps and draws of each chain.
+struct SamplingConfig {
+  std::int64_t warm_up{0};
+  std::int64_t draws{100};
+  std::int64_t thin{10};
+  std::int64_t chains_per_start{1};
+  std::optional<double> acceptance;  ///< the rate that the warm-up adapts α to
+  bool unadjusted{false};
+  std::string states;                          ///< a file that chains start from; empty: none
+  std::optional<std::int64_t> draws_per_file;  ///< none: as many as 256 MB hold
+
+  /// Chain steps in all.
+  std::int64_t steps() const { return warm_up + draws * thin; }
+
+  bool operator==(const SamplingConfig&) const = default;
+};
+
 struct CheckpointConfig {
   std::optional<std::int64_t> every{500};
   std::optional<double> seconds{600.0};
@@ -325,6 +342,7 @@ struct Config {
   OptimizerConfig optimizer;
   LogConfig log;
   SamplesConfig samples;
+  SamplingConfig sampling;
   CheckpointConfig checkpoint;
   GuardConfig guard;
   WatchdogConfig watchdog;
@@ -361,6 +379,10 @@ StoredConfig parse_stored_config(const std::string& text, const std::string& nam
 
 /// What only training refuses: chains.start: bank. Throws Error(ExitCode::configuration).
 void check_for_training(const Config& config);
+
+/// What only a run of `stanley sample` refuses: a moment that adapts to the chains and is not
+/// frozen before the first draw. Throws Error(ExitCode::configuration).
+void check_for_sampling(const Config& config);
 
 /// Every key with its value, in a fixed order; parse_config(to_yaml(c)) == c, bit for bit.
 std::string to_yaml(const Config& config);

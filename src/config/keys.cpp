@@ -261,6 +261,33 @@ std::vector<Key> keys_of_the_record(Config& config) {
   };
 }
 
+std::vector<Key> keys_of(SamplingConfig& sampling) {
+  return {
+      {"sampling.warm_up", "chain steps before the first draw (`stanley sample --run-directory`)",
+       &sampling.warm_up, between(0, largest_count)},
+      {"sampling.draws", "draws of each chain", &sampling.draws, id_count()},
+      {"sampling.thin", "chain steps from draw to draw", &sampling.thin, between(1, 1 << 30)},
+      {"sampling.chains_per_start",
+       "chains with neighbouring ids that start at one state (super-chains: R-hat is nested then); "
+       "divides a shard's chains",
+       &sampling.chains_per_start, id_count()},
+      {"sampling.acceptance",
+       "share of accepted steps that the warm-up adapts α to, each shard its own; null: α stays",
+       &sampling.acceptance,
+       {.low = 0, .high = 1, .low_open = true, .high_open = true}},
+      {"sampling.unadjusted",
+       "begin the warm-up without the correction, until the thermometer is within 10 % of T, for "
+       "half of it at most",
+       &sampling.unadjusted},
+      {"sampling.states",
+       "a draw file or a checkpoint whose states chains start from, in turn, in place of "
+       "chains.start; ~ and $NAME are written out",
+       &sampling.states},
+      {"sampling.draws_per_file", "draws of all chains in a file; null: as many as 256 MB hold",
+       &sampling.draws_per_file, id_count()},
+  };
+}
+
 std::vector<Key> keys_of_the_safety(Config& config) {
   return {
       {"guard.enabled",
@@ -374,8 +401,8 @@ std::vector<Key> describe(Config& config) {
   for (const std::vector<Key>& more :
        {keys_of(config.run), keys_of(config.energy), keys_of(config.data), keys_of(config.chains),
         keys_of(config.sampler), keys_of(config.objective), keys_of(config.optimizer),
-        keys_of(config.optimizer.schedule), keys_of_the_record(config), keys_of(config.checkpoint),
-        keys_of_the_safety(config), keys_of_the_stages(config)}) {
+        keys_of(config.optimizer.schedule), keys_of_the_record(config), keys_of(config.sampling),
+        keys_of(config.checkpoint), keys_of_the_safety(config), keys_of_the_stages(config)}) {
     keys.insert(keys.end(), more.begin(), more.end());
   }
   return keys;

@@ -150,6 +150,7 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   config.energy.path = expand_path(config.energy.path, "energy.path");
   config.data.path = expand_path(config.data.path, "data.path");
   config.evaluation.features = expand_path(config.evaluation.features, "evaluation.features");
+  config.sampling.states = expand_path(config.sampling.states, "sampling.states");
   return config;
 }
 
@@ -164,6 +165,16 @@ void check_for_training(const Config& config) {
                 "sampler.metropolis true corrects a proposal that stays, and in a training the "
                 "moments of preconditioned_langevin adapt to the end: set it to false, or sample "
                 "with it after a warm-up (`stanley sample`)");
+  }
+}
+
+void check_for_sampling(const Config& config) {
+  const bool adapts = config.sampler.type == TransitionType::preconditioned_langevin;
+  if (adapts && config.sampler.metropolis && config.sampling.warm_up == 0) {
+    throw Error(
+        ExitCode::configuration,
+        "sampler.metropolis true is exact with preconditioned_langevin only once its second "
+        "moment is frozen, after the warm-up: set sampling.warm_up above 0");
   }
 }
 

@@ -48,10 +48,11 @@ RunRecord::RunRecord(std::string path)
 RunRecord::~RunRecord() = default;
 
 void RunRecord::describe(const std::string& name, std::int64_t iterations,
-                         const NetworkRecord& network) {
+                         const NetworkRecord& network, const std::string& kind) {
   const std::lock_guard lock(mutex_);
   auto& json = *json_;
   json["name"] = name;
+  if (!kind.empty()) json["kind"] = kind;
   json["version"] = build_version;
   json["commit"] = build_commit;
   json["verdict"] = "running";
@@ -99,6 +100,17 @@ void RunRecord::waited(const std::vector<double>& by_rank, double seconds) {
   auto& start = (*json_)["starts"].back();
   start["seconds"] = seconds;
   start["seconds_waited"] = by_rank;
+}
+
+void RunRecord::progress(std::int64_t iteration, double chain_steps_per_second,
+                         double seconds_left) {
+  const std::lock_guard lock(mutex_);
+  if (stopped_) return;
+  (*json_)["iteration"] = iteration;
+  (*json_)["progress"] = {{"time", utc_now()},
+                          {"chain_steps_per_second", chain_steps_per_second},
+                          {"seconds_left", seconds_left}};
+  save();
 }
 
 void RunRecord::stop(const StopRecord& stop) {

@@ -58,14 +58,18 @@ class RunRecord {
   bool was_broken() const { return was_broken_; }
   ~RunRecord();
 
-  /// The run, and the network that it trains now; is on the disk with the next change.
-  void describe(const std::string& name, std::int64_t iterations, const NetworkRecord& network);
+  /// The run, and the network that it trains now; is on the disk with the next change. `kind`: what
+  /// the run does, where that is no training.
+  void describe(const std::string& name, std::int64_t iterations, const NetworkRecord& network,
+                const std::string& kind = "");
   /// Another network: that of the next stage, or of the one that it goes back to.
   void change_to(const NetworkRecord& network);
   void start(const StartRecord& start);
   /// Seconds of this start that each rank waited in the reduction, and of all its iterations; is on
   /// the disk with the next change.
   void waited(const std::vector<double>& by_rank, double seconds);
+  /// How far a run without metrics.csv has come, and how fast.
+  void progress(std::int64_t iteration, double chain_steps_per_second, double seconds_left);
   /// The first one counts: what fails while a run ends is no verdict.
   void stop(const StopRecord& stop);
 

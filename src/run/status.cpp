@@ -97,6 +97,7 @@ void read_run_record(RunStatus& status, const RunDirectory& directory) {
     return;
   }
   status.name = text_in(record, "name");
+  status.kind = text_in(record, "kind");
   status.stage = text_in(record, "stage");
   status.state = text_in(record, "verdict");
   if (status.state == "running" && !lives(status)) status.state = "cut off";
@@ -111,6 +112,15 @@ void read_run_record(RunStatus& status, const RunDirectory& directory) {
       status.last_stop = event;
     }
   }
+}
+
+/// What a run without metrics.csv tells of itself.
+void read_progress(RunStatus& status, const RunDirectory& directory) {
+  if (status.kind.empty()) return;
+  std::vector<std::string> told_already;
+  const Json progress = child_of(read_record_of(directory, told_already), "progress");
+  status.chain_steps_per_second = real_in(progress, "chain_steps_per_second");
+  if (status.state == "running") status.seconds_left = real_in(progress, "seconds_left");
 }
 
 /// A number of a row, or 0 where it has none.
@@ -343,6 +353,7 @@ RunStatus read_status(const std::string& path) {
   }
   status.owner = owner_of(directory);
   read_run_record(status, directory);
+  read_progress(status, directory);
   read_metrics(status, directory);
   read_checkpoints(status, directory);
   read_evaluation(status, path + "/evaluation.json");

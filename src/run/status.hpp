@@ -46,6 +46,7 @@ struct RunStatus {
   static constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
 
   std::string path{}, name{};
+  std::string kind{};  ///< "sampling", whose iterations are chain steps; empty: a training
   bool is_run{false};  ///< else nothing below is known but `remarks`
   /// "running", "starting", "cut off" if it should run and nobody does, else the verdict of its
   /// last stop: "finished", "requeue", "diverged", ...; empty: it can't be told.

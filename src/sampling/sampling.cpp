@@ -6,14 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <optional>
 
-#include "chains/start_states.hpp"
-#include "chains/tensor_view.hpp"
-#include "config/document.hpp"
 #include "config/error.hpp"
 #include "data/dataset.hpp"
 #include "parallel/agree.hpp"
@@ -25,35 +21,12 @@
 #include "sampling/denoiser.hpp"
 #include "sampling/describe_draws.hpp"
 #include "sampling/setup.hpp"
-#include "sampling/stored_config.hpp"
-#include "sampling/trained_energy.hpp"
-#include "storage/checkpoint.hpp"
+#include "sampling/source.hpp"
+#include "sampling/starts.hpp"
 #include "storage/draws.hpp"
 
 namespace stanley {
 namespace {
-
-/// The checkpoint's configuration with the overrides; chains start from the bank by default.
-Config sampling_config(const CheckpointHeader& header, const std::vector<std::string>& overrides) {
-  std::vector<std::string> all{"chains.start=bank"};
-  all.insert(all.end(), overrides.begin(), overrides.end());
-  // The overrides alone, each key or mapping where it belongs; what is wrong in them is told below.
-  Problems untold(header.path, overrides);
-  Value asked = *read_document("{}", untold);
-  apply_overrides(asked, overrides, untold);
-  // All chains move and no batch is drawn: what only training needs is one for each shard, of those
-  // that are asked for.
-  std::int64_t shards = stored_config(header).config.chains.shards;
-  if (const Value* const value = asked.descendant("chains.shards")) {
-    shards = std::strtoll(value->text.c_str(), nullptr, 10);
-  }
-  for (const char* key : {"chains.active", "data.batch"}) {
-    if (asked.descendant(key) == nullptr && shards > 0) {
-      all.push_back(fmt::format("{}={}", key, shards));
-    }
-  }
-  return stored_config(header, all).config;
-}
 
 /// One sampling, from the checkpoint to the draw file.
 class Sampling {
@@ -63,25 +36,24 @@ class Sampling {
 
   ExitCode run() {
     on_first_rank(world_, [&] { check_output(); });
-    const CheckpointHeader header = verify_checkpoint(world_, request_.checkpoint, {});
-    config_ = sampling_config(header, request_.overrides);
+    source_ = find_source(request_.checkpoint, request_.overrides, request_.average, world_);
     const ComputeSetup setup = set_up(config_, session_);
-    check_energy_file(header, config_, setup.energy_file.digest);
-    energy_code_ = setup.energy_file.digest;
     shards_ = deal_shards(config_.chains.shards, session_.rank(), session_.size());
     per_shard_ = config_.chains.total / config_.chains.shards;
-    energy_ = load_trained_energy(header, config_, setup, request_.average, world_);
-    make_chains(header, setup);
+    energy_ = load_energy(source_, setup, dataset_, world_);
+    digest_ = digest_of(source_, setup);
+    chains_ = zero_chains(first(), count(), energy_.network->state_shape(), setup.torch_device);
+    start_chains(chains_, source_, dataset_, world_);
     pieces_.most = energy_.most_states;
     if (config_.run.reproducible && !energy_.engine->batch_invariant()) pieces_.group = per_shard_;
     fit_denoiser(setup);
     log_.info(topology_table(session_, setup.device, setup.threads));
     log_.info(fmt::format("{} chains from {}, {} steps by {}, weights: {}", config_.chains.total,
                           to_string(config_.chains.start), config_.sampler.steps,
-                          energy_.engine->description(), request_.average ? "average" : "last"));
+                          energy_.engine->description(), weights_of(source_)));
     if (!denoiser_->text().empty()) log_.info("draws are denoised by " + denoiser_->text());
     if (!move()) return ExitCode::requeue;
-    write(header);
+    write();
     return ExitCode::finished;
   }
 
@@ -108,31 +80,6 @@ class Sampling {
     if (!fs::is_directory(folder, ignored) || ::access(folder.c_str(), W_OK) != 0) {
       refuse(fmt::format("can't be written in {} ({})", folder.string(), std::strerror(errno)));
     }
-  }
-
-  void make_chains(const CheckpointHeader& header, const ComputeSetup& setup) {
-    chains_ = zero_chains(first(), count(), energy_.network->state_shape(), setup.torch_device);
-    if (config_.chains.start.has(StartType::bank)) return start_from_bank(header);
-    if (config_.chains.start.from_data())
-      dataset_ = Dataset::load(config_.data, config_.run.seed, world_);
-    start_in_blocks(chains_, 0, make_start_state(config_, dataset_, 0));
-  }
-
-  /// The chains of the same ids in the checkpoint, whatever the sharding there.
-  void start_from_bank(const CheckpointHeader& header) {
-    const std::vector<std::int64_t>& shape = header.find("chains/state")->shape;
-    if (config_.chains.total > shape[0]) {
-      throw Error(
-          ExitCode::configuration,
-          fmt::format("chains.total is {}, but the bank of {} holds {} chains; ask for fewer, "
-                      "or set chains.start to uniform, normal, data or data_gaussian",
-                      config_.chains.total, header.path, shape[0]));
-    }
-    at::Tensor bank = at::empty(shape, at::kFloat);
-    read_checkpoint(world_, header,
-                    {showing(bank, {.name = "chains/state", .shards = 1, .shard_count = 1})},
-                    Sharding::any, {});
-    chains_.state.copy_(bank.narrow(0, first(), count()));
   }
 
   /// False if a signal stopped it.
@@ -198,7 +145,7 @@ class Sampling {
     return sum[0] / static_cast<double>(config_.chains.total);
   }
 
-  void write(const CheckpointHeader& header) {
+  void write() {
     const auto draws_kept = static_cast<std::int64_t>(steps_.size());
     const at::Tensor states = at::stack(states_, 1).contiguous();
     DrawColumns columns;
@@ -217,11 +164,8 @@ class Sampling {
     draws.draw_numbers = steps_;
     draws.states = states.const_data_ptr<float>();
     describe(draws, columns, config_);
-    draws.attributes["checkpoint"] = header.path;
-    draws.attributes["iteration"] = header.iteration;
-    draws.attributes["weights"] = std::string(request_.average ? "average" : "last");
+    draws.attributes.merge(attributes_of(source_, digest_));
     if (!denoiser_->text().empty()) draws.attributes["denoise"] = denoiser_->text();
-    draws.attributes["weights_digest"] = digest_of_weights(header, request_.average, energy_code_);
     if (world_.rank() == 0) remove_abandoned(request_.output);
     // Two that write the same file don't share the unfinished one: the later one wins, whole.
     const FileOptions options{.job = world_.broadcast(process_token(), 0)};
@@ -235,12 +179,13 @@ class Sampling {
   Session& session_;
   Communicator& world_;
   Log& log_;
-  Config config_;
+  SamplingSource source_;
+  const Config& config_ = source_.config;
   Shards shards_;
   std::int64_t per_shard_ = 0;
   Dataset dataset_;
   TrainedEnergy energy_;
-  std::string energy_code_;  // digest of a network that is a file
+  std::string digest_;  // of the energy
   Pieces pieces_;
   std::optional<Denoiser> denoiser_;
   ChainBatch chains_;

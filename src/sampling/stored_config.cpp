@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "config/error.hpp"
 
 namespace stanley {
@@ -28,7 +30,8 @@ bool may_change(const std::string& path, bool branch) {
       below("watchdog") || below("evaluation")) {
     return true;
   }
-  return path == "data.path" || path == "optimizer.schedule.end";
+  return path == "data.path" || path == "optimizer.schedule.end" || path == "sampling.draws" ||
+         path == "sampling.states";
 }
 
 }  // namespace
@@ -69,6 +72,31 @@ std::vector<std::string> differences(const Config& there, const Config& here, bo
         fmt::format("{} is {} there and {} here", now[i].first, old[i].second, now[i].second));
   }
   return found;
+}
+
+std::vector<std::string> keep_resolved(const CheckpointHeader& header, bool branch,
+                                       Config& config) {
+  std::vector<std::string> changes;
+  const auto keep = [&](const char* name, auto& value, const auto automatic, const auto& choices) {
+    const std::string before = header.text(name).value_or(to_string(automatic));
+    for (const auto choice : choices) {
+      if (to_string(choice) != before) continue;
+      if (value == automatic) value = choice;
+      if (value != choice) {
+        changes.push_back(
+            fmt::format("{} computed with {} {}, and goes on with {}, as run.{} asks: "
+                        "its numbers change with that",
+                        header.path, name, before, to_string(value), name));
+      }
+    }
+  };
+  keep("precision", config.run.precision, Precision::automatic,
+       std::array{Precision::float32, Precision::bfloat16});
+  if (!branch) {
+    keep("device", config.run.device, DeviceKind::automatic,
+         std::array{DeviceKind::cpu, DeviceKind::cuda});
+  }
+  return changes;
 }
 
 void check_energy_file(const CheckpointHeader& header, const Config& config,

@@ -24,6 +24,10 @@ Config stored_config_of_run(const CheckpointHeader& header);
 /// that goes on (in a branch of it, which may change all but the network).
 std::vector<std::string> differences(const Config& there, const Config& here, bool branch);
 
+/// Has `auto` mean what it meant when the run began: precision, and, but for a branch, device.
+/// Returns a sentence for each of the two that the configuration changes on purpose.
+std::vector<std::string> keep_resolved(const CheckpointHeader& header, bool branch, Config& config);
+
 /// The text of a checkpoint that holds the digest of the energy's file; only where there is one.
 inline constexpr const char* energy_digest = "energy_digest";
 

@@ -29,8 +29,12 @@ void note_missing_parts(FileReport& report, const CheckpointHeader& header) {
     return there;
   };
   const auto is_weight = [](const auto& array) { return array.name.starts_with("parameters/"); };
-  require(std::ranges::any_of(header.arrays, is_weight), "array of /parameters");
-  for (const std::string array : {"chains/state", "chains/age", "chains/restarts"}) {
+  std::vector<std::string> arrays{"chains/state"};
+  if (header.text("kind") != "sampling") {  // whose energy is another file's, and no chain restarts
+    require(std::ranges::any_of(header.arrays, is_weight), "array of /parameters");
+    arrays.insert(arrays.end(), {"chains/age", "chains/restarts"});
+  }
+  for (const std::string& array : arrays) {
     require(header.find(array) != nullptr, "array /" + array);
   }
   require(header.texts.contains("config"), "configuration");

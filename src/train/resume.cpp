@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
-
 #include "config/error.hpp"
 #include "config/stages.hpp"
 #include "run/version.hpp"
@@ -47,31 +45,6 @@ void check_resume(const CheckpointHeader& header, const Config& config, bool bra
                           branch ? "a checkpoint of the same network"
                                  : "branch with --resume CHECKPOINT into another directory "
                                    "(--run-directory)"));
-}
-
-std::vector<std::string> keep_resolved(const CheckpointHeader& header, bool branch,
-                                       Config& config) {
-  std::vector<std::string> changes;
-  const auto keep = [&](const char* name, auto& value, const auto automatic, const auto& choices) {
-    const std::string before = header.text(name).value_or(to_string(automatic));
-    for (const auto choice : choices) {
-      if (to_string(choice) != before) continue;
-      if (value == automatic) value = choice;
-      if (value != choice) {
-        changes.push_back(
-            fmt::format("{} computed with {} {}, and goes on with {}, as run.{} asks: "
-                        "its numbers change with that",
-                        header.path, name, before, to_string(value), name));
-      }
-    }
-  };
-  keep("precision", config.run.precision, Precision::automatic,
-       std::array{Precision::float32, Precision::bfloat16});
-  if (!branch) {
-    keep("device", config.run.device, DeviceKind::automatic,
-         std::array{DeviceKind::cpu, DeviceKind::cuda});
-  }
-  return changes;
 }
 
 Progress progress_of(const CheckpointHeader& header, const Config& config, bool branch) {

@@ -22,10 +22,6 @@ std::map<std::string, std::string> checkpoint_texts(const Config& config, std::s
 /// the stage that the checkpoint is of.
 void check_resume(const CheckpointHeader& header, const Config& config, bool branch);
 
-/// Has `auto` mean what it meant when the run began: precision, and, but for a branch, device.
-/// Returns a sentence for each of the two that the configuration changes on purpose.
-std::vector<std::string> keep_resolved(const CheckpointHeader& header, bool branch, Config& config);
-
 /// The checkpoint's progress, with what older releases left to the configuration: the chain steps
 /// that went before, and the iteration that the schedules were planned to end at, which a resume
 /// never moves and a branch plans anew.

@@ -10,6 +10,7 @@
 #include "data/dataset.hpp"
 #include "parallel/agree.hpp"
 #include "run/rejection.hpp"
+#include "run/start_checkpoint.hpp"
 #include "sampling/stored_config.hpp"
 #include "train/resume.hpp"
 
@@ -51,29 +52,6 @@ std::uint32_t finish_roll_back(const RunDirectory& directory, const RunRecord& r
   if (!last) return 0;
   reject_files(directory, last->target, last->attempt);
   return static_cast<std::uint32_t>(last->attempt);
-}
-
-/// Collective. The checkpoint that `resume` means; says which it passed over and why.
-std::optional<CheckpointHeader> find_header(Communicator& world, const std::string& resume,
-                                            const std::string& directory,
-                                            const FileOptions& options, Log& log) {
-  if (resume == "never") {
-    on_first_rank(world, [&] {
-      if (list_checkpoints(directory).empty()) return;
-      throw Error(ExitCode::input_output,
-                  fmt::format("{} holds checkpoints of a run, and --resume never would overwrite "
-                              "it; choose another directory with --run-directory, or go on with "
-                              "--resume auto",
-                              directory));
-    });
-    return std::nullopt;
-  }
-  if (resume != "auto") return verify_checkpoint(world, resume, options);
-  FoundCheckpoint found = find_checkpoint(world, directory, options);
-  for (const PassedOver& one : found.passed_over) {
-    log.warn(fmt::format("passed over {}: {}", one.path, one.reason));
-  }
-  return found.header;
 }
 
 /// Takes over what the checkpoint says of the run; says what of it changes now.
@@ -142,7 +120,7 @@ Start find_start(Config& config, const std::string& resume, const RunDirectory& 
   meant = world.broadcast(meant, 0);
   start.branch = names_checkpoint(meant);
   activity.enter("verifying checkpoints");
-  start.header = find_header(world, meant, directory.checkpoints(), options, log);
+  start.header = find_start_checkpoint(world, meant, directory.checkpoints(), options, log);
   if (start.header) adopt(start, config, log);
   return start;
 }

@@ -9,8 +9,8 @@
 #include "run/activity.hpp"
 #include "run/directory.hpp"
 #include "run/log.hpp"
+#include "run/verdict.hpp"
 #include "storage/checkpoint.hpp"
-#include "train/verdict.hpp"
 
 namespace stanley {
 

@@ -10,14 +10,11 @@
 #include "config/stages.hpp"
 #include "parallel/agree.hpp"
 #include "parallel/device.hpp"
-#include "run/activity.hpp"
-#include "run/directory.hpp"
+#include "run/living_run.hpp"
 #include "run/rejection.hpp"
 #include "run/stop.hpp"
 #include "run/stopwatch.hpp"
-#include "run/ticker.hpp"
 #include "run/version.hpp"
-#include "run/watchdog.hpp"
 #include "train/bank_evaluation.hpp"
 #include "train/best.hpp"
 #include "train/decision.hpp"
@@ -27,15 +24,11 @@
 #include "train/resume.hpp"
 #include "train/roll_back.hpp"
 #include "train/start.hpp"
-#include "train/verdict.hpp"
 
 namespace stanley {
 namespace {
 
 using Clock = std::chrono::system_clock;
-
-/// From one sign of life in the owner file to the next.
-constexpr std::chrono::seconds heartbeat_every{5};
 
 /// One start of a run, from the files to the verdict. Rank 0 keeps the run's own files.
 class Training {
@@ -46,36 +39,25 @@ class Training {
         session_(session),
         world_(session.world()),
         log_(log),
-        directory_(request.directory),
-        verdict_(directory_, session, log),
+        run_(request.directory, config_, session, log),
         iteration_log_(config_, session, log) {}
 
   ExitCode run() {
     require_shards(config_, session_);
     on_first_rank(world_, [&] { refuse_past_end(config_.run, began_); });
     if (already_finished(config_, request_.resume, directory_, session_, log_)) {
-      tidy_up();
+      run_.tidy_up(request_.take_over);
       return ExitCode::finished;
     }
     if (config_.evaluation.every) {
       evaluation_.emplace(last_stage(config_), session_, log_, activity_);
     }
-    take_directory();
-    watchdog_.emplace(world_, activity_, session_.threads_may_communicate(), watchdog_options());
-    // Beside it: the heartbeat is a file's, and files may hang.
-    std::optional<Ticker> heartbeat;
-    if (leader()) {
-      heartbeat.emplace(
-          heartbeat_every, [this] { directory_.beat(); },
-          [this](const std::exception& error) {
-            log_.warn(fmt::format("the heartbeat has ended: {}", error.what()));
-          });
-    }
+    run_.take(request_.take_over, [this] { iteration_log_.sync(); });
     try {
       start();
       return iterate_until_stopped();
     } catch (const std::exception& exception) {
-      throw verdict_.pass(exception, *watchdog_);
+      throw run_.fail(exception);
     }
   }
 
@@ -85,55 +67,7 @@ class Training {
   std::int64_t iteration() const { return learner_->iteration(); }
   bool in_last_stage() const { return learner_->stage() + 1 == stage_count(config_); }
 
-  Claim claim() const {
-    Claim claim = claim_of_job();
-    claim.take_over = request_.take_over;
-    return claim;
-  }
-
-  /// Takes away the owner file of a process that was killed at the very end.
-  void tidy_up() {
-    if (!leader()) return;
-    try {
-      directory_.take(claim());
-    } catch (const Error&) {
-      // Perhaps it may only be read: it is finished all the same.
-    }
-  }
-
   // --- start ------------------------------------------------------------------------------------
-
-  void take_directory() {
-    on_first_rank(world_, [&] {
-      directory_.take(claim());
-      log_.add_file(directory_.log());
-      verdict_.open();
-    });
-    // Unfinished files are named after this start: one that lost its directory harms no other's.
-    file_options_ = {.job = world_.broadcast(directory_.token(), 0),
-                     .hints = config_.checkpoint.hints,
-                     .before_rename = [this] { before_rename(); },
-                     .progressed = [this] { activity_.advance(); },
-                     .on_abort =
-                         [this](const Error& error) {
-                           watchdog_->report(error);
-                           verdict_.abort(error);
-                           log_.error(session_.describe(error));
-                         }};
-  }
-
-  Watchdog::Options watchdog_options() {
-    return {.limit = static_cast<std::int64_t>(std::clamp(config_.watchdog.seconds, 1.0, 1e9)),
-            .hosts = session_.hosts(),
-            .write_verdict = [this](const Error& error) { verdict_.abort(error); },
-            .write_log = [this](const Error& error) { log_.error(session_.describe(error)); }};
-  }
-
-  /// Rank 0, before a file gets its final name.
-  void before_rename() {
-    directory_.check_ownership();
-    iteration_log_.sync();
-  }
 
   void start() {
     activity_.enter("set-up");
@@ -408,7 +342,7 @@ class Training {
       // Last: who finds it need do nothing more.
       if (code == ExitCode::finished) replace_file(directory_.done(), utc_now() + '\n');
     });
-    iteration_log_.sum_up(watchdog_->seconds());
+    iteration_log_.sum_up(run_.seconds_watched());
     log_.info(last_line(code, asked_by));
     return code;
   }
@@ -432,10 +366,11 @@ class Training {
   Session& session_;
   Communicator& world_;
   Log& log_;
-  RunDirectory directory_;
-  Activity activity_;
-  FileOptions file_options_;
-  Verdict verdict_;
+  LivingRun run_;
+  const RunDirectory& directory_ = run_.directory;
+  Activity& activity_ = run_.activity;
+  const FileOptions& file_options_ = run_.file_options;
+  Verdict& verdict_ = run_.verdict;
   IterationLog iteration_log_;
   std::optional<BankEvaluation> evaluation_;
   Bests bests_;
@@ -447,8 +382,7 @@ class Training {
   std::uint32_t attempt_ = 0;  // roll-backs so far
   RollbackTargets targets_{.every = config_.checkpoint.every.value_or(0),
                            .probation = config_.guard.probation};
-  std::optional<Watchdog> watchdog_;  // its thread uses what stands above
-  std::optional<Output> output_;      // last: so does its thread, the watchdog too
+  std::optional<Output> output_;  // last: its thread uses what stands above
 };
 
 }  // namespace

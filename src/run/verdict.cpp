@@ -1,4 +1,4 @@
-#include "train/verdict.hpp"
+#include "run/verdict.hpp"
 
 #include <fmt/format.h>
 
