@@ -7,7 +7,7 @@ namespace stanley {
 
 /// Discrete Fourier transforms of n = 2^k complex numbers, in place: real parts [n] and imaginary
 /// parts [n]. Frequencies stand in the order of their reversed bits, which no power spectrum minds.
-/// Our own, since a library's bits depend on the processor, the threads and where an array begins.
+/// Our own, since a library's bits may depend on the threads and on where an array begins.
 class Fourier {
  public:
   /// `size` is a power of two.

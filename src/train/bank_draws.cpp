@@ -37,7 +37,7 @@ BankDraws::BankDraws(Trainer& trainer, const Dataset& dataset) {
   Bank& bank = trainer.bank();
   const std::int64_t wanted = chains_wanted(config), count = chains_here(bank, config);
   const auto size = static_cast<std::size_t>(count);
-  ChainDraws draws = trainer.draws(count);
+  DrawnStates draws = trainer.draws(count);
   states_ = draws.states;
   columns_.energies.assign(draws.energies.const_data_ptr<double>(),
                            draws.energies.const_data_ptr<double>() + count);

@@ -212,15 +212,15 @@ void Trainer::load_weights() {
   engine_->load(network_->weights(network_->parameter_values()));
 }
 
-ChainDraws Trainer::draws(std::int64_t count) { return draws({bank_.chains(count)}); }
+DrawnStates Trainer::draws(std::int64_t count) { return draws({bank_.chains(count)}); }
 
-ChainDraws Trainer::draws(const std::vector<ChainBatch>& groups) {
+DrawnStates Trainer::draws(const std::vector<ChainBatch>& groups) {
   const std::int64_t active = bank_.active_per_shard() * shards_.count;
   const std::int64_t room = states_at_once(active, bank_.state().numel() / bank_.local_count(),
                                            context_.setup.torch_device);
   const Pieces pieces{.most = std::min(room, engine_->largest_batch()),
                       .group = fixed_batches() ? bank_.chains_per_shard() : 0};
-  ChainDraws draws;
+  DrawnStates draws;
   Denoiser denoiser(config_);
   if (denoiser.fitted()) {
     draws.refused =

@@ -38,7 +38,7 @@ struct TrainerContext {
 
 /// States of some chains, without the sampler's noise where that is asked for, and their energies
 /// under the present weights, on the CPU.
-struct ChainDraws {
+struct DrawnStates {
   at::Tensor states;     ///< [n, state shape] float32
   at::Tensor energies;   ///< [n] float64
   std::string denoised;  ///< how, in words; empty: not
@@ -94,9 +94,9 @@ class Trainer {
   /// Of its records, those that IterationRecord has no member for.
   std::vector<std::string> more_columns() const;
   /// This rank's first `count` chains as draws tell them.
-  ChainDraws draws(std::int64_t count);
+  DrawnStates draws(std::int64_t count);
   /// Chains of the bank, group after group; no number depends on the groups beside its own.
-  ChainDraws draws(const std::vector<ChainBatch>& groups);
+  DrawnStates draws(const std::vector<ChainBatch>& groups);
 
  private:
   std::int64_t data_per_shard() const { return config_.data.batch / config_.chains.shards; }

@@ -82,7 +82,7 @@ def by_arviz(draws):
 
 def check(found, expected, spread):
     """Each number to 1e-10 of itself; what may be zero, to 1e-10 of the largest of its kind."""
-    scales = {"autocovariance": spread**2, "autocorrelation": 1.0}
+    scales = {"mean": spread, "autocovariance": spread**2, "autocorrelation": 1.0}
     for name, value in expected.items():
         if value is not None:
             atol = 1e-10 * scales.get(name, 0.0)
