@@ -219,7 +219,7 @@ TEST(Trainer, TheRecordDescribesTheIteration) {
   EXPECT_EQ((moved > 0).sum().item<std::int64_t>(), 16);
   EXPECT_GT(first.gain_weighted_drift, 0);
   EXPECT_LT(first.gain_weighted_drift, 1);
-  const ChainDraws draws = training.trainer.draws(5);
+  const DrawnStates draws = training.trainer.draws(5);
   EXPECT_TRUE(at::equal(draws.states, training.trainer.bank().state().narrow(0, 0, 5)));
   // One chain's energy by hand: the engine has the weights of after the update.
   const Network& network = training.trainer.network();
