@@ -343,9 +343,9 @@ def test_help(ranks, arguments, words):
     (1, ["train"], "stanley train wants a configuration file (YAML): stanley train CONFIG;"),
     (1, ["train", SMOKE, "--resum", "never"], "--resum"),
     (1, ["train", SMOKE, "--set"], "--set"),
-    (1, ["sample"], "stanley sample wants a checkpoint file and a draw file to write (netCDF-4): "
-                    "stanley sample CHECKPOINT --output FILE;"),
-    (1, ["sample", "nowhere.h5"], "wants a draw file to write (netCDF-4): stanley sample CHECKPOINT --output FILE;"),
+    (1, ["sample"], "stanley sample wants a checkpoint file, or the configuration (.yaml) of an energy from a file: "
+                    "stanley sample CHECKPOINT;"),
+    (1, ["sample", "nowhere.h5"], "give one of --run-directory, for a run that streams its draws to files"),
     (1, ["inspect"], "stanley inspect wants files or run directories: stanley inspect PATHS;"),
     (2, ["train"], "stanley train wants a configuration file (YAML): stanley train CONFIG;"),
 ])
