@@ -23,7 +23,7 @@ ExitCode sample(const SampleOptions& options, Session& session, Log& log) {
     throw Error(
         ExitCode::configuration,
         "give one of --run-directory, for a run that streams its draws to files and goes on "
-        "where it was stopped, and --output, for one file");
+        "where it was stopped, and --output, for one file; see stanley sample --help");
   }
   if (!options.run.directory.empty()) {
     SamplingRunRequest request = options.run;
