@@ -404,20 +404,24 @@ def test_the_plain_pytorch_training_says_what_it_has_not():
     from stanley_tools.peers import recipe
     energy_section = {"type": "mlp", "activation": "leaky_relu", "downsampling": "strides",
                       "spectral_normalization": False}
-    document = {"data": {"type": "rings"}, "energy": energy_section, "sampler": {"metropolis": False},
+    sampler = {"type": "stanley", "metropolis": False, "drift_correction": False}
+    document = {"data": {"type": "rings"}, "energy": energy_section, "sampler": sampler, "samples": {"denoise": None},
                 "chains": {"start": {"uniform": 0.5, "data_gaussian": 0.5}, "principal_components": 30},
                 "objective": {"energy_penalty": 0, "denoising": 30, "denoising_noise": 0.3}}
     recipe.refuse(document, "kid_test")
     with pytest.raises(UsageError, match="kid=X"):
         recipe.refuse(document, "kid_train")
     document["energy"] |= {"type": "convnet", "spectral_normalization": True}
-    document["sampler"]["metropolis"] = True
+    document["sampler"] = sampler | {"metropolis": True}
     with pytest.raises(UsageError, match="leaky_relu, energy.spectral_normalization: true, sampler.metropolis: true;"):
         recipe.refuse(document, "kid_test")
     energy_section |= {"spectral_normalization": False, "activation": "silu", "levels": 2}
-    document |= {"sampler": {"metropolis": False}, "data": {"type": "file", "size": 16}, "stages": [{"size": 16}]}
+    document |= {"sampler": sampler, "data": {"type": "file", "size": 16}, "stages": [{"size": 16}]}
     with pytest.raises(UsageError, match="has no energy.levels: 2, data.size: 16, stages;"):
         recipe.refuse(document, "kid_test")
     document |= {"data": {"type": "file", "size": None}, "stages": [], "energy": energy_section | {"levels": 3}}
-    recipe.refuse(document, "kid_test")
+    recipe.refuse(document | {"samples": {"denoise": {"steps": 3}}}, "kid_test")
+    document |= {"sampler": sampler | {"type": "tamed", "drift_correction": True}, "samples": {"denoise": {"fitted": True}}}
+    with pytest.raises(UsageError, match="samples.denoise: {fitted: true}, sampler.type: tamed, sampler.drift_correction"):
+        recipe.refuse(document, "kid_test")
     assert recipe.between({"from": 0.1, "to": 0.3}, 5, 10) == pytest.approx(0.2) and recipe.between(0.05, 5, 10) == 0.05

@@ -29,10 +29,10 @@ def refuse(document, column):
              (energy.get("levels", 3) != 3, f"energy.levels: {energy.get('levels')}"),
              (document["data"].get("size") is not None, f"data.size: {document['data'].get('size')}"),
              (bool(document.get("stages")), "stages"),
-             (bool((document.get("samples", {}).get("denoise") or {}).get("fitted")), "samples.denoise: {fitted: true}"),
+             (bool((document["samples"]["denoise"] or {}).get("fitted")), "samples.denoise: {fitted: true}"),
              (sampler["metropolis"], "sampler.metropolis: true"),
              (sampler["type"] not in ("stanley", "langevin", "gradient_descent"), f"sampler.type: {sampler['type']}"),
-             (sampler.get("drift_correction", False), "sampler.drift_correction: true"),
+             (sampler["drift_correction"], "sampler.drift_correction: true"),
              (not set(starts(document)) <= set(STARTS), f"chains.start: {document['chains']['start']}")]
     found = [what for is_so, what in lacks if is_so]
     if found:
