@@ -34,7 +34,7 @@ void Verdict::abort(const Error& error) {
 }
 
 Error Verdict::pass(const std::exception& exception, Watchdog& watchdog) {
-  const Error error = as_error(exception);
+  Error error = as_error(exception);
   if (session_.rank() == 0) {
     fail(error);
     directory_.check_ownership();  // where it is another run's by now, that is why
