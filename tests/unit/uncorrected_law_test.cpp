@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "sampler/gain.hpp"
 #include "sampler/transition.hpp"
 #include "unit/laws.hpp"
 
@@ -174,7 +175,7 @@ TEST(UncorrectedLaw, SmallStepsHaveTheLimitsThatTheDocumentsSay) {
   EXPECT_GT(apart(without, boltzmann, low, high), 0.05);  // no small step removes it
 }
 
-TEST(UncorrectedLaw, TheDriftOfAQuantileIsThatOfItsThreshold) {
+TEST(UncorrectedLaw, TheDriftOfAQuantileLeadsToTheLaw) {
   // Two elements, of which the smaller gradient is th: γ of the other one depends on both. Exact
   // draws that move for the same time go away from the law by O(α) with the whole drift, and as far
   // at any α without it. 60,000 draws tell a distance within 0.0112 with a probability of 6e-7 to
@@ -196,6 +197,30 @@ TEST(UncorrectedLaw, TheDriftOfAQuantileIsThatOfItsThreshold) {
   EXPECT_LT(with_small - error, (with_large + error) / 3) << with_small << ' ' << with_large;
   EXPECT_LT(with_small, 0.03 + error);
   EXPECT_GT(distance(false, 0.1), 0.05 + error);
+}
+
+TEST(UncorrectedLaw, TheSlopeOfTheGainIsItsDerivative) {
+  // ∇E = A·z with a full A, so that a threshold that is an order statistic moves with all elements.
+  const at::Tensor a = exact_draws(Quantiles(quadratic(), 1, -3, 3), 5, 5, 3).to(at::kDouble),
+                   symmetric = a + a.t();
+  const at::Tensor
+      z = exact_draws(Quantiles(quadratic(), 1, -3, 3), 40, 5, 4).to(at::kDouble),
+      v = exact_draws(Quantiles(quadratic(), 1, -3, 3), 40, 5, 5).sign().to(at::kDouble);
+  for (const Threshold& threshold : {Threshold{1.5, std::nullopt}, Threshold{std::nullopt, 0.5}}) {
+    const auto gain_at = [&](const at::Tensor& state) {
+      const at::Tensor gradient = state.mm(symmetric).to(at::kFloat);
+      return gains(gradient, thresholds(threshold, gradient)).to(at::kDouble);
+    };
+    constexpr double h = 1e-3;
+    const at::Tensor expected = v * (gain_at(z + h * v) - gain_at(z - h * v)) / (2 * h);
+    const at::Tensor gradient = z.mm(symmetric).to(at::kFloat);
+    const at::Tensor found = gain_slopes(threshold, gradient, thresholds(threshold, gradient),
+                                         v.mm(symmetric).to(at::kFloat), v.to(at::kFloat));
+    // Where an order statistic changes hands, or γ leaves 1, within h there is no derivative.
+    const double near = (found - expected).abs().lt(2e-3).to(at::kDouble).mean().item<double>();
+    EXPECT_GT(near, 0.95);
+    EXPECT_GT(found.ne(0).to(at::kDouble).mean().item<double>(), 0.3);
+  }
 }
 
 }  // namespace
