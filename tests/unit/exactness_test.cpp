@@ -56,7 +56,8 @@ std::vector<Case> all_corrected() {
   tamed.threshold = {std::nullopt, 0.5};
   cases.push_back({"tamed with a quantile", tamed});
   SamplerConfig partial = sampler_of(TransitionType::hmc);
-  partial.trajectory = {.steps = 2, .jitter = 0.3, .refreshment = 0.3};
+  partial.trajectory = {.steps = 3, .jitter = 0.3, .refreshment = 0.1};
+  partial.step_size = 1.1;  // so large that many trajectories are refused, and momenta turn
   cases.push_back({"hmc with partial refreshment", partial});
   return cases;
 }
