@@ -175,7 +175,7 @@ TEST(Exactness, ChainsMayHaveStepsAndTemperaturesOfTheirOwn) {
                second = make_transition(other, {.seed = 4});
     ChainBatch both = some_chains(*mixed, 6, 5), a = some_chains(*first, 6, 5),
                b = some_chains(*second, 6, 5);
-    both.step_size = at::full({6}, 0.5);
+    both.step_size = at::full({6}, one.sampler.step_size);
     both.temperature = at::full({6}, temperature);
     both.step_size.narrow(0, 3, 3).fill_(0.2);
     both.temperature.narrow(0, 3, 3).fill_(2.0);
