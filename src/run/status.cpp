@@ -90,6 +90,12 @@ std::optional<OwnerStatus> owner_of(const RunDirectory& directory) {
 
 bool lives(const RunStatus& status) { return status.owner && status.owner->alive.value_or(true); }
 
+/// What a run without metrics.csv tells of itself.
+void read_progress(RunStatus& status, const Json& progress) {
+  status.chain_steps_per_second = real_in(progress, "chain_steps_per_second");
+  if (status.state == "running") status.seconds_left = real_in(progress, "seconds_left");
+}
+
 void read_run_record(RunStatus& status, const RunDirectory& directory) {
   const Json record = read_record_of(directory, status.remarks);
   if (record.is_null()) {
@@ -103,6 +109,7 @@ void read_run_record(RunStatus& status, const RunDirectory& directory) {
   if (status.state == "running" && !lives(status)) status.state = "cut off";
   status.iterations = count_in(record, "iterations");
   status.iteration = count_in(record, "iteration");
+  if (!status.kind.empty()) read_progress(status, child_of(record, "progress"));
   for (const RunEvent& event : events_of(record)) {
     if (event.what == "roll-back") {
       status.roll_backs.push_back(event);
@@ -112,15 +119,6 @@ void read_run_record(RunStatus& status, const RunDirectory& directory) {
       status.last_stop = event;
     }
   }
-}
-
-/// What a run without metrics.csv tells of itself.
-void read_progress(RunStatus& status, const RunDirectory& directory) {
-  if (status.kind.empty()) return;
-  std::vector<std::string> told_already;
-  const Json progress = child_of(read_record_of(directory, told_already), "progress");
-  status.chain_steps_per_second = real_in(progress, "chain_steps_per_second");
-  if (status.state == "running") status.seconds_left = real_in(progress, "seconds_left");
 }
 
 /// A number of a row, or 0 where it has none.
@@ -353,7 +351,6 @@ RunStatus read_status(const std::string& path) {
   }
   status.owner = owner_of(directory);
   read_run_record(status, directory);
-  read_progress(status, directory);
   read_metrics(status, directory);
   read_checkpoints(status, directory);
   read_evaluation(status, path + "/evaluation.json");

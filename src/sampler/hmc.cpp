@@ -29,6 +29,10 @@ class HmcTransition final : public Transition {
 
   const std::vector<Column>& columns() const override { return told_columns(true); }
 
+  std::int64_t gradients(std::int64_t steps) const override {
+    return steps * config_.trajectory.steps + 1;
+  }
+
   at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                      std::int64_t steps) override {
     const c10::NoGradGuard no_gradient;
@@ -44,13 +48,12 @@ class HmcTransition final : public Transition {
       accepted.add_(
           trajectory(places, here, scale, batch, first_step + static_cast<std::uint64_t>(k)));
       if (k == 0) {
-        length = (here.state - before).norm(2, 1) / std::sqrt(static_cast<double>(start.size(1)));
+        length = lengths_of(here.state - before);
       }
       if (stepped_) stepped_();
     }
     batch.state.copy_(here.state.view_as(batch.state));
-    return at::cat(
-        {at::stack({accepted / static_cast<double>(steps), length.to(at::kDouble)}), told});
+    return at::cat({at::stack({accepted / static_cast<double>(steps), length}), told});
   }
 
  private:

@@ -52,6 +52,8 @@ class LangevinTransition : public Transition {
     return columns;
   }
 
+  std::int64_t gradients(std::int64_t steps) const override { return steps; }
+
   at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                      std::int64_t steps) override {
     const c10::NoGradGuard no_gradient;
@@ -104,7 +106,7 @@ class LangevinTransition : public Transition {
       update_.step = static_cast<std::uint64_t>(step);
       const at::Tensor before = step == 0 ? batch.state.clone() : at::Tensor();
       move(batch, rows);
-      if (step == 0) length = length_of((batch.state - before).view({n, -1}));
+      if (step == 0) length = lengths_of((batch.state - before).view({n, -1})).unsqueeze(0);
       if (stepped_) stepped_();
     }
     statistics_ = at::cat({statistics_, sums_.sum(1).t(), length});
@@ -131,12 +133,6 @@ class LangevinTransition : public Transition {
     if (!engine.repeatable()) return;
     own_ = {at::empty_like(batch.state), at::empty_like(batch.ids)};
     if (batch.condition.defined()) own_.condition = at::empty_like(batch.condition);
-  }
-
-  /// Root mean square over the elements: [n, d] -> [1, n]
-  static at::Tensor length_of(const at::Tensor& moves) {
-    const auto root = std::sqrt(static_cast<double>(moves.size(1)));
-    return moves.norm(2, 1).div_(root).to(at::kDouble).unsqueeze(0);
   }
 
   /// [columns, n]

@@ -1,7 +1,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include <cmath>
 #include <utility>
 
 #include "sampler/places.hpp"
@@ -30,6 +29,10 @@ class ProposedTransition final : public Transition {
     return told_columns(proposal_->takes_gradient());
   }
   void freeze() override { adapting_ = false; }
+  /// That of z′ is kept for the next step; the first one's is not there yet.
+  std::int64_t gradients(std::int64_t steps) const override {
+    return proposal_->takes_gradient() ? steps + 1 : 0;
+  }
 
   at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                      std::int64_t steps) override {
@@ -39,7 +42,7 @@ class ProposedTransition final : public Transition {
     const StepScale scale = scale_of(config_, batch);
     Place here = places.at(start);
     if (config_.metropolis) check_precision(engine, here.energy, scale);
-    at::Tensor accepted = at::zeros_like(here.energy), told;
+    at::Tensor accepted = at::zeros_like(here.energy), told, length;
     for (std::int64_t k = 0; k < steps; ++k) {
       const std::uint64_t step = first_step + static_cast<std::uint64_t>(k);
       const StepDraw draw = draw_of(scale, batch.ids, step, start.size(1));
@@ -49,13 +52,12 @@ class ProposedTransition final : public Transition {
       const at::Tensor before = here.state;
       const at::Tensor moved = config_.metropolis ? correct(places, here, draw, batch.ids, step)
                                                   : take(places, here, draw);
-      if (k == 0) length_ = length_of(here.state - before);
+      if (k == 0) length = lengths_of(here.state - before);
       accepted.add_(moved);
       if (stepped_) stepped_();
     }
     batch.state.copy_(here.state.view_as(batch.state));
-    const at::Tensor own =
-        at::stack({accepted / static_cast<double>(steps), length_.to(at::kDouble)});
+    const at::Tensor own = at::stack({accepted / static_cast<double>(steps), length});
     return told.defined() ? at::cat({own, told}) : own;
   }
 
@@ -89,18 +91,12 @@ class ProposedTransition final : public Transition {
     return at::ones_like(here.energy);
   }
 
-  /// Root mean square over the elements, [n].
-  static at::Tensor length_of(const at::Tensor& moves) {
-    return moves.norm(2, 1) / std::sqrt(static_cast<double>(moves.size(1)));
-  }
-
   SamplerConfig config_;
   Walls walls_;
   StepNumbers numbers_;
   std::function<void()> stepped_;
   std::unique_ptr<Proposal> proposal_;
   bool adapting_ = true;
-  at::Tensor length_;  // of the first step
 };
 
 }  // namespace

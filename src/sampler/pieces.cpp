@@ -17,6 +17,7 @@ class PiecewiseTransition final : public Transition {
 
   std::vector<Memory> memory() const override { return whole_->memory(); }
   const std::vector<Column>& columns() const override { return whole_->columns(); }
+  std::int64_t gradients(std::int64_t steps) const override { return whole_->gradients(steps); }
   void freeze() override {
     whole_->freeze();
     rest_->freeze();

@@ -137,6 +137,11 @@ at::Tensor told_of(const Place& place, const SamplerConfig& config) {
   return at::stack(told);
 }
 
+at::Tensor lengths_of(const at::Tensor& moves) {
+  const auto root = std::sqrt(static_cast<double>(moves.size(1)));
+  return moves.norm(2, 1).div_(root).to(at::kDouble);
+}
+
 StepScale scale_of(const SamplerConfig& config, const ChainBatch& batch) {
   constexpr double reach = 8.6;  // deviations, beyond which a normal law has less than 1e-17
   const auto each = [&](const at::Tensor& own, double value) {

@@ -65,6 +65,9 @@ const std::vector<Column>& told_columns(bool with_gradient);
 /// The last five of those columns, [5, n] float64.
 at::Tensor told_of(const Place& place, const SamplerConfig& config);
 
+/// Root mean square over the elements of each row: [n, d] -> [n] float64.
+at::Tensor lengths_of(const at::Tensor& moves);
+
 /// The chains' own steps, or those of the configuration.
 StepScale scale_of(const SamplerConfig& config, const ChainBatch& batch);
 

@@ -74,6 +74,9 @@ class Transition {
   virtual at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                              std::int64_t steps) = 0;
 
+  /// Gradients of each chain that advance() takes for so many steps.
+  virtual std::int64_t gradients(std::int64_t steps) const = 0;
+
   /// Ends the adaptation of what adapts to the chains: from here on a corrected law is exact.
   virtual void freeze() {}
 };

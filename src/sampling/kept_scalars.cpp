@@ -4,7 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+
+#include "parallel/gather.hpp"
 
 namespace stanley {
 namespace {
@@ -69,13 +70,7 @@ std::string KeptScalars::name(std::int64_t quantity) const {
 std::vector<double> KeptScalars::gather(Communicator& communicator) const {
   std::vector<double> mine;
   arrays(draws(), mine);
-  std::vector<double> all;
-  const std::string bytes(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(double));
-  for (const std::string& part : communicator.all_gather(bytes)) {
-    const std::size_t before = all.size();
-    all.resize(before + part.size() / sizeof(double));
-    std::memcpy(all.data() + before, part.data(), part.size());
-  }
+  const std::vector<double> all = gather_numbers(mine, communicator);
   std::vector<double> by_quantity(all.size());
   const std::int64_t count = chains() * draws();
   for (std::int64_t i = 0; i < count; ++i) {

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "chains/tensor_view.hpp"
 #include "parallel/agree.hpp"
+#include "parallel/gather.hpp"
 
 namespace stanley {
 namespace {
@@ -18,14 +18,9 @@ constexpr double near_enough = 0.1;  // of T, where a warm-up begins without the
 /// Collective. Σ over all chains of a chain's `count` numbers: shard by shard, in their order.
 std::vector<double> ordered_sums(const std::vector<double>& of_shards, std::size_t count,
                                  Communicator& communicator) {
-  const std::string bytes(reinterpret_cast<const char*>(of_shards.data()),
-                          of_shards.size() * sizeof(double));
   std::vector<double> sums(count, 0.0);
-  for (const std::string& part : communicator.all_gather(bytes)) {
-    std::vector<double> shards(part.size() / sizeof(double));
-    std::memcpy(shards.data(), part.data(), part.size());
-    for (std::size_t i = 0; i < shards.size(); ++i) sums[i % count] += shards[i];
-  }
+  const std::vector<double> all = gather_numbers(of_shards, communicator);
+  for (std::size_t i = 0; i < all.size(); ++i) sums[i % count] += all[i];
   return sums;
 }
 
@@ -193,30 +188,14 @@ bool SampledChains::near_law() {
 }
 
 double SampledChains::gradients() const {
-  const SamplerConfig& sampler = config_.sampler;
-  if (sampler.type == TransitionType::random_walk) return 0;
-  const std::int64_t after = std::max<std::int64_t>(steps_ - config_.sampling.warm_up, 0);
-  const std::int64_t rounds = after / config_.sampling.thin;
-  const std::int64_t each = sampler.type == TransitionType::hmc ? sampler.trajectory.steps : 1;
-  const bool built_in = sampler.type == TransitionType::stanley ||
-                        sampler.type == TransitionType::langevin ||
-                        sampler.type == TransitionType::gradient_descent;
-  const bool looks_ahead = sampler.metropolis || sampler.drift_correction || !built_in;
-  // Steps that look at where they lead begin each round with a gradient more.
-  return static_cast<double>(after * each + (looks_ahead ? rounds : 0));
+  const std::int64_t thin = config_.sampling.thin,
+                     after = std::max<std::int64_t>(steps_ - config_.sampling.warm_up, 0);
+  return static_cast<double>(after / thin * corrected_->gradients(thin));
 }
 
 std::vector<double> SampledChains::step_sizes() {
   if (!adaptation_) return {config_.sampler.step_size};
-  const std::vector<double> mine = adaptation_->final_step_sizes();
-  const std::string bytes(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(double));
-  std::vector<double> all;
-  for (const std::string& part : communicator_.all_gather(bytes)) {
-    const std::size_t before = all.size();
-    all.resize(before + part.size() / sizeof(double));
-    std::memcpy(all.data() + before, part.data(), part.size());
-  }
-  return all;
+  return gather_numbers(adaptation_->final_step_sizes(), communicator_);
 }
 
 std::vector<ArrayView> SampledChains::arrays() {

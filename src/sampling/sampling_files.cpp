@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "config/error.hpp"
+#include "run/commit_checkpoint.hpp"
 
 namespace stanley {
 
@@ -35,16 +35,9 @@ void SamplingFiles::write_files(Communicator& communicator, const DrawBlock* blo
     say("draws", block->write(communicator, draws_path(directory_.samples(), block->first()),
                               config_, attributes_, options_));
   }
-  FileOptions options = options_;
-  options.retention = [&] {
-    try {
-      retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last, std::nullopt);
-    } catch (const Error& error) {  // the new one is complete all the same
-      log_.warn(fmt::format("older checkpoints stay: {}", error.what()));
-    }
-  };
   const CommitReport report =
-      write_checkpoint(communicator, directory_.checkpoints(), contents, options);
+      commit_checkpoint(communicator, directory_.checkpoints(), contents, options_,
+                        config_.checkpoint.keep_last, std::nullopt, {}, log_);
   checkpoint_seconds_ = report.seconds;
   say("checkpoint", report);
 }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "config/error.hpp"
+#include "run/commit_checkpoint.hpp"
 #include "train/bank_draws.hpp"
 
 namespace stanley {
@@ -56,17 +57,9 @@ void Output::write_files(Communicator& communicator, const BankDraws* draws,
         write_draws(communicator, draws->path(directory_.samples()), draws->set(), options_));
   }
   if (!request.kinds.checkpoint) return;
-  FileOptions options = options_;
-  options.retention = [&] {
-    try {
-      retain_checkpoints(directory_.checkpoints(), config_.checkpoint.keep_last,
-                         config_.checkpoint.keep_every, request.keep);
-    } catch (const Error& error) {  // the new one is complete all the same
-      log_.warn(fmt::format("older checkpoints stay: {}", error.what()));
-    }
-  };
-  const CommitReport report =
-      write_checkpoint(communicator, directory_.checkpoints(), contents, options);
+  const CommitReport report = commit_checkpoint(communicator, directory_.checkpoints(), contents,
+                                                options_, config_.checkpoint.keep_last,
+                                                config_.checkpoint.keep_every, request.keep, log_);
   checkpoint_seconds_ = report.seconds;
   say("checkpoint", report);
   if (contents.iteration > 0) advise(report.seconds);

@@ -161,6 +161,8 @@ TEST(Exactness, ACorrectedStepTakesOneGradient) {
     const std::int64_t each =
         one.sampler.type == TransitionType::hmc ? one.sampler.trajectory.steps : 1;
     EXPECT_EQ(engine.evaluations, 20 * each + 1) << one.name;  // and that of the start
+    const bool takes_gradients = one.sampler.type != TransitionType::random_walk;
+    EXPECT_EQ(transition->gradients(20), takes_gradients ? engine.evaluations : 0) << one.name;
   }
 }
 

@@ -61,6 +61,8 @@ class RandomWalk : public Transition {
 
   const std::vector<Column>& columns() const override { return columns_; }
 
+  std::int64_t gradients(std::int64_t) const override { return 0; }
+
   at::Tensor advance(GradientEngine& engine, ChainBatch& batch, std::uint64_t first_step,
                      std::int64_t steps) override {
     const std::int64_t n = batch.state.size(0);
